@@ -1,0 +1,65 @@
+"""The convolution that every backbone here is made of."""
+
+import tensorflow as tf
+
+LAYOUTS = ("torchvision", "od_api", "model_garden")
+
+
+@tf.function(jit_compile=True)
+def _compiled_conv2d(inputs, kernel, strides, padding, dilations):
+    # On the CPU, TensorFlow's own kernels have no gradient of grouped convolutions, and none of dilated ones but by way of
+    # space-to-batch, ten times slower. XLA's convolution has both, on every device.
+    return tf.nn.conv2d(inputs, kernel, strides, padding, dilations=dilations)
+
+
+class Convolution(tf.keras.layers.Conv2D):
+    """Bias-free 2-D convolution whose padding is that of the layout, with He initialisation by fan-out.
+
+    Args:
+        filters: number of output channels.
+        kernel_size: side of the square kernel.
+        strides: 1 or 2.
+        dilation: of the kernel.
+        groups: number of groups of channels.
+        symmetric: pad by the same amount on both sides, as PyTorch does; false is TensorFlow's SAME, which pads a strided
+            convolution of an even size on the far side alone. Both keep ceil(size / strides) for odd kernels.
+    """
+
+    def __init__(
+        self, filters, kernel_size, strides=1, dilation=1, groups=1, symmetric=True, **kwargs
+    ):
+        super().__init__(
+            filters,
+            kernel_size,
+            strides=strides,
+            dilation_rate=dilation,
+            groups=groups,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=tf.keras.initializers.VarianceScaling(
+                2.0, "fan_out", "untruncated_normal"
+            ),
+            **kwargs,
+        )
+        self.symmetric = symmetric
+
+    def convolution_op(self, inputs, kernel):
+        padding: str | list[list[int]] = "SAME"
+        if self.symmetric:
+            pad = [self.dilation_rate[0] * (self.kernel_size[0] // 2)] * 2
+            padding = [[0, 0], pad, pad, [0, 0]]
+        plain = self.groups == 1 and self.dilation_rate == (1, 1)
+        convolve = tf.nn.conv2d if plain else _compiled_conv2d
+        return convolve(
+            inputs, kernel, list(self.strides), padding, dilations=list(self.dilation_rate)
+        )
+
+    def get_config(self):
+        base = super().get_config()
+        keep = ("name", "trainable", "dtype", "filters", "groups")
+        return {key: base[key] for key in keep} | {
+            "kernel_size": self.kernel_size[0],
+            "strides": self.strides[0],
+            "dilation": self.dilation_rate[0],
+            "symmetric": self.symmetric,
+        }

@@ -1,0 +1,251 @@
+"""The ResNet family of dense pre-training, in the three layouts that its consumers read.
+
+Layer names are those of PyTorch's state dicts (`conv1`, `bn1`, `layer1.0.conv1`, `layer2.0.downsample.0`), so that weights can
+be matched by name with every other implementation.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from pixpro_tf.backbones.convolution import LAYOUTS, Convolution
+from pixpro_tf.normalization import BatchNorm
+
+OUTPUT_STRIDES = (8, 16, 32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What tells the members of the family apart.
+
+    Attributes:
+        blocks: residual blocks in each of the four stages.
+        bottleneck: 1x1 - 3x3 - 1x1 blocks with four times the channels at their ends; otherwise two 3x3.
+        width: factor on every channel count.
+        groups, group_width: of the 3x3 convolutions; a group of a stage with base channels p has
+            p * group_width / 64 channels.
+        deep: the "d" variant: a stem of three 3x3 convolutions, and average pooling in the shortcuts that stride.
+    """
+
+    blocks: tuple[int, int, int, int]
+    bottleneck: bool = True
+    width: int = 1
+    groups: int = 1
+    group_width: int = 64
+    deep: bool = False
+
+
+ARCHITECTURES = {
+    "resnet10": Architecture((1, 1, 1, 1), bottleneck=False),
+    "resnet18": Architecture((2, 2, 2, 2), bottleneck=False),
+    "resnet34": Architecture((3, 4, 6, 3), bottleneck=False),
+    "resnet50": Architecture((3, 4, 6, 3)),
+    "resnet101": Architecture((3, 4, 23, 3)),
+    "resnet152": Architecture((3, 8, 36, 3)),
+    "resnet18d": Architecture((2, 2, 2, 2), bottleneck=False, deep=True),
+    "resnet34d": Architecture((3, 4, 6, 3), bottleneck=False, deep=True),
+    "resnet50d": Architecture((3, 4, 6, 3), deep=True),
+    "resnet101d": Architecture((3, 4, 23, 3), deep=True),
+    "resnet152d": Architecture((3, 8, 36, 3), deep=True),
+    "resnet50w2": Architecture((3, 4, 6, 3), width=2),
+    "resnext101_32x8d": Architecture((3, 4, 23, 3), groups=32, group_width=8),
+    "resnext152_32x8d": Architecture((3, 8, 36, 3), groups=32, group_width=8),
+}
+
+
+class ResidualBlock(tf.keras.layers.Layer):
+    """Two or three convolutions with BN, added to a shortcut.
+
+    Args:
+        architecture: the family member.
+        channels: base channel count of the stage, before the bottleneck's factor of four.
+        strides: 1 or 2.
+        dilation: of every 3x3 convolution, in the stage's first block too, as the authors do.
+        project: whether the shortcut has a convolution of its own.
+        layout: "torchvision", "od_api" or "model_garden".
+
+    Input float `[B, H, W, C]`, output `[B, ceil(H / strides), ceil(W / strides), C']`.
+    """
+
+    def __init__(self, architecture, channels, strides, dilation, project, layout, name):
+        super().__init__(name=name)
+        symmetric = layout != "model_garden"
+
+        def convolution(part, filters, size, strides=1, dilation=1, groups=1):
+            return Convolution(
+                filters, size, strides, dilation, groups, symmetric, name=f"{name}.{part}"
+            )
+
+        def norm(part, last=False):
+            return BatchNorm(gamma_initializer="zeros" if last else "ones", name=f"{name}.{part}")
+
+        if architecture.bottleneck:
+            out_channels = 4 * channels
+            inner = channels * architecture.group_width // 64 * architecture.groups
+            first, second = (strides, 1) if layout == "od_api" else (1, strides)
+            self.convolutions = [
+                convolution("conv1", inner, 1, first),
+                convolution("conv2", inner, 3, second, dilation, architecture.groups),
+                convolution("conv3", out_channels, 1),
+            ]
+        else:
+            out_channels = channels
+            self.convolutions = [
+                convolution("conv1", channels, 3, strides, dilation),
+                convolution("conv2", channels, 3, 1, dilation),
+            ]
+        depth = len(self.convolutions)
+        self.norms = [norm(f"bn{i + 1}", last=i + 1 == depth) for i in range(depth)]
+
+        self.shortcut_pool = None
+        self.shortcut_convolution = None
+        if project:
+            pooled = architecture.deep and strides > 1
+            prefix = 1 if architecture.deep else 0
+            if pooled:
+                # SAME leaves the padding out of the average, so an odd size keeps its last row and column.
+                self.shortcut_pool = tf.keras.layers.AveragePooling2D(
+                    strides, padding="same", name=f"{name}.downsample.0"
+                )
+            self.shortcut_convolution = convolution(
+                f"downsample.{prefix}", out_channels, 1, 1 if pooled else strides
+            )
+            self.shortcut_norm = norm(f"downsample.{prefix + 1}")
+
+    def call(self, inputs, training=None):
+        shortcut = inputs
+        if self.shortcut_pool is not None:
+            shortcut = self.shortcut_pool(shortcut)
+        if self.shortcut_convolution is not None:
+            shortcut = self.shortcut_norm(self.shortcut_convolution(shortcut), training=training)
+        features = inputs
+        for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+            features = tf.nn.relu(features) if i else features
+            features = norm(convolution(features), training=training)
+        return tf.nn.relu(features + shortcut)
+
+
+class ResNet(tf.keras.Model):
+    """A residual network without its classifier.
+
+    Args:
+        architecture: name of the family member, a key of `ARCHITECTURES`.
+        layout: "torchvision" (symmetric padding, stride on the 3x3), "od_api" (symmetric padding, stride on the first 1x1) or
+            "model_garden" (SAME padding, stride on the 3x3). Weights have the same shapes in all of them, features differ.
+        output_stride: 32, 16 or 8; below 32 the last stages keep their resolution and dilate their 3x3 convolutions instead.
+
+    Call with float images `[B, H, W, 3]`, normalised by ImageNet's mean and standard deviation, of any H and W of at least 1.
+    Returns a dict of endpoints "c2" to "c5": `[B, ceil(H / s), ceil(W / s), channels]` with strides s = 4, 8, 16, 32, none
+    larger than `output_stride`.
+
+    Raises:
+        ValueError: for an unknown architecture, layout or output stride.
+
+    Source: He et al., CVPR 2016, in the form that PixPro's authors use (stride on the 3x3; "d" variants of He et al., CVPR 2019).
+    """
+
+    def __init__(
+        self, architecture="resnet50", layout="torchvision", output_stride=32, name="backbone"
+    ):
+        super().__init__(name=name)
+        if architecture not in ARCHITECTURES:
+            raise ValueError(
+                f"unknown backbone {architecture!r}; one of {', '.join(ARCHITECTURES)}"
+            )
+        if layout not in LAYOUTS:
+            raise ValueError(f"unknown layout {layout!r}; one of {', '.join(LAYOUTS)}")
+        if output_stride not in OUTPUT_STRIDES:
+            raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}, not {output_stride}")
+        self.architecture = architecture
+        self.layout = layout
+        self.output_stride = output_stride
+
+        spec = ARCHITECTURES[architecture]
+        symmetric = layout != "model_garden"
+        base = 64 * spec.width
+        self.stem = self._make_stem(spec, base, symmetric)
+        self.symmetric = symmetric
+
+        self.stages = []
+        stride, dilation, in_channels = 4, 1, base
+        for stage, num_blocks in enumerate(spec.blocks):
+            channels = base * 2**stage
+            out_channels = channels * (4 if spec.bottleneck else 1)
+            strides = 1 if stage == 0 else 2
+            if stride * strides > output_stride:
+                dilation *= strides
+                strides = 1
+            stride *= strides
+            blocks = []
+            for index in range(num_blocks):
+                first = index == 0
+                blocks.append(
+                    ResidualBlock(
+                        spec,
+                        channels,
+                        strides if first else 1,
+                        dilation,
+                        project=first and (stage > 0 or in_channels != out_channels),
+                        layout=layout,
+                        name=f"layer{stage + 1}.{index}",
+                    )
+                )
+            self.stages.append(blocks)
+            in_channels = out_channels
+
+    @staticmethod
+    def _make_stem(spec, base, symmetric):
+        if not spec.deep:
+            return [
+                Convolution(base, 7, 2, symmetric=symmetric, name="conv1"),
+                BatchNorm(name="bn1"),
+            ]
+        layers = []
+        for i, (filters, strides) in enumerate([(32, 2), (32, 1), (64, 1)]):
+            last = i == 2
+            layers += [
+                Convolution(
+                    filters,
+                    3,
+                    strides,
+                    symmetric=symmetric,
+                    name="conv1.2" if last else f"conv1.{i}.0",
+                ),
+                BatchNorm(name="bn1" if last else f"conv1.{i}.1"),
+            ]
+        return layers
+
+    def call(self, images, training=None):
+        features = images
+        for convolution, norm in zip(self.stem[::2], self.stem[1::2], strict=True):
+            features = tf.nn.relu(norm(convolution(features), training=training))
+        if self.symmetric:
+            # Zeros do for the minus infinity of PyTorch's pooling after a ReLU; XLA has no pooling with explicit padding.
+            features = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        features = tf.nn.max_pool2d(features, 3, 2, "VALID" if self.symmetric else "SAME")
+        endpoints = {}
+        for stage, blocks in enumerate(self.stages):
+            for block in blocks:
+                features = block(features, training=training)
+            endpoints[f"c{stage + 2}"] = features
+        return endpoints
+
+    def get_config(self):
+        return {
+            "architecture": self.architecture,
+            "layout": self.layout,
+            "output_stride": self.output_stride,
+            "name": self.name,
+        }
+
+
+def build(
+    architecture: str,
+    layout: str = "torchvision",
+    output_stride: int = 32,
+    name: str = "backbone",
+) -> ResNet:
+    """A `ResNet` whose variables exist already, whatever its images' size will be."""
+    model = ResNet(architecture, layout, output_stride, name)
+    model(tf.keras.Input([None, None, 3]))
+    return model

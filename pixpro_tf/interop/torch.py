@@ -1,0 +1,99 @@
+"""Weights under the names and in the layouts of the authors' PyTorch implementation; needs no PyTorch.
+
+The authors name the target network's parts `encoder_k` and `projector_k`, convolution weights are OIHW, and batch normalisation has
+`weight`, `bias`, `running_mean` and `running_var`.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_tf.normalization import BatchNorm
+from pixpro_tf.pixpro import PixPro
+
+_BATCH_NORM_NAMES = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def variables_by_name(model: PixPro) -> dict[str, tf.Variable]:
+    """The model's variables by their names in the authors' state dict, without the prefix `module.`."""
+    named: dict[str, tf.Variable] = {}
+    for network, suffix in ((model.online, ""), (model.target, "_k")):
+        _add_layers(named, network.backbone, f"encoder{suffix}.")
+        _add_head(named, network.projector, suffix)
+        if network.instance_projector is not None:
+            _add_head(named, network.instance_projector, suffix)
+    if model.instance_predictor is not None:
+        _add_head(named, model.instance_predictor, "")
+    if model.propagation.value_transform is not None:
+        _add_head(named, model.propagation.value_transform, "")
+    return named
+
+
+def load_state_dict(model: PixPro, state_dict: dict[str, np.ndarray]) -> list[str]:
+    """Assigns weights by the authors' names.
+
+    Args:
+        model: a built model.
+        state_dict: arrays in PyTorch's layouts. `num_batches_tracked` is passed over, it has no counterpart.
+
+    Returns:
+        The names assigned.
+
+    Raises:
+        ValueError: if a name of the model is missing, or a shape differs; it lists them.
+    """
+    named = variables_by_name(model)
+    missing = sorted(named.keys() - state_dict.keys())
+    if missing:
+        raise ValueError(f"missing from the state dict: {', '.join(missing)}")
+    values = {name: _from_torch(np.asarray(state_dict[name])) for name in named}
+    misshapen = [
+        f"{name} {values[name].shape}, not {tuple(variable.shape)}"
+        for name, variable in named.items()
+        if values[name].shape != tuple(variable.shape)
+    ]
+    if misshapen:
+        raise ValueError(f"shapes differ (after transposition to HWIO): {'; '.join(misshapen)}")
+    for name, variable in named.items():
+        variable.assign(values[name])
+    return list(named)
+
+
+def state_dict(model: PixPro) -> dict[str, np.ndarray]:
+    """The model's weights by the authors' names, in PyTorch's layouts; the inverse of `load_state_dict`."""
+    return {
+        name: to_torch_layout(variable.numpy())
+        for name, variable in variables_by_name(model).items()
+    }
+
+
+def to_torch_layout(array: np.ndarray) -> np.ndarray:
+    """HWIO to OIHW where there are four dimensions; everything else as it is."""
+    return np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if array.ndim == 4 else array
+
+
+def _from_torch(array: np.ndarray) -> np.ndarray:
+    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+
+
+def _add_layers(named, module, prefix):
+    for layer in module.submodules:
+        if isinstance(layer, BatchNorm):
+            for ours, theirs in _BATCH_NORM_NAMES.items():
+                named[f"{prefix}{layer.name}.{theirs}"] = getattr(layer, ours)
+        elif isinstance(layer, tf.keras.layers.Conv2D):
+            named[f"{prefix}{layer.name}.weight"] = layer.kernel
+            if layer.use_bias:
+                named[f"{prefix}{layer.name}.bias"] = layer.bias
+
+
+def _add_head(named, head, suffix):
+    # Layers of a head carry the head's own name in front: projector.linear1 becomes projector_k.linear1 in the target.
+    layers: dict[str, tf.Variable] = {}
+    _add_layers(layers, head, "")
+    for name, variable in layers.items():
+        named[head.name + suffix + name.removeprefix(head.name)] = variable

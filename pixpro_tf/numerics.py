@@ -1,0 +1,20 @@
+"""Precision and norms shared by everything that must not be computed in half precision."""
+
+import tensorflow as tf
+
+NORM_EPSILON = 1e-12
+
+
+def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
+    """float16 and bfloat16 become float32; float32 and float64 stay."""
+    return tensor if tensor.dtype in (tf.float32, tf.float64) else tf.cast(tensor, tf.float32)
+
+
+def unit_length(tensor: tf.Tensor) -> tf.Tensor:
+    """`tensor / max(||tensor||, 1e-12)` along the last axis, in at least float32.
+
+    The gradient at an all-zero vector is zero, not NaN: the floor is put under the sum of squares.
+    """
+    tensor = at_least_float32(tensor)
+    square = tf.reduce_sum(tf.square(tensor), axis=-1, keepdims=True)
+    return tensor / tf.sqrt(tf.maximum(square, NORM_EPSILON**2))

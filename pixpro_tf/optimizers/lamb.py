@@ -1,0 +1,26 @@
+"""LAMB from tensorflow-addons, with decay and adaptation excluded by rank."""
+
+from pixpro_tf import stack
+
+
+def make_lamb(learning_rate, weight_decay):
+    """LAMB whose one-dimensional variables (BN, biases) get neither decay nor adaptation.
+
+    Args:
+        learning_rate: float or schedule.
+        weight_decay: of variables with more than one dimension; decoupled, as LAMB has it.
+
+    Raises:
+        ModuleNotFoundError: where tensorflow-addons is not installed.
+    """
+    addons = stack.import_tensorflow_addons("--optimizer=lamb")
+
+    class LAMB(addons.optimizers.LAMB):
+        # tensorflow-addons excludes by patterns on names; these two hooks ask for the rank instead.
+        def _do_use_weight_decay(self, variable):
+            return variable.shape.rank > 1
+
+        def _do_layer_adaptation(self, variable):
+            return variable.shape.rank > 1
+
+    return LAMB(learning_rate, weight_decay=weight_decay)

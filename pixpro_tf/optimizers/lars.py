@@ -1,0 +1,102 @@
+"""Momentum SGD with decay in the gradient, and layer-wise adaptive rate scaling on top of it."""
+
+import tensorflow as tf
+
+NORM_EPSILON = 1e-8
+
+
+class MomentumSGD(tf.keras.optimizers.Optimizer):
+    """SGD as PyTorch has it: decay is part of the gradient, the rate is outside the momentum buffer.
+
+        g += weight_decay * w
+        v  = momentum * v + g
+        w -= learning_rate * v
+
+    Keras' SGD keeps the rate inside the buffer, and its decay is decoupled, which differ while the rate changes.
+
+    Args:
+        learning_rate: float or schedule.
+        momentum: in [0, 1).
+        weight_decay: of every variable, BN scales and biases included, as in the authors' SGD.
+    """
+
+    def __init__(
+        self, learning_rate=0.1, momentum=0.9, weight_decay=1e-4, name="MomentumSGD", **kwargs
+    ):
+        super().__init__(name=name, **kwargs)
+        self._learning_rate = self._build_learning_rate(learning_rate)
+        self.momentum = momentum
+        # Not `weight_decay`, which Keras would apply a second time, to the weights themselves.
+        self.gradient_decay = weight_decay
+
+    def build(self, var_list):
+        super().build(var_list)
+        if not getattr(self, "_built", False):
+            self.momentums = [
+                self.add_variable_from_reference(variable, "momentum") for variable in var_list
+            ]
+            self._built = True
+
+    def update_step(self, gradient, variable):
+        rate = tf.cast(self.learning_rate, variable.dtype)
+        velocity = self.momentums[self._index_dict[self._var_key(variable)]]
+        velocity.assign(self.momentum * velocity + self._regularize(gradient, variable))
+        variable.assign_sub(rate * velocity)
+
+    def _regularize(self, gradient, variable):
+        return gradient + self.gradient_decay * variable
+
+    def get_config(self):
+        return super().get_config() | {
+            "learning_rate": self._serialize_hyperparameter(self._learning_rate),
+            "momentum": self.momentum,
+            "weight_decay": self.gradient_decay,
+        }
+
+
+class LARS(MomentumSGD):
+    """LARS with momentum, in the form that PixPro's authors use.
+
+    For every weight with more than one dimension, in this order:
+
+        g += weight_decay * w
+        g *= trust_coefficient * ||w|| / (||g|| + 1e-8)     where both norms are above 0
+        v  = momentum * v + g
+        w -= learning_rate * v
+
+    Variables of one dimension (BN scales and shifts, biases) get neither decay nor adaptation, only momentum. They are told by
+    their rank, which survives saving and loading, not by name.
+
+    Args:
+        learning_rate: float or schedule; it is not inside the momentum buffer.
+        momentum: in [0, 1).
+        weight_decay: of variables with more than one dimension.
+        trust_coefficient: of the adaptation.
+
+    Source: You et al., 2017, arXiv 1708.03888, with decay before the adaptation, as in the authors' implementation.
+    """
+
+    def __init__(
+        self,
+        learning_rate=1.0,
+        momentum=0.9,
+        weight_decay=1e-5,
+        trust_coefficient=0.001,
+        name="LARS",
+        **kwargs,
+    ):
+        super().__init__(learning_rate, momentum, weight_decay, name=name, **kwargs)
+        self.trust_coefficient = trust_coefficient
+
+    def _regularize(self, gradient, variable):
+        if variable.shape.rank <= 1:
+            return gradient
+        gradient = super()._regularize(gradient, variable)
+        weight_norm = tf.norm(variable)
+        gradient_norm = tf.norm(gradient)
+        ratio = self.trust_coefficient * weight_norm / (gradient_norm + NORM_EPSILON)
+        # A zero-initialised weight has no norm to scale by: it takes its first steps at the plain rate.
+        return gradient * tf.where((weight_norm > 0) & (gradient_norm > 0), ratio, 1.0)
+
+    def get_config(self):
+        return super().get_config() | {"trust_coefficient": self.trust_coefficient}

@@ -1,0 +1,111 @@
+"""Learning rate and EMA momentum as functions of the step, the run's only clock.
+
+The cosines are written as squared cosines of half the angle, `(1 + cos(a)) / 2 = cos(a / 2)^2`, and those near a half turn as
+sines of what is left: in float32, which is all a TPU has, `1 + cos(a)` loses every digit where it approaches 0.
+"""
+
+import math
+
+import tensorflow as tf
+
+FINAL_RATE = 1e-6
+WARMUP_START = 0.01
+
+
+def _remaining_cosine(step: tf.Tensor, total_steps: int) -> tf.Tensor:
+    """`(1 + cos(pi * step / total_steps)) / 2` with step clipped to [0, total_steps]; float32."""
+    remaining = tf.cast(total_steps - tf.clip_by_value(step, 0, total_steps), tf.float32)
+    return tf.square(tf.sin(remaining * (math.pi / 2 / max(total_steps, 1))))
+
+
+class _WarmupSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from a hundredth of the peak, up to and including step `warmup_steps`; then `_after_warmup`."""
+
+    def __init__(self, peak: float, warmup_steps: int):
+        self.peak = peak
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.int64)
+        after = self._after_warmup(step)
+        if not self.warmup_steps:
+            return after
+        progress = tf.cast(step, tf.float32) / self.warmup_steps
+        rising = self.peak * (WARMUP_START + (1 - WARMUP_START) * progress)
+        return tf.where(step <= self.warmup_steps, rising, after)
+
+    def _after_warmup(self, step):
+        raise NotImplementedError
+
+    def get_config(self):
+        return {"peak": self.peak, "warmup_steps": self.warmup_steps}
+
+
+class WarmupCosine(_WarmupSchedule):
+    """Warm-up, then a cosine from the peak to 1e-6 at step `total_steps`.
+
+    Args:
+        peak: highest rate.
+        warmup_steps: w; the rate at step i <= w is `peak / 100 * (99 * i / w + 1)`.
+        total_steps: n; the cosine spans n - w steps.
+
+    Source: the authors' schedule. As there, the warm-up ends at the peak in step w, and so the cosine's first value repeats it.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int, total_steps: int):
+        super().__init__(peak, warmup_steps)
+        self.total_steps = total_steps
+
+    def _after_warmup(self, step):
+        decay_steps = self.total_steps - self.warmup_steps
+        return FINAL_RATE + (self.peak - FINAL_RATE) * _remaining_cosine(
+            step - self.warmup_steps, decay_steps
+        )
+
+    def get_config(self):
+        return super().get_config() | {"total_steps": self.total_steps}
+
+
+class WarmupSteps(_WarmupSchedule):
+    """Warm-up, then the peak, multiplied by 0.1 from each of `boundaries` on.
+
+    Args:
+        peak: highest rate.
+        warmup_steps: as in `WarmupCosine`.
+        boundaries: steps, increasing.
+        factor: of each drop.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int, boundaries: list[int], factor: float = 0.1):
+        super().__init__(peak, warmup_steps)
+        self.boundaries = list(boundaries)
+        self.factor = factor
+
+    def _after_warmup(self, step):
+        drops = sum(tf.cast(step >= boundary, tf.int32) for boundary in self.boundaries)
+        rates = [self.peak * self.factor**i for i in range(len(self.boundaries) + 1)]
+        return tf.gather(tf.constant(rates, tf.float32), drops)
+
+    def get_config(self):
+        return super().get_config() | {"boundaries": self.boundaries, "factor": self.factor}
+
+
+class EmaSchedule:
+    """How much of the online network the target takes over in a step.
+
+    Args:
+        base_momentum: momentum in step 0.
+        total_steps: K; the momentum reaches 1 there.
+
+    Called with step k, returns `1 - m_k = (1 - base) * (cos(pi * k / K) + 1) / 2` as a float32 scalar: the share taken over, which
+    keeps the digits that the momentum itself loses near 1.
+    """
+
+    def __init__(self, base_momentum: float, total_steps: int):
+        self.base_momentum = base_momentum
+        self.total_steps = total_steps
+
+    def __call__(self, step):
+        return (1 - self.base_momentum) * _remaining_cosine(
+            tf.cast(step, tf.int64), self.total_steps
+        )
