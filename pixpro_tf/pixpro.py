@@ -1,5 +1,6 @@
 """PixPro as a Keras model: online and momentum networks, propagation, consistency, and the step that trains them."""
 
+import time
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -151,23 +152,25 @@ class PixPro(tf.keras.Model):
         if self.train_function is not None and not force:
             return self.train_function
         step_function = self.train_step
-        if self.jit == "step":
+        if self.jit == "step" and not isinstance(
+            self.distribute_strategy, tf.distribute.TPUStrategy
+        ):
             step_function = tf.function(step_function, jit_compile=True)
 
         @tf.function(reduce_retracing=True)
-        def train_function(iterator):
-            asked = tf.timestamp()
-            with tf.control_dependencies([asked]):
-                batch = next(iterator)
-            with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
-                data_wait = tf.timestamp() - asked
+        def train_replicas(batch):
             strategy = self.distribute_strategy
             metrics = strategy.run(step_function, args=(batch,))
-            metrics = {
+            return {
                 name: strategy.experimental_local_results(value)[0]
                 for name, value in metrics.items()
             }
-            return metrics | {"data_wait": tf.cast(data_wait, tf.float32)}
+
+        def train_function(iterator):
+            asked = time.monotonic()
+            batch = next(iterator)
+            data_wait = time.monotonic() - asked
+            return train_replicas(batch) | {"data_wait": data_wait}
 
         self.train_function = train_function
         return train_function

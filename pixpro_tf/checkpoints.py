@@ -1,0 +1,104 @@
+"""Checkpoints of a run: written whole or not at all, the last few kept, some for good."""
+
+import os
+
+import tensorflow as tf
+
+from pixpro_tf.errors import RunError
+from pixpro_tf.pixpro import PixPro
+
+
+def checkpoint_of(model: PixPro) -> tf.train.Checkpoint:
+    """All that a run needs to go on: both networks, the heads, and the optimiser with its slots and the step."""
+    parts = {
+        "online": model.online,
+        "target": model.target,
+        "propagation": model.propagation,
+        "optimizer": model.optimizer,
+    }
+    if model.instance_predictor is not None:
+        parts["instance_predictor"] = model.instance_predictor
+    return tf.train.Checkpoint(**parts)
+
+
+class CheckpointStore:
+    """Saves and restores a run.
+
+    A checkpoint counts once the folder's `checkpoint` file names it, which is replaced in one move after all else was written.
+
+    Args:
+        folder: for the checkpoints.
+        model: compiled model.
+        keep: how many of the last ones stay.
+        keep_every_steps: those of steps divisible by this stay for good, under `kept/`; 0 is none.
+        chief: whether this process writes.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        model: PixPro,
+        keep: int = 3,
+        keep_every_steps: int = 0,
+        chief: bool = True,
+    ):
+        self._model = model
+        self._chief = chief
+        self._checkpoint = checkpoint_of(model)
+        self._keep_every_steps = keep_every_steps
+        self._recent = tf.train.CheckpointManager(
+            self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
+        )
+        self._kept = tf.train.CheckpointManager(
+            self._checkpoint, os.path.join(folder, "kept"), max_to_keep=None, checkpoint_name="step"
+        )
+
+    @property
+    def latest(self) -> str | None:
+        """Path of the newest checkpoint."""
+        return self._recent.latest_checkpoint
+
+    def restore(self) -> int:
+        """Restores the newest checkpoint, if there is one, and returns the step of the model.
+
+        Raises:
+            RunError: if it cannot be read.
+        """
+        latest = self.latest
+        if latest is not None:
+            try:
+                self._checkpoint.restore(latest).assert_existing_objects_matched()
+            except (tf.errors.OpError, ValueError, AssertionError) as error:
+                reason = str(error).strip().splitlines()[0]
+                raise RunError(
+                    f"{latest} cannot be restored: {reason}; delete its files and its line in "
+                    f"{os.path.join(os.path.dirname(latest), 'checkpoint')} to go on from an older one"
+                ) from error
+        return int(self._model.optimizer.iterations)
+
+    def save(self) -> str | None:
+        """Saves the model's step; a step that is saved already is left alone.
+
+        Returns:
+            The path, or None in a process that does not write.
+
+        Raises:
+            RunError: if it cannot be written; the older checkpoints stay.
+        """
+        if not self._chief:
+            return None
+        step = int(self._model.optimizer.iterations)
+        if self.latest is not None and self.latest.endswith(f"/step-{step}"):
+            return self.latest
+        try:
+            if self._keep_every_steps and step % self._keep_every_steps == 0:
+                self._kept.save(checkpoint_number=step)
+            # Last, for once this step is the newest it is not saved again.
+            path = self._recent.save(checkpoint_number=step)
+        except (tf.errors.OpError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise RunError(
+                f"the checkpoint of step {step} could not be written: {reason}; "
+                "the run goes on from the one before when it is started again"
+            ) from error
+        return path

@@ -1,0 +1,103 @@
+"""From a command line to a `Config`, and from an error to one line and an exit code."""
+
+import dataclasses
+import os
+import shutil
+import sys
+import textwrap
+
+from absl import flags
+
+from pixpro_tf.config import Config
+from pixpro_tf.errors import ConfigError, UserError
+
+_DEFINE = {
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}
+
+
+def make_flags() -> flags.FlagValues:
+    """absl flags for every field of `Config`, and `--flagfile`."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("flagfile", "", "", flag_values=values)
+    flags.DEFINE_boolean("help", False, "", short_name="h", flag_values=values)
+    for field in dataclasses.fields(Config):
+        define = _DEFINE[type(field.default)]
+        define(field.name, field.default, field.metadata["help"], flag_values=values)
+    return values
+
+
+def parse(arguments: list[str]) -> Config | None:
+    """The configuration that a command line asks for.
+
+    Args:
+        arguments: of the command, its name first. Later ones override earlier ones, those of a flag file included.
+
+    Returns:
+        The `Config`, or None where only help was asked for.
+
+    Raises:
+        ConfigError: for a flag that is unknown, cannot be read, or does not fit the others.
+    """
+    values = make_flags()
+    try:
+        rest = values(arguments)
+    except flags.Error as error:
+        raise ConfigError(f"{' '.join(str(error).split())}; --help lists the flags") from None
+    except OSError as error:
+        raise ConfigError(f"--flagfile={error.filename} cannot be read: {error.strerror}") from None
+    if values.help:
+        return None
+    if rest[1:]:
+        raise ConfigError(f"{rest[1]!r} is no flag; flags are written --name=value")
+    return Config(**{field.name: values[field.name].value for field in dataclasses.fields(Config)})
+
+
+def help_text(width: int | None = None) -> str:
+    """The flags in groups, with defaults and units."""
+    width = width or min(shutil.get_terminal_size().columns, 110)
+    lines = [
+        "Pre-trains a visual backbone without labels.",
+        "",
+        "  python train.py --flagfile=configs/pixpro.flags [--flag=value ...]",
+        "",
+        "Later flags override earlier ones, those of a flag file included. Boolean flags are switched off by --noNAME.",
+    ]
+    group = None
+    for field in dataclasses.fields(Config):
+        metadata = field.metadata
+        if metadata["group"] != group:
+            group = metadata["group"]
+            lines += ["", f"{group}:"]
+        default = field.default if field.default != "" else "none"
+        head = f"  --{field.name}={default}"
+        if isinstance(field.default, bool):
+            head = f"  --[no]{field.name} ({'on' if field.default else 'off'})"
+        if metadata["unit"]:
+            head += f"  [{metadata['unit']}]"
+        text = metadata["help"]
+        if metadata["choices"]:
+            text += f" ({' | '.join(metadata['choices'])})"
+        lines.append(head)
+        lines += textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a command line; returns the exit code and prints every user's mistake as one line."""
+    try:
+        config = parse(arguments)
+        if config is None:
+            print(help_text())
+            return 0
+        # TensorFlow takes seconds to import and prints; both wait until the flags have been checked.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        from pixpro_tf import training
+
+        return training.run(config)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code

@@ -1,0 +1,433 @@
+"""What a run is, in one frozen dataclass: each field is one flag, with its type, default, unit and help.
+
+Nothing here imports TensorFlow, so that a mistake in a flag is reported at once.
+"""
+
+import dataclasses
+import difflib
+import json
+import os
+import re
+from typing import Any
+
+from pixpro_tf.errors import ConfigError
+
+BACKBONES = (
+    "resnet10",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnet18d",
+    "resnet34d",
+    "resnet50d",
+    "resnet101d",
+    "resnet152d",
+    "resnet50w2",
+    "resnext101_32x8d",
+    "resnext152_32x8d",
+)
+AUGMENTATIONS = ("byol", "moco_v2", "simclr", "inst_disc", "rand_augment", "none")
+
+
+def _flag(default, group, help_text, *, choices=None, unit="", minimum=None, fixed=True):
+    """A field that is a flag.
+
+    Args:
+        default: which also gives the type.
+        group: heading under which `--help` shows it.
+        help_text: what it does.
+        choices: values allowed, of a string flag.
+        unit: shown in the help.
+        minimum: smallest value allowed, of a number.
+        fixed: whether a run keeps the value for life; others may change when it is resumed.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "group": group,
+            "help": help_text,
+            "choices": choices,
+            "unit": unit,
+            "minimum": minimum,
+            "fixed": fixed,
+        },
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One pre-training run. See `python train.py --help`, which is made from these fields."""
+
+    dataset: str = _flag(
+        "imagenet2012",
+        "Data",
+        "images to learn from: a TFDS name (imagenet2012, coco/2017, voc/2007+2012), folder:PATH with JPEG and PNG files at any "
+        "depth, or the embedded scenes/128 and scenes/256, which build themselves",
+    )
+    data_dir: str = _flag(
+        "",
+        "Data",
+        "where TFDS keeps prepared datasets; empty for its default, ~/tensorflow_datasets",
+        fixed=False,
+    )
+    split: str = _flag(
+        "", "Data", "split of a TFDS dataset; empty for all its training images (scenes: unlabelled)"
+    )
+    image_size: int = _flag(224, "Data", "side of the square views", unit="pixels", minimum=1)
+    min_crop_area: float = _flag(
+        0.08, "Data", "smallest area of a crop; the largest is the image", unit="share of the image"
+    )
+    augmentation: str = _flag(
+        "byol", "Data", "photometric policy; byol treats the two views differently", choices=AUGMENTATIONS
+    )
+    augment_on: str = _flag(
+        "host",
+        "Data",
+        "where photometric work runs: in the input pipeline, or in the training step on the accelerator",
+        choices=("host", "device"),
+        fixed=False,
+    )
+    on_bad_image: str = _flag(
+        "stop",
+        "Data",
+        "stop: a file that cannot be read as an image ends the run with its name; "
+        "skip: all files are decoded once before the run, the bad ones named, counted and left out",
+        choices=("stop", "skip"),
+    )
+    shuffle_buffer: int = _flag(
+        8192,
+        "Data",
+        "reach of the shuffling within a TFDS dataset; folders are shuffled as a whole",
+        unit="images",
+        minimum=1,
+    )
+    data_workers: int = _flag(
+        0, "Data", "images decoded in parallel on a host; 0 lets tf.data choose", minimum=0, fixed=False
+    )
+
+    backbone: str = _flag("resnet50", "Model", "network to pre-train", choices=BACKBONES)
+    backbone_layout: str = _flag(
+        "torchvision",
+        "Model",
+        "torchvision: symmetric padding, stride on the 3x3; od_api: symmetric padding, stride on the first 1x1, for the TF "
+        "Object Detection API; model_garden: SAME padding, stride on the 3x3, for TF Model Garden",
+        choices=("torchvision", "od_api", "model_garden"),
+    )
+    output_stride: int = _flag(
+        32, "Model", "32, 16 or 8: below 32 the last stages dilate instead of striding", unit="pixels"
+    )
+    projector_hidden: int = _flag(
+        4096, "Model", "channels inside the projector (the paper says 2048)", unit="channels", minimum=1
+    )
+    projector_dim: int = _flag(256, "Model", "channels of a projection", unit="channels", minimum=1)
+    ppm_layers: int = _flag(
+        1, "Model", "layers of the transform g in the propagation module, 0 to 3", minimum=0
+    )
+    gamma: float = _flag(2.0, "Model", "sharpness of the similarity in the propagation", minimum=0)
+    positive_threshold: float = _flag(
+        0.7, "Model", "largest distance of a positive pair", unit="bin diagonals"
+    )
+    instance_weight: float = _flag(
+        0.0, "Model", "weight of the instance branch's regression loss; 0 is without the branch", minimum=0
+    )
+    ema_momentum: float = _flag(
+        0.99, "Model", "momentum of the target network in step 0; a cosine takes it to 1"
+    )
+    init_from: str = _flag(
+        "",
+        "Model",
+        "weights to start from: a run's folder, a checkpoint, a SavedModel, or a TF Hub handle (folder, .tar.gz, gs://, https://)",
+    )
+
+    optimizer: str = _flag(
+        "lars",
+        "Optimisation",
+        "lamb comes from tensorflow-addons, on Python 3.10 and 3.11",
+        choices=("lars", "sgd", "lamb"),
+    )
+    batch_size: int = _flag(
+        1024, "Optimisation", "global batch, over all replicas", unit="images", minimum=1
+    )
+    epochs: int = _flag(
+        100, "Optimisation", "length of the schedules, and of the run", unit="epochs", minimum=1
+    )
+    base_lr: float = _flag(
+        1.0, "Optimisation", "peak rate per 256 images: the rate is base_lr * batch_size / 256"
+    )
+    schedule: str = _flag(
+        "cosine", "Optimisation", "how the rate falls after the warm-up", choices=("cosine", "step")
+    )
+    lr_drops: str = _flag(
+        "60,80", "Optimisation", "where --schedule=step multiplies the rate by 0.1", unit="epochs"
+    )
+    warmup_epochs: int = _flag(
+        5, "Optimisation", "linear warm-up from a hundredth of the rate", unit="epochs", minimum=0
+    )
+    weight_decay: float = _flag(
+        1e-5,
+        "Optimisation",
+        "lars, lamb: of weights with more than one dimension; sgd: of all",
+        minimum=0,
+    )
+    momentum: float = _flag(0.9, "Optimisation", "of lars and sgd")
+    trust_coefficient: float = _flag(0.001, "Optimisation", "of lars")
+    steps_per_epoch: int = _flag(
+        0, "Optimisation", "0 is every image once", unit="steps", minimum=0
+    )
+    max_steps: int = _flag(
+        0,
+        "Optimisation",
+        "stop after this many steps and leave the schedules as they are; 0 is the whole run",
+        unit="steps",
+        minimum=0,
+        fixed=False,
+    )
+
+    strategy: str = _flag(
+        "auto",
+        "Hardware",
+        "auto: mirrored where there are several GPUs, else one_device; multi_worker reads TF_CONFIG; tpu needs --tpu",
+        choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
+        fixed=False,
+    )
+    tpu: str = _flag("", "Hardware", "name or address of the TPU, local on a TPU VM", fixed=False)
+    num_devices: int = _flag(
+        0,
+        "Hardware",
+        "devices that mirrored uses on this machine: GPUs, or without any, logical CPUs; 0 is all GPUs",
+        minimum=0,
+        fixed=False,
+    )
+    precision: str = _flag(
+        "float32",
+        "Hardware",
+        "of the networks; losses, norms, propagation and all state stay float32",
+        choices=("float32", "bfloat16", "float16"),
+    )
+    loss_scale: str = _flag(
+        "dynamic", "Hardware", "of --precision=float16: dynamic, none or a number"
+    )
+    jit: str = _flag(
+        "ppm",
+        "Hardware",
+        "what XLA compiles: the propagation, the whole step (best on GPUs and TPUs, slow on CPUs), or nothing",
+        choices=("ppm", "step", "off"),
+        fixed=False,
+    )
+
+    run_dir: str = _flag("runs/pixpro", "Run", "folder of the run, made if missing", fixed=False)
+    resume: bool = _flag(
+        True, "Run", "go on from the folder's last checkpoint; without it the folder must be new", fixed=False
+    )
+    seed: int = _flag(
+        0, "Run", "of weights, order of images, crops and colours", minimum=0
+    )
+    checkpoint_every: int = _flag(
+        0, "Run", "0 is once an epoch", unit="steps", minimum=0, fixed=False
+    )
+    keep_checkpoints: int = _flag(
+        3, "Run", "how many of the last ones stay", unit="checkpoints", minimum=1, fixed=False
+    )
+    keep_every: int = _flag(
+        0, "Run", "keep every n-th checkpoint for good; 0 is none", unit="checkpoints", minimum=0, fixed=False
+    )
+    log_every: int = _flag(
+        20, "Run", "between progress lines", unit="steps", minimum=1, fixed=False
+    )
+    pictures_every: int = _flag(
+        0, "Run", "between pictures of the views; 0 is once an epoch", unit="steps", minimum=0, fixed=False
+    )
+    profile_steps: str = _flag(
+        "", "Run", "FIRST,LAST step of a TensorBoard profile, as 20,30; empty is none", fixed=False
+    )
+    deterministic: bool = _flag(
+        True,
+        "Run",
+        "the same numbers from the same flags, bit for bit; costs speed on GPUs",
+        fixed=False,
+    )
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check_field(field, getattr(self, field.name))
+        _check_combinations(self)
+
+    @property
+    def peak_rate(self) -> float:
+        """Learning rate at the end of the warm-up."""
+        return self.base_lr * self.batch_size / 256
+
+    @property
+    def lr_drop_epochs(self) -> list[int]:
+        """Epochs at which a step schedule drops the rate."""
+        return _integers("lr_drops", self.lr_drops)
+
+    @property
+    def profile_range(self) -> tuple[int, int] | None:
+        """First and last profiled step, or None."""
+        if not self.profile_steps:
+            return None
+        first, last = _integers("profile_steps", self.profile_steps)
+        return first, last
+
+    @property
+    def feature_map_size(self) -> int:
+        """Side of the square map of projections, in bins."""
+        return -(-self.image_size // self.output_stride)
+
+    def check_replicas(self, replicas: int) -> None:
+        """Raises `ConfigError` unless the batch can be split over `replicas` devices."""
+        if self.batch_size % replicas:
+            below = self.batch_size // replicas * replicas or replicas
+            raise ConfigError(
+                f"--batch_size={self.batch_size} cannot be split over {replicas} replicas; "
+                f"give a multiple of {replicas}, for example --batch_size={below}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All flags and their values."""
+        return dataclasses.asdict(self)
+
+    def differing_flags(self, other: dict[str, Any]) -> list[str]:
+        """Flags that a run keeps for life and that differ from another run's.
+
+        Args:
+            other: what `to_dict` gave for it, perhaps in another version.
+
+        Returns:
+            A text for each, `--gamma=2.0 (there: 1.0)`.
+        """
+        return [
+            f"--{field.name}={getattr(self, field.name)} (there: {other[field.name]})"
+            for field in dataclasses.fields(self)
+            if field.metadata["fixed"]
+            and field.name in other
+            and getattr(self, field.name) != other[field.name]
+        ]
+
+
+def _integers(name: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ConfigError(f"--{name}={text} is no list of whole numbers; write it as 20,30") from None
+
+
+def _check_field(field: dataclasses.Field, value: Any) -> None:
+    choices, minimum = field.metadata["choices"], field.metadata["minimum"]
+    if choices and value not in choices:
+        close = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(
+            f"--{field.name}={value} is not known; {hint}choose one of {', '.join(choices)}"
+        )
+    if minimum is not None and not value >= minimum:
+        raise ConfigError(f"--{field.name}={value} is too small; give at least {minimum}")
+
+
+def _check_combinations(config: Config) -> None:
+    """What no single field can tell."""
+
+    def refuse(name: str, reason: str) -> None:
+        raise ConfigError(f"--{name}={getattr(config, name)} {reason}")
+
+    if not config.dataset:
+        refuse("dataset", "names nothing; give a TFDS name, folder:PATH or scenes/128")
+    if config.dataset.startswith("folder:"):
+        path = os.path.expanduser(config.dataset.removeprefix("folder:"))
+        if not path:
+            refuse("dataset", "lacks a path; write folder:/path/to/images")
+        if "://" not in path and not os.path.isdir(path):
+            refuse("dataset", f"names no folder: {path} does not exist")
+    elif not re.fullmatch(r"[A-Za-z_][\w]*([/:][\w.+\-/:*]+)?", config.dataset):
+        refuse("dataset", "is neither a TFDS name nor folder:PATH nor scenes/128")
+    if not 0 < config.min_crop_area <= 1:
+        refuse("min_crop_area", "is no share of an image; give a number above 0, at most 1")
+    if config.output_stride not in (8, 16, 32):
+        refuse("output_stride", "is not built; give 8, 16 or 32")
+    if config.image_size < config.output_stride:
+        refuse(
+            "image_size",
+            f"is smaller than one bin of the feature map (--output_stride={config.output_stride}); "
+            f"give at least {config.output_stride}",
+        )
+    if config.feature_map_size < 2:
+        refuse(
+            "image_size",
+            f"gives a feature map of a single bin, which has nothing to propagate; give at least {config.output_stride + 1}",
+        )
+    if config.ppm_layers > 3:
+        refuse("ppm_layers", "is too deep; give 0 to 3")
+    if not config.positive_threshold > 0:
+        refuse("positive_threshold", "leaves no positive pair; give a number above 0, the paper's is 0.7")
+    if not 0 <= config.ema_momentum <= 1:
+        refuse("ema_momentum", "is no momentum; give a number from 0 to 1, the paper's is 0.99")
+    if not 0 <= config.momentum < 1:
+        refuse("momentum", "is no momentum; give a number from 0 up to, but not, 1")
+    if not config.base_lr > 0:
+        refuse("base_lr", "does not train; give a number above 0")
+    if not config.trust_coefficient > 0:
+        refuse("trust_coefficient", "does not train; give a number above 0, the paper's is 0.001")
+    if config.warmup_epochs >= config.epochs and config.warmup_epochs:
+        refuse(
+            "warmup_epochs",
+            f"leaves nothing of --epochs={config.epochs}; give at most {config.epochs - 1}",
+        )
+    if config.schedule == "step":
+        drops = config.lr_drop_epochs
+        if not drops or drops != sorted(set(drops)) or drops[0] < 1 or drops[-1] >= config.epochs:
+            refuse("lr_drops", f"must be rising epochs between 1 and {config.epochs - 1}, as 60,80")
+    if config.strategy == "tpu" and not config.tpu:
+        refuse("strategy", "needs the TPU's name; add --tpu=NAME, or --tpu=local on a TPU VM")
+    if config.tpu and config.strategy != "tpu":
+        refuse("tpu", f"is not used by --strategy={config.strategy}; add --strategy=tpu")
+    if config.num_devices and config.strategy not in ("auto", "mirrored"):
+        refuse("num_devices", f"is not used by --strategy={config.strategy}; leave it out")
+    if config.num_devices > 1:
+        config.check_replicas(config.num_devices)
+    if config.precision == "float16" and config.loss_scale == "none":
+        refuse(
+            "precision",
+            "without loss scaling loses small gradients; use --loss_scale=dynamic, or --precision=bfloat16",
+        )
+    if config.loss_scale not in ("dynamic", "none") and not _is_positive_number(config.loss_scale):
+        refuse("loss_scale", "is not known; give dynamic, none or a number above 0")
+    if config.strategy == "tpu" and config.precision == "float16":
+        refuse("precision", "does not run on TPUs; use --precision=bfloat16")
+    if config.profile_steps:
+        steps = _integers("profile_steps", config.profile_steps)
+        if len(steps) != 2 or not 0 <= steps[0] < steps[1]:
+            refuse("profile_steps", "must be the first and the last step, as 20,30")
+    if config.strategy == "multi_worker":
+        _check_cluster(os.environ.get("TF_CONFIG", ""), refuse)
+
+
+def _check_cluster(text, refuse):
+    if not text:
+        refuse(
+            "strategy",
+            "needs the environment variable TF_CONFIG with the cluster's workers and this one's index; "
+            "see https://www.tensorflow.org/guide/distributed_training#TF_CONFIG",
+        )
+    try:
+        cluster = json.loads(text)
+        workers = cluster["cluster"]["worker"]
+        index = cluster["task"]["index"]
+        valid = 0 <= index < len(workers)
+    except (ValueError, KeyError, TypeError):
+        valid = False
+    if not valid:
+        refuse(
+            "strategy",
+            f"cannot read TF_CONFIG={text!r}; it must be JSON like "
+            '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", "index": 0}}',
+        )
+
+
+def _is_positive_number(text: str) -> bool:
+    try:
+        return float(text) > 0
+    except ValueError:
+        return False

@@ -1,0 +1,102 @@
+"""From a source to batches of two views with their boxes."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from pixpro_tf.data import crops, randomness
+from pixpro_tf.data.sources import Source, decode, find_bad_images
+
+Photometric = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
+_FOREVER = tf.int64.max
+
+
+def batches_per_epoch(num_images: int, batch_size: int) -> int:
+    """Full batches in the data; the images of the last partial one wait for another epoch's order."""
+    return num_images // batch_size
+
+
+def training_dataset(
+    source: Source,
+    *,
+    batch_size: int,
+    image_size: int,
+    min_crop_area: float,
+    seed: int,
+    start_step: int = 0,
+    photometric: Photometric | None = None,
+    workers: int = 0,
+    num_hosts: int = 1,
+    host: int = 0,
+    replicas_per_host: int = 1,
+) -> tf.data.Dataset:
+    """Endless batches of a run, from a step on.
+
+    What an image becomes is a pure function of the seed, the epoch and the image's position in the epoch, so a run that starts at step
+    s sees what an uninterrupted one would have, and any number of hosts and replicas share the same global batches.
+
+    Args:
+        source: of encoded images; at least one batch of them.
+        batch_size: global, a multiple of num_hosts * replicas_per_host.
+        image_size: side S of the views in pixels.
+        min_crop_area: share of the image.
+        seed: of the run.
+        start_step: first step to give.
+        photometric: applied to batches here, on the host; None leaves the views as uint8, with the keys for doing it later.
+        workers: images decoded in parallel; 0 lets tf.data choose.
+        num_hosts, host: how many hosts share the global batch, and which this is.
+        replicas_per_host: each element is one replica's share, in the order of the replicas.
+
+    Returns:
+        A dataset of `{"view_1", "view_2": [b, S, S, 3], "box_1", "box_2": [b, 4] float32}` with b images for each replica; views are
+        normalised float32, or uint8 and then with `"seed": [b, 2] int32`.
+    """
+    steps = batches_per_epoch(source.num_images, batch_size)
+    first_epoch, first_batch = divmod(start_step, steps)
+    host_batch = batch_size // num_hosts
+
+    def epoch_records(epoch):
+        records = source.epoch(seed, epoch).take(steps * batch_size).enumerate()
+        done = tf.constant(first_batch * batch_size, tf.int64)
+        records = records.skip(tf.where(epoch == first_epoch, done, 0))
+        if num_hosts > 1:
+            records = records.filter(
+                lambda position, _: (position // host_batch) % num_hosts == host
+            )
+        return records.map(
+            lambda position, record: (randomness.image_key(seed, epoch, position), record)
+        )
+
+    def views(key, record):
+        image = decode(source.encoded(record))
+        view_1, box_1 = crops.make_view(image, key, 1, image_size, min_crop_area)
+        view_2, box_2 = crops.make_view(image, key, 2, image_size, min_crop_area)
+        return {
+            "view_1": view_1,
+            "view_2": view_2,
+            "box_1": box_1,
+            "box_2": box_2,
+            "seed": key,
+        }
+
+    def colours(batch):
+        assert photometric is not None
+        key = batch.pop("seed")
+        return batch | {
+            name: photometric(batch[name], key, view) for view, name in ((1, "view_1"), (2, "view_2"))
+        }
+
+    parallel = workers or tf.data.AUTOTUNE
+    dataset = tf.data.Dataset.range(first_epoch, _FOREVER).flat_map(epoch_records)
+    dataset = dataset.map(views, num_parallel_calls=parallel, deterministic=True)
+    dataset = dataset.batch(host_batch // replicas_per_host, drop_remainder=True)
+    if photometric is not None:
+        dataset = dataset.map(colours, num_parallel_calls=parallel, deterministic=True)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def bad_images_of_step(source: Source, step: int, batch_size: int, seed: int) -> list[bytes]:
+    """Names of the images of a step's global batch that cannot be read and decoded."""
+    epoch, batch = divmod(step, batches_per_epoch(source.num_images, batch_size))
+    records = source.epoch(seed, tf.constant(epoch, tf.int64))
+    return find_bad_images(records.skip(batch * batch_size).take(batch_size), source)

@@ -1,0 +1,502 @@
+"""Procedural scenes of things and stuff, drawn with NumPy alone.
+
+Every class is a conjunction. The six kinds of thing are three shapes (ball, star, rod) in three
+materials (striped, dotted, checked): each shape comes in two materials and each material in two
+shapes. The four kinds of stuff differ in structure and in outline: furrows and ripples are both
+stripes, the first straight within zigzag outlines, the second bent within wavy ones; bricks and
+cobbles are both faces with gaps between them, the first laid in courses within zigzag outlines, the
+second irregular within wavy ones. Furrows share their material with the striped things.
+
+Colour says nothing: textures have zero mean and unit variance, shading has mean one, and mean
+colour and contrast of a surface are drawn from one distribution for all classes.
+
+Geometry lives in the unit square, so a seed gives the same composition at every size. Arrays meet
+only additions, multiplications, divisions, roundings and square roots, which IEEE 754 rounds
+exactly: pixels do not depend on the mathematical library or on the processor.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+STUFF_NAMES = ("furrows", "ripples", "bricks", "cobbles")
+THING_NAMES = (
+    "striped_ball",
+    "dotted_ball",
+    "dotted_star",
+    "checked_star",
+    "striped_rod",
+    "checked_rod",
+)
+CLASS_NAMES = STUFF_NAMES + THING_NAMES
+
+_TURN = 2.0 * math.pi
+_GRID_V, _GRID_U = (
+    axis.ravel() for axis in np.meshgrid(*2 * [np.linspace(-1.0, 1.0, 14, dtype=np.float32)])
+)
+_MIN_VISIBLE = 0.5  # fraction of a thing that neither the frame nor other things hide
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """One rendered scene.
+
+    Attributes:
+        image: uint8 `[S, S, 3]`, sRGB.
+        mask: uint8 `[S, S]`, index into `CLASS_NAMES`; every pixel has a class.
+        instances: uint8 `[S, S]`, 0 for stuff, `i + 1` for the i-th thing.
+        boxes: float32 `[N, 4]`, (ymin, xmin, ymax, xmax) in [0, 1], around the visible pixels of
+            each thing.
+        labels: int64 `[N]`, index into `CLASS_NAMES`.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    instances: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+
+
+# Textures take coordinates in periods. Their constants make the mean over a large field 0 and the
+# variance 1.
+
+
+def _wave(x):
+    """A sine of period 1, made of two parabolas."""
+    x = x - np.rint(x)
+    return x * (8.0 - 16.0 * np.abs(x))
+
+
+def _stripes(u, v):
+    del v
+    return np.clip(2.0 * _wave(u), -1.0, 1.0) * (1.2 / 1.0822)
+
+
+def _ripples(u, v):
+    return np.clip(2.0 * _wave(u + 0.5 * _wave(v * 0.3)), -1.0, 1.0) * (1.2 / 1.0822)
+
+
+def _checks(u, v):
+    return np.clip(3.0 * _wave(u) * _wave(v), -1.0, 1.0) * (1.2 / 1.0085)
+
+
+def _dots(u, v):
+    oblique = math.sqrt(3.0) / 2.0 * v
+    half = 0.25 - 0.5 * u
+    lattice = _wave(u + 0.25) + _wave(half + oblique) + _wave(half - oblique)
+    return (np.clip(1.2 * (lattice - 0.5), -1.0, 1.0) * 1.2 + 0.4543) * (1.0 / 0.9853)
+
+
+_TABLE = np.random.Generator(np.random.PCG64(20211)).random((3, 32 * 32), dtype=np.float32)
+_CELL_Y, _CELL_X = _TABLE[:2] * np.float32(0.6) + np.float32(0.2)  # where in its cell a cobble lies
+_TONE = _TABLE[2] * np.float32(0.5) + np.float32(0.75)  # how light a brick or cobble is
+
+
+def _cell(row, column):
+    return ((row & 31) << 5) + (column & 31)
+
+
+def _bricks(u, v):
+    row = np.floor(v)
+    course = row.astype(np.int32)
+    along = u * (1.0 / 2.1) + 0.5 * (course & 1).astype(np.float32)
+    column = np.floor(along)
+    to_end = (0.5 - np.abs(along - column - 0.5)) * 2.1
+    to_bed = 0.5 - np.abs(v - row - 0.5)
+    face = np.clip((np.minimum(to_end, to_bed) - 0.08) * 10.0, 0.0, 1.0)
+    return (face * _TONE[_cell(course, column.astype(np.int32))] - 0.651) * (1.0 / 0.4471)
+
+
+def _cobbles(u, v):
+    row, column = np.floor(v), np.floor(u)
+    v, u = v - row, u - column
+    row, column = row.astype(np.int32), column.astype(np.int32)
+    nearest, second = np.full_like(u, 9.0), np.full_like(u, 9.0)
+    nearest_cell = np.zeros_like(row)
+    for i in (-1, 0, 1):
+        for j in (-1, 0, 1):
+            cell = _cell(row + i, column + j)
+            dv, du = _CELL_Y[cell] + i - v, _CELL_X[cell] + j - u
+            squared = du * du + dv * dv
+            second = np.minimum(second, np.maximum(nearest, squared))
+            nearest_cell = np.where(squared < nearest, cell, nearest_cell)
+            nearest = np.minimum(nearest, squared)
+    face = np.clip((np.sqrt(second) - np.sqrt(nearest) - 0.06) * 5.0, 0.0, 1.0)
+    return (face * _TONE[nearest_cell] - 0.6788) * (1.0 / 0.4133)
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """A texture and the range of its period, a fraction of the image's side."""
+
+    texture: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    period: tuple[float, float]
+
+
+MATERIALS = {
+    "furrows": Material(_stripes, (0.040, 0.060)),
+    "ripples": Material(_ripples, (0.042, 0.060)),
+    "bricks": Material(_bricks, (0.042, 0.060)),
+    "cobbles": Material(_cobbles, (0.060, 0.085)),
+    "striped": Material(_stripes, (0.040, 0.060)),
+    "dotted": Material(_dots, (0.042, 0.060)),
+    "checked": Material(_checks, (0.055, 0.080)),
+}
+
+
+# Shapes, in a frame where the shape reaches about 1: the signed distance to the outline, negative
+# inside, and the relief, how much lighter than a flat face a point is.
+
+
+def _ball(u, v, squash):
+    return (np.sqrt(u * u + v * v * (1.0 / squash**2)) - 1.0) * squash
+
+
+def _dome(u, v, squash):
+    return 0.25 - 0.5 * (u * u + v * v * (1.0 / squash**2))
+
+
+def _rod(u, v, squash):
+    beyond_end, beyond_side = np.abs(u) - 1.0, np.abs(v) - squash
+    outside_u, outside_v = np.maximum(beyond_end, 0.0), np.maximum(beyond_side, 0.0)
+    inside = np.minimum(np.maximum(beyond_end, beyond_side), 0.0)
+    return np.sqrt(outside_u * outside_u + outside_v * outside_v) + inside
+
+
+def _ridge(u, v, squash):
+    del u
+    return 0.2 - np.abs(v) * (0.4 / squash)
+
+
+def _fold_star(u, v):
+    """Reflects the plane onto the sector from a tip to the next notch; also where that mirrors."""
+    sine, cosine = math.sin(math.pi / 5.0), math.cos(math.pi / 5.0)
+    mirrored = v < 0.0
+    v = np.abs(v)
+    for _ in range(2):
+        beyond = np.maximum(v * cosine - u * sine, 0.0) * 2.0
+        u, v = u + beyond * sine, v - beyond * cosine
+        mirrored = mirrored ^ (beyond > 0.0) ^ (v < 0.0)
+        v = np.abs(v)
+    return u, v, mirrored
+
+
+def _star(u, v, squash):
+    """Five points at radius 1, notches at radius `squash`."""
+    u, v, _ = _fold_star(u, v)
+    edge_u = squash * math.cos(math.pi / 5.0) - 1.0
+    edge_v = squash * math.sin(math.pi / 5.0)
+    length = math.hypot(edge_u, edge_v)
+    return (u - 1.0) * (edge_v / length) - v * (edge_u / length)
+
+
+def _facets(u, v, squash):
+    del squash
+    return np.where(_fold_star(u, v)[2], np.float32(0.2), np.float32(-0.2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Outline and relief, and the ranges of radius (fraction of the image's side) and squash."""
+
+    distance: Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+    relief: Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+    radius: tuple[float, float]
+    squash: tuple[float, float]
+
+
+SHAPES = {
+    "ball": Shape(_ball, _dome, (0.14, 0.22), (0.8, 1.0)),
+    "star": Shape(_star, _facets, (0.21, 0.31), (0.44, 0.52)),
+    "rod": Shape(_rod, _ridge, (0.22, 0.33), (0.30, 0.40)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Surface:
+    """A material in its colours: `mean + texture * contrast`, channel by channel."""
+
+    texture: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    step_x: float
+    step_y: float
+    shift: tuple[float, float]
+    mean: tuple[float, ...]
+    contrast: tuple[float, ...]
+
+    def colours(self, x, y):
+        """One array a channel, at the points `x`, `y` of the unit square."""
+        u = x * self.step_x + (y * self.step_y + self.shift[0])
+        v = y * self.step_x - (x * self.step_y - self.shift[1])
+        value = self.texture(u, v)
+        return [
+            value * contrast + mean for mean, contrast in zip(self.mean, self.contrast, strict=True)
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Thing:
+    label: int
+    shape: Shape
+    material: Material
+    x: float
+    y: float
+    radius: float
+    squash: float
+    cosine: float
+    sine: float
+
+    def frame(self, x, y):
+        """Coordinates in the frame of the shape."""
+        dx, dy = (x - self.x) * (1.0 / self.radius), (y - self.y) * (1.0 / self.radius)
+        return dx * self.cosine + dy * self.sine, dy * self.cosine - dx * self.sine
+
+    def distance(self, x, y):
+        """Signed distance to the outline, a fraction of the image's side."""
+        return self.shape.distance(*self.frame(x, y), self.squash) * self.radius
+
+    def samples(self):
+        """Points of a regular grid inside, in the frame of the shape, and their distances."""
+        distance = self.shape.distance(_GRID_U, _GRID_V, self.squash)
+        inside = distance < 0.0
+        return _GRID_U[inside], _GRID_V[inside], distance[inside] * self.radius
+
+    def relief(self, u, v, distance):
+        """How much lighter than a flat face a point inside is; darker along the rim."""
+        rim = np.maximum(1.0 + distance * 50.0, 0.0) * 0.2
+        return self.shape.relief(u, v, self.squash) - rim
+
+
+def _between(rng, low, high):
+    return low + (high - low) * rng.random()
+
+
+def _draw_colours(rng):
+    """Mean colour and contrast of a surface, each a triple for R, G, B."""
+    lightness = _between(rng, 0.38, 0.68)
+    chroma = _between(rng, 0.04, 0.20)
+    hue = _TURN * rng.random()
+    mean = tuple(lightness + chroma * math.cos(hue - k * _TURN / 3.0) for k in range(3))
+    strength = _between(rng, 0.10, 0.16) * (1.0 if rng.random() < 0.5 else -1.0)
+    contrast = tuple(strength * _between(rng, 0.7, 1.3) for _ in range(3))
+    return mean, contrast
+
+
+def _draw_surface(rng, material):
+    angle = _TURN * rng.random()
+    period = _between(rng, *material.period)
+    shift = (_between(rng, 0.0, 8.0), _between(rng, 0.0, 8.0))
+    mean, contrast = _draw_colours(rng)
+    step_x, step_y = math.cos(angle) / period, math.sin(angle) / period
+    return _Surface(material.texture, step_x, step_y, shift, mean, contrast)
+
+
+def _draw_thing(rng):
+    kind = int(rng.integers(len(THING_NAMES)))
+    material, shape = THING_NAMES[kind].split("_")
+    angle = _TURN * rng.random()
+    return _Thing(
+        label=len(STUFF_NAMES) + kind,
+        shape=SHAPES[shape],
+        material=MATERIALS[material],
+        x=_between(rng, 0.06, 0.94),
+        y=_between(rng, 0.06, 0.94),
+        radius=_between(rng, *SHAPES[shape].radius),
+        squash=_between(rng, *SHAPES[shape].squash),
+        cosine=math.cos(angle),
+        sine=math.sin(angle),
+    )
+
+
+def _visible_fraction(thing, others):
+    """Share of a thing's area that lies in the image and behind none of the others."""
+    u, v, _ = thing.samples()
+    x = (u * thing.cosine - v * thing.sine) * thing.radius + thing.x
+    y = (v * thing.cosine + u * thing.sine) * thing.radius + thing.y
+    seen = (x > 0.0) & (x < 1.0) & (y > 0.0) & (y < 1.0)
+    for other in others:
+        if math.hypot(thing.x - other.x, thing.y - other.y) < 1.1 * (thing.radius + other.radius):
+            seen &= other.distance(x, y) > 0.0
+    return np.count_nonzero(seen) / seen.size
+
+
+def _draw_things(rng):
+    """Things from front to back, each with at least `_MIN_VISIBLE` of its area in sight."""
+    things: list[_Thing] = []
+    for _ in range(rng.integers(3, 7)):
+        for _ in range(6):
+            thing = _draw_thing(rng)
+            if _visible_fraction(thing, things) >= _MIN_VISIBLE:
+                things.append(thing)
+                break
+    return things
+
+
+def _draw_field(rng, x, y, zigzag):
+    """Signed distance to the outline of a field of stuff: a side of the image or a patch in it."""
+    angle = _TURN * rng.random()
+    cosine, sine = math.cos(angle), math.sin(angle)
+    centre_x, centre_y = _between(rng, 0.3, 0.7), _between(rng, 0.3, 0.7)
+    u = (x - centre_x) * cosine + (y - centre_y) * sine
+    v = (y - centre_y) * cosine - (x - centre_x) * sine
+    amplitude, length, phase = _between(rng, 0.03, 0.06), _between(rng, 0.2, 0.4), rng.random()
+    patch = rng.random() < 0.4
+    radius, squash = _between(rng, 0.3, 0.45), _between(rng, 0.7, 1.0)
+    along = v * (1.0 / length) + phase
+    if zigzag:
+        outline = (np.abs(along - np.rint(along)) * 4.0 - 1.0) * amplitude
+    else:
+        outline = (_wave(along) + 0.5 * _wave(along * 1.7)) * (amplitude * 0.8)
+    if not patch:
+        return u + outline
+    if zigzag:
+        return np.maximum(np.abs(u) - radius * squash, np.abs(v) - radius) + outline
+    return (np.sqrt(u * u * (1.0 / squash**2) + v * v) - radius) * squash + outline
+
+
+def _coverage(distance, size):
+    """Share of each pixel inside an outline, from the signed distance of its centre."""
+    return np.clip(0.5 - distance * size, 0.0, 1.0)
+
+
+def _blend(planes, where, alpha, colours):
+    for plane, colour in zip(planes, colours, strict=True):
+        below = plane[where]
+        plane[where] = below + alpha * (colour - below)
+
+
+def _paint_stuff(rng, canvas, mask, x, y, size):
+    """Two to four fields, each a side of the image or a patch over the former ones."""
+    kinds = rng.permutation(len(STUFF_NAMES))[: rng.integers(2, 5)].tolist()
+    surfaces = [_draw_surface(rng, MATERIALS[STUFF_NAMES[kind]]) for kind in kinds]
+    alphas = [np.ones(x.shape, np.float32)]
+    mask[:] = kinds[0]
+    for kind in kinds[1:]:
+        zigzag = STUFF_NAMES[kind] in ("furrows", "bricks")
+        alphas.append(_coverage(_draw_field(rng, x, y, zigzag), size))
+        mask[alphas[-1] > 0.5] = kind
+    x, y = x.ravel(), y.ravel()
+    planes = canvas.reshape(3, -1)
+    uncovered = np.ones(x.shape, np.float32)
+    for alpha, surface in zip(reversed(alphas), reversed(surfaces), strict=True):
+        alpha = alpha.ravel()
+        weight = uncovered * alpha
+        where = np.flatnonzero(weight > 0.0)
+        weight = weight[where]
+        for plane, colour in zip(planes, surface.colours(x[where], y[where]), strict=True):
+            plane[where] += weight * colour
+        uncovered *= 1.0 - alpha
+
+
+def _window(x, y, reach, size):
+    """Slices of the pixels within `reach` of a point."""
+    rows = slice(max(0, math.floor((y - reach) * size)), max(0, math.ceil((y + reach) * size)))
+    columns = slice(max(0, math.floor((x - reach) * size)), max(0, math.ceil((x + reach) * size)))
+    return rows, columns
+
+
+def _paint_litter(rng, canvas, x, y, size):
+    """Twigs and pebbles that belong to the stuff they lie on."""
+    for _ in range(rng.integers(5, 12)):
+        twig = rng.random() < 0.5
+        centre_x, centre_y = rng.random(), rng.random()
+        angle = _TURN * rng.random()
+        half_length = _between(rng, 0.02, 0.045) if twig else 0.0
+        half_width = _between(rng, 0.004, 0.007) if twig else _between(rng, 0.010, 0.018)
+        mean, contrast = _draw_colours(rng)
+        window = _window(centre_x, centre_y, half_length + half_width + 0.01, size)
+        dx, dy = x[window] - centre_x, y[window] - centre_y
+        along = dx * math.cos(angle) + dy * math.sin(angle)
+        across = dy * math.cos(angle) - dx * math.sin(angle)
+        beyond = np.maximum(np.abs(along) - half_length, 0.0)
+        alpha = _coverage(np.sqrt(beyond * beyond + across * across) - half_width, size)
+        colour = [m + c for m, c in zip(mean, contrast, strict=True)]
+        _blend(canvas, window, alpha, colour)
+
+
+def _paint_thing(rng, thing, canvas, mask, instances, number, x, y, size, light):
+    surface = _draw_surface(rng, thing.material)
+    window = _window(thing.x, thing.y, thing.radius * 1.08 + 0.04, size)
+    x, y = x[window], y[window]
+    planes = [plane[window] for plane in canvas]
+    light_x, light_y, shadow = light
+    shade = thing.distance(x - light_x * 0.02, y - light_y * 0.02)
+    shade = 1.0 - shadow * np.clip(0.5 - shade * 30.0, 0.0, 1.0)
+    for plane in planes:
+        plane *= shade
+    u, v = thing.frame(x, y)
+    distance = thing.shape.distance(u, v, thing.squash) * thing.radius
+    where = np.nonzero(distance < 0.5 / size)
+    u, v, distance = u[where], v[where], distance[where]
+    alpha = _coverage(distance, size)
+    # A thing's mean colour stays its surface's: the relief has mean 1. fsum rounds exactly.
+    samples = thing.relief(*thing.samples()).tolist()
+    relief = thing.relief(u, v, distance) + (1.0 - math.fsum(samples) / len(samples))
+    facing_u = 0.15 * (light_x * thing.cosine + light_y * thing.sine)
+    facing_v = 0.15 * (light_y * thing.cosine - light_x * thing.sine)
+    relief -= u * facing_u + v * facing_v
+    colours = surface.colours(x[where], y[where])
+    _blend(planes, where, alpha, [colour * relief for colour in colours])
+    inside = tuple(axis[alpha > 0.5] for axis in where)
+    mask[window][inside] = thing.label
+    instances[window][inside] = number
+
+
+def _enclose(instances, number, size):
+    rows, columns = np.nonzero(instances == number)
+    return (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
+
+
+def render(seed: int | Sequence[int], size: int) -> Scene:
+    """Renders the scene of a seed.
+
+    Args:
+        seed: non-negative integer or integers; a seed gives the same composition at every size.
+        size: side S of the square image, in pixels.
+
+    Returns:
+        The `Scene`.
+
+    Raises:
+        ValueError: if the image is too small to show every thing.
+    """
+    if size < 32:
+        raise ValueError(f"scenes need at least 32 pixels a side, not {size}")
+    composition, grain = np.random.SeedSequence(seed).spawn(2)
+    rng = np.random.Generator(np.random.PCG64(composition))
+    ticks = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(1.0 / size)
+    y, x = (np.ascontiguousarray(axis) for axis in np.meshgrid(ticks, ticks, indexing="ij"))
+    canvas = np.zeros((3, size, size), np.float32)
+    mask = np.empty((size, size), np.uint8)
+    instances = np.zeros((size, size), np.uint8)
+
+    angle = _TURN * rng.random()
+    light = (math.cos(angle), math.sin(angle), _between(rng, 0.25, 0.5))
+    exposure = _between(rng, 0.85, 1.15)
+    tint = [exposure * _between(rng, 0.92, 1.08) for _ in range(3)]
+    slope = _between(rng, 0.0, 0.4)
+    things = _draw_things(rng)
+
+    _paint_stuff(rng, canvas, mask, x, y, size)
+    _paint_litter(rng, canvas, x, y, size)
+    for index in reversed(range(len(things))):
+        _paint_thing(rng, things[index], canvas, mask, instances, index + 1, x, y, size, light)
+
+    falloff = 1.0 - ((x - 0.5) * light[0] + (y - 0.5) * light[1]) * slope
+    noise_rng = np.random.Generator(np.random.PCG64(grain))
+    noise = np.frombuffer(noise_rng.bytes(6 * size * size), np.uint8).reshape(2, 3, size, size)
+    noise = (np.add(*noise, dtype=np.float32) - 255.0) * (_between(rng, 4.0, 16.0) / 255.0)
+    for plane, gain in zip(canvas, tint, strict=True):
+        plane *= falloff * (255.0 * gain)
+    canvas += noise
+    image = np.rint(np.clip(canvas, 0.0, 255.0)).astype(np.uint8).transpose(1, 2, 0)
+
+    boxes = [_enclose(instances, number, size) for number in range(1, len(things) + 1)]
+    return Scene(
+        image=np.ascontiguousarray(image),
+        mask=mask,
+        instances=instances,
+        boxes=np.array(boxes, np.float32).reshape(-1, 4) / np.float32(size),
+        labels=np.array([thing.label for thing in things], np.int64),
+    )

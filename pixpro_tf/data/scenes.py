@@ -1,0 +1,183 @@
+"""The dataset `scenes`: rendered things and stuff, as a TFDS builder that needs no download.
+
+    builder = scenes.prepare("~/tensorflow_datasets", size=128)
+    dataset = builder.as_dataset(split="unlabelled")
+
+Importing this module registers the builder, so that `tfds.load("scenes/128")` works too.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import io
+import os
+import sys
+import time
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from pixpro_tf.data import scene_renderer
+
+SPLITS = ("unlabelled", "train", "validation", "test")
+
+_DESCRIPTION = """
+Rendered scenes for dense self-supervised pre-training at desk size: three to six overlapping things
+on two to four fields of stuff, in random pose, scale, colour and light, with litter between them.
+Ten classes, each a conjunction of shape and material that colour says nothing about: furrows,
+ripples, bricks and cobbles; striped and dotted balls, dotted and checked stars, striped and checked
+rods. Every pixel has a class, every thing a box around its visible pixels. A scene is a function of
+version, split and index alone, and has the same composition at both sizes.
+"""
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class ScenesConfig(tfds.core.BuilderConfig):
+    """Side of the images in pixels, and number of scenes in each split."""
+
+    size: int = 128
+    num_scenes: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+class Scenes(tfds.core.GeneratorBasedBuilder):
+    """Things and stuff known by shape and material, never by colour.
+
+    Features: `id` ("train/17"), `image` (uint8 `[S, S, 3]`, JPEG), `segmentation_mask` (uint8 `[S, S, 1]`, class of
+    every pixel) and `objects` (`bbox` around visible pixels, `label`); all labels index
+    `scene_renderer.CLASS_NAMES`. Labels of the split `unlabelled` are there for inspection.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    # Nothing is downloaded; looking for checksums would fail in TFDS 4.9.10 (its issue 11212).
+    url_infos = {}
+    BUILDER_CONFIGS = [
+        ScenesConfig(
+            name="128",
+            description="128 x 128 pixels",
+            size=128,
+            num_scenes={"unlabelled": 3000, "train": 1000, "validation": 250, "test": 250},
+        ),
+        ScenesConfig(
+            name="256",
+            description="256 x 256 pixels",
+            size=256,
+            num_scenes={"unlabelled": 1000, "train": 400, "validation": 125, "test": 125},
+        ),
+    ]
+
+    def _info(self):
+        size = self.builder_config.size
+        classes = list(scene_renderer.CLASS_NAMES)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=_DESCRIPTION,
+            features=tfds.features.FeaturesDict(
+                {
+                    "id": tfds.features.Text(),
+                    "image": tfds.features.Image(shape=(size, size, 3), encoding_format="jpeg"),
+                    "segmentation_mask": tfds.features.Image(
+                        shape=(size, size, 1), encoding_format="png"
+                    ),
+                    "objects": tfds.features.Sequence(
+                        {
+                            "bbox": tfds.features.BBoxFeature(),
+                            "label": tfds.features.ClassLabel(names=classes),
+                        }
+                    ),
+                }
+            ),
+            supervised_keys=("image", "segmentation_mask"),
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {split: self._generate_examples(split) for split in SPLITS}
+
+    def _generate_examples(self, split):
+        size = self.builder_config.size
+        for index in range(self.builder_config.num_scenes[split]):
+            yield index, _example(split, index, size)
+
+
+def _example(split, index, size):
+    scene = scene_renderer.render(scene_seed(split, index), size)
+    return {
+        "id": f"{split}/{index}",
+        # Full chroma resolution, because a structure may be a pixel or two wide.
+        "image": _encode(scene.image, format="JPEG", quality=92, subsampling="4:4:4"),
+        "segmentation_mask": _encode(scene.mask, format="PNG"),
+        "objects": [
+            {"bbox": tfds.features.BBox(*map(float, box)), "label": int(label)}
+            for box, label in zip(scene.boxes, scene.labels, strict=True)
+        ],
+    }
+
+
+def scene_seed(split: str, index: int) -> tuple[int, int, int]:
+    """The seed of a scene for `scene_renderer.render`; no two splits share one."""
+    return Scenes.VERSION.major, SPLITS.index(split), index
+
+
+def _encode(pixels: np.ndarray, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, **options)
+    return buffer.getvalue()
+
+
+def prepare(data_dir: str | os.PathLike, size: int = 128) -> tfds.core.DatasetBuilder:
+    """The builder of `scenes/<size>`, built in `data_dir` unless it is there already.
+
+    A build that is interrupted leaves no dataset behind, and of several processes that start
+    together one builds while the others wait.
+
+    Args:
+        data_dir: TFDS data directory, made if missing.
+        size: side of the images, 128 or 256.
+
+    Returns:
+        A builder whose `as_dataset` works.
+
+    Raises:
+        ValueError: for a size that has no config.
+    """
+    sizes = [config.size for config in Scenes.BUILDER_CONFIGS]
+    if size not in sizes:
+        raise ValueError(f"scenes come in the sizes {sizes}, not {size}")
+    data_dir = os.path.abspath(os.path.expanduser(data_dir))
+
+    builder = Scenes(data_dir=data_dir, config=str(size))
+    if builder.is_prepared():
+        return builder
+    with _lock(os.path.join(data_dir, f".scenes_{size}.lock")):
+        builder = Scenes(data_dir=data_dir, config=str(size))  # another process may have built it
+        if not builder.is_prepared():
+            _build(builder)
+    return builder
+
+
+def _build(builder):
+    start = time.monotonic()
+    scenes = sum(builder.builder_config.num_scenes.values())
+    line = f"Rendering {scenes} scenes to {builder.data_dir} ..."
+    print(line, end="", file=sys.stderr, flush=True)
+    tfds.disable_progress_bar()
+    outcome = "interrupted"
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+            )
+        outcome = "done"
+    finally:
+        print(f" {outcome} after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _lock(path):
+    """Holds an exclusive lock that the system releases when the process ends, however it ends."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,342 @@
+"""Where images come from: folders, and any dataset of TFDS. A source lists encoded images in a different order each epoch."""
+
+import difflib
+import os
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from pixpro_tf.errors import ConfigError, RunError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+# Shards of a TFDS dataset read in turn, this many images of each at a time.
+_OPEN_SHARDS, _SHARD_BLOCK = 16, 16
+
+Record = dict[str, tf.Tensor]
+
+
+def decode(encoded: tf.Tensor) -> tf.Tensor:
+    """An encoded image as RGB.
+
+    Grey becomes three equal channels, CMYK is converted, 16 bits are reduced to the upper 8, alpha is dropped without blending,
+    and of an animation the first frame counts. Orientation tags are not followed (nor are they by the authors).
+
+    Args:
+        encoded: string scalar, JPEG, PNG, GIF or BMP.
+
+    Returns:
+        uint8 `[H, W, 3]`.
+    """
+
+    def jpeg():
+        # The accurate inverse DCT, which Pillow uses too; TensorFlow's default trades digits for speed.
+        return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+
+    def other():
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+    image = tf.cond(tf.io.is_jpeg(encoded), jpeg, other)
+    image.set_shape([None, None, 3])
+    return image
+
+
+class FolderSource:
+    """The images in a folder, at any depth.
+
+    Files are told by their suffix (`IMAGE_SUFFIXES`, in any case); links are followed, also to folders, each folder once; names that
+    start with a dot are passed over.
+
+    Args:
+        path: local, or of any file system that TensorFlow reads.
+
+    Raises:
+        RunError: if there is no image in it.
+    """
+
+    def __init__(self, path: str, files: Iterable[bytes] | None = None):
+        self.path = path
+        self._files = _list_images(path) if files is None else list(files)
+        if not self._files:
+            raise RunError(
+                f"--dataset=folder:{path} has no image in it; looked for {', '.join(IMAGE_SUFFIXES)} at any depth"
+            )
+        self.num_images = len(self._files)
+
+    def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
+        """All records, each once, in the order of this epoch; a pure function of the two arguments."""
+        files = tf.constant(self._files)
+        seed = tf.stack([tf.constant(run_seed, tf.int64), tf.cast(epoch, tf.int64)])
+
+        def record(position):
+            index = tf.random.experimental.index_shuffle(
+                position, seed=seed, max_index=tf.constant(self.num_images - 1, tf.int64)
+            )
+            return {"name": files[index]}
+
+        return tf.data.Dataset.range(self.num_images).map(record)
+
+    def encoded(self, record: Record) -> tf.Tensor:
+        """The image file's bytes."""
+        return tf.io.read_file(record["name"])
+
+    def without(self, names: Iterable[bytes]) -> "FolderSource":
+        """The same source without the images of these names."""
+        left_out = set(names)
+        return FolderSource(self.path, [file for file in self._files if file not in left_out])
+
+
+def _list_images(path: str) -> list[bytes]:
+    if "://" in path:
+        found = []
+        for folder, _, files in tf.io.gfile.walk(path):
+            found += [os.path.join(folder, file) for file in files]
+        return sorted(os.fsencode(file) for file in found if _is_image_name(os.path.basename(file)))
+    found, seen = [], set()
+    for folder, subfolders, files in os.walk(os.path.expanduser(path), followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            # A link back to a parent would otherwise be followed for ever.
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders.sort()
+        found += [os.path.join(folder, file) for file in files if _is_image_name(file)]
+    # As bytes, for a file's name need not be valid in any encoding.
+    return sorted(os.fsencode(file) for file in found if os.path.isfile(file))
+
+
+def _is_image_name(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+
+
+class TfdsSource:
+    """The images of a prepared TFDS dataset.
+
+    Shards are read in a new order each epoch, several at a time, and shuffled within a buffer: with a buffer as large as the dataset
+    the order is a full shuffle.
+
+    Args:
+        instructions: `(file, skip, take)` for each shard.
+        feature: name of the image feature.
+        shuffle_buffer: in images.
+    """
+
+    def __init__(
+        self,
+        instructions: list[tuple[str, int, int]],
+        feature: str,
+        shuffle_buffer: int,
+        left_out: tuple[bytes, ...] = (),
+    ):
+        self._instructions = instructions
+        self._feature = feature
+        self._shuffle_buffer = shuffle_buffer
+        self._left_out = left_out
+        self.num_images = sum(take for _, _, take in instructions) - len(left_out)
+
+    def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
+        """All records, each once, in the order of this epoch; a pure function of the two arguments."""
+        files, skips, takes = (list(column) for column in zip(*self._instructions, strict=True))
+        table = (tf.constant(files), tf.constant(skips, tf.int64), tf.constant(takes, tf.int64))
+        names = tf.constant([os.path.basename(file) for file in files])
+        epoch = tf.cast(epoch, tf.int64)
+        seed = tf.stack([tf.constant(run_seed, tf.int64), epoch])
+
+        def shard(position):
+            index = tf.random.experimental.index_shuffle(
+                position, seed=seed, max_index=tf.constant(len(files) - 1, tf.int64)
+            )
+            file, skip, take = (column[index] for column in table)
+            records = tf.data.TFRecordDataset(file).enumerate().skip(skip).take(take)
+            return records.map(
+                lambda place, serialized: {
+                    "name": tf.strings.join([names[index], tf.strings.as_string(place)], "#"),
+                    "encoded": tf.io.parse_single_example(
+                        serialized, {self._feature: tf.io.FixedLenFeature([], tf.string)}
+                    )[self._feature],
+                }
+            )
+
+        records = tf.data.Dataset.range(len(files)).interleave(
+            shard, cycle_length=_OPEN_SHARDS, block_length=_SHARD_BLOCK
+        )
+        if self._left_out:
+            left_out = tf.constant(self._left_out)
+            records = records.filter(lambda record: tf.reduce_all(record["name"] != left_out))
+        return _shuffle(records, min(self._shuffle_buffer, self.num_images), run_seed, epoch)
+
+    def encoded(self, record: Record) -> tf.Tensor:
+        """The encoded image."""
+        return record["encoded"]
+
+    def without(self, names: Iterable[bytes]) -> "TfdsSource":
+        """The same source without the images of these names."""
+        return TfdsSource(
+            self._instructions, self._feature, self._shuffle_buffer, tuple(sorted(names))
+        )
+
+
+def _shuffle(records, buffer_size, run_seed, epoch):
+    """`Dataset.shuffle` as a function of two numbers; that method mixes TensorFlow's global seed in."""
+    shuffled = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(records),
+        buffer_size=tf.constant(buffer_size, tf.int64),
+        # Both 0 would mean a seed from the clock.
+        seed=tf.constant(run_seed + 1, tf.int64),
+        seed2=epoch,
+        output_types=tf.nest.flatten(tf.nest.map_structure(lambda s: s.dtype, records.element_spec)),
+        output_shapes=tf.nest.flatten(
+            tf.nest.map_structure(lambda s: s.shape, records.element_spec)
+        ),
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(shuffled, records.element_spec)
+
+
+Source = FolderSource | TfdsSource
+
+
+def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int) -> Source:
+    """The source that `--dataset` names.
+
+    Args:
+        dataset: `folder:PATH`, `scenes/128`, `scenes/256`, or a TFDS name; `voc/2007+2012` is both configurations.
+        data_dir: of TFDS; empty for its default.
+        split: of TFDS; empty for all training images.
+        shuffle_buffer: see `TfdsSource`.
+
+    Raises:
+        ConfigError: if there is no such dataset, configuration or split.
+        RunError: if it has not been prepared, with what to do.
+    """
+    if dataset.startswith("folder:"):
+        return FolderSource(dataset.removeprefix("folder:"))
+    instructions: list[tuple[str, int, int]] = []
+    feature = None
+    name, _, configurations = dataset.partition("/")
+    for configuration in configurations.split("+"):
+        full_name = f"{name}/{configuration}" if configuration else name
+        builder = _prepared_builder(full_name, data_dir)
+        chosen = split or _training_split(name, builder)
+        instructions += _instructions(full_name, builder, chosen)
+        feature = feature or _image_feature(full_name, builder)
+    assert feature is not None
+    return TfdsSource(instructions, feature, shuffle_buffer)
+
+
+def _prepared_builder(name: str, data_dir: str):
+    import tensorflow_datasets as tfds
+
+    folder = os.path.expanduser(data_dir) or None
+    base, _, configuration = name.partition("/")
+    if base == "scenes":
+        from pixpro_tf.data import scenes
+
+        sizes = [config.name for config in scenes.Scenes.BUILDER_CONFIGS]
+        if configuration and configuration not in sizes:
+            raise ConfigError(
+                f"--dataset={name} is not built; give scenes/{' or scenes/'.join(sizes)}"
+            )
+        default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+        return scenes.prepare(folder or default, int(configuration or sizes[0]))
+    try:
+        builder = tfds.builder(name, data_dir=folder)
+    except tfds.core.DatasetNotFoundError:
+        close = difflib.get_close_matches(base, [*tfds.list_builders(), "scenes"], n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(
+            f"--dataset={name} is not known to TFDS; {hint}"
+            "give a name from https://www.tensorflow.org/datasets/catalog, folder:PATH or scenes/128"
+        ) from None
+    except ValueError:
+        known = sorted(tfds.builder_cls(base).builder_configs)
+        raise ConfigError(
+            f"--dataset={name}: {base} has no configuration {configuration!r}; it has {', '.join(known) or 'none'}"
+        ) from None
+    if not builder.info.splits:
+        raise RunError(_how_to_prepare(name, builder))
+    return builder
+
+
+def _how_to_prepare(name, builder) -> str:
+    folder = os.path.dirname(builder.data_dir)
+    root = builder.data_dir.removesuffix("/" + builder.info.full_name)
+    manual = ""
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        manual = (
+            f" It cannot be downloaded by a program: {' '.join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())} "
+            f"Put what you get into {os.path.join(root, 'downloads', 'manual')}."
+        )
+    return (
+        f"--dataset={name} has not been prepared: there is nothing in {folder}.{manual} "
+        f"Prepare it once with `tfds build {name} --data_dir={root}`, or point --data_dir to where it is. "
+        "What runs right away: --dataset=scenes/128 (embedded, builds itself in a minute) and --dataset=folder:PATH with images of your own."
+    )
+
+
+def _training_split(name: str, builder) -> str:
+    if name == "scenes":
+        return "unlabelled"
+    # The challenge's "trainval": its train split is half of what is meant for training.
+    if name == "voc":
+        return "train+validation"
+    if "train" in builder.info.splits:
+        return "train"
+    raise ConfigError(
+        f"--dataset={name} has no split named train; give --split, one of {', '.join(builder.info.splits)}"
+    )
+
+
+def _instructions(name, builder, split) -> list[tuple[str, int, int]]:
+    try:
+        found = builder.info.splits[split].file_instructions
+    except (KeyError, ValueError):
+        raise ConfigError(
+            f"--split={split} is not in {name}; it has {', '.join(builder.info.splits)}"
+        ) from None
+    file_format = builder.info.file_format.value
+    if file_format != "tfrecord":
+        raise RunError(
+            f"--dataset={name} was prepared as {file_format}; prepare it as tfrecord: "
+            f"tfds build {name} --file_format=tfrecord"
+        )
+    return [
+        (
+            os.fspath(instruction.filename),
+            instruction.skip,
+            instruction.examples_in_shard - instruction.skip
+            if instruction.take == -1
+            else instruction.take,
+        )
+        for instruction in found
+    ]
+
+
+def _image_feature(name, builder) -> str:
+    import tensorflow_datasets as tfds
+
+    images = [
+        key for key, value in builder.info.features.items() if type(value) is tfds.features.Image
+    ]
+    if not images:
+        raise ConfigError(
+            f"--dataset={name} has no images; its features are {', '.join(builder.info.features)}"
+        )
+    return "image" if "image" in images else images[0]
+
+
+def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:
+    """Names of the records that cannot be read and decoded.
+
+    Args:
+        records: of `source.epoch`.
+        source: which they are of.
+    """
+
+    def decoded_name(record):
+        with tf.control_dependencies([decode(source.encoded(record))]):
+            return tf.identity(record["name"])
+
+    names = {record["name"] for record in records.as_numpy_iterator()}
+    good = records.map(decoded_name, num_parallel_calls=tf.data.AUTOTUNE)
+    return sorted(names - set(good.ignore_errors().as_numpy_iterator()))

@@ -1,0 +1,136 @@
+"""A run's folder: what is in it, and whether a run may go on in it."""
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+from typing import Any
+
+import tensorflow as tf
+
+import pixpro_tf
+from pixpro_tf.config import Config
+from pixpro_tf.errors import ConfigError, RunError
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Paths inside the folder; any file system that TensorFlow writes.
+
+    Attributes:
+        path: of the folder.
+    """
+
+    path: str
+
+    @property
+    def config(self) -> str:
+        """Flags, versions and git commit, as JSON."""
+        return os.path.join(self.path, "config.json")
+
+    @property
+    def checkpoints(self) -> str:
+        """The last few checkpoints, and under `kept/` those that stay."""
+        return os.path.join(self.path, "checkpoints")
+
+    @property
+    def tensorboard(self) -> str:
+        """Logs for TensorBoard."""
+        return os.path.join(self.path, "tensorboard")
+
+    @property
+    def pictures(self) -> str:
+        """Pictures of the views, as PNG."""
+        return os.path.join(self.path, "pictures")
+
+    @property
+    def metrics(self) -> str:
+        """One JSON object a line, one line every `--log_every` steps."""
+        return os.path.join(self.path, "metrics.jsonl")
+
+    @property
+    def bad_images(self) -> str:
+        """Names of the images that `--on_bad_image=skip` left out, as a JSON list."""
+        return os.path.join(self.path, "bad_images.json")
+
+
+def open_run_folder(config: Config, chief: bool) -> RunFolder:
+    """The folder of a run, made or found; refuses one that belongs to another run.
+
+    Args:
+        config: of the run.
+        chief: whether this process writes.
+
+    Raises:
+        ConfigError: if the folder holds a run with other flags, or any run and `--noresume` was given.
+        RunError: if it cannot be made.
+    """
+    folder = RunFolder(os.path.expanduser(config.run_dir))
+    if tf.io.gfile.exists(folder.config):
+        _check_same_run(config, folder)
+        return folder
+    if chief:
+        try:
+            tf.io.gfile.makedirs(folder.path)
+            write_atomically(folder.config, json.dumps(_description(config), indent=2) + "\n")
+        except (OSError, tf.errors.OpError) as error:
+            raise RunError(
+                f"--run_dir={config.run_dir} cannot be made: {error}; give another"
+            ) from error
+    return folder
+
+
+def _check_same_run(config: Config, folder: RunFolder) -> None:
+    if not config.resume:
+        raise ConfigError(
+            f"--run_dir={config.run_dir} holds a run already; leave out --noresume to go on with it, or give another folder"
+        )
+    try:
+        with tf.io.gfile.GFile(folder.config) as file:
+            flags = json.load(file)["flags"]
+    except (ValueError, KeyError, TypeError):
+        raise RunError(
+            f"{folder.config} is damaged, so it cannot be told whose run this is; give another --run_dir"
+        ) from None
+    differing = config.differing_flags(flags)
+    if differing:
+        raise ConfigError(
+            f"--run_dir={config.run_dir} holds a run with other flags: {', '.join(differing)}; "
+            "give the same flags to go on with it, or another --run_dir"
+        )
+
+
+def _description(config: Config) -> dict[str, Any]:
+    return {
+        "flags": config.to_dict(),
+        "versions": {
+            "pixpro_tf": pixpro_tf.__version__,
+            "tensorflow": tf.__version__,
+            "python": platform.python_version(),
+        },
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """Commit of the code that runs, with "-dirty" where it was changed; None outside a checkout."""
+    package = os.path.dirname(os.path.abspath(pixpro_tf.__file__))
+    try:
+        described = subprocess.run(
+            ["git", "-C", package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
+
+
+def write_atomically(path: str, text: str) -> None:
+    """Writes a file that is there as a whole or not at all."""
+    temporary = f"{path}.writing"
+    with tf.io.gfile.GFile(temporary, "w") as file:
+        file.write(text)
+    tf.io.gfile.rename(temporary, path, overwrite=True)

@@ -1,0 +1,78 @@
+"""A `tf.distribute` strategy from its name. Has to run before TensorFlow touches a device."""
+
+import tensorflow as tf
+
+from pixpro_tf.errors import ConfigError, RunError
+
+
+def make_strategy(name: str, tpu: str = "", num_devices: int = 0) -> tf.distribute.Strategy:
+    """The strategy that `--strategy` names.
+
+    Args:
+        name: "auto", "one_device", "mirrored", "multi_worker" or "tpu".
+        tpu: name or address of the TPU, for "tpu".
+        num_devices: for "mirrored" and "auto": GPUs to use, or without any, logical CPUs to make; 0 is all GPUs.
+
+    Raises:
+        ConfigError: if there are fewer GPUs than asked for.
+        RunError: if the TPU cannot be reached.
+    """
+    if name == "tpu":
+        return _tpu_strategy(tpu)
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if name == "multi_worker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if gpus and num_devices > len(gpus):
+        raise ConfigError(
+            f"--num_devices={num_devices} is more than the {len(gpus)} GPUs of this machine; give at most {len(gpus)}"
+        )
+    if name == "auto":
+        name = "mirrored" if max(num_devices, len(gpus) if not num_devices else 0) > 1 else "one_device"
+    if name == "one_device":
+        return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+    if gpus:
+        return tf.distribute.MirroredStrategy(
+            [f"/gpu:{i}" for i in range(num_devices or len(gpus))]
+        )
+    return tf.distribute.MirroredStrategy(_logical_cpus(max(num_devices, 1)))
+
+
+def _logical_cpus(count: int) -> list[str]:
+    """Splits the CPU into `count` devices, which share its cores."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    try:
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * count
+        )
+    except RuntimeError:
+        # TensorFlow has started already; what it started with may be enough.
+        if len(tf.config.list_logical_devices("CPU")) < count:
+            raise
+    return [f"/cpu:{i}" for i in range(count)]
+
+
+def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except Exception as error:
+        # Whatever is wrong with a TPU's name, address or state surfaces here as one of a dozen exception types.
+        reason = str(error).strip().splitlines()
+        raise RunError(
+            f"--tpu={tpu} cannot be reached: {reason[0] if reason else type(error).__name__}; "
+            "check its name, its state and this machine's access to it"
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the run's files."""
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
+        return True
+    return resolver.task_type in (None, "chief") or (
+        resolver.task_type == "worker" and resolver.task_id == 0
+    )

@@ -1,0 +1,352 @@
+"""A run from its configuration: data, model and strategy put together, trained, logged and saved."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from pixpro_tf import callbacks, initialization, pixpro
+from pixpro_tf.checkpoints import CheckpointStore
+from pixpro_tf.config import Config
+from pixpro_tf.data import photometric, pipeline, sources
+from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.optimizers import build as optimizers
+from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine, WarmupSteps
+from pixpro_tf.run_folder import RunFolder, open_run_folder, write_atomically
+from pixpro_tf.strategy import is_chief, make_strategy
+
+PICTURED_IMAGES = 4
+_NAMED_BAD_IMAGES = 20
+
+
+def run(config: Config) -> int:
+    """Trains until the run's last step, or until it is told to leave.
+
+    Returns:
+        The exit code: 0, or 128 plus the number of the signal that ended the run early.
+
+    Raises:
+        UserError: whatever the user can mend.
+    """
+    tf.keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = make_strategy(config.strategy, config.tpu, config.num_devices)
+    check_strategy(config, strategy)
+    chief = is_chief(strategy)
+    folder = open_run_folder(config, chief)
+    source = open_source(config, folder, chief)
+    data_steps = pipeline.batches_per_epoch(source.num_images, config.batch_size)
+    steps_per_epoch = config.steps_per_epoch or data_steps
+    total_steps = config.epochs * steps_per_epoch
+    last_step = min(total_steps, config.max_steps or total_steps)
+
+    rate = make_schedule(config, steps_per_epoch)
+    with strategy.scope():
+        model = make_model(config, total_steps)
+        model.compile(optimizer=make_optimizer(config, rate), jit_compile=False)
+        make_slots(model)
+    checkpoint_every = config.checkpoint_every or steps_per_epoch
+    store = CheckpointStore(
+        folder.checkpoints,
+        model,
+        config.keep_checkpoints,
+        config.keep_every * checkpoint_every,
+        chief,
+    )
+    if store.latest is None and config.init_from:
+        print(initialization.initialize_from(model, config.init_from))
+    start_step = store.restore()
+    if chief:
+        left_over = source.num_images - data_steps * config.batch_size
+        print(
+            f"{config.dataset}: {source.num_images} images, {data_steps} batches of {config.batch_size} an epoch"
+            + (f", {left_over} images left over each epoch" if left_over else "")
+        )
+        print(
+            f"{config.backbone} ({config.backbone_layout}) on {strategy.num_replicas_in_sync} x "
+            f"{strategy.extended.worker_devices[0].split(':')[-2]}, {last_step} steps"
+            + (f", going on from step {start_step}" if start_step else "")
+        )
+    if start_step >= last_step:
+        print(f"There is nothing left to do: the run has made its {start_step} steps.")
+        _print_results(folder, store, config)
+        return 0
+
+    saver = callbacks.Checkpoints(
+        start_step,
+        store,
+        every=checkpoint_every,
+        last_step=last_step,
+        **_agreement(strategy, config.log_every),
+    )
+    watchers: list[callbacks.StepCallback] = []
+    if chief:
+        watchers = _chief_callbacks(
+            config, folder, source, start_step, last_step, steps_per_epoch, rate
+        )
+    started = time.monotonic()
+    try:
+        model.fit(
+            distributed_dataset(config, source, strategy, start_step),
+            # One Keras epoch is what this process does; the run's own epochs are counted from its steps.
+            epochs=1,
+            steps_per_epoch=last_step - start_step,
+            callbacks=[*watchers, saver],
+            verbose=0,
+        )
+    except tf.errors.ResourceExhaustedError as error:
+        raise RunError(
+            f"out of memory at --batch_size={config.batch_size}, --image_size={config.image_size}; "
+            "make one of them smaller, or use more devices or --precision=bfloat16"
+        ) from error
+    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
+        step = int(model.optimizer.iterations)
+        bad = pipeline.bad_images_of_step(source, step, config.batch_size, config.seed)
+        if not bad:
+            raise
+        raise RunError(
+            f"{_names(bad)} cannot be read as an image (step {step}); "
+            "mend or remove it, or leave out such files with --on_bad_image=skip and a new --run_dir"
+        ) from error
+    finally:
+        saver.restore_signals()
+
+    step = int(model.optimizer.iterations)
+    if saver.left_on is not None and step < last_step:
+        if chief:
+            print(
+                f"Stopped by {signal.Signals(saver.left_on).name} at step {step} of {last_step}; the checkpoint is written. "
+                "The same command goes on from there."
+            )
+        return 128 + saver.left_on
+    if chief:
+        print(f"Done: {step} steps, this time {callbacks.duration(time.monotonic() - started)}.")
+        _print_results(folder, store, config)
+    return 0
+
+
+def check_strategy(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """What can be said of the flags only once the devices are known.
+
+    Raises:
+        ConfigError: if the batch does not divide, or a whole step is to be compiled for several replicas.
+    """
+    replicas = strategy.num_replicas_in_sync
+    config.check_replicas(replicas)
+    if config.jit == "step" and replicas > 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
+        raise ConfigError(
+            f"--jit=step compiles the step of one device, and there are {replicas}; use --jit=ppm"
+        )
+
+
+def open_source(config: Config, folder: RunFolder, chief: bool) -> sources.Source:
+    """The images of the run, without the bad ones where they are to be skipped.
+
+    Raises:
+        ConfigError, RunError: if there is no such dataset, or it has less than one batch of images.
+    """
+    source = sources.open_source(
+        config.dataset,
+        data_dir=config.data_dir,
+        split=config.split,
+        shuffle_buffer=config.shuffle_buffer,
+    )
+    if config.on_bad_image == "skip":
+        bad = _bad_images(source, folder, chief)
+        if bad:
+            print(f"Left out {len(bad)} files that cannot be read as images: {_names(bad)}")
+            if len(bad) == source.num_images:
+                raise RunError(f"--dataset={config.dataset} has no file that can be read as an image")
+            source = source.without(bad)
+    if source.num_images < config.batch_size:
+        raise ConfigError(
+            f"--batch_size={config.batch_size} is more than the {source.num_images} images of {config.dataset}; "
+            f"give at most {source.num_images}"
+        )
+    return source
+
+
+def _bad_images(source, folder, chief) -> list[bytes]:
+    if tf.io.gfile.exists(folder.bad_images):
+        with tf.io.gfile.GFile(folder.bad_images) as file:
+            return [os.fsencode(name) for name in json.load(file)]
+    print(f"Decoding {source.num_images} files once, to find those that are no images ...")
+    bad = sources.find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source)
+    if chief:
+        text = json.dumps([os.fsdecode(name) for name in bad], indent=2)
+        write_atomically(folder.bad_images, text + "\n")
+    return bad
+
+
+def _names(names: list[bytes]) -> str:
+    shown = [os.fsdecode(name).encode(errors="backslashreplace").decode() for name in names]
+    more = len(shown) - _NAMED_BAD_IMAGES
+    return ", ".join(shown[:_NAMED_BAD_IMAGES]) + (f" and {more} more" if more > 0 else "")
+
+
+def make_schedule(config: Config, steps_per_epoch: int):
+    """The learning rate as a function of the step."""
+    warmup_steps = config.warmup_epochs * steps_per_epoch
+    if config.schedule == "step":
+        drops = [epoch * steps_per_epoch for epoch in config.lr_drop_epochs]
+        return WarmupSteps(config.peak_rate, warmup_steps, drops)
+    return WarmupCosine(config.peak_rate, warmup_steps, config.epochs * steps_per_epoch)
+
+
+def make_model(config: Config, total_steps: int) -> pixpro.PixPro:
+    """The model of a run, in the run's precision."""
+    policy = "float32" if config.precision == "float32" else f"mixed_{config.precision}"
+    tf.keras.mixed_precision.set_global_policy(policy)
+    on_device = config.augment_on == "device"
+    return pixpro.build(
+        backbone=config.backbone,
+        backbone_layout=config.backbone_layout,
+        output_stride=config.output_stride,
+        image_size=config.image_size,
+        projector_hidden=config.projector_hidden,
+        projector_dim=config.projector_dim,
+        ppm_layers=config.ppm_layers,
+        gamma=config.gamma,
+        positive_threshold=config.positive_threshold,
+        instance_weight=config.instance_weight,
+        ema_schedule=EmaSchedule(config.ema_momentum, total_steps),
+        photometric=photometric.Photometric(config.augmentation) if on_device else None,
+        jit=config.jit,
+    )
+
+
+def make_optimizer(config: Config, rate):
+    """The optimiser of a run, with loss scaling for float16."""
+    try:
+        optimizer = optimizers.build(
+            config.optimizer,
+            rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            trust_coefficient=config.trust_coefficient,
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigError(str(error)) from error
+    if config.precision != "float16":
+        return optimizer
+    if config.loss_scale == "dynamic":
+        return tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+    return tf.keras.mixed_precision.LossScaleOptimizer(
+        optimizer, dynamic=False, initial_scale=float(config.loss_scale)
+    )
+
+
+def make_slots(model: pixpro.PixPro) -> None:
+    """Makes the optimiser's variables now, so that a checkpoint finds all of them."""
+    if hasattr(model.optimizer, "build"):
+        model.optimizer.build(model.trainable_variables)
+
+
+def distributed_dataset(
+    config: Config, source: sources.Source, strategy: tf.distribute.Strategy, start_step: int
+):
+    """The run's batches from a step on; each host reads its own part of every global batch."""
+    on_host = config.augment_on == "host"
+
+    def dataset_of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        hosts = context.num_input_pipelines
+        return pipeline.training_dataset(
+            source,
+            batch_size=config.batch_size,
+            image_size=config.image_size,
+            min_crop_area=config.min_crop_area,
+            seed=config.seed,
+            start_step=start_step,
+            photometric=photometric.Photometric(config.augmentation) if on_host else None,
+            workers=config.data_workers,
+            num_hosts=hosts,
+            host=context.input_pipeline_id,
+            replicas_per_host=context.num_replicas_in_sync // hosts,
+        )
+
+    return strategy.distribute_datasets_from_function(dataset_of_host)
+
+
+def _chief_callbacks(config, folder, source, start_step, last_step, steps_per_epoch, rate):
+    made: list[callbacks.StepCallback] = [
+        callbacks.TrainingLog(
+            start_step,
+            folder,
+            every=config.log_every,
+            last_step=last_step,
+            steps_per_epoch=steps_per_epoch,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            rate=rate,
+        ),
+        callbacks.Pictures(
+            start_step,
+            folder,
+            every=config.pictures_every or steps_per_epoch,
+            views=_pictured_views(config, source),
+            map_size=config.feature_map_size,
+            threshold=config.positive_threshold,
+        ),
+    ]
+    if config.profile_range is not None:
+        first, last = config.profile_range
+        made.append(callbacks.Profile(start_step, folder, first=first, last=last))
+    return made
+
+
+def _pictured_views(config: Config, source: sources.Source) -> Callable:
+    """The views of the first images of the epoch that a step is in, exactly as the training sees them."""
+    count = min(PICTURED_IMAGES, config.batch_size)
+    data_steps = pipeline.batches_per_epoch(source.num_images, config.batch_size)
+
+    def views(step):
+        dataset = pipeline.training_dataset(
+            source,
+            batch_size=count,
+            image_size=config.image_size,
+            min_crop_area=config.min_crop_area,
+            seed=config.seed,
+            start_step=step // data_steps * pipeline.batches_per_epoch(source.num_images, count),
+            photometric=photometric.Photometric(config.augmentation),
+        )
+        batch = next(iter(dataset))
+        images = [
+            photometric.denormalize(batch[name]).numpy() for name in ("view_1", "view_2")
+        ]
+        return *images, batch["box_1"].numpy(), batch["box_2"].numpy()
+
+    return views
+
+
+def _agreement(strategy: tf.distribute.Strategy, every: int) -> dict:
+    """How several processes agree to leave after the same step; a single one need not ask."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return {}
+
+    @tf.function
+    def sum_over_workers(told):
+        return strategy.reduce("SUM", strategy.run(tf.identity, args=(told,)), axis=None)
+
+    return {
+        "agree": lambda told: float(sum_over_workers(tf.constant(float(told)))) > 0,
+        "agree_every": every,
+    }
+
+
+def _print_results(folder: RunFolder, store: CheckpointStore, config: Config) -> None:
+    print(
+        f"""
+  checkpoint    {store.latest}
+  TensorBoard   {folder.tensorboard}
+  pictures      {folder.pictures}
+  metrics       {folder.metrics}
+
+Next:
+  tensorboard --logdir {folder.tensorboard}
+  python train.py --flagfile=configs/pixpro.flags --backbone={config.backbone} --init_from={folder.path} \\
+      --dataset=folder:/path/to/your/images --batch_size=64 --run_dir=runs/mine"""
+    )
