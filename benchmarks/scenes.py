@@ -11,6 +11,7 @@ standardised by the mean and variance they have on `train`, without which it lea
 import argparse
 import dataclasses
 import json
+import sys
 import time
 
 import numpy as np
@@ -131,7 +132,9 @@ def measure(builder, split="validation", **options) -> dict[str, Result]:
     for name, trains_backbone in (("supervised", True), ("random probe", False)):
         dataset = builder.as_dataset(split="train")
         segmenter, seconds = train(dataset, trains_backbone=trains_backbone, **options)
-        results[name] = Result(class_iou(builder.as_dataset(split=split), segmenter), seconds)
+        result = Result(class_iou(builder.as_dataset(split=split), segmenter), seconds)
+        print(f"{name}: mIoU {100 * result.mean_iou:.1f} %", file=sys.stderr, flush=True)
+        results[name] = result
     return results
 
 

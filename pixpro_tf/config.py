@@ -73,14 +73,19 @@ class Config:
         fixed=False,
     )
     split: str = _flag(
-        "", "Data", "split of a TFDS dataset; empty for all its training images (scenes: unlabelled)"
+        "",
+        "Data",
+        "split of a TFDS dataset; empty for all its training images (scenes: unlabelled)",
     )
     image_size: int = _flag(224, "Data", "side of the square views", unit="pixels", minimum=1)
     min_crop_area: float = _flag(
         0.08, "Data", "smallest area of a crop; the largest is the image", unit="share of the image"
     )
     augmentation: str = _flag(
-        "byol", "Data", "photometric policy; byol treats the two views differently", choices=AUGMENTATIONS
+        "byol",
+        "Data",
+        "photometric policy; byol treats the two views differently",
+        choices=AUGMENTATIONS,
     )
     augment_on: str = _flag(
         "host",
@@ -104,7 +109,11 @@ class Config:
         minimum=1,
     )
     data_workers: int = _flag(
-        0, "Data", "images decoded in parallel on a host; 0 lets tf.data choose", minimum=0, fixed=False
+        0,
+        "Data",
+        "images decoded in parallel on a host; 0 lets tf.data choose",
+        minimum=0,
+        fixed=False,
     )
 
     backbone: str = _flag("resnet50", "Model", "network to pre-train", choices=BACKBONES)
@@ -116,10 +125,17 @@ class Config:
         choices=("torchvision", "od_api", "model_garden"),
     )
     output_stride: int = _flag(
-        32, "Model", "32, 16 or 8: below 32 the last stages dilate instead of striding", unit="pixels"
+        32,
+        "Model",
+        "32, 16 or 8: below 32 the last stages dilate instead of striding",
+        unit="pixels",
     )
     projector_hidden: int = _flag(
-        4096, "Model", "channels inside the projector (the paper says 2048)", unit="channels", minimum=1
+        4096,
+        "Model",
+        "channels inside the projector (the paper says 2048)",
+        unit="channels",
+        minimum=1,
     )
     projector_dim: int = _flag(256, "Model", "channels of a projection", unit="channels", minimum=1)
     ppm_layers: int = _flag(
@@ -130,7 +146,10 @@ class Config:
         0.7, "Model", "largest distance of a positive pair", unit="bin diagonals"
     )
     instance_weight: float = _flag(
-        0.0, "Model", "weight of the instance branch's regression loss; 0 is without the branch", minimum=0
+        0.0,
+        "Model",
+        "weight of the instance branch's regression loss; 0 is without the branch",
+        minimum=0,
     )
     ema_momentum: float = _flag(
         0.99, "Model", "momentum of the target network in step 0; a cosine takes it to 1"
@@ -219,11 +238,12 @@ class Config:
 
     run_dir: str = _flag("runs/pixpro", "Run", "folder of the run, made if missing", fixed=False)
     resume: bool = _flag(
-        True, "Run", "go on from the folder's last checkpoint; without it the folder must be new", fixed=False
+        True,
+        "Run",
+        "go on from the folder's last checkpoint; without it the folder must be new",
+        fixed=False,
     )
-    seed: int = _flag(
-        0, "Run", "of weights, order of images, crops and colours", minimum=0
-    )
+    seed: int = _flag(0, "Run", "of weights, order of images, crops and colours", minimum=0)
     checkpoint_every: int = _flag(
         0, "Run", "0 is once an epoch", unit="steps", minimum=0, fixed=False
     )
@@ -231,13 +251,23 @@ class Config:
         3, "Run", "how many of the last ones stay", unit="checkpoints", minimum=1, fixed=False
     )
     keep_every: int = _flag(
-        0, "Run", "keep every n-th checkpoint for good; 0 is none", unit="checkpoints", minimum=0, fixed=False
+        0,
+        "Run",
+        "keep every n-th checkpoint for good; 0 is none",
+        unit="checkpoints",
+        minimum=0,
+        fixed=False,
     )
     log_every: int = _flag(
         20, "Run", "between progress lines", unit="steps", minimum=1, fixed=False
     )
     pictures_every: int = _flag(
-        0, "Run", "between pictures of the views; 0 is once an epoch", unit="steps", minimum=0, fixed=False
+        0,
+        "Run",
+        "between pictures of the views; 0 is once an epoch",
+        unit="steps",
+        minimum=0,
+        fixed=False,
     )
     profile_steps: str = _flag(
         "", "Run", "FIRST,LAST step of a TensorBoard profile, as 20,30; empty is none", fixed=False
@@ -312,7 +342,9 @@ def _integers(name: str, text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise ConfigError(f"--{name}={text} is no list of whole numbers; write it as 20,30") from None
+        raise ConfigError(
+            f"--{name}={text} is no list of whole numbers; write it as 20,30"
+        ) from None
 
 
 def _check_field(field: dataclasses.Field, value: Any) -> None:
@@ -361,7 +393,10 @@ def _check_combinations(config: Config) -> None:
     if config.ppm_layers > 3:
         refuse("ppm_layers", "is too deep; give 0 to 3")
     if not config.positive_threshold > 0:
-        refuse("positive_threshold", "leaves no positive pair; give a number above 0, the paper's is 0.7")
+        refuse(
+            "positive_threshold",
+            "leaves no positive pair; give a number above 0, the paper's is 0.7",
+        )
     if not 0 <= config.ema_momentum <= 1:
         refuse("ema_momentum", "is no momentum; give a number from 0 to 1, the paper's is 0.99")
     if not 0 <= config.momentum < 1:

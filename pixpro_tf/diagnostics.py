@@ -4,6 +4,9 @@ import tensorflow as tf
 
 from pixpro_tf.numerics import unit_length
 
+# Unit vectors in float32 that should be equal differ by some 1e-14; what lies below this is no variance of features.
+ROUNDING_VARIANCE = 1e-12
+
 
 def feature_spread(features: tf.Tensor) -> tf.Tensor:
     """Standard deviation of the l2-normalised features times sqrt(C).
@@ -49,7 +52,7 @@ def position_share(features: tf.Tensor) -> tf.Tensor:
 
     Returns:
         Scalar, at most 1, around 0 where position explains nothing: corrected for what B images share by chance (epsilon squared of
-        a one-way analysis of variance, N groups of B). 0 for a batch of one image.
+        a one-way analysis of variance, N groups of B). 0 for a batch of one image, and for features that are all one constant.
     """
     unit = unit_length(features)
     images = tf.cast(tf.shape(unit)[0], unit.dtype)
@@ -60,4 +63,5 @@ def position_share(features: tf.Tensor) -> tf.Tensor:
     unexplained = tf.math.divide_no_nan(
         within * (images * bins - 1), total * (images * bins - bins)
     )
-    return tf.where(unexplained > 0, 1 - unexplained, 0.0)
+    varies = (images > 1) & (total > ROUNDING_VARIANCE * images * bins)
+    return tf.where(varies, 1 - unexplained, 0.0)

@@ -45,11 +45,12 @@ class ConvMLP(tf.keras.layers.Layer):
                     1,
                     kernel_initializer=_uniform_by_fan_in(in_channels),
                     bias_initializer=_uniform_by_fan_in(in_channels),
+                    dtype=self.dtype_policy,
                     name=name,
                 )
             )
             if not last:
-                self.norms.append(BatchNorm(name=f"{self.name}.bn{i + 1}"))
+                self.norms.append(BatchNorm(dtype=self.dtype_policy, name=f"{self.name}.bn{i + 1}"))
                 in_channels = self.hidden_channels
         super().build(input_shape)
 

@@ -25,9 +25,7 @@ def initialize_from(model: PixPro, handle: str) -> str:
         RunError: if nothing is there, it cannot be read, or it holds another backbone.
     """
     checkpoint = _find_checkpoint(handle)
-    loaded = (
-        _load_checkpoint(model, checkpoint) if checkpoint else _load_saved_model(model, handle)
-    )
+    loaded = _load_checkpoint(model, checkpoint) if checkpoint else _load_saved_model(model, handle)
     model.start_target_from_online()
     return f"Starts from {handle}: {loaded}"
 

@@ -37,7 +37,9 @@ class BatchNorm(tf.keras.layers.Layer):
     def build(self, input_shape):
         channels = input_shape[-1]
         if channels is None:
-            raise ValueError(f"the last axis must have a static size; the input shape is {input_shape}")
+            raise ValueError(
+                f"the last axis must have a static size; the input shape is {input_shape}"
+            )
         self.input_spec = tf.keras.layers.InputSpec(min_ndim=2, axes={-1: channels})
         dtype = tf.float64 if self.dtype == "float64" else tf.float32
         self.gamma = self.add_weight(
@@ -51,7 +53,9 @@ class BatchNorm(tf.keras.layers.Layer):
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             experimental_autocast=False,
         )
-        self.moving_mean = self.add_weight("moving_mean", [channels], dtype, "zeros", **local_copies)
+        self.moving_mean = self.add_weight(
+            "moving_mean", [channels], dtype, "zeros", **local_copies
+        )
         self.moving_variance = self.add_weight(
             "moving_variance", [channels], dtype, "ones", **local_copies
         )
@@ -100,9 +104,7 @@ class BatchNorm(tf.keras.layers.Layer):
             (self.moving_mean, mean),
             (self.moving_variance, unbiased_variance),
         ):
-            average.assign(
-                average * self.momentum + tf.stop_gradient(value) * (1 - self.momentum)
-            )
+            average.assign(average * self.momentum + tf.stop_gradient(value) * (1 - self.momentum))
 
     def compute_output_shape(self, input_shape):
         return tf.TensorShape(input_shape)

@@ -13,7 +13,8 @@ def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
 def unit_length(tensor: tf.Tensor) -> tf.Tensor:
     """`tensor / max(||tensor||, 1e-12)` along the last axis, in at least float32.
 
-    The gradient at an all-zero vector is zero, not NaN: the floor is put under the sum of squares.
+    The gradient at an all-zero vector is finite (the incoming one times 1e12, as PyTorch has it), not NaN: the floor is put under
+    the sum of squares.
     """
     tensor = at_least_float32(tensor)
     square = tf.reduce_sum(tf.square(tensor), axis=-1, keepdims=True)

@@ -80,7 +80,9 @@ class PixPro(tf.keras.Model):
         if jit not in JIT_MODES:
             raise ValueError(f"jit must be one of {JIT_MODES}, not {jit!r}")
         if bool(instance_weight) != (instance_predictor is not None):
-            raise ValueError("instance_weight and instance_predictor go together: give both or neither")
+            raise ValueError(
+                "instance_weight and instance_predictor go together: give both or neither"
+            )
         self.online = online
         self.target = target
         self.propagation = propagation
@@ -104,7 +106,8 @@ class PixPro(tf.keras.Model):
         """Propagated and target projections of images, and the instance predictions where there is such a branch."""
         online = self._online(images, training)
         return online | {
-            f"target_{name}": value for name, value in self.target(images, training=training).items()
+            f"target_{name}": value
+            for name, value in self.target(images, training=training).items()
         }
 
     def start_target_from_online(self):
@@ -196,7 +199,9 @@ class PixPro(tf.keras.Model):
         projections = self.online(images, training=training)
         outputs = {"pixel": self.propagation(projections["pixel"], training=training)}
         if self.instance_predictor is not None:
-            outputs["instance"] = self.instance_predictor(projections["instance"], training=training)
+            outputs["instance"] = self.instance_predictor(
+                projections["instance"], training=training
+            )
         return outputs
 
     def _loss(self, online, targets, box_1, box_2):

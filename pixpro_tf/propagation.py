@@ -62,7 +62,11 @@ class PixelPropagation(tf.keras.layers.Layer):
         channels = int(input_shape[-1])
         if self.num_layers:
             self.value_transform = ConvMLP(
-                channels, channels, self.num_layers, name="value_transform"
+                channels,
+                channels,
+                self.num_layers,
+                dtype=self.dtype_policy,
+                name="value_transform",
             )
         super().build(input_shape)
 

@@ -22,7 +22,9 @@ def select_keras_2() -> None:
         os.environ.pop(LEGACY_KERAS_VARIABLE, None)
         return
     chosen = os.environ.setdefault(LEGACY_KERAS_VARIABLE, "1")
-    if "keras" in sys.modules or ("tensorflow" in sys.modules and chosen.lower() not in ("1", "true")):
+    if "keras" in sys.modules or (
+        "tensorflow" in sys.modules and chosen.lower() not in ("1", "true")
+    ):
         raise ImportError(
             "tf.keras is Keras 3 in this process, and pixpro_tf is written for Keras 2; "
             f"import pixpro_tf before tensorflow, or set {LEGACY_KERAS_VARIABLE}=1"

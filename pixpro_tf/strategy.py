@@ -29,7 +29,11 @@ def make_strategy(name: str, tpu: str = "", num_devices: int = 0) -> tf.distribu
             f"--num_devices={num_devices} is more than the {len(gpus)} GPUs of this machine; give at most {len(gpus)}"
         )
     if name == "auto":
-        name = "mirrored" if max(num_devices, len(gpus) if not num_devices else 0) > 1 else "one_device"
+        name = (
+            "mirrored"
+            if max(num_devices, len(gpus) if not num_devices else 0) > 1
+            else "one_device"
+        )
     if name == "one_device":
         return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
     if gpus:

@@ -137,7 +137,11 @@ def check_strategy(config: Config, strategy: tf.distribute.Strategy) -> None:
     """
     replicas = strategy.num_replicas_in_sync
     config.check_replicas(replicas)
-    if config.jit == "step" and replicas > 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
+    if (
+        config.jit == "step"
+        and replicas > 1
+        and not isinstance(strategy, tf.distribute.TPUStrategy)
+    ):
         raise ConfigError(
             f"--jit=step compiles the step of one device, and there are {replicas}; use --jit=ppm"
         )
@@ -160,7 +164,9 @@ def open_source(config: Config, folder: RunFolder, chief: bool) -> sources.Sourc
         if bad:
             print(f"Left out {len(bad)} files that cannot be read as images: {_names(bad)}")
             if len(bad) == source.num_images:
-                raise RunError(f"--dataset={config.dataset} has no file that can be read as an image")
+                raise RunError(
+                    f"--dataset={config.dataset} has no file that can be read as an image"
+                )
             source = source.without(bad)
     if source.num_images < config.batch_size:
         raise ConfigError(
@@ -314,9 +320,7 @@ def _pictured_views(config: Config, source: sources.Source) -> Callable:
             photometric=photometric.Photometric(config.augmentation),
         )
         batch = next(iter(dataset))
-        images = [
-            photometric.denormalize(batch[name]).numpy() for name in ("view_1", "view_2")
-        ]
+        images = [photometric.denormalize(batch[name]).numpy() for name in ("view_1", "view_2")]
         return *images, batch["box_1"].numpy(), batch["box_2"].numpy()
 
     return views

@@ -30,8 +30,8 @@ def matched_views(
         threshold: see `geometry.positive_mask`.
 
     Returns:
-        A PNG file's bytes: a column of pairs for each image. Bins with a positive partner carry a dot; a bin of view 1 and the
-        nearest of its partners in view 2 share number and colour.
+        A PNG file's bytes: a column of two views for each image. Positive pairs that are each other's nearest carry a dot of the
+        same number and colour.
     """
     count, size = view_1.shape[:2]
     positives = geometry.positive_mask(
@@ -67,20 +67,22 @@ def matched_views(
 
 
 def _nearest_pairs(positives, centres_1, centres_2):
-    """`(bin of view 1, bin of view 2)` for each bin of view 1 that has a partner, in reading order."""
-    pairs = []
-    for bin_1 in np.flatnonzero(positives.any(axis=1)):
-        partners = np.flatnonzero(positives[bin_1])
-        distance = np.linalg.norm(centres_2[partners] - centres_1[bin_1], axis=1)
-        pairs.append((int(bin_1), int(partners[distance.argmin()])))
-    return pairs
+    """`(bin of view 1, bin of view 2)` of positive pairs that are each other's nearest, in reading order."""
+    distance = np.linalg.norm(centres_1[:, None] - centres_2[None], axis=-1)
+    distance = np.where(positives, distance, np.inf)
+    of_1, of_2 = distance.argmin(axis=1), distance.argmin(axis=0)
+    return [
+        (bin_1, int(of_1[bin_1]))
+        for bin_1 in range(len(of_1))
+        if positives[bin_1].any() and of_2[of_1[bin_1]] == bin_1
+    ]
 
 
 def _draw_dot(panel, index, number, total, map_size):
     row, column = divmod(index, map_size)
     colour = _COLOURS((number - 1) / max(total - 1, 1))
     dark = np.dot(colour[:3], (0.299, 0.587, 0.114)) < 0.5
-    panel.scatter(column + 0.5, row + 0.5, s=110, color=colour, edgecolors="white", linewidths=0.6)
+    panel.scatter(column + 0.5, row + 0.5, s=80, color=colour, edgecolors="white", linewidths=0.6)
     panel.text(
         column + 0.5,
         row + 0.5,

@@ -50,6 +50,8 @@ class Convolution(tf.keras.layers.Conv2D):
             padding = [[0, 0], pad, pad, [0, 0]]
         plain = self.groups == 1 and self.dilation_rate == (1, 1)
         convolve = tf.nn.conv2d if plain else _compiled_conv2d
+        # As a tensor: a mirrored variable that is an argument of a nested function gets no gradient.
+        kernel = tf.convert_to_tensor(kernel)
         return convolve(
             inputs, kernel, list(self.strides), padding, dilations=list(self.dilation_rate)
         )

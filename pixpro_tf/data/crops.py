@@ -36,7 +36,9 @@ def draw_crop(key: tf.Tensor, view: int, height: tf.Tensor, width: tf.Tensor, mi
     ratio = tf.exp(log_min + (log_max - log_min) * ratio_draws)
     crop_widths = tf.cast(tf.round(tf.sqrt(area * ratio)), tf.int32)
     crop_heights = tf.cast(tf.round(tf.sqrt(area / ratio)), tf.int32)
-    fits = (crop_widths > 0) & (crop_widths <= width) & (crop_heights > 0) & (crop_heights <= height)
+    fits = (
+        (crop_widths > 0) & (crop_widths <= width) & (crop_heights > 0) & (crop_heights <= height)
+    )
 
     central_width = tf.minimum(width, tf.cast(tf.round(height_px * MAX_RATIO), tf.int32))
     central_height = tf.minimum(height, tf.cast(tf.round(width_px / MIN_RATIO), tf.int32))

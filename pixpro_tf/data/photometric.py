@@ -294,9 +294,7 @@ def equalize(images, level):
     table = tf.floor((tf.floor(step / 2) + before) / tf.maximum(step, 1))
     several = tf.reduce_sum(tf.cast(occupied, tf.float32), axis=1, keepdims=True) > 1
     table = tf.where((step > 0) & several, tf.clip_by_value(table, 0, 255), levels[None, :, None])
-    mapped = tf.gather(
-        tf.transpose(table, [0, 2, 1]), tf.transpose(index, [0, 2, 1]), batch_dims=2
-    )
+    mapped = tf.gather(tf.transpose(table, [0, 2, 1]), tf.transpose(index, [0, 2, 1]), batch_dims=2)
     return tf.reshape(tf.transpose(mapped, [0, 2, 1]), tf.shape(images))
 
 

@@ -83,7 +83,8 @@ def training_dataset(
         assert photometric is not None
         key = batch.pop("seed")
         return batch | {
-            name: photometric(batch[name], key, view) for view, name in ((1, "view_1"), (2, "view_2"))
+            name: photometric(batch[name], key, view)
+            for view, name in ((1, "view_1"), (2, "view_2"))
         }
 
     parallel = workers or tf.data.AUTOTUNE

@@ -254,7 +254,8 @@ class _Thing:
 
     def distance(self, x, y):
         """Signed distance to the outline, a fraction of the image's side."""
-        return self.shape.distance(*self.frame(x, y), self.squash) * self.radius
+        u, v = self.frame(x, y)
+        return self.shape.distance(u, v, self.squash) * self.radius
 
     def samples(self):
         """Points of a regular grid inside, in the frame of the shape, and their distances."""

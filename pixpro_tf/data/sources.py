@@ -43,8 +43,8 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
 class FolderSource:
     """The images in a folder, at any depth.
 
-    Files are told by their suffix (`IMAGE_SUFFIXES`, in any case); links are followed, also to folders, each folder once; names that
-    start with a dot are passed over.
+    Files are told by their suffix (`IMAGE_SUFFIXES`, in any case); links are followed, also to folders, each folder once; files and
+    folders whose names start with a dot are passed over.
 
     Args:
         path: local, or of any file system that TensorFlow reads.
@@ -88,7 +88,8 @@ class FolderSource:
 def _list_images(path: str) -> list[bytes]:
     if "://" in path:
         found = []
-        for folder, _, files in tf.io.gfile.walk(path):
+        for folder, subfolders, files in tf.io.gfile.walk(path):
+            subfolders[:] = [name for name in subfolders if not _is_hidden(name)]
             found += [os.path.join(folder, file) for file in files]
         return sorted(os.fsencode(file) for file in found if _is_image_name(os.path.basename(file)))
     found, seen = [], set()
@@ -99,14 +100,18 @@ def _list_images(path: str) -> list[bytes]:
             subfolders.clear()
             continue
         seen.add(real)
-        subfolders.sort()
+        subfolders[:] = sorted(name for name in subfolders if not _is_hidden(name))
         found += [os.path.join(folder, file) for file in files if _is_image_name(file)]
     # As bytes, for a file's name need not be valid in any encoding.
     return sorted(os.fsencode(file) for file in found if os.path.isfile(file))
 
 
 def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+    return not _is_hidden(name) and name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 class TfdsSource:
@@ -138,7 +143,7 @@ class TfdsSource:
         """All records, each once, in the order of this epoch; a pure function of the two arguments."""
         files, skips, takes = (list(column) for column in zip(*self._instructions, strict=True))
         table = (tf.constant(files), tf.constant(skips, tf.int64), tf.constant(takes, tf.int64))
-        names = tf.constant([os.path.basename(file) for file in files])
+        names = tf.constant(_without_common_folder(files))
         epoch = tf.cast(epoch, tf.int64)
         seed = tf.stack([tf.constant(run_seed, tf.int64), epoch])
 
@@ -171,9 +176,14 @@ class TfdsSource:
 
     def without(self, names: Iterable[bytes]) -> "TfdsSource":
         """The same source without the images of these names."""
-        return TfdsSource(
-            self._instructions, self._feature, self._shuffle_buffer, tuple(sorted(names))
-        )
+        left_out = tuple(sorted({*self._left_out, *names}))
+        return TfdsSource(self._instructions, self._feature, self._shuffle_buffer, left_out)
+
+
+def _without_common_folder(files: list[str]) -> list[str]:
+    """Shorter names that still differ: shards of two configurations have the same file names."""
+    common = os.path.commonprefix(files)
+    return [file[common.rfind("/") + 1 :] for file in files]
 
 
 def _shuffle(records, buffer_size, run_seed, epoch):
@@ -184,7 +194,9 @@ def _shuffle(records, buffer_size, run_seed, epoch):
         # Both 0 would mean a seed from the clock.
         seed=tf.constant(run_seed + 1, tf.int64),
         seed2=epoch,
-        output_types=tf.nest.flatten(tf.nest.map_structure(lambda s: s.dtype, records.element_spec)),
+        output_types=tf.nest.flatten(
+            tf.nest.map_structure(lambda s: s.dtype, records.element_spec)
+        ),
         output_shapes=tf.nest.flatten(
             tf.nest.map_structure(lambda s: s.shape, records.element_spec)
         ),
@@ -239,6 +251,14 @@ def _prepared_builder(name: str, data_dir: str):
             )
         default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
         return scenes.prepare(folder or default, int(configuration or sizes[0]))
+    catalogue = "https://www.tensorflow.org/datasets/catalog"
+    try:
+        tfds.core.naming.parse_builder_name_kwargs(name)
+    except ValueError:
+        raise ConfigError(
+            f"--dataset={name} is no name of a dataset; "
+            f"give one from {catalogue}, folder:PATH or scenes/128"
+        ) from None
     try:
         builder = tfds.builder(name, data_dir=folder)
     except tfds.core.DatasetNotFoundError:
@@ -246,7 +266,7 @@ def _prepared_builder(name: str, data_dir: str):
         hint = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(
             f"--dataset={name} is not known to TFDS; {hint}"
-            "give a name from https://www.tensorflow.org/datasets/catalog, folder:PATH or scenes/128"
+            f"give a name from {catalogue}, folder:PATH or scenes/128"
         ) from None
     except ValueError:
         known = sorted(tfds.builder_cls(base).builder_configs)
@@ -333,10 +353,10 @@ def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:
         source: which they are of.
     """
 
-    def decoded_name(record):
-        with tf.control_dependencies([decode(source.encoded(record))]):
-            return tf.identity(record["name"])
+    def decoded(record):
+        # Something of the image has to be given back: graph rewriting drops a decoding that only a control dependency asks for.
+        return record["name"], tf.shape(decode(source.encoded(record)))
 
     names = {record["name"] for record in records.as_numpy_iterator()}
-    good = records.map(decoded_name, num_parallel_calls=tf.data.AUTOTUNE)
-    return sorted(names - set(good.ignore_errors().as_numpy_iterator()))
+    good = records.map(decoded, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
+    return sorted(names - {name for name, _ in good.as_numpy_iterator()})

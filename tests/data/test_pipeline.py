@@ -1,0 +1,247 @@
+"""Batches: what an element holds, and that it depends on the run's seed, the epoch and the position alone."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
+
+# isort: split
+import tensorflow as tf
+
+from pixpro_tf.data import pipeline
+from pixpro_tf.data.photometric import Photometric
+from pixpro_tf.data.sources import FolderSource
+
+NAMES = ("view_1", "view_2", "box_1", "box_2")
+COUNT, BATCH, SIZE = 22, 4, 16
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory):
+    """Images of one colour, whose red says which they are, of several sizes; 22 of them."""
+    folder = tmp_path_factory.mktemp("flat")
+    for index in range(COUNT):
+        size = ((40, 30), (30, 40), (9, 5), (1, 1), (3, 50))[index % 5]
+        Image.new("RGB", size, (10 * index, 50, 200)).save(folder / f"{index:02d}.png")
+    return FolderSource(str(folder))
+
+
+@pytest.fixture(scope="module")
+def textured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("textured")
+    rng = np.random.default_rng(0)
+    for index in range(COUNT):
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
+        coarse.resize((48, 40), Image.Resampling.BICUBIC).save(folder / f"{index:02d}.png")
+    return FolderSource(str(folder))
+
+
+def dataset_of(source, **options):
+    settings = {"batch_size": BATCH, "image_size": SIZE, "min_crop_area": 0.08, "seed": 3}
+    return pipeline.training_dataset(source, **(settings | options))
+
+
+def batches(source, count, **options):
+    return list(dataset_of(source, **options).take(count).as_numpy_iterator())
+
+
+def assert_same(batch, other):
+    assert set(batch) == set(other)
+    for name, value in batch.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+def identities(batch):
+    return [int(red) // 10 for red in batch["view_1"][:, 0, 0, 0]]
+
+
+def scaled(images, key, view):
+    """A photometric function that XLA need not compile; it depends on all of its arguments."""
+    return tf.cast(images, tf.float32) / 255 + view + tf.cast(key[:, :1, None, None], tf.float32)
+
+
+# What an element holds
+
+BOXES = {name: tf.TensorSpec([BATCH, 4], tf.float32) for name in ("box_1", "box_2")}
+
+
+def views(dtype):
+    return {name: tf.TensorSpec([BATCH, SIZE, SIZE, 3], dtype) for name in ("view_1", "view_2")}
+
+
+def test_elements_for_the_device_are_bytes_with_their_seeds(flat):
+    seed = {"seed": tf.TensorSpec([BATCH, 2], tf.int32)}
+    assert dataset_of(flat).element_spec == views(tf.uint8) | BOXES | seed
+
+
+@pytest.mark.parametrize("photometric", [scaled, Photometric("none")], ids=["function", "none"])
+def test_elements_finished_on_the_host_are_floats_without_seeds(flat, photometric):
+    spec = dataset_of(flat, photometric=photometric).element_spec
+    assert spec == views(tf.float32) | BOXES
+
+
+def test_boxes_lie_in_the_unit_square_and_follow_the_views(textured):
+    flips = []
+    for batch in batches(textured, 6):
+        for name in ("box_1", "box_2"):
+            box = batch[name]
+            assert box.dtype == np.float32 and box.min() >= 0 and box.max() <= 1
+            assert np.all(box[:, 3] > box[:, 1]) and np.all(box[:, 0] != box[:, 2])
+            flips += (box[:, 0] > box[:, 2]).tolist()
+        assert np.any(batch["box_1"] != batch["box_2"])
+        assert np.any(batch["view_1"] != batch["view_2"])
+    assert 0 < np.mean(flips) < 1
+
+
+@pytest.mark.parametrize("policy", ["none", "byol"])
+def test_host_and_device_augmentation_give_the_same_views(textured, policy):
+    photometric = Photometric(policy)
+    options = {"start_step": 2}
+    on_host = batches(textured, 1, photometric=photometric, **options)[0]
+    raw = batches(textured, 1, **options)[0]
+    for view in (1, 2):
+        by_hand = photometric(raw[f"view_{view}"], tf.constant(raw["seed"]), view)
+        # The same function, compiled once for either place.
+        np.testing.assert_allclose(on_host[f"view_{view}"], by_hand, atol=1e-4)
+        np.testing.assert_array_equal(on_host[f"box_{view}"], raw[f"box_{view}"])
+
+
+def test_views_are_made_of_the_image_they_belong_to(flat):
+    # A crop of a flat image is flat, so both views tell the image, also the one of a single pixel.
+    for batch in batches(flat, STEPS):
+        for name in ("view_1", "view_2"):
+            np.testing.assert_array_equal(
+                batch[name], np.broadcast_to(batch[name][:, :1, :1], batch[name].shape)
+            )
+        np.testing.assert_array_equal(batch["view_1"], batch["view_2"])
+
+
+# Order
+
+
+def test_every_image_comes_at_most_once_an_epoch_and_the_remainder_is_dropped(flat):
+    assert pipeline.batches_per_epoch(COUNT, BATCH) == STEPS
+    seen = [identities(batch) for batch in batches(flat, 3 * STEPS)]
+    epochs = [sum(seen[i : i + STEPS], []) for i in range(0, 3 * STEPS, STEPS)]
+    for epoch in epochs:
+        assert len(set(epoch)) == STEPS * BATCH
+        assert set(epoch) <= set(range(COUNT))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_a_whole_epoch_is_the_order_of_the_source(flat):
+    for epoch in range(2):
+        names = [record["name"].numpy() for record in flat.epoch(3, tf.constant(epoch, tf.int64))]
+        expected = [int(name[-6:-4]) for name in names[: STEPS * BATCH]]
+        given = batches(flat, STEPS, start_step=epoch * STEPS)
+        assert sum((identities(batch) for batch in given), []) == expected
+
+
+def test_what_an_image_becomes_differs_between_epochs_and_seeds(textured):
+    boxes = [
+        np.concatenate([batch["box_1"] for batch in batches(textured, STEPS, **options)])
+        for options in ({}, {"start_step": STEPS}, {"seed": 4})
+    ]
+    rows = np.concatenate(boxes)
+    assert len(np.unique(rows, axis=0)) > 0.95 * len(rows)
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_a_stream_is_repeatable_with_any_number_of_workers(textured, workers):
+    for batch, other in zip(
+        batches(textured, 7), batches(textured, 7, workers=workers), strict=True
+    ):
+        assert_same(batch, other)
+
+
+@pytest.mark.parametrize("start_step", [1, 4, 5, 6, 10, 13])
+def test_a_resumed_stream_is_the_rest_of_the_uninterrupted_one(textured, start_step):
+    # With 5 steps an epoch: within one, at its last step, at and behind a boundary; each continues over the next.
+    uninterrupted = batches(textured, start_step + 7)
+    resumed = batches(textured, 7, start_step=start_step)
+    for batch, other in zip(uninterrupted[start_step:], resumed, strict=True):
+        assert_same(batch, other)
+
+
+def test_steps_far_into_a_run_are_reached_at_once(textured):
+    (batch,) = batches(textured, 1, start_step=10**6 * STEPS + 2)
+    assert batch["view_1"].shape == (BATCH, SIZE, SIZE, 3)
+
+
+# Hosts and replicas
+
+
+@pytest.mark.parametrize(("num_hosts", "replicas"), [(1, 2), (2, 1), (2, 2), (4, 1), (1, 4)])
+@pytest.mark.parametrize("start_step", [0, 3])
+def test_hosts_and_replicas_share_the_global_batch_in_order(
+    textured, num_hosts, replicas, start_step
+):
+    steps = 4
+    whole = batches(textured, steps, start_step=start_step)
+    shares = [
+        batches(
+            textured,
+            steps * replicas,
+            start_step=start_step,
+            num_hosts=num_hosts,
+            host=host,
+            replicas_per_host=replicas,
+        )
+        for host in range(num_hosts)
+    ]
+    for step, batch in enumerate(whole):
+        parts = [
+            share[step * replicas + replica] for share in shares for replica in range(replicas)
+        ]
+        assert all(len(part["seed"]) == BATCH // (num_hosts * replicas) for part in parts)
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in batch}
+        assert_same(joined, batch)
+
+
+def test_photometric_work_does_not_depend_on_how_a_batch_is_shared(textured):
+    (whole,) = batches(textured, 1, photometric=scaled)
+    parts = batches(textured, 2, photometric=scaled, replicas_per_host=2)
+    for name in NAMES:
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), whole[name])
+
+
+# Bad images
+
+
+def test_bad_images_of_a_step_are_named_and_others_are_not(tmp_path):
+    for index in range(12):
+        Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / f"{index:02d}.png")
+    for index in (3, 8):
+        (tmp_path / f"{index:02d}.png").write_bytes(b"no image")
+    source = FolderSource(str(tmp_path))
+    bad = [str(tmp_path / f"{index:02d}.png").encode() for index in (3, 8)]
+    for epoch in range(3):
+        found = [
+            pipeline.bad_images_of_step(source, 3 * epoch + step, batch_size=4, seed=1)
+            for step in range(3)
+        ]
+        assert sorted(sum(found, [])) == bad
+        order = [record["name"].numpy() for record in source.epoch(1, tf.constant(epoch, tf.int64))]
+        for step, names in enumerate(found):
+            assert names == sorted(set(bad) & set(order[4 * step : 4 * step + 4]))
+
+
+def test_a_stream_stops_at_the_step_whose_image_is_bad(tmp_path):
+    for index in range(8):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{index}.png")
+    (tmp_path / "5.png").write_bytes(b"no image")
+    source = FolderSource(str(tmp_path))
+    order = [record["name"].numpy() for record in source.epoch(3, tf.constant(0, tf.int64))]
+    bad_step = order.index(str(tmp_path / "5.png").encode()) // 2
+    given = []
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        given += iter(dataset_of(source, batch_size=2))
+    assert len(given) == bad_step
+    assert pipeline.bad_images_of_step(source, bad_step, 2, 3) == [
+        order[order.index(str(tmp_path / "5.png").encode())]
+    ]

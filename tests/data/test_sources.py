@@ -1,0 +1,485 @@
+"""Sources: which files and shards count, in which order, how they decode, and what is said when they are not there."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
+
+# isort: split
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from pixpro_tf.data import sources
+from pixpro_tf.errors import ConfigError, RunError
+
+
+def epoch_of(number):
+    return tf.constant(number, tf.int64)
+
+
+def names_of(source, seed=0, epoch=0):
+    return [record["name"].numpy() for record in source.epoch(seed, epoch_of(epoch))]
+
+
+def picture(size=(24, 16), seed=0):
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def encode(image, file_format, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def write(path, data=None):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(encode(picture(), "PNG") if data is None else data)
+
+
+def listed(folder):
+    """Names relative to the folder, in order of the listing."""
+    prefix = os.fsencode(str(folder)) + b"/"
+    return sorted(name.removeprefix(prefix) for name in names_of(sources.FolderSource(str(folder))))
+
+
+# Folders: which files
+
+
+def test_folders_are_searched_at_any_depth_for_suffixes_in_any_case(tmp_path):
+    for name in (
+        "a.jpg",
+        "b/c/d/e.JPEG",
+        "b/f.Png",
+        "g.GIF",
+        "h.bmp",
+        "b/i.txt",
+        "jpg",
+        "k.jpg.txt",
+    ):
+        write(tmp_path / name)
+    expected = [b"a.jpg", b"b/c/d/e.JPEG", b"b/f.Png", b"g.GIF", b"h.bmp"]
+    assert listed(tmp_path) == expected
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path):
+    for name in (".a.jpg", "._b.jpg", ".thumbnails/c.jpg", "d/.cache/e/f.jpg", "d/g.jpg"):
+        write(tmp_path / name)
+    assert listed(tmp_path) == [b"d/g.jpg"]
+
+
+def test_the_folder_itself_may_be_hidden(tmp_path):
+    write(tmp_path / ".images" / "a.jpg")
+    assert listed(tmp_path / ".images") == [b"a.jpg"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"with spaces.jpg",
+        b"new\nline.jpg",
+        b"quotes'\".jpg",
+        "Größe 画像.jpg".encode(),
+        b"latin-1 \xe4\xff.jpg",
+        b"star*[0]?{a}.jpg",
+        b"percent%20 $HOME `x`.jpg",
+        b"C:\\a.jpg",
+        b"ftp:\\a#b.jpg",
+    ],
+)
+def test_odd_names_are_listed_and_read(tmp_path, name):
+    path = os.path.join(os.fsencode(str(tmp_path)), name)
+    try:
+        write(path)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    source = sources.FolderSource(str(tmp_path))
+    (record,) = source.epoch(0, epoch_of(0))
+    assert record["name"].numpy() == path
+    np.testing.assert_array_equal(sources.decode(source.encoded(record)), picture())
+
+
+def test_links_to_files_and_folders_are_followed(tmp_path):
+    write(tmp_path / "elsewhere" / "a.jpg")
+    write(tmp_path / "elsewhere" / "deep" / "b.jpg")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "file.jpg").symlink_to(tmp_path / "elsewhere" / "a.jpg")
+    (folder / "link").symlink_to(tmp_path / "elsewhere" / "deep")
+    (folder / "broken.jpg").symlink_to(tmp_path / "nothing.jpg")
+    assert listed(folder) == [b"file.jpg", b"link/b.jpg"]
+
+
+def test_loops_of_links_end_and_each_folder_counts_once(tmp_path):
+    write(tmp_path / "a" / "x.jpg")
+    write(tmp_path / "y.jpg")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "self").symlink_to(tmp_path / "a")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    assert listed(tmp_path) == [b"a/x.jpg", b"y.jpg"]
+
+
+def test_a_folder_named_like_an_image_is_no_image(tmp_path):
+    write(tmp_path / "folder.jpg" / "a.png")
+    assert listed(tmp_path) == [b"folder.jpg/a.png"]
+
+
+@pytest.mark.parametrize("kind", ["empty", "missing", "file"])
+def test_a_folder_without_images_is_refused_in_one_line(tmp_path, kind):
+    path = tmp_path / kind
+    if kind == "empty":
+        write(path / "notes.txt", b"")
+    elif kind == "file":
+        write(path)
+    with pytest.raises(RunError, match="has no image in it") as error:
+        sources.open_source(f"folder:{path}", data_dir="", split="", shuffle_buffer=1)
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+def test_other_file_systems_of_tensorflow_are_listed_alike():
+    for name in ("a.jpg", "b/c.PNG", ".d.jpg", ".e/f.jpg", "g.txt"):
+        path = f"ram://listing/{name}"
+        tf.io.gfile.makedirs(os.path.dirname(path))
+        with tf.io.gfile.GFile(path, "wb") as file:
+            file.write(encode(picture(), "PNG"))
+    source = sources.FolderSource("ram://listing")
+    assert sorted(names_of(source)) == [b"ram://listing/a.jpg", b"ram://listing/b/c.PNG"]
+    assert not sources.find_bad_images(source.epoch(0, epoch_of(0)), source)
+
+
+# Folders: order
+
+
+def numbered(count):
+    return sources.FolderSource("somewhere", [b"%04d" % index for index in range(count)])
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64, 65])
+def test_each_image_comes_once_an_epoch(count):
+    for epoch in range(3):
+        assert sorted(names_of(numbered(count), epoch=epoch)) == [
+            b"%04d" % index for index in range(count)
+        ]
+
+
+def test_orders_differ_between_epochs_and_seeds_and_are_repeatable():
+    orders = [
+        names_of(numbered(50), seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))
+    ]
+    assert len({tuple(order) for order in orders}) == 4
+    assert names_of(numbered(50), 1, 1) == orders[3]
+
+
+def test_the_order_does_not_depend_on_the_global_seed():
+    expected = names_of(numbered(50))
+    tf.random.set_seed(123)
+    assert names_of(numbered(50)) == expected
+
+
+def test_orders_are_as_random_as_permutations_should_be():
+    count, epochs = 400, 6
+    orders = np.array(
+        [[int(name) for name in names_of(numbered(count), 0, e)] for e in range(epochs)]
+    )
+    identity = np.arange(count)
+    # Five standard deviations of the rank correlation of independent orders.
+    correlation = np.corrcoef(np.concatenate([identity[None], orders])) - np.eye(epochs + 1)
+    assert abs(correlation).max() < 5 / np.sqrt(count - 1)
+    # Neighbours of the listing stay neighbours about twice in an order (a Poisson number of mean 2).
+    together = (abs(np.diff(orders, axis=1)) == 1).sum(axis=1)
+    assert together.max() <= 12
+
+
+def test_without_leaves_out_and_keeps_on_leaving_out():
+    source = numbered(10).without([b"0003", b"not there"]).without([b"0007", b"0003"])
+    assert source.num_images == 8
+    assert sorted(names_of(source)) == [
+        b"%04d" % index for index in range(10) if index not in (3, 7)
+    ]
+
+
+def test_nothing_left_is_an_error():
+    with pytest.raises(RunError):
+        numbered(1).without([b"0000"])
+
+
+# Decoding, against Pillow
+
+
+def rgb(image):
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
+def decoded(data):
+    image = sources.decode(tf.constant(data))
+    assert image.dtype == tf.uint8
+    return image.numpy().astype(int)
+
+
+LOSSLESS = {
+    "PNG": (picture(), "PNG", {}),
+    "BMP": (picture(), "BMP", {}),
+    "grey PNG": (picture().convert("L"), "PNG", {}),
+    "grey with alpha": (picture().convert("LA"), "PNG", {}),
+    "palette": (picture().convert("P", palette=Image.Palette.ADAPTIVE), "PNG", {}),
+    "palette of few bits": (picture().quantize(4), "PNG", {"bits": 2}),
+    "black and white": (picture().convert("1"), "PNG", {}),
+    "GIF": (picture().quantize(16), "GIF", {}),
+    "single pixel": (picture((1, 1)), "PNG", {}),
+}
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_lossless_images_equal_pillows(name):
+    image, file_format, options = LOSSLESS[name]
+    data = encode(image, file_format, **options)
+    np.testing.assert_array_equal(decoded(data), rgb(Image.open(io.BytesIO(data))))
+
+
+def test_alpha_is_dropped_without_blending():
+    image = picture().convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    np.testing.assert_array_equal(decoded(encode(image, "PNG")), np.asarray(image)[..., :3])
+
+
+def test_sixteen_bits_are_reduced_to_the_upper_eight():
+    values = np.random.default_rng(0).integers(0, 2**16, (9, 7), np.uint16)
+    data = encode(Image.fromarray(values), "PNG")
+    assert Image.open(io.BytesIO(data)).mode.startswith("I")
+    np.testing.assert_array_equal(decoded(data), np.repeat((values >> 8)[..., None], 3, axis=-1))
+
+
+# Both use libjpeg-turbo with the accurate transform; colour conversion and the upsampling of chroma may round otherwise.
+@pytest.mark.parametrize(
+    ("mode", "options", "tolerance"),
+    [
+        pytest.param("RGB", {"quality": 90}, 2, id="baseline"),
+        pytest.param("RGB", {"quality": 90, "subsampling": 0}, 2, id="full chroma"),
+        pytest.param("RGB", {"quality": 90, "progressive": True}, 2, id="progressive"),
+        pytest.param("L", {"quality": 90}, 1, id="grey"),
+        # Simple multiplication of inverted CMYK in both, with other roundings.
+        pytest.param("CMYK", {"quality": 95}, 3, id="CMYK"),
+    ],
+)
+def test_jpeg_equals_pillows(mode, options, tolerance):
+    data = encode(picture((40, 30)).convert(mode), "JPEG", **options)
+    assert abs(decoded(data) - rgb(Image.open(io.BytesIO(data)))).max() <= tolerance
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "PNG"])
+def test_of_an_animation_the_first_frame_counts(file_format):
+    first, second = picture(seed=1).quantize(32), picture(seed=2).quantize(32)
+    data = encode(first, file_format, save_all=True, append_images=[second], duration=100)
+    with Image.open(io.BytesIO(data)) as animation:
+        assert animation.n_frames == 2
+        expected = rgb(animation)
+    np.testing.assert_array_equal(decoded(data), expected)
+
+
+def test_orientation_tags_are_not_followed():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(picture((24, 16)), "JPEG", exif=exif)
+    assert ImageOps.exif_transpose(Image.open(io.BytesIO(data))).size == (16, 24)
+    assert decoded(data).shape == (16, 24, 3)
+
+
+def test_bad_images_are_found_by_name(tmp_path):
+    jpeg = encode(picture((64, 64)), "JPEG")
+    png = encode(picture((64, 64)), "PNG")
+    bad = {
+        "truncated.jpg": jpeg[: len(jpeg) // 2],
+        "text.jpg": b"this is no image\n",
+        "empty.png": b"",
+        "truncated.png": png[: len(png) // 2],
+        "page.jpeg": b"<!DOCTYPE html><html></html>",
+        "magic.jpg": jpeg[:3],
+        "bad \udcff.jpg": b"no image either",
+    }
+    for name, data in bad.items():
+        write(os.fsencode(str(tmp_path / name)), data)
+    # The suffix does not say the format.
+    for name, data in {"good.jpg": jpeg, "png.jpg": png, "jpeg.png": jpeg}.items():
+        write(tmp_path / name, data)
+    source = sources.FolderSource(str(tmp_path))
+    found = sources.find_bad_images(source.epoch(0, epoch_of(0)), source)
+    assert found == sorted(os.fsencode(str(tmp_path / name)) for name in bad)
+    rest = source.without(found)
+    assert rest.num_images == 3
+    assert sources.find_bad_images(rest.epoch(0, epoch_of(0)), rest) == []
+
+
+# TFDS
+
+COUNTS = {
+    "2001": {"train": 50, "validation": 7, "test": 5},
+    "2002": {"train": 30, "validation": 5, "test": 5},
+}
+
+
+class TinyConfig(tfds.core.BuilderConfig):
+    pass
+
+
+class PixproTiny(tfds.core.GeneratorBasedBuilder):
+    """Grey images whose level says which they are."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [TinyConfig(name=name) for name in COUNTS]
+
+    def _info(self):
+        features = {"image": tfds.features.Image(encoding_format="png"), "label": tf.int64}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        counts = COUNTS[self.builder_config.name]
+        return {split: self._generate_examples(count) for split, count in counts.items()}
+
+    def _generate_examples(self, count):
+        for index in range(count):
+            level = index + (100 if self.builder_config.name == "2002" else 0)
+            yield index, {"image": np.full([4, 5, 3], level, np.uint8), "label": index}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("tfds"))
+    for name in COUNTS:
+        builder = PixproTiny(data_dir=folder, config=name)
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(num_shards=5, verify_ssl=True)
+        )
+        assert builder.info.splits["train"].num_shards == 5
+    return folder
+
+
+def open_tiny(data_dir, name="pixpro_tiny/2001", split="", shuffle_buffer=1000):
+    return sources.open_source(name, data_dir=data_dir, split=split, shuffle_buffer=shuffle_buffer)
+
+
+def levels(source, seed=0, epoch=0):
+    """Which images come, by their grey level."""
+    records = source.epoch(seed, epoch_of(epoch))
+    return [int(sources.decode(source.encoded(record))[0, 0, 0]) for record in records]
+
+
+@pytest.mark.parametrize("shuffle_buffer", [1, 10, 1000])
+def test_each_image_of_a_tfds_dataset_comes_once_an_epoch(data_dir, shuffle_buffer):
+    source = open_tiny(data_dir, shuffle_buffer=shuffle_buffer)
+    assert source.num_images == 50
+    orders = [levels(source, seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+    tf.random.set_seed(99)
+    assert levels(open_tiny(data_dir, shuffle_buffer=shuffle_buffer)) == orders[0]
+
+
+def test_names_of_a_tfds_dataset_are_unique_and_the_same_in_each_epoch(data_dir):
+    source = open_tiny(data_dir)
+    names = [names_of(source, epoch=epoch) for epoch in (0, 1)]
+    assert len(set(names[0])) == 50 and set(names[0]) == set(names[1])
+
+
+# Expected levels as TFDS itself reads them, in `images_of`.
+@pytest.mark.parametrize(
+    ("split", "count"),
+    [
+        ("train", 50),
+        ("train[:50%]", 25),
+        ("train[7:31]", 24),
+        ("train[-3:]", 3),
+        ("train[13:14]", 1),
+        ("train+validation", 57),
+        ("train[:10%]+test", 10),
+    ],
+)
+def test_splits_mean_what_they_mean_to_tfds(data_dir, split, count):
+    source = open_tiny(data_dir, split=split)
+    builder = PixproTiny(data_dir=data_dir, config="2001")
+    dataset = builder.as_dataset(split=split, shuffle_files=False)
+    expected = sorted(int(example["image"][0, 0, 0]) for example in dataset)
+    assert source.num_images == len(expected) == count
+    assert sorted(levels(source)) == expected
+
+
+def test_two_configurations_are_joined_and_each_image_keeps_a_name_of_its_own(data_dir):
+    source = open_tiny(data_dir, "pixpro_tiny/2001+2002")
+    assert source.num_images == 80
+    assert sorted(levels(source)) == [*range(50), *range(100, 130)]
+    names = names_of(source)
+    assert len(set(names)) == 80
+    rest = source.without(names[:3]).without([names[4], names[0]])
+    assert rest.num_images == 76
+    assert sorted(names_of(rest)) == sorted([names[3], *names[5:]])
+
+
+def test_without_leaves_images_of_a_tfds_dataset_out(data_dir):
+    source = open_tiny(data_dir)
+    left_out = names_of(source)[:5]
+    rest = source.without([*left_out, left_out[0]])
+    assert rest.num_images == 45
+    assert set(names_of(rest)) == set(names_of(source)) - set(left_out)
+
+
+def refusal(data_dir, error_class, **kwargs):
+    with pytest.raises(error_class) as error:
+        open_tiny(data_dir, **kwargs)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_an_unknown_dataset_is_refused_with_a_suggestion(data_dir):
+    message = refusal(data_dir, ConfigError, name="imagenet2013")
+    assert "did you mean imagenet2012?" in message
+    assert "did you mean scenes?" in refusal(data_dir, ConfigError, name="scnes")
+    assert "did you mean" not in refusal(data_dir, ConfigError, name="qqqqqqqqqqqq")
+
+
+@pytest.mark.parametrize("name", ["pixpro_tiny/2003", "pixpro_tiny/2001+2003"])
+def test_an_unknown_configuration_is_refused_with_those_there_are(data_dir, name):
+    message = refusal(data_dir, ConfigError, name=name)
+    assert "'2003'" in message and "2001, 2002" in message
+
+
+@pytest.mark.parametrize("name", ["imagenet2012:9.9.9", "pixpro_tiny/2001:9.0.0"])
+def test_an_unknown_version_is_refused(data_dir, name):
+    assert name in refusal(data_dir, ConfigError, name=name)
+
+
+@pytest.mark.parametrize("name", ["", "imagenet 2012", "a:b:c", "/path/to/images"])
+def test_a_malformed_name_is_refused(data_dir, name):
+    assert "--dataset" in refusal(data_dir, ConfigError, name=name)
+
+
+@pytest.mark.parametrize(
+    "split", ["training", "train[:", "train[:200%]", "train[50:40]", "train[:0]"]
+)
+def test_a_split_that_is_not_there_is_refused_with_those_there_are(data_dir, split):
+    message = refusal(data_dir, ConfigError, split=split)
+    assert f"--split={split}" in message and "train" in message and "validation" in message
+
+
+@pytest.mark.parametrize("name", ["imagenet2012", "voc/2007+2012", "cifar10"])
+def test_a_dataset_that_is_not_prepared_says_how_to_prepare_it(tmp_path, name):
+    message = refusal(str(tmp_path), RunError, name=name)
+    first = name.partition("+")[0]
+    assert f"tfds build {first} --data_dir={tmp_path}" in message
+    assert "scenes/128" in message and "folder:PATH" in message
+    if name == "imagenet2012":
+        assert "ILSVRC2012_img_train.tar" in message
+        assert str(tmp_path / "downloads" / "manual") in message
+
+
+def test_voc_trains_on_train_and_validation():
+    class Voc:
+        class info:
+            splits = {"train": None, "validation": None, "test": None}
+
+    assert sources._training_split("voc", Voc) == "train+validation"
+    assert sources._training_split("imagenet2012", Voc) == "train"

@@ -1,0 +1,61 @@
+"""Five steps of a small model under a strategy, for `test_replicas.py`; writes the weights.
+
+    python -m tests.replicas STRATEGY NUM_DEVICES PRECISION PHOTOS OUTPUT
+
+With `multi_worker`, TF_CONFIG says which worker this is; worker 0 writes.
+"""
+
+import sys
+
+import pixpro_tf  # noqa: F401  isort: skip
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_tf import pixpro, training
+from pixpro_tf.config import Config
+from pixpro_tf.interop import torch as names
+from pixpro_tf.optimizers.lars import LARS
+from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine
+from pixpro_tf.strategy import is_chief, make_strategy
+
+STEPS = 5
+
+
+def main(strategy_name, num_devices, precision, photos, output):
+    config = Config(
+        dataset=f"folder:{photos}",
+        strategy=strategy_name,
+        num_devices=int(num_devices),
+        image_size=64,
+        batch_size=16,
+        augmentation="moco_v2",
+    )
+    strategy = make_strategy(config.strategy, num_devices=config.num_devices)
+    tf.keras.utils.set_random_seed(1)
+    source = training.sources.open_source(config.dataset, data_dir="", split="", shuffle_buffer=1)
+    tf.keras.mixed_precision.set_global_policy(precision)
+    with strategy.scope():
+        model = pixpro.build(
+            backbone="resnet10",
+            image_size=config.image_size,
+            projector_hidden=64,
+            projector_dim=32,
+            ppm_layers=2,
+            instance_weight=0.5,
+            ema_schedule=EmaSchedule(0.9, 20),
+        )
+        optimizer = LARS(WarmupCosine(1.0, 2, 20), trust_coefficient=0.02)
+        model.compile(optimizer=optimizer, jit_compile=False)
+    losses = []
+    log = tf.keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: losses.append(logs["loss"])
+    )
+    dataset = training.distributed_dataset(config, source, strategy, 0)
+    model.fit(dataset, steps_per_epoch=STEPS, callbacks=[log], verbose=0)
+    if is_chief(strategy):
+        np.savez(output, losses=losses, **names.state_dict(model))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
