@@ -204,7 +204,16 @@ class Pictures(StepCallback):
         map_size, threshold: see `visualize.matched_views`.
     """
 
-    def __init__(self, start_step, folder: RunFolder, *, every, views, map_size, threshold):
+    def __init__(
+        self,
+        start_step: int,
+        folder: RunFolder,
+        *,
+        every: int,
+        views: Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
+        map_size: int,
+        threshold: float,
+    ):
         super().__init__(start_step)
         self._folder = folder
         self._every = every

@@ -5,13 +5,15 @@ import os
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, UserError
 
-_DEFINE = {
+_DEFINE: dict[type, Callable] = {
     bool: flags.DEFINE_boolean,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
@@ -47,13 +49,16 @@ def parse(arguments: list[str]) -> Config | None:
         rest = values(arguments)
     except flags.Error as error:
         raise ConfigError(f"{' '.join(str(error).split())}; --help lists the flags") from None
-    except OSError as error:
-        raise ConfigError(f"--flagfile={error.filename} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--flagfile names a file that is no text: {error}") from None
     if values.help:
         return None
     if rest[1:]:
         raise ConfigError(f"{rest[1]!r} is no flag; flags are written --name=value")
-    return Config(**{field.name: values[field.name].value for field in dataclasses.fields(Config)})
+    given: dict[str, Any] = {
+        field.name: values[field.name].value for field in dataclasses.fields(Config)
+    }
+    return Config(**given)
 
 
 def help_text(width: int | None = None) -> str:

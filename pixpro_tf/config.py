@@ -6,6 +6,7 @@ Nothing here imports TensorFlow, so that a mistake in a flag is reported at once
 import dataclasses
 import difflib
 import json
+import math
 import os
 import re
 from typing import Any
@@ -355,6 +356,8 @@ def _check_field(field: dataclasses.Field, value: Any) -> None:
         raise ConfigError(
             f"--{field.name}={value} is not known; {hint}choose one of {', '.join(choices)}"
         )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"--{field.name}={value} is no finite number")
     if minimum is not None and not value >= minimum:
         raise ConfigError(f"--{field.name}={value} is too small; give at least {minimum}")
 
@@ -373,7 +376,9 @@ def _check_combinations(config: Config) -> None:
             refuse("dataset", "lacks a path; write folder:/path/to/images")
         if "://" not in path and not os.path.isdir(path):
             refuse("dataset", f"names no folder: {path} does not exist")
-    elif not re.fullmatch(r"[A-Za-z_][\w]*([/:][\w.+\-/:*]+)?", config.dataset):
+    elif "//" in config.dataset or not re.fullmatch(
+        r"[A-Za-z_][\w]*([/:][\w.+\-/:*]+)?", config.dataset
+    ):
         refuse("dataset", "is neither a TFDS name nor folder:PATH nor scenes/128")
     if not 0 < config.min_crop_area <= 1:
         refuse("min_crop_area", "is no share of an image; give a number above 0, at most 1")
@@ -463,6 +468,6 @@ def _check_cluster(text, refuse):
 
 def _is_positive_number(text: str) -> bool:
     try:
-        return float(text) > 0
+        return 0 < float(text) < math.inf
     except ValueError:
         return False

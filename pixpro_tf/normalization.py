@@ -47,12 +47,12 @@ class BatchNorm(tf.keras.layers.Layer):
         )
         self.beta = self.add_weight("beta", [channels], dtype, "zeros", experimental_autocast=False)
         # Every replica computes the same statistics, so each keeps its own copy and nothing is exchanged to read or save them.
-        local_copies = dict(
-            trainable=False,
-            synchronization=tf.VariableSynchronization.ON_READ,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            experimental_autocast=False,
-        )
+        local_copies = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            "experimental_autocast": False,
+        }
         self.moving_mean = self.add_weight(
             "moving_mean", [channels], dtype, "zeros", **local_copies
         )

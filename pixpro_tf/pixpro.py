@@ -152,8 +152,9 @@ class PixPro(tf.keras.Model):
 
     def make_train_function(self, force=False):
         """Keras' hook for the function that `fit` calls once a step; this one also measures the wait for data."""
-        if self.train_function is not None and not force:
-            return self.train_function
+        made = getattr(self, "train_function", None)
+        if made is not None and not force:
+            return made
         step_function = self.train_step
         if self.jit == "step" and not isinstance(
             self.distribute_strategy, tf.distribute.TPUStrategy

@@ -54,31 +54,51 @@ class RunFolder:
         """Names of the images that `--on_bad_image=skip` left out, as a JSON list."""
         return os.path.join(self.path, "bad_images.json")
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a run to go on with."""
+        return tf.train.latest_checkpoint(self.checkpoints) is not None
 
-def open_run_folder(config: Config, chief: bool) -> RunFolder:
-    """The folder of a run, made or found; refuses one that belongs to another run.
+
+def find_run_folder(config: Config) -> RunFolder:
+    """The folder of a run; refuses one that belongs to another run. Writes nothing.
+
+    Raises:
+        ConfigError: if the folder holds checkpoints of a run with other flags, or of any run and `--noresume` was given.
+        RunError: if what it holds cannot be understood.
+    """
+    folder = RunFolder(os.path.expanduser(config.run_dir))
+    if folder.has_checkpoint:
+        _check_same_run(config, folder)
+    return folder
+
+
+def start_run_folder(config: Config, folder: RunFolder, bad_images: list[bytes]) -> None:
+    """Makes the folder of a run that is about to begin, with its `config.json`.
 
     Args:
         config: of the run.
-        chief: whether this process writes.
+        folder: without a checkpoint; what an earlier try left in it is overwritten.
+        bad_images: names that the run leaves out.
 
     Raises:
-        ConfigError: if the folder holds a run with other flags, or any run and `--noresume` was given.
-        RunError: if it cannot be made.
+        RunError: if it cannot be written.
     """
-    folder = RunFolder(os.path.expanduser(config.run_dir))
-    if tf.io.gfile.exists(folder.config):
-        _check_same_run(config, folder)
-        return folder
-    if chief:
-        try:
-            tf.io.gfile.makedirs(folder.path)
-            write_atomically(folder.config, json.dumps(_description(config), indent=2) + "\n")
-        except (OSError, tf.errors.OpError) as error:
-            raise RunError(
-                f"--run_dir={config.run_dir} cannot be made: {error}; give another"
-            ) from error
-    return folder
+    try:
+        tf.io.gfile.makedirs(folder.path)
+        names = [os.fsdecode(name) for name in bad_images]
+        write_atomically(folder.bad_images, json.dumps(names, indent=2) + "\n")
+        write_atomically(folder.config, json.dumps(_description(config), indent=2) + "\n")
+    except (OSError, tf.errors.OpError) as error:
+        raise RunError(
+            f"--run_dir={config.run_dir} cannot be written: {error}; give another"
+        ) from error
+
+
+def read_bad_images(folder: RunFolder) -> list[bytes]:
+    """Names that the folder's run leaves out."""
+    with tf.io.gfile.GFile(folder.bad_images) as file:
+        return [os.fsencode(name) for name in json.load(file)]
 
 
 def _check_same_run(config: Config, folder: RunFolder) -> None:
@@ -89,9 +109,9 @@ def _check_same_run(config: Config, folder: RunFolder) -> None:
     try:
         with tf.io.gfile.GFile(folder.config) as file:
             flags = json.load(file)["flags"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, tf.errors.OpError):
         raise RunError(
-            f"{folder.config} is damaged, so it cannot be told whose run this is; give another --run_dir"
+            f"{folder.config} is missing or damaged, so it cannot be told whose run this is; give another --run_dir"
         ) from None
     differing = config.differing_flags(flags)
     if differing:

@@ -1,6 +1,5 @@
 """A run from its configuration: data, model and strategy put together, trained, logged and saved."""
 
-import json
 import os
 import signal
 import time
@@ -15,7 +14,12 @@ from pixpro_tf.data import photometric, pipeline, sources
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.optimizers import build as optimizers
 from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine, WarmupSteps
-from pixpro_tf.run_folder import RunFolder, open_run_folder, write_atomically
+from pixpro_tf.run_folder import (
+    RunFolder,
+    find_run_folder,
+    read_bad_images,
+    start_run_folder,
+)
 from pixpro_tf.strategy import is_chief, make_strategy
 
 PICTURED_IMAGES = 4
@@ -37,8 +41,8 @@ def run(config: Config) -> int:
     strategy = make_strategy(config.strategy, config.tpu, config.num_devices)
     check_strategy(config, strategy)
     chief = is_chief(strategy)
-    folder = open_run_folder(config, chief)
-    source = open_source(config, folder, chief)
+    folder = find_run_folder(config)
+    source, bad_images = open_source(config, folder)
     data_steps = pipeline.batches_per_epoch(source.num_images, config.batch_size)
     steps_per_epoch = config.steps_per_epoch or data_steps
     total_steps = config.epochs * steps_per_epoch
@@ -49,6 +53,8 @@ def run(config: Config) -> int:
         model = make_model(config, total_steps)
         model.compile(optimizer=make_optimizer(config, rate), jit_compile=False)
         make_slots(model)
+    if chief and not folder.has_checkpoint:
+        start_run_folder(config, folder, bad_images)
     checkpoint_every = config.checkpoint_every or steps_per_epoch
     store = CheckpointStore(
         folder.checkpoints,
@@ -86,7 +92,14 @@ def run(config: Config) -> int:
     watchers: list[callbacks.StepCallback] = []
     if chief:
         watchers = _chief_callbacks(
-            config, folder, source, start_step, last_step, steps_per_epoch, rate
+            config,
+            folder,
+            source,
+            strategy.num_replicas_in_sync,
+            start_step,
+            last_step,
+            steps_per_epoch,
+            rate,
         )
     started = time.monotonic()
     try:
@@ -147,8 +160,8 @@ def check_strategy(config: Config, strategy: tf.distribute.Strategy) -> None:
         )
 
 
-def open_source(config: Config, folder: RunFolder, chief: bool) -> sources.Source:
-    """The images of the run, without the bad ones where they are to be skipped.
+def open_source(config: Config, folder: RunFolder) -> tuple[sources.Source, list[bytes]]:
+    """The images of the run, without the bad ones where they are to be skipped, and the names of those.
 
     Raises:
         ConfigError, RunError: if there is no such dataset, or it has less than one batch of images.
@@ -159,33 +172,24 @@ def open_source(config: Config, folder: RunFolder, chief: bool) -> sources.Sourc
         split=config.split,
         shuffle_buffer=config.shuffle_buffer,
     )
+    bad: list[bytes] = []
     if config.on_bad_image == "skip":
-        bad = _bad_images(source, folder, chief)
-        if bad:
-            print(f"Left out {len(bad)} files that cannot be read as images: {_names(bad)}")
-            if len(bad) == source.num_images:
-                raise RunError(
-                    f"--dataset={config.dataset} has no file that can be read as an image"
-                )
-            source = source.without(bad)
+        if folder.has_checkpoint:
+            bad = read_bad_images(folder)
+        else:
+            print(f"Decoding {source.num_images} files once, to find those that are no images ...")
+            bad = sources.find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source)
+    if bad:
+        print(f"Left out {len(bad)} files that cannot be read as images: {_names(bad)}")
+        if len(bad) == source.num_images:
+            raise RunError(f"--dataset={config.dataset} has no file that can be read as an image")
+        source = source.without(bad)
     if source.num_images < config.batch_size:
         raise ConfigError(
             f"--batch_size={config.batch_size} is more than the {source.num_images} images of {config.dataset}; "
             f"give at most {source.num_images}"
         )
-    return source
-
-
-def _bad_images(source, folder, chief) -> list[bytes]:
-    if tf.io.gfile.exists(folder.bad_images):
-        with tf.io.gfile.GFile(folder.bad_images) as file:
-            return [os.fsencode(name) for name in json.load(file)]
-    print(f"Decoding {source.num_images} files once, to find those that are no images ...")
-    bad = sources.find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source)
-    if chief:
-        text = json.dumps([os.fsdecode(name) for name in bad], indent=2)
-        write_atomically(folder.bad_images, text + "\n")
-    return bad
+    return source, bad
 
 
 def _names(names: list[bytes]) -> str:
@@ -277,7 +281,9 @@ def distributed_dataset(
     return strategy.distribute_datasets_from_function(dataset_of_host)
 
 
-def _chief_callbacks(config, folder, source, start_step, last_step, steps_per_epoch, rate):
+def _chief_callbacks(
+    config, folder, source, replicas, start_step, last_step, steps_per_epoch, rate
+):
     made: list[callbacks.StepCallback] = [
         callbacks.TrainingLog(
             start_step,
@@ -293,7 +299,7 @@ def _chief_callbacks(config, folder, source, start_step, last_step, steps_per_ep
             start_step,
             folder,
             every=config.pictures_every or steps_per_epoch,
-            views=_pictured_views(config, source),
+            views=_pictured_views(config, source, config.batch_size // replicas),
             map_size=config.feature_map_size,
             threshold=config.positive_threshold,
         ),
@@ -304,24 +310,27 @@ def _chief_callbacks(config, folder, source, start_step, last_step, steps_per_ep
     return made
 
 
-def _pictured_views(config: Config, source: sources.Source) -> Callable:
-    """The views of the first images of the epoch that a step is in, exactly as the training sees them."""
-    count = min(PICTURED_IMAGES, config.batch_size)
+def _pictured_views(config: Config, source: sources.Source, replica_batch: int) -> Callable:
+    """The views of the first images of the epoch that a step is in, exactly as the training sees them.
+
+    They are made a replica's batch at a time, a shape for which the photometric work has been compiled already.
+    """
     data_steps = pipeline.batches_per_epoch(source.num_images, config.batch_size)
+    small_steps = pipeline.batches_per_epoch(source.num_images, replica_batch)
 
     def views(step):
         dataset = pipeline.training_dataset(
             source,
-            batch_size=count,
+            batch_size=replica_batch,
             image_size=config.image_size,
             min_crop_area=config.min_crop_area,
             seed=config.seed,
-            start_step=step // data_steps * pipeline.batches_per_epoch(source.num_images, count),
+            start_step=step // data_steps * small_steps,
             photometric=photometric.Photometric(config.augmentation),
         )
-        batch = next(iter(dataset))
-        images = [photometric.denormalize(batch[name]).numpy() for name in ("view_1", "view_2")]
-        return *images, batch["box_1"].numpy(), batch["box_2"].numpy()
+        first = {key: value[:PICTURED_IMAGES] for key, value in next(iter(dataset)).items()}
+        images = [photometric.denormalize(first[name]).numpy() for name in ("view_1", "view_2")]
+        return *images, first["box_1"].numpy(), first["box_2"].numpy()
 
     return views
 

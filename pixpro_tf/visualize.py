@@ -33,7 +33,7 @@ def matched_views(
         A PNG file's bytes: a column of two views for each image. Positive pairs that are each other's nearest carry a dot of the
         same number and colour.
     """
-    count, size = view_1.shape[:2]
+    count = view_1.shape[0]
     positives = geometry.positive_mask(
         tf.constant(box_1), tf.constant(box_2), map_size, map_size, threshold
     ).numpy()

@@ -159,10 +159,12 @@ def turn_hue(images: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
     value = tf.maximum(tf.maximum(red, green), blue)
     chroma = value - tf.minimum(tf.minimum(red, green), blue)
     safe = tf.where(chroma > 0, chroma, 1.0)
+    # Not `value == red`: a compiler may compute the two from different roundings, and then neither is equal. At a tie of these
+    # comparisons both sides give the same hue.
     sixth = tf.where(
-        value == red,
+        (red >= green) & (red >= blue),
         (green - blue) / safe,
-        tf.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+        tf.where(green >= blue, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     sixth = sixth + 6 * turn[:, None, None]
 

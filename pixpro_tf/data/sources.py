@@ -182,7 +182,8 @@ class TfdsSource:
 
 def _without_common_folder(files: list[str]) -> list[str]:
     """Shorter names that still differ: shards of two configurations have the same file names."""
-    common = os.path.commonprefix(files)
+    # Not `commonpath`, which spoils the two slashes of an address; the cut at a slash makes good for comparing characters.
+    common = os.path.commonprefix(files)  # noqa: RUF071
     return [file[common.rfind("/") + 1 :] for file in files]
 
 
@@ -268,6 +269,10 @@ def _prepared_builder(name: str, data_dir: str):
             f"--dataset={name} is not known to TFDS; {hint}"
             f"give a name from {catalogue}, folder:PATH or scenes/128"
         ) from None
+    except AssertionError as error:
+        # So TFDS says that it has not got a version; its last words are the versions that it has.
+        reason = str(error).rpartition(": Dataset ")[2]
+        raise ConfigError(f"--dataset={name} is not there: {reason}") from None
     except ValueError:
         known = sorted(tfds.builder_cls(base).builder_configs)
         raise ConfigError(
@@ -314,6 +319,10 @@ def _instructions(name, builder, split) -> list[tuple[str, int, int]]:
         raise ConfigError(
             f"--split={split} is not in {name}; it has {', '.join(builder.info.splits)}"
         ) from None
+    if not found:
+        raise ConfigError(
+            f"--split={split} of {name} is empty; the whole splits are {', '.join(builder.info.splits)}"
+        )
     file_format = builder.info.file_format.value
     if file_format != "tfrecord":
         raise RunError(

@@ -15,7 +15,7 @@ def make_lamb(learning_rate, weight_decay):
     """
     addons = stack.import_tensorflow_addons("--optimizer=lamb")
 
-    class LAMB(addons.optimizers.LAMB):
+    class LAMB(addons.optimizers.LAMB):  # type: ignore[name-defined]
         # tensorflow-addons excludes by patterns on names; these two hooks ask for the rank instead.
         def _do_use_weight_decay(self, variable):
             return variable.shape.rank > 1

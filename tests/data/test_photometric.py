@@ -290,7 +290,9 @@ def test_every_policy_runs_and_stays_within_the_levels(policy, view):
     assert policy == "none" or np.any(abs(levels_of(result) - images.numpy()) > 1)
 
 
-@pytest.mark.parametrize(("policy", "view"), [("byol", 2), ("rand_augment", 1)])
+@pytest.mark.parametrize(
+    ("policy", "view"), [("byol", 2), pytest.param("rand_augment", 1, marks=pytest.mark.slow)]
+)
 def test_compiled_equals_uncompiled_in_any_order_of_the_batch(policy, view):
     images, key = tf.constant(pictures(8, 16)), keys(8, seed=1)
     augment = photometric.Photometric(policy)

@@ -1,5 +1,7 @@
 """Batches: what an element holds, and that it depends on the run's seed, the epoch and the position alone."""
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,6 +38,11 @@ def textured(tmp_path_factory):
         coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
         coarse.resize((48, 40), Image.Resampling.BICUBIC).save(folder / f"{index:02d}.png")
     return FolderSource(str(folder))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(textured):
+    return batches(textured, 15)
 
 
 def dataset_of(source, **options):
@@ -95,9 +102,13 @@ def test_boxes_lie_in_the_unit_square_and_follow_the_views(textured):
     assert 0 < np.mean(flips) < 1
 
 
-@pytest.mark.parametrize("policy", ["none", "byol"])
-def test_host_and_device_augmentation_give_the_same_views(textured, policy):
-    photometric = Photometric(policy)
+# A policy with random operations is compiled four times here, which takes long on a CPU.
+@pytest.mark.parametrize(
+    "photometric",
+    [scaled, Photometric("none"), pytest.param(Photometric("byol"), marks=pytest.mark.slow)],
+    ids=["function", "none", "byol"],
+)
+def test_host_and_device_augmentation_give_the_same_views(textured, photometric):
     options = {"start_step": 2}
     on_host = batches(textured, 1, photometric=photometric, **options)[0]
     raw = batches(textured, 1, **options)[0]
@@ -124,7 +135,7 @@ def test_views_are_made_of_the_image_they_belong_to(flat):
 def test_every_image_comes_at_most_once_an_epoch_and_the_remainder_is_dropped(flat):
     assert pipeline.batches_per_epoch(COUNT, BATCH) == STEPS
     seen = [identities(batch) for batch in batches(flat, 3 * STEPS)]
-    epochs = [sum(seen[i : i + STEPS], []) for i in range(0, 3 * STEPS, STEPS)]
+    epochs = [list(itertools.chain(*seen[i : i + STEPS])) for i in range(0, 3 * STEPS, STEPS)]
     for epoch in epochs:
         assert len(set(epoch)) == STEPS * BATCH
         assert set(epoch) <= set(range(COUNT))
@@ -136,14 +147,12 @@ def test_a_whole_epoch_is_the_order_of_the_source(flat):
         names = [record["name"].numpy() for record in flat.epoch(3, tf.constant(epoch, tf.int64))]
         expected = [int(name[-6:-4]) for name in names[: STEPS * BATCH]]
         given = batches(flat, STEPS, start_step=epoch * STEPS)
-        assert sum((identities(batch) for batch in given), []) == expected
+        assert [image for batch in given for image in identities(batch)] == expected
 
 
-def test_what_an_image_becomes_differs_between_epochs_and_seeds(textured):
-    boxes = [
-        np.concatenate([batch["box_1"] for batch in batches(textured, STEPS, **options)])
-        for options in ({}, {"start_step": STEPS}, {"seed": 4})
-    ]
+def test_what_an_image_becomes_differs_between_epochs_and_seeds(textured, uninterrupted):
+    streams = [*uninterrupted[: 2 * STEPS], *batches(textured, STEPS, seed=4)]
+    boxes = [batch["box_1"] for batch in streams]
     rows = np.concatenate(boxes)
     assert len(np.unique(rows, axis=0)) > 0.95 * len(rows)
 
@@ -151,38 +160,28 @@ def test_what_an_image_becomes_differs_between_epochs_and_seeds(textured):
 # Resuming
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
-def test_a_stream_is_repeatable_with_any_number_of_workers(textured, workers):
-    for batch, other in zip(
-        batches(textured, 7), batches(textured, 7, workers=workers), strict=True
-    ):
+def test_a_stream_is_repeatable_with_another_number_of_workers(textured, uninterrupted):
+    for batch, other in zip(uninterrupted[:7], batches(textured, 7, workers=1), strict=True):
         assert_same(batch, other)
 
 
-@pytest.mark.parametrize("start_step", [1, 4, 5, 6, 10, 13])
-def test_a_resumed_stream_is_the_rest_of_the_uninterrupted_one(textured, start_step):
-    # With 5 steps an epoch: within one, at its last step, at and behind a boundary; each continues over the next.
-    uninterrupted = batches(textured, start_step + 7)
+@pytest.mark.parametrize("start_step", [1, 4, 5])
+def test_a_resumed_stream_is_the_rest_of_the_uninterrupted_one(textured, uninterrupted, start_step):
+    # With 5 steps an epoch: within one, at its last step, and at a boundary; each continues over the next.
     resumed = batches(textured, 7, start_step=start_step)
-    for batch, other in zip(uninterrupted[start_step:], resumed, strict=True):
+    for batch, other in zip(uninterrupted[start_step : start_step + 7], resumed, strict=True):
         assert_same(batch, other)
-
-
-def test_steps_far_into_a_run_are_reached_at_once(textured):
-    (batch,) = batches(textured, 1, start_step=10**6 * STEPS + 2)
-    assert batch["view_1"].shape == (BATCH, SIZE, SIZE, 3)
 
 
 # Hosts and replicas
 
 
-@pytest.mark.parametrize(("num_hosts", "replicas"), [(1, 2), (2, 1), (2, 2), (4, 1), (1, 4)])
-@pytest.mark.parametrize("start_step", [0, 3])
+@pytest.mark.parametrize(("num_hosts", "replicas", "start_step"), [(1, 2, 0), (2, 2, 3)])
 def test_hosts_and_replicas_share_the_global_batch_in_order(
-    textured, num_hosts, replicas, start_step
+    textured, uninterrupted, num_hosts, replicas, start_step
 ):
     steps = 4
-    whole = batches(textured, steps, start_step=start_step)
+    whole = uninterrupted[start_step : start_step + steps]
     shares = [
         batches(
             textured,
@@ -225,7 +224,7 @@ def test_bad_images_of_a_step_are_named_and_others_are_not(tmp_path):
             pipeline.bad_images_of_step(source, 3 * epoch + step, batch_size=4, seed=1)
             for step in range(3)
         ]
-        assert sorted(sum(found, [])) == bad
+        assert sorted(itertools.chain(*found)) == bad
         order = [record["name"].numpy() for record in source.epoch(1, tf.constant(epoch, tf.int64))]
         for step, names in enumerate(found):
             assert names == sorted(set(bad) & set(order[4 * step : 4 * step + 4]))

@@ -208,7 +208,7 @@ def test_lars_in_a_replica_of_a_mirrored_strategy_is_lars_outside():
 
 
 def test_build_gives_the_optimizer_of_the_name():
-    arguments = dict(momentum=0.7, weight_decay=0.2, trust_coefficient=0.03)
+    arguments = {"momentum": 0.7, "weight_decay": 0.2, "trust_coefficient": 0.03}
     lars = build("lars", 0.5, **arguments)
     sgd = build("sgd", 0.5, **arguments)
     assert type(lars) is LARS and type(sgd) is MomentumSGD

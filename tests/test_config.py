@@ -1,0 +1,276 @@
+"""The configuration: what it derives, and every combination that it refuses."""
+
+import dataclasses
+import json
+
+import pytest
+
+from pixpro_tf import config as config_module
+from pixpro_tf.backbones import convolution, resnet
+from pixpro_tf.config import Config
+from pixpro_tf.data import photometric
+from pixpro_tf.errors import ConfigError
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+# Flags, the one that is named with its value, and what the text has to offer instead.
+REFUSALS = [
+    ({"dataset": ""}, "dataset", "scenes/128"),
+    ({"dataset": "folder:"}, "dataset", "folder:/path/to/images"),
+    ({"dataset": "folder:/no/such/folder"}, "dataset", "/no/such/folder does not exist"),
+    ({"dataset": "two words"}, "dataset", "neither a TFDS name nor folder:PATH"),
+    ({"dataset": "http://images"}, "dataset", "neither a TFDS name nor folder:PATH"),
+    ({"min_crop_area": 0.0}, "min_crop_area", "above 0, at most 1"),
+    ({"min_crop_area": 1.5}, "min_crop_area", "above 0, at most 1"),
+    ({"min_crop_area": float("nan")}, "min_crop_area", "finite"),
+    ({"image_size": 0}, "image_size", "at least 1"),
+    ({"output_stride": 4}, "output_stride", "8, 16 or 32"),
+    ({"image_size": 31}, "image_size", "at least 32"),
+    ({"image_size": 15, "output_stride": 16}, "image_size", "at least 16"),
+    ({"image_size": 32}, "image_size", "at least 33"),
+    ({"ppm_layers": 4}, "ppm_layers", "0 to 3"),
+    ({"ppm_layers": -1}, "ppm_layers", "at least 0"),
+    ({"gamma": -1.0}, "gamma", "at least 0"),
+    ({"gamma": float("nan")}, "gamma", "finite"),
+    ({"gamma": float("inf")}, "gamma", "finite"),
+    ({"base_lr": float("inf")}, "base_lr", "finite"),
+    ({"positive_threshold": 0.0}, "positive_threshold", "0.7"),
+    ({"ema_momentum": 1.1}, "ema_momentum", "0 to 1"),
+    ({"ema_momentum": -0.1}, "ema_momentum", "0 to 1"),
+    ({"momentum": 1.0}, "momentum", "but not, 1"),
+    ({"momentum": -0.1}, "momentum", "but not, 1"),
+    ({"base_lr": 0.0}, "base_lr", "above 0"),
+    ({"trust_coefficient": 0.0}, "trust_coefficient", "above 0"),
+    ({"weight_decay": -1e-4}, "weight_decay", "at least 0"),
+    ({"instance_weight": -1.0}, "instance_weight", "at least 0"),
+    ({"batch_size": 0}, "batch_size", "at least 1"),
+    ({"epochs": 0}, "epochs", "at least 1"),
+    ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs", "at most 4"),
+    ({"schedule": "step", "lr_drops": ""}, "lr_drops", "rising epochs between 1 and 99"),
+    ({"schedule": "step", "lr_drops": "80,60"}, "lr_drops", "rising epochs"),
+    ({"schedule": "step", "lr_drops": "60,60"}, "lr_drops", "rising epochs"),
+    ({"schedule": "step", "lr_drops": "0,60"}, "lr_drops", "rising epochs"),
+    ({"schedule": "step", "lr_drops": "60,100"}, "lr_drops", "rising epochs"),
+    ({"schedule": "step", "lr_drops": "sixty"}, "lr_drops", "20,30"),
+    ({"strategy": "tpu"}, "strategy", "--tpu=NAME"),
+    ({"tpu": "local"}, "tpu", "--strategy=tpu"),
+    ({"num_devices": 2, "strategy": "one_device"}, "num_devices", "--strategy=one_device"),
+    ({"num_devices": 3, "strategy": "mirrored"}, "batch_size", "--batch_size=1023"),
+    ({"precision": "float16", "loss_scale": "none"}, "precision", "--precision=bfloat16"),
+    ({"loss_scale": "large"}, "loss_scale", "dynamic, none or a number"),
+    ({"loss_scale": "-2"}, "loss_scale", "above 0"),
+    ({"loss_scale": "inf"}, "loss_scale", "above 0"),
+    (
+        {"strategy": "tpu", "tpu": "local", "precision": "float16"},
+        "precision",
+        "--precision=bfloat16",
+    ),
+    ({"profile_steps": "20"}, "profile_steps", "20,30"),
+    ({"profile_steps": "30,20"}, "profile_steps", "20,30"),
+    ({"profile_steps": "20,x"}, "profile_steps", "20,30"),
+    ({"seed": -1}, "seed", "at least 0"),
+    ({"keep_checkpoints": 0}, "keep_checkpoints", "at least 1"),
+]
+CHOICES = [name for name, field in FIELDS.items() if field.metadata["choices"]]
+MINIMA = [name for name, field in FIELDS.items() if field.metadata["minimum"] is not None]
+CLUSTER = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
+
+
+def refusal(**flags):
+    with pytest.raises(ConfigError) as caught:
+        Config(**flags)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("flags", "named", "offered"), REFUSALS, ids=lambda value: str(value)[:60])
+def test_a_combination_that_cannot_work_is_refused(flags, named, offered):
+    text = refusal(**flags)
+    value = flags.get(named, FIELDS[named].default)
+    assert text.startswith(f"--{named}={value}")
+    assert offered in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_an_unknown_choice_is_refused_with_the_known_ones(name):
+    text = refusal(**{name: "zzz"})
+    assert text.startswith(f"--{name}=zzz is not known; choose one of ")
+    assert all(choice in text for choice in FIELDS[name].metadata["choices"])
+    assert "did you mean" not in text
+
+
+@pytest.mark.parametrize("name", MINIMA)
+def test_a_number_below_the_minimum_is_refused(name):
+    minimum = FIELDS[name].metadata["minimum"]
+    text = refusal(**{name: minimum - 1})
+    assert text == f"--{name}={minimum - 1} is too small; give at least {minimum}"
+
+
+@pytest.mark.parametrize(
+    ("flag", "typed", "meant"),
+    [
+        ("backbone", "resnet5", "resnet50"),
+        ("backbone", "resnext101_32x8", "resnext101_32x8d"),
+        ("augmentation", "mocov2", "moco_v2"),
+        ("optimizer", "lasr", "lars"),
+        ("strategy", "mirored", "mirrored"),
+    ],
+)
+def test_a_close_name_is_offered(flag, typed, meant):
+    assert f"did you mean {meant}? " in refusal(**{flag: typed})
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {},
+        {"dataset": "scenes/128"},
+        {"dataset": "voc/2007+2012"},
+        {"dataset": "coco/2017:1.1.0"},
+        {"dataset": "folder:gs://bucket/images"},
+        {"image_size": 33},
+        {"image_size": 16, "output_stride": 8},
+        {"warmup_epochs": 0, "epochs": 1},
+        {"epochs": 6, "warmup_epochs": 5},
+        {"min_crop_area": 1.0},
+        {"ema_momentum": 0.0},
+        {"ema_momentum": 1.0},
+        {"momentum": 0.0},
+        {"ppm_layers": 3, "gamma": 0.0},
+        {"schedule": "step", "lr_drops": "1,99"},
+        {"schedule": "cosine", "lr_drops": "80,60"},
+        {"strategy": "tpu", "tpu": "local", "precision": "bfloat16"},
+        {"strategy": "mirrored", "num_devices": 4},
+        {"precision": "float16"},
+        {"precision": "float16", "loss_scale": "128"},
+        {"profile_steps": "0,1"},
+    ],
+    ids=str,
+)
+def test_what_works_is_accepted(flags):
+    config = Config(**flags)
+    assert all(getattr(config, name) == value for name, value in flags.items())
+
+
+def test_a_folder_that_exists_is_accepted(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    Config(dataset=f"folder:{tmp_path}/images")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Config(dataset="folder:~/images")
+    (tmp_path / "file").touch()
+    assert "does not exist" not in refusal(dataset="folder:")
+    assert refusal(dataset=f"folder:{tmp_path}/file").startswith(
+        f"--dataset=folder:{tmp_path}/file"
+    )
+
+
+def test_several_workers_are_read_from_the_environment(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", json.dumps(CLUSTER))
+    assert Config(strategy="multi_worker").strategy == "multi_worker"
+
+
+def test_several_workers_without_the_environment_are_refused(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    text = refusal(strategy="multi_worker")
+    assert text.startswith("--strategy=multi_worker needs the environment variable TF_CONFIG")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        json.dumps({"cluster": CLUSTER["cluster"]}),
+        json.dumps({"cluster": {"worker": 3}, "task": CLUSTER["task"]}),
+        json.dumps(CLUSTER | {"task": {"type": "worker", "index": 2}}),
+        json.dumps(CLUSTER | {"task": {"type": "worker", "index": -1}}),
+        json.dumps(CLUSTER | {"task": {"type": "worker", "index": "0"}}),
+    ],
+)
+def test_a_cluster_that_cannot_be_read_is_refused(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    message = refusal(strategy="multi_worker")
+    assert message.startswith(f"--strategy=multi_worker cannot read TF_CONFIG={text!r}")
+
+
+def test_nothing_changes_a_configuration():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().epochs = 3
+
+
+def test_the_peak_rate_follows_the_batch():
+    # The main recipe: 1.0 for 256 images, and a batch of 1024.
+    assert Config().peak_rate == 4.0
+    assert Config(base_lr=0.5, batch_size=64).peak_rate == 0.125
+
+
+@pytest.mark.parametrize(
+    ("image_size", "output_stride", "bins"),
+    [(224, 32, 7), (224, 16, 14), (224, 8, 28), (225, 32, 8), (33, 32, 2)],
+)
+def test_the_map_is_the_image_over_the_stride_rounded_up(image_size, output_stride, bins):
+    config = Config(image_size=image_size, output_stride=output_stride)
+    assert config.feature_map_size == bins
+
+
+def test_lists_are_read_from_their_text():
+    config = Config(lr_drops="60, 80", profile_steps="20,30")
+    assert config.lr_drop_epochs == [60, 80]
+    assert config.profile_range == (20, 30)
+    assert Config().profile_range is None
+
+
+def test_a_batch_that_cannot_be_split_offers_one_that_can():
+    config = Config(batch_size=10)
+    config.check_replicas(5)
+    with pytest.raises(ConfigError, match=r"--batch_size=10 .* 4 replicas.*--batch_size=8$"):
+        config.check_replicas(4)
+    with pytest.raises(ConfigError, match=r"--batch_size=16$"):
+        config.check_replicas(16)
+
+
+def test_all_flags_are_in_the_dict():
+    config = Config(epochs=7)
+    assert config.to_dict().keys() == FIELDS.keys()
+    assert Config(**config.to_dict()) == config
+    assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
+
+
+def test_flags_that_differ_from_another_run_are_told_with_both_values():
+    config = Config(gamma=1.0, backbone="resnet18")
+    there = Config().to_dict()
+    expected = ["--backbone=resnet18 (there: resnet50)", "--gamma=1.0 (there: 2.0)"]
+    assert sorted(config.differing_flags(there)) == expected
+    assert config.differing_flags(config.to_dict()) == []
+
+
+def test_flags_that_may_change_on_resumption_are_not_told():
+    config = Config(log_every=1, max_steps=5, run_dir="elsewhere", jit="off", keep_checkpoints=9)
+    assert config.differing_flags(Config().to_dict()) == []
+
+
+def test_flags_that_another_version_lacks_or_adds_are_passed_over():
+    there = Config(gamma=1.0).to_dict() | {"removed_flag": 3}
+    del there["backbone"]
+    assert Config(backbone="resnet18").differing_flags(there) == ["--gamma=2.0 (there: 1.0)"]
+
+
+def test_names_here_are_those_of_the_modules_that_have_them():
+    assert list(resnet.ARCHITECTURES) == list(config_module.BACKBONES)
+    assert set(config_module.AUGMENTATIONS) == photometric.POLICIES.keys()
+    assert FIELDS["backbone_layout"].metadata["choices"] == convolution.LAYOUTS
+    for name in config_module.BACKBONES:
+        assert Config(backbone=name).backbone == name
+
+
+@pytest.mark.parametrize("stride", resnet.OUTPUT_STRIDES)
+def test_output_strides_that_are_built_are_accepted(stride):
+    assert Config(output_stride=stride).output_stride == stride
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_flag_has_a_group_and_a_help(name):
+    metadata = FIELDS[name].metadata
+    assert metadata["group"] and metadata["help"]
+    assert type(FIELDS[name].default) is FIELDS[name].type

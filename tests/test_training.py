@@ -1,0 +1,316 @@
+"""Whole runs of `train.py`, each in a process of its own."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.conftest import ROOT
+
+STEPS = 60
+
+
+def weights_of(run_dir, step=STEPS):
+    reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / f"step-{step}"))
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name.endswith("VARIABLE_VALUE") and "save_counter" not in name
+    }
+
+
+def assert_bit_identical(a, b):
+    assert a.keys() == b.keys()
+    assert len(a) > 100
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def metrics_of(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def whole_run(train, tiny_flags, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    process = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", "--keep_every=4")
+    return run_dir, process.stdout
+
+
+def test_a_run_says_where_everything_is(whole_run):
+    run_dir, output = whole_run
+    for part in ("checkpoints/step-60", "tensorboard", "pictures", "metrics.jsonl"):
+        assert str(run_dir / part) in output
+    assert "tensorboard --logdir" in output
+    assert "epoch 6/6  step 60/60" in output
+    assert (run_dir / "checkpoints" / "step-60.index").exists()
+    assert (run_dir / "pictures" / "views-0000000.png").stat().st_size > 10_000
+    assert list((run_dir / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_the_metrics_are_complete_and_in_range(whole_run):
+    lines = metrics_of(whole_run[0])
+    assert [line["step"] for line in lines] == [1, *range(5, 61, 5)]
+    for line in lines:
+        assert -4 <= line["loss"] <= 4
+        assert -1 <= line["consistency"] <= 1
+        assert 0 <= line["no_overlap"] <= 1
+        assert 0 <= line["positive_pairs"] <= 16
+        assert 0 <= line["feature_spread"] <= 1 + 1e-6
+        assert line["gradient_norm"] > 0
+    assert 0 <= lines[-1]["data_wait_share"] <= 1
+    assert lines[-1]["images_per_second"] > 0
+    assert lines[-1]["ema_momentum"] > lines[0]["ema_momentum"] == pytest.approx(0.99, abs=1e-6)
+
+
+def test_the_logged_rate_is_that_of_the_schedule(whole_run):
+    # REFERENCE: i <= w: lr/100 * (99 i/w + 1) with w = 10 steps and lr = 8/256; step i is the (i+1)-th.
+    lines = {line["step"]: line["learning_rate"] for line in metrics_of(whole_run[0])}
+    peak = 8 / 256
+    assert lines[1] == pytest.approx(peak / 100, rel=1e-5)
+    assert lines[5] == pytest.approx(peak / 100 * (99 * 4 / 10 + 1), rel=1e-5)
+    cosine = 1e-6 + (peak - 1e-6) * (1 + np.cos(np.pi * (59 - 10) / 50)) / 2
+    assert lines[60] == pytest.approx(cosine, rel=1e-4)
+
+
+def test_the_last_three_checkpoints_stay_and_every_fourth_for_good(whole_run):
+    folder = whole_run[0] / "checkpoints"
+    assert sorted(path.stem for path in folder.glob("*.index")) == ["step-49", "step-56", "step-60"]
+    assert sorted(path.stem for path in (folder / "kept").glob("*.index")) == ["step-28", "step-56"]
+
+
+def test_config_json_holds_flags_and_versions(whole_run):
+    config = json.loads((whole_run[0] / "config.json").read_text())
+    assert config["flags"]["backbone"] == "resnet10"
+    assert config["versions"]["tensorflow"] == tf.__version__
+
+
+def test_a_finished_run_is_left_alone(whole_run, train, tiny_flags):
+    run_dir, _ = whole_run
+    process = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", "--keep_every=4")
+    assert "nothing left to do" in process.stdout
+
+
+def test_a_run_of_other_flags_is_refused_by_their_names(whole_run, train, tiny_flags):
+    run_dir, _ = whole_run
+    process = train(
+        *tiny_flags, f"--run_dir={run_dir}", "--gamma=4", "--weight_decay=1e-4", check=False
+    )
+    assert process.returncode == 2
+    assert "--gamma=4.0 (there: 2.0)" in process.stderr
+    assert "--weight_decay=0.0001 (there: 1e-05)" in process.stderr
+    assert len(process.stderr.strip().splitlines()) == 1
+
+
+def test_noresume_refuses_a_folder_that_holds_a_run(whole_run, train, tiny_flags):
+    process = train(*tiny_flags, f"--run_dir={whole_run[0]}", "--noresume", check=False)
+    assert process.returncode == 2
+    assert "holds a run already" in process.stderr
+
+
+@pytest.mark.slow
+def test_two_runs_with_one_seed_are_identical(whole_run, train, tiny_flags, tmp_path):
+    train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=14", "--checkpoint_every=7")
+    first = {line["step"]: line for line in metrics_of(whole_run[0])}
+    for line in metrics_of(tmp_path):
+        if line["step"] in first:
+            for name in ("loss", "consistency", "gradient_norm", "feature_spread"):
+                assert line[name] == first[line["step"]][name]
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_bit_identical(whole_run, tiny_flags, tmp_path):
+    """Five times SIGKILL at a random step, and started again."""
+    command = [sys.executable, str(ROOT / "train.py"), *tiny_flags, f"--run_dir={tmp_path}"]
+    command += ["--checkpoint_every=7", "--keep_every=4", "--log_every=1"]
+    steps = sorted(random.Random().sample(range(2, STEPS - 1), 5))
+    for number, step in enumerate(steps):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if f"step {step}/" in line:
+                # Not at a step's end only.
+                time.sleep(random.uniform(0, 0.2))
+                process.send_signal(signal.SIGKILL)
+                break
+        process.stdout.close()
+        assert process.wait() == -signal.SIGKILL, f"kill number {number} at step {step}"
+    subprocess.run(command, check=True, capture_output=True)
+    assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
+    assert [line["step"] for line in metrics_of(tmp_path)] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on(
+    whole_run, tiny_flags, train, tmp_path, number
+):
+    flags = [*tiny_flags, f"--run_dir={tmp_path}", "--checkpoint_every=1000", "--log_every=1"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *flags], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    output = []
+    for line in process.stdout:
+        output.append(line)
+        if "step 23/" in line:
+            process.send_signal(number)
+    assert process.wait() == 128 + number
+    assert f"Stopped by {signal.Signals(number).name} at step 2" in "".join(output)
+    assert "The same command goes on" in output[-1]
+    assert "going on from step 2" in train(*flags).stdout
+    assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_step_compiled_as_a_whole_gives_the_same_loss(whole_run, train, tiny_flags, tmp_path):
+    train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=5", "--jit=step")
+    compiled, plain = metrics_of(tmp_path), metrics_of(whole_run[0])
+    # One step to rounding; BN and ReLU amplify it in those that follow.
+    assert compiled[0]["loss"] == pytest.approx(plain[0]["loss"], abs=1e-5)
+    assert compiled[1]["loss"] == pytest.approx(plain[1]["loss"], abs=1e-2)
+
+
+@pytest.mark.slow
+def test_photometric_work_on_the_device_gives_the_same_loss(whole_run, train, tiny_flags, tmp_path):
+    train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=1", "--augment_on=device")
+    assert metrics_of(tmp_path)[0]["loss"] == pytest.approx(
+        metrics_of(whole_run[0])[0]["loss"], abs=1e-5
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains(whole_run, train, tiny_flags, tmp_path, precision):
+    train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=10", f"--precision={precision}")
+    half, full = metrics_of(tmp_path), metrics_of(whole_run[0])
+    assert half[0]["loss"] == pytest.approx(full[0]["loss"], abs=0.05)
+    assert half[-1]["loss"] < half[0]["loss"]
+    reader = tf.train.load_checkpoint(str(tmp_path / "checkpoints" / "step-10"))
+    types = reader.get_variable_to_dtype_map()
+    networks = [name for name in types if name.split("/")[0] in ("online", "target")]
+    assert networks and all(types[name] == tf.float32 for name in networks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "lamb"])
+def test_other_optimizers_train_and_resume(train, tiny_flags, tmp_path, optimizer):
+    if optimizer == "lamb":
+        pytest.importorskip("tensorflow_addons")
+    flags = [*tiny_flags, f"--optimizer={optimizer}", "--base_lr=0.3", "--checkpoint_every=4"]
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    train(*flags, f"--run_dir={whole}", "--max_steps=8")
+    train(*flags, f"--run_dir={halves}", "--max_steps=4")
+    train(*flags, f"--run_dir={halves}", "--max_steps=8")
+    assert_bit_identical(weights_of(whole, 8), weights_of(halves, 8))
+
+
+@pytest.mark.slow
+def test_the_step_schedule_and_the_instance_branch_run(train, tiny_flags, tmp_path):
+    train(
+        *tiny_flags,
+        f"--run_dir={tmp_path}",
+        "--schedule=step",
+        "--lr_drops=2",
+        "--instance_weight=1",
+        "--max_steps=25",
+    )
+    lines = {line["step"]: line for line in metrics_of(tmp_path)}
+    assert lines[25]["learning_rate"] == pytest.approx(0.1 * lines[20]["learning_rate"], rel=1e-5)
+    for line in lines.values():
+        assert line["loss"] == pytest.approx(line["pixel_loss"] + line["instance_loss"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_another_runs_weights(whole_run, train, tiny_flags, tmp_path):
+    process = train(
+        *tiny_flags, f"--run_dir={tmp_path}", f"--init_from={whole_run[0]}", "--max_steps=1"
+    )
+    assert "Starts from" in process.stdout and "backbone, projector, propagation" in process.stdout
+    first, fresh = metrics_of(tmp_path)[0], metrics_of(whole_run[0])[0]
+    assert first["loss"] < fresh["loss"] - 0.1
+
+
+@pytest.mark.slow
+def test_a_profile_is_written(train, tiny_flags, tmp_path):
+    train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=5", "--profile_steps=2,4")
+    assert list((tmp_path / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
+
+
+def bad_photos(folder, photos):
+    folder.mkdir()
+    for path in sorted(photos.iterdir())[:9]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "letter.jpg").write_text("no picture")
+    return folder
+
+
+def with_dataset(tiny_flags, folder):
+    return [*tiny_flags, f"--dataset=folder:{folder}"]
+
+
+@pytest.mark.slow
+def test_a_file_that_is_no_image_stops_the_run_with_its_name(train, tiny_flags, photos, tmp_path):
+    folder = bad_photos(tmp_path / "photos", photos)
+    flags = with_dataset(tiny_flags, folder)
+    process = train(*flags, f"--run_dir={tmp_path / 'run'}", "--batch_size=10", check=False)
+    assert process.returncode == 1
+    (line,) = process.stderr.strip().splitlines()
+    assert str(folder / "letter.jpg") in line
+    assert "--on_bad_image=skip" in line
+
+
+@pytest.mark.slow
+def test_bad_files_are_counted_named_and_skipped(train, tiny_flags, photos, tmp_path):
+    folder = bad_photos(tmp_path / "photos", photos)
+    run_dir = tmp_path / "run"
+    process = train(
+        *with_dataset(tiny_flags, folder),
+        f"--run_dir={run_dir}",
+        "--on_bad_image=skip",
+        "--max_steps=3",
+    )
+    assert (
+        f"Left out 1 files that cannot be read as images: {folder / 'letter.jpg'}" in process.stdout
+    )
+    assert "9 images, 1 batches of 8 an epoch, 1 images left over" in process.stdout
+    assert json.loads((run_dir / "bad_images.json").read_text()) == [str(folder / "letter.jpg")]
+
+
+def test_fewer_images_than_a_batch_are_refused(train, tiny_flags, tmp_path):
+    process = train(*tiny_flags, f"--run_dir={tmp_path / 'run'}", "--batch_size=64", check=False)
+    assert process.returncode == 2
+    assert "--batch_size=64 is more than the 48 images" in process.stderr
+
+
+def test_a_dataset_that_is_not_prepared_is_explained(train, tmp_path):
+    process = train(
+        "--flagfile=configs/pixpro.flags",
+        f"--data_dir={tmp_path}",
+        f"--run_dir={tmp_path / 'run'}",
+        check=False,
+        cwd=ROOT,
+    )
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    for part in ("imagenet2012", "tfds build", "--dataset=scenes/128", "--dataset=folder:"):
+        assert part in process.stderr
+
+
+def test_a_whole_step_of_several_replicas_is_refused(train, tiny_flags, tmp_path):
+    process = train(
+        *tiny_flags,
+        f"--run_dir={tmp_path / 'run'}",
+        "--strategy=mirrored",
+        "--num_devices=2",
+        "--jit=step",
+        check=False,
+    )
+    assert process.returncode == 2
+    assert "--jit=step" in process.stderr
