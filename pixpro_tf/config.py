@@ -395,6 +395,8 @@ def _check_combinations(config: Config) -> None:
             "image_size",
             f"gives a feature map of a single bin, which has nothing to propagate; give at least {config.output_stride + 1}",
         )
+    if config.seed >= 2**32:
+        refuse("seed", "is too large; give a number below 2**32")
     if config.ppm_layers > 3:
         refuse("ppm_layers", "is too deep; give 0 to 3")
     if not config.positive_threshold > 0:

@@ -61,17 +61,18 @@ class FolderSource:
                 f"--dataset=folder:{path} has no image in it; looked for {', '.join(IMAGE_SUFFIXES)} at any depth"
             )
         self.num_images = len(self._files)
+        # Made once, outside the graphs that use it: the names of a large folder are many megabytes.
+        self._table = tf.constant(self._files)
 
     def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         """All records, each once, in the order of this epoch; a pure function of the two arguments."""
-        files = tf.constant(self._files)
         seed = tf.stack([tf.constant(run_seed, tf.int64), tf.cast(epoch, tf.int64)])
 
         def record(position):
             index = tf.random.experimental.index_shuffle(
                 position, seed=seed, max_index=tf.constant(self.num_images - 1, tf.int64)
             )
-            return {"name": files[index]}
+            return {"name": self._table[index]}
 
         return tf.data.Dataset.range(self.num_images).map(record)
 
@@ -138,31 +139,36 @@ class TfdsSource:
         self._shuffle_buffer = shuffle_buffer
         self._left_out = left_out
         self.num_images = sum(take for _, _, take in instructions) - len(left_out)
+        files, skips, takes = (list(column) for column in zip(*instructions, strict=True))
+        self._names = tf.constant(_without_common_folder(files))
+        self._table = (
+            tf.constant(files),
+            tf.constant(skips, tf.int64),
+            tf.constant(takes, tf.int64),
+        )
 
     def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         """All records, each once, in the order of this epoch; a pure function of the two arguments."""
-        files, skips, takes = (list(column) for column in zip(*self._instructions, strict=True))
-        table = (tf.constant(files), tf.constant(skips, tf.int64), tf.constant(takes, tf.int64))
-        names = tf.constant(_without_common_folder(files))
+        shards = len(self._instructions)
         epoch = tf.cast(epoch, tf.int64)
         seed = tf.stack([tf.constant(run_seed, tf.int64), epoch])
 
         def shard(position):
             index = tf.random.experimental.index_shuffle(
-                position, seed=seed, max_index=tf.constant(len(files) - 1, tf.int64)
+                position, seed=seed, max_index=tf.constant(shards - 1, tf.int64)
             )
-            file, skip, take = (column[index] for column in table)
+            file, skip, take = (column[index] for column in self._table)
             records = tf.data.TFRecordDataset(file).enumerate().skip(skip).take(take)
             return records.map(
                 lambda place, serialized: {
-                    "name": tf.strings.join([names[index], tf.strings.as_string(place)], "#"),
+                    "name": tf.strings.join([self._names[index], tf.strings.as_string(place)], "#"),
                     "encoded": tf.io.parse_single_example(
                         serialized, {self._feature: tf.io.FixedLenFeature([], tf.string)}
                     )[self._feature],
                 }
             )
 
-        records = tf.data.Dataset.range(len(files)).interleave(
+        records = tf.data.Dataset.range(shards).interleave(
             shard, cycle_length=_OPEN_SHARDS, block_length=_SHARD_BLOCK
         )
         if self._left_out:
