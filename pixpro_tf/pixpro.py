@@ -292,7 +292,7 @@ def build(
             return ConvMLP(projector_hidden, projector_dim, name=part)
 
         network = Encoder(
-            resnet.build(backbone, backbone_layout, output_stride),
+            resnet.ResNet(backbone, backbone_layout, output_stride),
             head("projector"),
             head("projector_instance") if instance_weight else None,
             name=name,

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 
@@ -351,6 +352,8 @@ def _agreement(strategy: tf.distribute.Strategy, every: int) -> dict:
 
 
 def _print_results(folder: RunFolder, store: CheckpointStore, config: Config) -> None:
+    python = os.path.relpath(sys.executable)
+    python = sys.executable if python.startswith("..") else python
     print(
         f"""
   checkpoint    {store.latest}
@@ -359,7 +362,7 @@ def _print_results(folder: RunFolder, store: CheckpointStore, config: Config) ->
   metrics       {folder.metrics}
 
 Next:
-  tensorboard --logdir {folder.tensorboard}
-  python train.py --flagfile=configs/pixpro.flags --backbone={config.backbone} --init_from={folder.path} \\
+  {python} -m tensorboard.main --logdir {folder.tensorboard}
+  {python} train.py --flagfile=configs/pixpro.flags --backbone={config.backbone} --init_from={folder.path} \\
       --dataset=folder:/path/to/your/images --batch_size=64 --run_dir=runs/mine"""
     )

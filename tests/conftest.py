@@ -1,4 +1,4 @@
-"""Before TensorFlow is imported: Keras 2, quiet logs, and two logical CPUs for the tests of strategies."""
+"""Before TensorFlow is imported: quiet logs, and Keras 2."""
 
 import os
 

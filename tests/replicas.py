@@ -1,10 +1,11 @@
-"""Five steps of a small model under a strategy, for `test_replicas.py`; writes the weights.
+"""Five steps of a small model under a strategy, in both precisions, for `test_replicas.py`; writes the weights.
 
-    python -m tests.replicas STRATEGY NUM_DEVICES PRECISION PHOTOS OUTPUT
+    python -m tests.replicas STRATEGY NUM_DEVICES PHOTOS FOLDER
 
 With `multi_worker`, TF_CONFIG says which worker this is; worker 0 writes.
 """
 
+import pathlib
 import sys
 
 import pixpro_tf  # noqa: F401  isort: skip
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from pixpro_tf import pixpro, training
 from pixpro_tf.config import Config
+from pixpro_tf.data import sources
 from pixpro_tf.interop import torch as names
 from pixpro_tf.optimizers.lars import LARS
 from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine
@@ -22,18 +24,28 @@ from pixpro_tf.strategy import is_chief, make_strategy
 STEPS = 5
 
 
-def main(strategy_name, num_devices, precision, photos, output):
+PRECISIONS = ("float32", "float64")
+
+
+def main(strategy_name, num_devices, photos, folder):
     config = Config(
         dataset=f"folder:{photos}",
         strategy=strategy_name,
         num_devices=int(num_devices),
         image_size=64,
         batch_size=16,
-        augmentation="moco_v2",
+        augmentation="none",
     )
     strategy = make_strategy(config.strategy, num_devices=config.num_devices)
+    source = sources.open_source(config.dataset, data_dir="", split="", shuffle_buffer=1)
+    for precision in PRECISIONS:
+        losses, weights = train(config, strategy, source, precision)
+        if is_chief(strategy):
+            np.savez(pathlib.Path(folder) / f"{precision}.npz", losses=losses, **weights)
+
+
+def train(config, strategy, source, precision):
     tf.keras.utils.set_random_seed(1)
-    source = training.sources.open_source(config.dataset, data_dir="", split="", shuffle_buffer=1)
     tf.keras.mixed_precision.set_global_policy(precision)
     with strategy.scope():
         model = pixpro.build(
@@ -53,8 +65,7 @@ def main(strategy_name, num_devices, precision, photos, output):
     )
     dataset = training.distributed_dataset(config, source, strategy, 0)
     model.fit(dataset, steps_per_epoch=STEPS, callbacks=[log], verbose=0)
-    if is_chief(strategy):
-        np.savez(output, losses=losses, **names.state_dict(model))
+    return losses, names.state_dict(model)
 
 
 if __name__ == "__main__":

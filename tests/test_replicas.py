@@ -15,8 +15,8 @@ from tests.conftest import ROOT
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
 
-def start(strategy, num_devices, precision, photos, output, **environment):
-    arguments = [strategy, str(num_devices), precision, str(photos), str(output)]
+def start(strategy, num_devices, photos, folder, **environment):
+    arguments = [strategy, str(num_devices), str(photos), str(folder)]
     return subprocess.Popen(
         [sys.executable, "-m", "tests.replicas", *arguments],
         cwd=ROOT,
@@ -51,45 +51,41 @@ def cluster_of_two():
     ]
 
 
-def assert_same_weights(path_a, path_b, tolerance):
-    a, b = np.load(path_a), np.load(path_b)
-    assert sorted(a.files) == sorted(b.files)
-    for name in a.files:
-        scale = np.linalg.norm(a[name])
-        assert np.linalg.norm(a[name] - b[name]) <= tolerance * scale, name
+def assert_same_weights(folder_a, folder_b):
+    for precision, tolerance in TOLERANCE.items():
+        a, b = (np.load(folder / f"{precision}.npz") for folder in (folder_a, folder_b))
+        assert sorted(a.files) == sorted(b.files)
+        for name in a.files:
+            scale = np.linalg.norm(a[name])
+            assert np.linalg.norm(a[name] - b[name]) <= tolerance * scale, (precision, name)
 
 
-@pytest.fixture(scope="module", params=["float32", "float64"])
-def one_replica(request, photos, tmp_path_factory):
-    output = tmp_path_factory.mktemp("one") / "weights.npz"
-    finish(start("one_device", 0, request.param, photos, output))
-    return request.param, output
+@pytest.fixture(scope="module")
+def one_replica(photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    finish(start("one_device", 0, photos, folder))
+    return folder
 
 
 @pytest.mark.slow
 def test_two_replicas_train_as_one(one_replica, photos, tmp_path):
-    precision, expected = one_replica
-    output = tmp_path / "weights.npz"
-    finish(start("mirrored", 2, precision, photos, output))
-    assert_same_weights(expected, output, TOLERANCE[precision])
+    finish(start("mirrored", 2, photos, tmp_path))
+    assert_same_weights(one_replica, tmp_path)
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(one_replica, photos, tmp_path):
-    precision, expected = one_replica
-    output = tmp_path / "weights.npz"
     workers = [
-        start("multi_worker", 0, precision, photos, output, TF_CONFIG=text)
-        for text in cluster_of_two()
+        start("multi_worker", 0, photos, tmp_path, TF_CONFIG=text) for text in cluster_of_two()
     ]
     finish(*workers)
-    assert_same_weights(expected, output, TOLERANCE[precision])
+    assert_same_weights(one_replica, tmp_path)
 
 
 @pytest.mark.slow
 def test_training_moves_the_weights(one_replica):
-    _, expected = one_replica
-    weights = np.load(expected)
-    moved = weights["encoder.layer1.0.conv1.weight"] - weights["encoder_k.layer1.0.conv1.weight"]
-    assert np.linalg.norm(moved) > 1e-3 * np.linalg.norm(weights["encoder.layer1.0.conv1.weight"])
+    weights = np.load(one_replica / "float64.npz")
+    name = "layer1.0.conv1.weight"
+    moved = weights[f"encoder.{name}"] - weights[f"encoder_k.{name}"]
+    assert np.linalg.norm(moved) > 1e-3 * np.linalg.norm(weights[f"encoder.{name}"])
     assert len(set(weights["losses"].tolist())) == len(weights["losses"])

@@ -47,7 +47,7 @@ def test_a_run_says_where_everything_is(whole_run):
     run_dir, output = whole_run
     for part in ("checkpoints/step-60", "tensorboard", "pictures", "metrics.jsonl"):
         assert str(run_dir / part) in output
-    assert "tensorboard --logdir" in output
+    assert "tensorboard.main --logdir" in output
     assert "epoch 6/6  step 60/60" in output
     assert (run_dir / "checkpoints" / "step-60.index").exists()
     assert (run_dir / "pictures" / "views-0000000.png").stat().st_size > 10_000

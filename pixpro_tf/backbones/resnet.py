@@ -57,18 +57,30 @@ class ResidualBlock(tf.keras.layers.Layer):
     """Two or three convolutions with BN, added to a shortcut.
 
     Args:
-        architecture: the family member.
+        architecture: the family member, an `Architecture` or its fields as a dict.
         channels: base channel count of the stage, before the bottleneck's factor of four.
         strides: 1 or 2.
-        dilation: of every 3x3 convolution, in the stage's first block too, as the authors do.
+        dilation: of every 3x3 convolution, in the stage's first block too, as in the authors' dilated ResNet-50; their networks of
+            basic blocks have none.
         project: whether the shortcut has a convolution of its own.
         layout: "torchvision", "od_api" or "model_garden".
 
     Input float `[B, H, W, C]`, output `[B, ceil(H / strides), ceil(W / strides), C']`.
     """
 
-    def __init__(self, architecture, channels, strides, dilation, project, layout, name):
-        super().__init__(name=name)
+    def __init__(self, architecture, channels, strides, dilation, project, layout, **kwargs):
+        super().__init__(**kwargs)
+        if isinstance(architecture, dict):
+            architecture = Architecture(**architecture)
+        name = self.name
+        self._config = {
+            "architecture": architecture,
+            "channels": channels,
+            "strides": strides,
+            "dilation": dilation,
+            "project": project,
+            "layout": layout,
+        }
         symmetric = layout != "model_garden"
 
         def convolution(part, filters, size, strides=1, dilation=1, groups=1):
@@ -123,6 +135,10 @@ class ResidualBlock(tf.keras.layers.Layer):
             features = tf.nn.relu(features) if i else features
             features = norm(convolution(features), training=training)
         return tf.nn.relu(features + shortcut)
+
+    def get_config(self):
+        config = super().get_config() | self._config
+        return config | {"architecture": dataclasses.asdict(self._config["architecture"])}
 
 
 class ResNet(tf.keras.Model):

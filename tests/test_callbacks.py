@@ -1,0 +1,115 @@
+import json
+
+import pytest
+import tensorflow as tf
+
+from pixpro_tf import callbacks
+from pixpro_tf.errors import RunError
+from pixpro_tf.run_folder import RunFolder
+
+HEALTHY = {
+    "loss": -1.0,
+    "consistency": 0.25,
+    "feature_spread": 0.9,
+    "cross_image_cosine": 0.1,
+    "position_share": 0.05,
+    "data_wait": 0.01,
+}
+
+
+@pytest.fixture
+def printed():
+    return []
+
+
+@pytest.fixture
+def log(tmp_path, printed):
+    def make(start_step=0, every=2):
+        made = callbacks.TrainingLog(
+            start_step,
+            RunFolder(str(tmp_path)),
+            every=every,
+            last_step=10,
+            steps_per_epoch=5,
+            epochs=2,
+            batch_size=8,
+            rate=lambda step: 0.1 * step,
+            print_line=printed.append,
+        )
+        made.on_train_begin()
+        return made
+
+    return make
+
+
+def lines(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_line_is_the_mean_since_the_one_before(log, tmp_path):
+    made = log()
+    for batch, loss in enumerate([-1.0, -2.0, -4.0, -1.0]):
+        made.on_train_batch_end(batch, HEALTHY | {"loss": loss})
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [
+        (1, -1.0),
+        (2, -2.0),
+        (4, -2.5),
+    ]
+
+
+def test_the_progress_line_says_where_the_run_is(log, printed):
+    made = log(start_step=5, every=1)
+    for batch in range(2):
+        made.on_train_batch_end(batch, HEALTHY)
+    assert printed[0].startswith("epoch 2/2  step 6/10  loss -1.0000  consistency 0.2500")
+    for part in ("epoch 2/2", "step 7/10", "images/s", "left", "loss -1.0000"):
+        assert part in printed[1]
+
+
+@pytest.mark.parametrize(
+    ("unhealthy", "alarm"),
+    [
+        ({"cross_image_cosine": 0.85}, "features collapse"),
+        ({"feature_spread": 0.3}, "features collapse"),
+        ({"position_share": 0.6}, "position shortcut"),
+    ],
+)
+def test_an_alarm_is_raised_once_and_called_off(log, printed, unhealthy, alarm):
+    made = log(every=1)
+    for batch, values in enumerate([{}, unhealthy, unhealthy, {}]):
+        made.on_train_batch_end(batch, HEALTHY | values)
+    alarms = [line for line in printed if line.startswith("alarm")]
+    assert len(alarms) == 2
+    assert alarms[0].startswith(f"alarm: {alarm}")
+    assert alarms[1] == f"alarm over: {alarm}"
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(log):
+    with pytest.raises(RunError, match="the loss became nan by step 1; lower --base_lr"):
+        log().on_train_batch_end(0, HEALTHY | {"loss": float("nan")})
+
+
+def test_lines_of_steps_that_are_done_again_are_dropped(log, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n{"step"')
+    log(start_step=4)
+    assert [line["step"] for line in lines(tmp_path)] == [2, 4]
+
+
+def test_scalars_reach_tensorboard_under_their_names(log, tmp_path):
+    made = log()
+    made.on_train_batch_end(0, HEALTHY)
+    made.on_train_end()
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    tags = {
+        value.tag
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        for value in tf.compat.v1.Event.FromString(record).summary.value
+    }
+    assert {"loss/total", "alarm/position_share", "optimizer/learning_rate"} <= tags
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(12.4, "12s"), (250, "4m 10s"), (7500, "2h 05m"), (59.6, "1m 00s")]
+)
+def test_durations_read_well(seconds, text):
+    assert callbacks.duration(seconds) == text

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixpro_tf import initialization, pixpro
+from pixpro_tf.backbones import resnet
+from pixpro_tf.checkpoints import checkpoint_of
+from pixpro_tf.errors import RunError
+from pixpro_tf.interop import torch as names
+from pixpro_tf.optimizers.lars import LARS
+from pixpro_tf.optimizers.schedules import EmaSchedule
+
+
+def make_model(backbone="resnet10", projector_dim=16, **options):
+    model = pixpro.build(
+        backbone=backbone,
+        image_size=64,
+        projector_hidden=32,
+        projector_dim=projector_dim,
+        ema_schedule=EmaSchedule(0.99, 10),
+        **options,
+    )
+    model.compile(optimizer=LARS(0.1), jit_compile=False)
+    return model
+
+
+def values(part):
+    return [variable.numpy() for variable in part.variables]
+
+
+def assert_equal(part_a, part_b):
+    for a, b in zip(values(part_a), values(part_b), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_target_follows(model):
+    # By name: the variables of a network that is not trained come in another order.
+    weights = names.state_dict(model)
+    for name in [name for name in weights if name.startswith("encoder.")]:
+        np.testing.assert_array_equal(weights[name.replace(".", "_k.", 1)], weights[name])
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A model with weights of its own, and its checkpoint."""
+    model = make_model()
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        variable.assign(rng.uniform(0.5, 1, variable.shape))
+    return model, checkpoint_of(model).write(str(tmp_path_factory.mktemp("saved") / "step-3"))
+
+
+def test_a_checkpoint_gives_backbone_and_heads_and_the_target_follows(saved):
+    source, path = saved
+    model = make_model()
+    line = initialization.initialize_from(model, path)
+    assert "backbone, projector, propagation" in line
+    assert_equal(model.online, source.online)
+    assert_equal(model.propagation, source.propagation)
+    assert_target_follows(model)
+
+
+def test_heads_of_another_size_stay_as_they_are(saved):
+    source, path = saved
+    model = make_model(projector_dim=8)
+    before = values(model.online.projector)
+    assert "projector" not in initialization.initialize_from(model, path).split(" of ")[0]
+    assert_equal(model.online.backbone, source.online.backbone)
+    for a, b in zip(before, values(model.online.projector), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_backbone_is_refused(saved):
+    with pytest.raises(RunError, match="is not a resnet18; give the --backbone"):
+        initialization.initialize_from(make_model("resnet18"), saved[1])
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory):
+    """A SavedModel of a backbone, as `tf.saved_model.save` writes it."""
+    backbone = resnet.build("resnet10", name="somebodys")
+    rng = np.random.default_rng(1)
+    for variable in backbone.variables:
+        variable.assign(rng.uniform(0.5, 1, variable.shape))
+    folder = str(tmp_path_factory.mktemp("saved_model") / "backbone")
+    features = tf.function(
+        lambda images: backbone(images, training=False)["c5"],
+        input_signature=[tf.TensorSpec([None, None, None, 3])],
+    )
+    tf.saved_model.save(
+        tf.train.Checkpoint(variables=backbone.variables, __call__=features), folder
+    )
+    return backbone, folder
+
+
+def test_a_saved_model_gives_the_backbone(saved_model):
+    source, folder = saved_model
+    model = make_model()
+    initialization.initialize_from(model, folder)
+    assert_equal(model.online.backbone, source)
+    assert_target_follows(model)
+
+
+def test_a_saved_model_of_another_backbone_is_refused_and_nothing_is_assigned(saved_model):
+    model = make_model("resnet18")
+    before = values(model.online)
+    with pytest.raises(RunError, match="so it is not a resnet18"):
+        initialization.initialize_from(model, saved_model[1])
+    for a, b in zip(before, values(model.online), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("handle", ["/nowhere/at/all", "nothing-here"])
+def test_a_handle_that_leads_nowhere_is_one_line(handle):
+    with pytest.raises(RunError, match="is neither a run's folder") as raised:
+        initialization.initialize_from(make_model(), handle)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,42 @@
+import json
+
+import pytest
+import tensorflow as tf
+
+from pixpro_tf import strategy
+from pixpro_tf.errors import RunError
+
+
+@pytest.mark.parametrize("name", ["auto", "one_device"])
+def test_without_several_gpus_there_is_one_device(name):
+    made = strategy.make_strategy(name)
+    assert isinstance(made, tf.distribute.OneDeviceStrategy)
+    assert strategy.is_chief(made)
+
+
+def test_mirrored_on_a_cpu_has_one_replica():
+    made = strategy.make_strategy("mirrored")
+    assert isinstance(made, tf.distribute.MirroredStrategy)
+    assert made.num_replicas_in_sync == 1
+
+
+def test_a_tpu_that_is_not_there_is_one_line():
+    with pytest.raises(RunError, match="--tpu=grpc://127.0.0.1:1 cannot be reached") as raised:
+        strategy._tpu_strategy("grpc://127.0.0.1:1")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("index", "chief"), [(0, True), (1, False)])
+def test_worker_0_writes(index, chief, monkeypatch):
+    cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
+    task = {"type": "worker", "index": index}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+
+    class Workers(tf.distribute.MultiWorkerMirroredStrategy):
+        # The real one would wait for the other worker.
+        def __init__(self):
+            pass
+
+        cluster_resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+
+    assert strategy.is_chief(Workers()) is chief
