@@ -57,7 +57,7 @@ def train(config, strategy, source, precision):
             instance_weight=0.5,
             ema_schedule=EmaSchedule(0.9, 20),
         )
-        optimizer = LARS(WarmupCosine(1.0, 2, 20), trust_coefficient=0.02)
+        optimizer = LARS(WarmupCosine(0.1, 2, 20))
         model.compile(optimizer=optimizer, jit_compile=False)
     losses = []
     log = tf.keras.callbacks.LambdaCallback(

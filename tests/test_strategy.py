@@ -20,9 +20,13 @@ def test_mirrored_on_a_cpu_has_one_replica():
     assert made.num_replicas_in_sync == 1
 
 
-def test_a_tpu_that_is_not_there_is_one_line():
-    with pytest.raises(RunError, match="--tpu=grpc://127.0.0.1:1 cannot be reached") as raised:
-        strategy._tpu_strategy("grpc://127.0.0.1:1")
+def test_a_tpu_that_is_not_there_is_one_line(monkeypatch):
+    def unreachable(tpu):
+        raise ValueError(f"Could not find TPU {tpu}\nmore of it")
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", unreachable)
+    with pytest.raises(RunError, match="--tpu=nowhere cannot be reached: Could not find") as raised:
+        strategy.make_strategy("tpu", tpu="nowhere")
     assert "\n" not in str(raised.value)
 
 

@@ -20,7 +20,10 @@ def test_the_picture_is_a_png_of_both_views():
 
 
 def test_matched_bins_are_drawn_and_others_are_not():
-    disjoint = np.array([[0.0, 0.0, 0.2, 0.2]], np.float32), np.array([[0.7, 0.7, 1, 1]], np.float32)
+    disjoint = (
+        np.array([[0.0, 0.0, 0.2, 0.2]], np.float32),
+        np.array([[0.7, 0.7, 1, 1]], np.float32),
+    )
     matched = picture(IDENTICAL, IDENTICAL)
     assert len(np.unique(matched.reshape(-1, 3), axis=0)) > len(
         np.unique(picture(*disjoint).reshape(-1, 3), axis=0)
