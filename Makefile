@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+# Much of a test's time is the tracing of graphs, which uses one core.
+PARALLEL := --numprocesses=2 --dist=loadfile
 
 .PHONY: help setup demo test test-quick lint format clean
 
@@ -29,10 +31,10 @@ lint: setup
 	$(RUN) -m mypy
 
 test: lint
-	$(RUN) -m pytest --cov --cov-report=term-missing:skip-covered
+	$(RUN) -m pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered
 
 test-quick: setup
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest $(PARALLEL) -m "not slow"
 
 format: setup
 	$(RUN) -m ruff format .

@@ -73,3 +73,10 @@ def tiny_flags(photos):
         "--log_every=5",
         "--pictures_every=1000",
     )
+
+
+@pytest.fixture(scope="session")
+def whole_run(train, tiny_flags, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    process = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", "--keep_every=4")
+    return run_dir, process.stdout

@@ -1,8 +1,6 @@
 """N replicas of B / N images train as one of B does, in one process and in several."""
 
-import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.runs import cluster_of_two
 
 # Rounding differs with the number of replicas; five steps of a BN network amplify it. In float64 little of it is left.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
@@ -31,24 +30,6 @@ def finish(*processes):
     for process in processes:
         output, _ = process.communicate(timeout=500)
         assert process.returncode == 0, output
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def cluster_of_two():
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    return [
-        json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
-        for index in range(2)
-    ]
 
 
 def by_layer(weights):

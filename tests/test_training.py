@@ -1,46 +1,13 @@
-"""Whole runs of `train.py`, each in a process of its own."""
+"""What a run of `train.py` writes, takes and refuses; each in a process of its own."""
 
 import json
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.conftest import ROOT
-
-STEPS = 60
-
-
-def weights_of(run_dir, step=STEPS):
-    reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / f"step-{step}"))
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name.endswith("VARIABLE_VALUE") and "save_counter" not in name
-    }
-
-
-def assert_bit_identical(a, b):
-    assert a.keys() == b.keys()
-    assert len(a) > 100
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-
-
-def metrics_of(run_dir):
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def whole_run(train, tiny_flags, tmp_path_factory):
-    run_dir = tmp_path_factory.mktemp("runs") / "whole"
-    process = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", "--keep_every=4")
-    return run_dir, process.stdout
+from tests.runs import metrics_of
 
 
 def test_a_run_says_where_everything_is(whole_run):
@@ -115,60 +82,6 @@ def test_noresume_refuses_a_folder_that_holds_a_run(whole_run, train, tiny_flags
 
 
 @pytest.mark.slow
-def test_two_runs_with_one_seed_are_identical(whole_run, train, tiny_flags, tmp_path):
-    train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=14", "--checkpoint_every=7")
-    first = {line["step"]: line for line in metrics_of(whole_run[0])}
-    for line in metrics_of(tmp_path):
-        if line["step"] in first:
-            for name in ("loss", "consistency", "gradient_norm", "feature_spread"):
-                assert line[name] == first[line["step"]][name]
-
-
-@pytest.mark.slow
-def test_a_killed_run_ends_bit_identical(whole_run, tiny_flags, tmp_path):
-    """Five times SIGKILL at a random step, and started again."""
-    command = [sys.executable, str(ROOT / "train.py"), *tiny_flags, f"--run_dir={tmp_path}"]
-    command += ["--checkpoint_every=7", "--keep_every=4", "--log_every=1"]
-    steps = sorted(random.Random().sample(range(2, STEPS - 1), 5))
-    for number, step in enumerate(steps):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        for line in process.stdout:
-            if f"step {step}/" in line:
-                # Not at a step's end only.
-                time.sleep(random.uniform(0, 0.2))
-                process.send_signal(signal.SIGKILL)
-                break
-        process.stdout.close()
-        assert process.wait() == -signal.SIGKILL, f"kill number {number} at step {step}"
-    subprocess.run(command, check=True, capture_output=True)
-    assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
-    assert [line["step"] for line in metrics_of(tmp_path)] == list(range(1, STEPS + 1))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_same_command_goes_on(
-    whole_run, tiny_flags, train, tmp_path, number
-):
-    flags = [*tiny_flags, f"--run_dir={tmp_path}", "--checkpoint_every=1000", "--log_every=1"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *flags], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    output = []
-    for line in process.stdout:
-        output.append(line)
-        if "step 23/" in line:
-            process.send_signal(number)
-    assert process.wait() == 128 + number
-    assert f"Stopped by {signal.Signals(number).name} at step 2" in "".join(output)
-    assert "The same command goes on" in output[-1]
-    assert "going on from step 2" in train(*flags).stdout
-    assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
-
-
-@pytest.mark.slow
 def test_a_step_compiled_as_a_whole_gives_the_same_loss(whole_run, train, tiny_flags, tmp_path):
     train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=5", "--jit=step")
     compiled, plain = metrics_of(tmp_path), metrics_of(whole_run[0])
@@ -196,19 +109,6 @@ def test_half_precision_trains(whole_run, train, tiny_flags, tmp_path, precision
     types = reader.get_variable_to_dtype_map()
     networks = [name for name in types if name.split("/")[0] in ("online", "target")]
     assert networks and all(types[name] == tf.float32 for name in networks)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["sgd", "lamb"])
-def test_other_optimizers_train_and_resume(train, tiny_flags, tmp_path, optimizer):
-    if optimizer == "lamb":
-        pytest.importorskip("tensorflow_addons")
-    flags = [*tiny_flags, f"--optimizer={optimizer}", "--base_lr=0.3", "--checkpoint_every=4"]
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    train(*flags, f"--run_dir={whole}", "--max_steps=8")
-    train(*flags, f"--run_dir={halves}", "--max_steps=4")
-    train(*flags, f"--run_dir={halves}", "--max_steps=8")
-    assert_bit_identical(weights_of(whole, 8), weights_of(halves, 8))
 
 
 @pytest.mark.slow

@@ -1,0 +1,48 @@
+"""What runs need, and what they leave behind."""
+
+import json
+import socket
+
+import numpy as np
+import tensorflow as tf
+
+STEPS = 60
+
+
+def weights_of(run_dir, step=STEPS):
+    reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / f"step-{step}"))
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name.endswith("VARIABLE_VALUE") and "save_counter" not in name
+    }
+
+
+def assert_bit_identical(a, b):
+    assert a.keys() == b.keys()
+    assert len(a) > 100
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def metrics_of(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def cluster_of_two():
+    """TF_CONFIG of two workers on loopback."""
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    return [
+        json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+        for index in range(2)
+    ]

@@ -1,0 +1,106 @@
+"""A run that ends early goes on bit for bit, however it ended."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.runs import STEPS, assert_bit_identical, cluster_of_two, metrics_of, weights_of
+
+
+@pytest.mark.slow
+def test_two_runs_with_one_seed_are_identical(whole_run, train, tiny_flags, tmp_path):
+    train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=14", "--checkpoint_every=7")
+    first = {line["step"]: line for line in metrics_of(whole_run[0])}
+    for line in metrics_of(tmp_path):
+        if line["step"] in first:
+            for name in ("loss", "consistency", "gradient_norm", "feature_spread"):
+                assert line[name] == first[line["step"]][name]
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_bit_identical(whole_run, tiny_flags, tmp_path):
+    """Five times SIGKILL at a random step, and started again."""
+    command = [sys.executable, str(ROOT / "train.py"), *tiny_flags, f"--run_dir={tmp_path}"]
+    command += ["--checkpoint_every=7", "--keep_every=4", "--log_every=1"]
+    steps = sorted(random.Random().sample(range(2, STEPS - 1), 5))
+    for number, step in enumerate(steps):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if f"step {step}/" in line:
+                # Not at a step's end only.
+                time.sleep(random.uniform(0, 0.2))
+                process.send_signal(signal.SIGKILL)
+                break
+        process.stdout.close()
+        assert process.wait() == -signal.SIGKILL, f"kill number {number} at step {step}"
+    subprocess.run(command, check=True, capture_output=True)
+    assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
+    assert [line["step"] for line in metrics_of(tmp_path)] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on(
+    whole_run, tiny_flags, train, tmp_path, number
+):
+    flags = [*tiny_flags, f"--run_dir={tmp_path}", "--checkpoint_every=1000", "--log_every=1"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *flags], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    output = []
+    for line in process.stdout:
+        output.append(line)
+        if "step 23/" in line:
+            process.send_signal(number)
+    assert process.wait() == 128 + number
+    assert f"Stopped by {signal.Signals(number).name} at step 2" in "".join(output)
+    assert "The same command goes on" in output[-1]
+    assert "going on from step 2" in train(*flags).stdout
+    assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "lamb"])
+def test_other_optimizers_train_and_resume(train, tiny_flags, tmp_path, optimizer):
+    if optimizer == "lamb":
+        pytest.importorskip("tensorflow_addons")
+    flags = [*tiny_flags, f"--optimizer={optimizer}", "--base_lr=0.3", "--checkpoint_every=4"]
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    train(*flags, f"--run_dir={whole}", "--max_steps=8")
+    train(*flags, f"--run_dir={halves}", "--max_steps=4")
+    train(*flags, f"--run_dir={halves}", "--max_steps=8")
+    assert_bit_identical(weights_of(whole, 8), weights_of(halves, 8))
+
+
+@pytest.mark.slow
+def test_workers_leave_after_the_same_step_when_one_is_told_to(tiny_flags, tmp_path):
+    flags = [*tiny_flags, f"--run_dir={tmp_path}", "--strategy=multi_worker", "--log_every=2"]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(ROOT / "train.py"), *flags],
+            env=os.environ | {"TF_CONFIG": text},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for text in cluster_of_two()
+    ]
+    chief, other = workers
+    assert chief.stdout is not None
+    output = []
+    for line in chief.stdout:
+        output.append(line)
+        if "step 4/" in line:
+            other.send_signal(signal.SIGTERM)
+    codes = [worker.wait(timeout=120) for worker in workers]
+    assert codes == [128 + signal.SIGTERM] * 2, "".join(output)
+    assert "Stopped by SIGTERM at step" in output[-1]
+    assert len(list((tmp_path / "checkpoints").glob("step-*.index"))) == 1
