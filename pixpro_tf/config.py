@@ -276,7 +276,7 @@ class Config:
     deterministic: bool = _flag(
         True,
         "Run",
-        "the same numbers from the same flags, bit for bit; costs speed on GPUs",
+        "the same numbers from the same flags, bit for bit; costs speed on GPUs, and does not cover them with --jit=step",
         fixed=False,
     )
 

@@ -37,7 +37,8 @@ def run(config: Config) -> int:
         UserError: whatever the user can mend.
     """
     tf.keras.utils.set_random_seed(config.seed)
-    if config.deterministic:
+    # XLA refuses the gradient of max-pooling under op determinism, which it can keep on CPUs and TPUs anyway.
+    if config.deterministic and config.jit != "step":
         tf.config.experimental.enable_op_determinism()
     strategy = make_strategy(config.strategy, config.tpu, config.num_devices)
     check_strategy(config, strategy)
@@ -68,16 +69,7 @@ def run(config: Config) -> int:
         print(initialization.initialize_from(model, config.init_from))
     start_step = store.restore()
     if chief:
-        left_over = source.num_images - data_steps * config.batch_size
-        print(
-            f"{config.dataset}: {source.num_images} images, {data_steps} batches of {config.batch_size} an epoch"
-            + (f", {left_over} images left over each epoch" if left_over else "")
-        )
-        print(
-            f"{config.backbone} ({config.backbone_layout}) on {strategy.num_replicas_in_sync} x "
-            f"{strategy.extended.worker_devices[0].split(':')[-2]}, {last_step} steps"
-            + (f", going on from step {start_step}" if start_step else "")
-        )
+        print(_description(config, source, strategy, start_step, last_step))
     if start_step >= last_step:
         print(f"There is nothing left to do: the run has made its {start_step} steps.")
         _print_results(folder, store, config)
@@ -104,28 +96,7 @@ def run(config: Config) -> int:
         )
     started = time.monotonic()
     try:
-        model.fit(
-            distributed_dataset(config, source, strategy, start_step),
-            # One Keras epoch is what this process does; the run's own epochs are counted from its steps.
-            epochs=1,
-            steps_per_epoch=last_step - start_step,
-            callbacks=[*watchers, saver],
-            verbose=0,
-        )
-    except tf.errors.ResourceExhaustedError as error:
-        raise RunError(
-            f"out of memory at --batch_size={config.batch_size}, --image_size={config.image_size}; "
-            "make one of them smaller, or use more devices or --precision=bfloat16"
-        ) from error
-    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-        step = int(model.optimizer.iterations)
-        bad = pipeline.bad_images_of_step(source, step, config.batch_size, config.seed)
-        if not bad:
-            raise
-        raise RunError(
-            f"{_names(bad)} cannot be read as an image (step {step}); "
-            "mend or remove it, or leave out such files with --on_bad_image=skip and a new --run_dir"
-        ) from error
+        _fit(model, config, source, strategy, start_step, last_step, [*watchers, saver])
     finally:
         saver.restore_signals()
 
@@ -141,6 +112,44 @@ def run(config: Config) -> int:
         print(f"Done: {step} steps, this time {callbacks.duration(time.monotonic() - started)}.")
         _print_results(folder, store, config)
     return 0
+
+
+def _description(config, source, strategy, start_step, last_step) -> str:
+    data_steps = pipeline.batches_per_epoch(source.num_images, config.batch_size)
+    left_over = source.num_images - data_steps * config.batch_size
+    device = strategy.extended.worker_devices[0].split(":")[-2]
+    return (
+        f"{config.dataset}: {source.num_images} images, {data_steps} batches of {config.batch_size} an epoch"
+        + (f", {left_over} images left over each epoch" if left_over else "")
+        + f"\n{config.backbone} ({config.backbone_layout}) on {strategy.num_replicas_in_sync} x {device}, {last_step} steps"
+        + (f", going on from step {start_step}" if start_step else "")
+    )
+
+
+def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) -> None:
+    try:
+        model.fit(
+            distributed_dataset(config, source, strategy, start_step),
+            # One Keras epoch is what this process does; the run's own epochs are counted from its steps.
+            epochs=1,
+            steps_per_epoch=last_step - start_step,
+            callbacks=run_callbacks,
+            verbose=0,
+        )
+    except tf.errors.ResourceExhaustedError as error:
+        raise RunError(
+            f"out of memory at --batch_size={config.batch_size}, --image_size={config.image_size}; "
+            "make one of them smaller, or use more devices or --precision=bfloat16"
+        ) from error
+    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
+        step = int(model.optimizer.iterations)
+        bad = pipeline.bad_images_of_step(source, step, config.batch_size, config.seed)
+        if not bad:
+            raise
+        raise RunError(
+            f"{_names(bad)} cannot be read as an image (step {step}); "
+            "mend it, or leave out such files with --on_bad_image=skip and a new --run_dir"
+        ) from error
 
 
 def check_strategy(config: Config, strategy: tf.distribute.Strategy) -> None:
