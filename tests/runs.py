@@ -46,3 +46,10 @@ def cluster_of_two():
         json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
         for index in range(2)
     ]
+
+
+def error_line(process):
+    """The one line for the user among what TensorFlow logs."""
+    assert "Traceback" not in process.stderr
+    (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
+    return line

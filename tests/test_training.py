@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import ROOT
-from tests.runs import metrics_of
+from tests.runs import error_line, metrics_of
 
 
 def test_a_run_says_where_everything_is(whole_run):
@@ -70,9 +70,9 @@ def test_a_run_of_other_flags_is_refused_by_their_names(whole_run, train, tiny_f
         *tiny_flags, f"--run_dir={run_dir}", "--gamma=4", "--weight_decay=1e-4", check=False
     )
     assert process.returncode == 2
-    assert "--gamma=4.0 (there: 2.0)" in process.stderr
-    assert "--weight_decay=0.0001 (there: 1e-05)" in process.stderr
-    assert len(process.stderr.strip().splitlines()) == 1
+    line = error_line(process)
+    assert "--gamma=4.0 (there: 2.0)" in line
+    assert "--weight_decay=0.0001 (there: 1e-05)" in line
 
 
 def test_noresume_refuses_a_folder_that_holds_a_run(whole_run, train, tiny_flags):
@@ -161,7 +161,7 @@ def test_a_file_that_is_no_image_stops_the_run_with_its_name(train, tiny_flags, 
     flags = with_dataset(tiny_flags, folder)
     process = train(*flags, f"--run_dir={tmp_path / 'run'}", "--batch_size=10", check=False)
     assert process.returncode == 1
-    (line,) = process.stderr.strip().splitlines()
+    line = error_line(process)
     assert str(folder / "letter.jpg") in line
     assert "--on_bad_image=skip" in line
 
