@@ -74,7 +74,7 @@ class CheckpointStore:
                     f"{latest} cannot be restored: {reason}; delete its files and its line in "
                     f"{os.path.join(os.path.dirname(latest), 'checkpoint')} to go on from an older one"
                 ) from error
-        return int(self._model.optimizer.iterations)
+        return self._model.finished_steps
 
     def save(self) -> str | None:
         """Saves the model's step; a step that is saved already is left alone.
@@ -87,7 +87,7 @@ class CheckpointStore:
         """
         if not self._chief:
             return None
-        step = int(self._model.optimizer.iterations)
+        step = self._model.finished_steps
         if self.latest is not None and self.latest.endswith(f"/step-{step}"):
             return self.latest
         try:

@@ -115,6 +115,11 @@ class PixPro(tf.keras.Model):
         for target, online in self._all_pairs():
             target.assign(online)
 
+    @property
+    def finished_steps(self) -> int:
+        """Steps that the run has made; the optimiser counts them, and a checkpoint holds them."""
+        return int(self.optimizer.iterations.numpy())
+
     def train_step(self, batch):
         """One step on one replica's share of the batch.
 

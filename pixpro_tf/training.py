@@ -100,7 +100,7 @@ def run(config: Config) -> int:
     finally:
         saver.restore_signals()
 
-    step = int(model.optimizer.iterations)
+    step = model.finished_steps
     if saver.left_on is not None and step < last_step:
         if chief:
             print(
@@ -142,7 +142,7 @@ def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) 
             "make one of them smaller, or use more devices or --precision=bfloat16"
         ) from error
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-        step = int(model.optimizer.iterations)
+        step = model.finished_steps
         bad = pipeline.bad_images_of_step(source, step, config.batch_size, config.seed)
         if not bad:
             raise
