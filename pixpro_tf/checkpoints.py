@@ -45,6 +45,8 @@ class CheckpointStore:
         self._model = model
         self._chief = chief
         self._checkpoint = checkpoint_of(model)
+        # TensorFlow makes this variable at the first save otherwise: inside `fit` that takes all workers, and one process saves.
+        assert self._checkpoint.save_counter is not None
         self._keep_every_steps = keep_every_steps
         self._recent = tf.train.CheckpointManager(
             self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
