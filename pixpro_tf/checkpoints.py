@@ -4,7 +4,7 @@ import os
 
 import tensorflow as tf
 
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.pixpro import PixPro
 
 
@@ -71,9 +71,8 @@ class CheckpointStore:
             try:
                 self._checkpoint.restore(latest).assert_existing_objects_matched()
             except (tf.errors.OpError, ValueError, AssertionError) as error:
-                reason = str(error).strip().splitlines()[0]
                 raise RunError(
-                    f"{latest} cannot be restored: {reason}; delete its files and its line in "
+                    f"{latest} cannot be restored: {first_line(error)}; delete its files and its line in "
                     f"{os.path.join(os.path.dirname(latest), 'checkpoint')} to go on from an older one"
                 ) from error
         return self._model.finished_steps
@@ -98,9 +97,8 @@ class CheckpointStore:
             # Last, for once this step is the newest it is not saved again.
             path = self._recent.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise RunError(
-                f"the checkpoint of step {step} could not be written: {reason}; "
+                f"the checkpoint of step {step} could not be written: {first_line(error)}; "
                 "the run goes on from the one before when it is started again"
             ) from error
         return path

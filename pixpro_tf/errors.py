@@ -15,3 +15,9 @@ class ConfigError(UserError, ValueError):
 
 class RunError(UserError, RuntimeError):
     """Something outside the flags ended a run: a file, a dataset, a number that is not finite."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, as a part of a line of ours."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.pixpro import PixPro
 
 
@@ -45,7 +45,7 @@ def _load_checkpoint(model: PixPro, path: str) -> str:
         stored = tf.train.list_variables(path)
     except (tf.errors.OpError, ValueError) as error:
         raise RunError(
-            f"--init_from: {path} is no checkpoint that can be read: {_first_line(error)}"
+            f"--init_from: {path} is no checkpoint that can be read: {first_line(error)}"
         ) from error
     if not _same_shapes(stored, "online/backbone", model.online.backbone):
         raise RunError(
@@ -93,7 +93,7 @@ def _load_saved_model(model: PixPro, handle: str) -> str:
         # A handle can fail in its file system, in HTTP, in an archive or in the SavedModel, each with exceptions of its own.
         raise RunError(
             f"--init_from={handle} is neither a run's folder, a checkpoint, nor a SavedModel or hub handle that loads: "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
     stored = {_name_in_layer(variable): variable for variable in variables}
     backbone = model.online.backbone
@@ -115,8 +115,3 @@ def _load_saved_model(model: PixPro, handle: str) -> str:
 def _name_in_layer(variable) -> str:
     """`layer1.0.conv1/kernel`, whatever the scopes around it."""
     return "/".join(variable.name.split(":")[0].split("/")[-2:])
-
-
-def _first_line(error) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

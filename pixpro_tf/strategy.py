@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.errors import ConfigError, RunError, first_line
 
 
 def make_strategy(name: str, tpu: str = "", num_devices: int = 0) -> tf.distribute.Strategy:
@@ -64,9 +64,8 @@ def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except Exception as error:
         # Whatever is wrong with a TPU's name, address or state surfaces here as one of a dozen exception types.
-        reason = str(error).strip().splitlines()
         raise RunError(
-            f"--tpu={tpu} cannot be reached: {reason[0] if reason else type(error).__name__}; "
+            f"--tpu={tpu} cannot be reached: {first_line(error)}; "
             "check its name, its state and this machine's access to it"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
