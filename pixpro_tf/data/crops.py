@@ -5,11 +5,10 @@ import math
 import tensorflow as tf
 
 from pixpro_tf.data import randomness
+from pixpro_tf.data.randomness import Stream
 
 ATTEMPTS = 10
 MIN_RATIO, MAX_RATIO = 3 / 4, 4 / 3
-# Streams of an image's key, one for each view; photometric draws use others.
-_STREAM_OF_VIEW = {1: 1, 2: 2}
 
 
 def draw_crop(key: tf.Tensor, view: int, height: tf.Tensor, width: tf.Tensor, min_area: float):
@@ -27,7 +26,7 @@ def draw_crop(key: tf.Tensor, view: int, height: tf.Tensor, width: tf.Tensor, mi
     Returns:
         `(row, column, crop_height, crop_width)` int32 scalars in pixels, and `flipped`, a bool scalar.
     """
-    draws = randomness.uniform(key, _STREAM_OF_VIEW[view], 2 * ATTEMPTS + 3)
+    draws = randomness.uniform(key, Stream.CROP, view, 2 * ATTEMPTS + 3)
     area_draws, ratio_draws = draws[:ATTEMPTS], draws[ATTEMPTS : 2 * ATTEMPTS]
     height_px, width_px = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
 

@@ -11,6 +11,7 @@ import math
 import tensorflow as tf
 
 from pixpro_tf.data import randomness
+from pixpro_tf.data.randomness import Stream
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -19,9 +20,6 @@ SOLARIZE_THRESHOLD = 128.0
 # At views of 224 pixels; in proportion at other sizes.
 MIN_SIGMA_PX, MAX_SIGMA_PX, SIGMA_REFERENCE_SIZE = 0.1, 2.0, 224
 BLUR_RADIUS_IN_SIGMAS = 4
-
-# Streams of an image's key; view 2 uses the next number. Crops use streams 1 and 2.
-_JITTER, _ORDER, _GREY, _BLUR, _SOLARIZE, _RAND_AUGMENT, _MAGNITUDE = range(11, 25, 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,19 +86,18 @@ class Photometric:
 @tf.function(jit_compile=True)
 def _augment(images, key, policy_name, view):
     policy = POLICIES[policy_name][view]
-    second = view - 1
     images = tf.cast(images, tf.float32)
     if policy.jitter_probability:
-        images = _jitter(images, key, policy, second)
+        images = _jitter(images, key, policy, view)
     if policy.grey_probability and not policy.rand_augment:
-        images = _random_grey(images, key, policy, second)
+        images = _random_grey(images, key, policy, view)
     if policy.blur_probability:
-        images = _random_blur(images, key, policy, second)
+        images = _random_blur(images, key, policy, view)
     if policy.solarize_probability:
-        images = _random_solarize(images, key, policy, second)
+        images = _random_solarize(images, key, policy, view)
     if policy.rand_augment:
-        images = _rand_augment(images, key, second)
-        images = _random_grey(images, key, policy, second)
+        images = _rand_augment(images, key, view)
+        images = _random_grey(images, key, policy, view)
     return normalize(images / 255)
 
 
@@ -114,8 +111,8 @@ def denormalize(images: tf.Tensor) -> tf.Tensor:
     return images * tf.constant(IMAGENET_STD) + tf.constant(IMAGENET_MEAN)
 
 
-def _jitter(images, key, policy, second):
-    draws = randomness.uniform(key, _JITTER + second, 5)
+def _jitter(images, key, policy, view):
+    draws = randomness.uniform(key, Stream.JITTER, view, 5)
     applied = draws[:, 4] < policy.jitter_probability
     span = 2 * draws[:, :4] - 1
     factors = [
@@ -125,7 +122,7 @@ def _jitter(images, key, policy, second):
     turn = tf.where(applied, span[:, 3] * policy.jitter[3], 0.0)
 
     # The 24 orders are 6 orders of the three blends, times 4 places for the hue among them.
-    order_draws = randomness.uniform(key, _ORDER + second, 2)
+    order_draws = randomness.uniform(key, Stream.JITTER_ORDER, view, 2)
     orders = tf.constant(list(itertools.permutations(range(3))))
     order = tf.gather(orders, tf.minimum(tf.cast(order_draws[:, 0] * 6, tf.int32), 5))
     hue_place = tf.minimum(tf.cast(order_draws[:, 1] * 4, tf.int32), 3)
@@ -176,18 +173,18 @@ def turn_hue(images: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
     return tf.where(turn[:, None, None, None] == 0, images, turned)
 
 
-def _random_grey(images, key, policy, second):
-    applied = _happens(key, _GREY + second, policy.grey_probability)
+def _random_grey(images, key, policy, view):
+    applied = _happens(key, Stream.GREY, view, policy.grey_probability)
     return tf.where(applied, grey_of(images), images)
 
 
-def _random_solarize(images, key, policy, second):
-    applied = _happens(key, _SOLARIZE + second, policy.solarize_probability)
+def _random_solarize(images, key, policy, view):
+    applied = _happens(key, Stream.SOLARIZE, view, policy.solarize_probability)
     return tf.where(applied & (images >= SOLARIZE_THRESHOLD), 255 - images, images)
 
 
-def _random_blur(images, key, policy, second):
-    draws = randomness.uniform(key, _BLUR + second, 2)
+def _random_blur(images, key, policy, view):
+    draws = randomness.uniform(key, Stream.BLUR, view, 2)
     sigma = MIN_SIGMA_PX + (MAX_SIGMA_PX - MIN_SIGMA_PX) * draws[:, 0]
     sigma = sigma * (images.shape[1] / SIGMA_REFERENCE_SIZE)
     return gaussian_blur(images, tf.where(draws[:, 1] < policy.blur_probability, sigma, 0.0))
@@ -234,8 +231,8 @@ def _convolve_symmetric(images, weights, axis, radius):
     return result
 
 
-def _happens(key, stream, probability):
-    return (randomness.uniform(key, stream, 1) < probability)[:, :, None, None]
+def _happens(key, stream, view, probability):
+    return (randomness.uniform(key, stream, view, 1) < probability)[:, :, None, None]
 
 
 # RandAugment: two operations drawn with replacement, each applied with probability 0.5, at magnitude 10 +- 0.5 of 10.
@@ -244,10 +241,10 @@ RAND_AUGMENT_PROBABILITY = 0.5
 RAND_AUGMENT_MAGNITUDE, RAND_AUGMENT_MAGNITUDE_STD, MAX_MAGNITUDE = 10.0, 0.5, 10.0
 
 
-def _rand_augment(images, key, second):
+def _rand_augment(images, key, view):
     """The reference's pool without its rotations, shears and shifts, which would leave the boxes wrong."""
-    draws = randomness.uniform(key, _RAND_AUGMENT + second, 2 * RAND_AUGMENT_LAYERS)
-    deviation = randomness.normal(key, _MAGNITUDE + second, RAND_AUGMENT_LAYERS)
+    draws = randomness.uniform(key, Stream.RAND_AUGMENT, view, 2 * RAND_AUGMENT_LAYERS)
+    deviation = randomness.normal(key, Stream.RAND_AUGMENT_MAGNITUDE, view, RAND_AUGMENT_LAYERS)
     for layer in range(RAND_AUGMENT_LAYERS):
         level = RAND_AUGMENT_MAGNITUDE + RAND_AUGMENT_MAGNITUDE_STD * deviation[:, layer]
         level = tf.clip_by_value(level, 0, MAX_MAGNITUDE) / MAX_MAGNITUDE

@@ -4,11 +4,26 @@ TensorFlow's stateless ops take one seed for a whole tensor, and their bits may 
 key of its own, so its draws do not depend on the batch, the replica or the place where they are made.
 """
 
+import enum
+
 import tensorflow as tf
 
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
 _ROUNDS = 20
+
+
+class Stream(enum.IntEnum):
+    """What is drawn from an image's key, once for each view."""
+
+    CROP = 1
+    JITTER = 11
+    JITTER_ORDER = 13
+    GREY = 15
+    BLUR = 17
+    SOLARIZE = 19
+    RAND_AUGMENT = 21
+    RAND_AUGMENT_MAGNITUDE = 23
 
 
 def threefry_2x32(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
@@ -65,18 +80,20 @@ def image_key(run_seed: int, epoch: tf.Tensor, position: tf.Tensor) -> tf.Tensor
     return tf.bitcast(threefry_2x32(key, tf.stack([epoch, position], axis=-1)), tf.int32)
 
 
-def uniform(key: tf.Tensor, stream: int, count: int) -> tf.Tensor:
+def uniform(key: tf.Tensor, stream: Stream, view: int, count: int) -> tf.Tensor:
     """Uniform numbers for each key.
 
     Args:
         key: int32 `[2]` or `[B, 2]`.
-        stream: says what the numbers are for; different streams of a key are independent.
+        stream: says what the numbers are for; the streams of a key are independent of each other.
+        view: 1 or 2; independent too.
         count: how many.
 
     Returns:
         float32 `[count]` or `[B, count]` in [0, 1), multiples of 2**-24.
     """
-    counter = tf.stack([tf.fill([count], stream), tf.range(count)], axis=-1)
+    # Each stream owns two numbers, its own and the next.
+    counter = tf.stack([tf.fill([count], stream + view - 1), tf.range(count)], axis=-1)
     key = tf.bitcast(key, tf.uint32)[..., None, :]
     bits = threefry_2x32(key, tf.cast(counter, tf.uint32))[..., 0]
     # Through int32, because not every device converts uint32 to floating point.
@@ -84,8 +101,8 @@ def uniform(key: tf.Tensor, stream: int, count: int) -> tf.Tensor:
     return tf.cast(high, tf.float32) * 2.0**-24
 
 
-def normal(key: tf.Tensor, stream: int, count: int) -> tf.Tensor:
+def normal(key: tf.Tensor, stream: Stream, view: int, count: int) -> tf.Tensor:
     """Standard normal numbers for each key, by Box and Muller; arguments and shape as of `uniform`."""
-    draws = uniform(key, stream, 2 * count)
+    draws = uniform(key, stream, view, 2 * count)
     radius = tf.sqrt(-2.0 * tf.math.log(1.0 - draws[..., :count]))
     return radius * tf.cos(2.0 * 3.141592653589793 * draws[..., count:])

@@ -151,7 +151,7 @@ def test_byol_blurs_as_often_and_as_much_as_it_should(monkeypatch, view, probabi
     monkeypatch.setattr(photometric, "gaussian_blur", lambda images, sigma_px: sigma_px)
     images = tf.zeros([1, size, size, 3])
     policy = photometric.POLICIES["byol"][view]
-    sigmas = np.asarray(photometric._random_blur(images, keys(MANY), policy, view - 1))
+    sigmas = np.asarray(photometric._random_blur(images, keys(MANY), policy, view))
     assert_share(sigmas > 0, probability)
     at_224 = sigmas[sigmas > 0] * 224 / size
     assert 0.1 - 1e-6 <= at_224.min() < 0.12 and 1.98 < at_224.max() < 2 + 1e-6
@@ -364,7 +364,7 @@ def events():
         policy = photometric.POLICIES["byol"][view]
 
         def changed(function, images, policy=policy, view=view):
-            result = function(images, key, policy, view - 1)
+            result = function(images, key, policy, view)
             return np.any(np.asarray(result != images), axis=(1, 2, 3))
 
         found[view] = {
@@ -404,7 +404,7 @@ def test_views_of_an_image_draw_their_own_colours():
 def test_solarisation_inverts_from_128_up():
     ramp = np.arange(256, dtype=np.float32).reshape(1, 16, 16, 1) * np.ones([1, 1, 1, 3])
     policy = photometric.ViewPolicy(solarize_probability=1.0)
-    result = photometric._random_solarize(floats(ramp), keys(1), policy, 0)
+    result = photometric._random_solarize(floats(ramp), keys(1), policy, 1)
     expected = by_pillow(lambda image: ImageOps.solarize(image, 128), ramp.astype(np.uint8))
     assert_within(result, expected, 0)
 
@@ -425,7 +425,7 @@ def test_factors_are_uniform_around_one():
     # Only brightness: 100 becomes 100 times the factor.
     policy = photometric.ViewPolicy((0.4, 0.0, 0.0, 0.0), 1.0)
     images = tf.fill([MANY, 1, 1, 3], 100.0)
-    factors = np.asarray(photometric._jitter(images, keys(MANY), policy, 0))[:, 0, 0, 0] / 100
+    factors = np.asarray(photometric._jitter(images, keys(MANY), policy, 1))[:, 0, 0, 0] / 100
     assert 0.6 - 1e-5 <= factors.min() < 0.61 and 1.39 < factors.max() <= 1.4 + 1e-5
     counts, _ = np.histogram(factors, bins=10, range=(0.6, 1.4))
     mean = MANY / 10
@@ -436,7 +436,7 @@ def test_factors_are_uniform_around_one():
 def test_hue_turns_are_uniform_around_zero():
     policy = photometric.ViewPolicy((0.0, 0.0, 0.0, 0.1), 1.0)
     orange = tf.constant(np.broadcast_to([200.0, 150.0, 100.0], [MANY, 1, 1, 3]), tf.float32)
-    turned = np.asarray(photometric._jitter(orange, keys(MANY), policy, 0))[:, 0, 0] / 255
+    turned = np.asarray(photometric._jitter(orange, keys(MANY), policy, 1))[:, 0, 0] / 255
     turns = np.array([colorsys.rgb_to_hsv(*pixel)[0] for pixel in turned]) - 1 / 12
     turns = (turns + 0.5) % 1 - 0.5
     assert -0.1 - 1e-4 <= turns.min() < -0.098 and 0.098 < turns.max() <= 0.1 + 1e-4
@@ -466,9 +466,9 @@ def test_the_jitter_equals_a_numpy_implementation_in_some_order():
     image = np.array([[[250, 120, 30], [20, 230, 210]], [[90, 60, 240], [250, 250, 180]]])
     images = tf.constant(np.broadcast_to(image, [count, 2, 2, 3]), tf.float32)
     key = keys(count)
-    result = np.asarray(photometric._jitter(images, key, policy, 0))
+    result = np.asarray(photometric._jitter(images, key, policy, 1))
     # The first four draws of the jitter's stream are brightness, contrast, saturation and hue.
-    span = 2 * randomness.uniform(key, photometric._JITTER, 4).numpy() - 1
+    span = 2 * randomness.uniform(key, randomness.Stream.JITTER, 1, 4).numpy() - 1
     factors, turns = 1 + 0.8 * span[:, :3], 0.2 * span[:, 3]
     orders = list(itertools.permutations(range(4)))
     for index in range(count):
@@ -489,7 +489,7 @@ def test_the_jitter_happens_in_each_of_the_24_orders_equally_often(monkeypatch):
     monkeypatch.setattr(photometric, "_blend", lambda images, kind, _: append(images, kind + 1))
     monkeypatch.setattr(photometric, "turn_hue", turn_hue)
     policy = photometric.ViewPolicy((0.4, 0.4, 0.4, 0.1), 1.0)
-    digits = photometric._jitter(tf.zeros([MANY, 1, 1, 3]), keys(MANY), policy, 0)
+    digits = photometric._jitter(tf.zeros([MANY, 1, 1, 3]), keys(MANY), policy, 1)
     found, counts = np.unique(np.asarray(digits)[:, 0, 0, 0], return_counts=True)
     assert list(found) == sorted(int("".join(order)) for order in itertools.permutations("1234"))
     # Chi-square with 23 degrees of freedom is above 71 once in a million.
@@ -508,7 +508,7 @@ def test_each_operation_of_randaugment_is_reached(monkeypatch):
     }
     monkeypatch.setattr(photometric, "RAND_AUGMENT_POOL", counting)
     monkeypatch.setattr(photometric, "RAND_AUGMENT_LAYERS", 1)
-    result = np.asarray(photometric._rand_augment(tf.zeros([count, 1, 1, 3]), keys(count), 0))
+    result = np.asarray(photometric._rand_augment(tf.zeros([count, 1, 1, 3]), keys(count), 1))
     chosen = result[:, 0, 0, 0]
     assert_share(chosen == 0, 0.5)
     for index in range(len(names)):
@@ -521,7 +521,7 @@ def test_magnitudes_of_randaugment_are_ten_plus_minus_a_half_at_most_ten(monkeyp
         photometric, "RAND_AUGMENT_POOL", {"level": lambda images, level: level + 0 * images}
     )
     monkeypatch.setattr(photometric, "RAND_AUGMENT_LAYERS", 1)
-    result = np.asarray(photometric._rand_augment(tf.fill([count, 1, 1, 3], -1.0), keys(count), 0))
+    result = np.asarray(photometric._rand_augment(tf.fill([count, 1, 1, 3], -1.0), keys(count), 1))
     level = result[:, 0, 0, 0]
     level = 10 * level[level >= 0]
     assert_share(level == 10, 0.5)

@@ -9,6 +9,7 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 import tensorflow as tf
 
 from pixpro_tf.data import randomness
+from pixpro_tf.data.randomness import Stream
 
 
 def words(text):
@@ -41,7 +42,11 @@ def test_threefry_broadcasts_key_and_counter():
 
 def everything(position):
     key = randomness.image_key(2**40 + 3, tf.constant(2, tf.int64), position)
-    return key, randomness.uniform(key, 5, 7), randomness.normal(key, 6, 7)
+    return (
+        key,
+        randomness.uniform(key, Stream.GREY, 1, 7),
+        randomness.normal(key, Stream.BLUR, 1, 7),
+    )
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
@@ -65,14 +70,17 @@ def test_a_dataset_draws_the_same_bits_as_eager_code():
 
 def test_draws_of_an_image_do_not_depend_on_its_batch():
     key = randomness.image_key(0, 0, tf.range(16))
-    batched = randomness.uniform(key, 3, 4).numpy()
-    np.testing.assert_array_equal(randomness.uniform(key[5], 3, 4), batched[5])
-    np.testing.assert_array_equal(randomness.uniform(key[::-1], 3, 4), batched[::-1])
+    batched = randomness.uniform(key, Stream.CROP, 1, 4).numpy()
+    np.testing.assert_array_equal(randomness.uniform(key[5], Stream.CROP, 1, 4), batched[5])
+    np.testing.assert_array_equal(randomness.uniform(key[::-1], Stream.CROP, 1, 4), batched[::-1])
 
 
 def test_more_draws_begin_with_the_fewer():
     key = randomness.image_key(0, 0, tf.range(3))
-    few, many = randomness.uniform(key, 3, 4), randomness.uniform(key, 3, 9)
+    few, many = (
+        randomness.uniform(key, Stream.CROP, 1, 4),
+        randomness.uniform(key, Stream.CROP, 1, 9),
+    )
     np.testing.assert_array_equal(many[:, :4], few)
 
 
@@ -91,10 +99,14 @@ def test_keys_of_all_images_and_epochs_differ():
     assert len(np.unique(keys, axis=0)) == 20000
 
 
-def draws_of(seed=0, epoch=0, stream=0, count=1):
-    return randomness.uniform(
-        randomness.image_key(seed, epoch, tf.range(20000)), stream, count
-    ).numpy()
+def draws_of(seed=0, epoch=0, stream=Stream.CROP, view=1, count=1):
+    key = randomness.image_key(seed, epoch, tf.range(20000))
+    return randomness.uniform(key, stream, view, count).numpy()
+
+
+def test_no_two_streams_and_views_share_a_number():
+    numbers = [stream + view - 1 for stream in Stream for view in (1, 2)]
+    assert len(set(numbers)) == 2 * len(Stream)
 
 
 def test_uniform_draws_are_multiples_of_two_to_the_minus_24_below_one():
@@ -108,7 +120,7 @@ def test_uniform_draws_are_multiples_of_two_to_the_minus_24_below_one():
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
-@pytest.mark.parametrize("stream", [0, 1, 23])
+@pytest.mark.parametrize("stream", [Stream.CROP, Stream.RAND_AUGMENT_MAGNITUDE])
 def test_draws_are_uniform(epoch, stream):
     draws = draws_of(epoch=epoch, stream=stream)
     counts, _ = np.histogram(draws, bins=100, range=(0, 1))
@@ -120,7 +132,8 @@ def test_draws_are_uniform(epoch, stream):
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param({"stream": 1}, id="streams"),
+        pytest.param({"stream": Stream.JITTER}, id="streams"),
+        pytest.param({"view": 2}, id="views"),
         pytest.param({"epoch": 1}, id="epochs"),
         pytest.param({"seed": 1}, id="low half of the seed"),
         pytest.param({"seed": 1 << 32}, id="high half of the seed"),
@@ -145,7 +158,7 @@ def test_draws_are_independent_between_places_and_neighbours():
 
 def test_normal_draws_are_normal():
     key = randomness.image_key(0, 0, tf.range(20000))
-    draws = randomness.normal(key, 4, 2).numpy().astype(np.float64)
+    draws = randomness.normal(key, Stream.BLUR, 1, 2).numpy().astype(np.float64)
     assert draws.shape == (20000, 2) and np.isfinite(draws).all()
     # Moments 0, 1, 0, 3 of the standard normal; bounds are five standard deviations of the sample moments of 40000.
     root = np.sqrt(draws.size)
