@@ -291,7 +291,7 @@ def _prepared_builder(name: str, data_dir: str):
 
 def _how_to_prepare(name, builder) -> str:
     folder = os.path.dirname(builder.data_dir)
-    root = builder.data_dir.removesuffix("/" + builder.info.full_name)
+    root = _root(builder)
     manual = ""
     if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
         manual = (
@@ -300,9 +300,21 @@ def _how_to_prepare(name, builder) -> str:
         )
     return (
         f"--dataset={name} has not been prepared: there is nothing in {folder}.{manual} "
-        f"Prepare it once with `tfds build {name} --data_dir={root}`, or point --data_dir to where it is. "
+        f"Prepare it once with `{_preparation(name, root)}`, or point --data_dir to where it is. "
         "What runs right away: --dataset=scenes/128 (embedded, builds itself in a minute) and --dataset=folder:PATH with images of your own."
     )
+
+
+def _root(builder) -> str:
+    return builder.data_dir.removesuffix("/" + builder.info.full_name)
+
+
+def _preparation(name: str, root: str) -> str:
+    # Not the command `tfds`, which does not start where Apache Beam is not installed.
+    prepare = (
+        f"tfds.builder({name!r}, data_dir={root!r}, file_format='tfrecord').download_and_prepare()"
+    )
+    return f'python -c "import tensorflow_datasets as tfds; {prepare}"'
 
 
 def _training_split(name: str, builder) -> str:
@@ -332,8 +344,8 @@ def _instructions(name, builder, split) -> list[tuple[str, int, int]]:
     file_format = builder.info.file_format.value
     if file_format != "tfrecord":
         raise RunError(
-            f"--dataset={name} was prepared as {file_format}; prepare it as tfrecord: "
-            f"tfds build {name} --file_format=tfrecord"
+            f"--dataset={name} was prepared as {file_format}; move {builder.data_dir} away and prepare it as tfrecord: "
+            f"`{_preparation(name, _root(builder))}`"
         )
     return [
         (

@@ -2,6 +2,10 @@
 
 import io
 import os
+import shlex
+import subprocess
+import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -469,11 +473,45 @@ def test_a_split_that_is_not_there_is_refused_with_those_there_are(data_dir, spl
 def test_a_dataset_that_is_not_prepared_says_how_to_prepare_it(tmp_path, name):
     message = refusal(str(tmp_path), RunError, name=name)
     first = name.partition("+")[0]
-    assert f"tfds build {first} --data_dir={tmp_path}" in message
+    assert f"tfds.builder('{first}', data_dir='{tmp_path}', file_format='tfrecord')" in message
     assert "scenes/128" in message and "folder:PATH" in message
     if name == "imagenet2012":
         assert "ILSVRC2012_img_train.tar" in message
         assert str(tmp_path / "downloads" / "manual") in message
+
+
+def add_to_tar(tar, name, content):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def jpeg(level):
+    buffer = io.BytesIO()
+    Image.new("RGB", (12, 10), (level,) * 3).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_imagenet_is_read_as_the_message_says_to_prepare_it(tmp_path):
+    """With archives like those of image-net.org: an archive of each class inside the one of the training images."""
+    manual = tmp_path / "downloads" / "manual"
+    manual.mkdir(parents=True)
+    with tarfile.open(manual / "ILSVRC2012_img_train.tar", "w") as archive:
+        for number, synset in enumerate(("n01440764", "n01443537")):
+            buffer = io.BytesIO()
+            with tarfile.open(fileobj=buffer, mode="w") as of_class:
+                for index in range(3):
+                    level = 100 * number + 10 * index
+                    add_to_tar(of_class, f"{synset}_{index}.JPEG", jpeg(level))
+            add_to_tar(archive, f"{synset}.tar", buffer.getvalue())
+    with tarfile.open(manual / "ILSVRC2012_img_val.tar", "w") as archive:
+        add_to_tar(archive, "ILSVRC2012_val_00000001.JPEG", jpeg(255))
+
+    message = refusal(str(tmp_path), RunError, name="imagenet2012")
+    python, *arguments = shlex.split(message.split("`")[1])
+    assert python == "python"
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    assert sorted(levels(open_tiny(str(tmp_path), "imagenet2012"))) == [0, 10, 20, 100, 110, 120]
 
 
 def test_voc_trains_on_train_and_validation():
