@@ -1,5 +1,6 @@
 """What happens beside the training: progress, logs, alarms, pictures, checkpoints, and leaving in good order."""
 
+import contextlib
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf import visualize
-from pixpro_tf.checkpoints import CheckpointStore
+from pixpro_tf.checkpoints import DIVERGED, CheckpointStore
 from pixpro_tf.errors import RunError
 from pixpro_tf.run_folder import RunFolder
 
@@ -118,10 +119,7 @@ class TrainingLog(StepCallback):
             return
         values = self._means()
         if not math.isfinite(values["loss"]):
-            raise RunError(
-                f"the loss became {values['loss']} by step {step}; lower --base_lr, lengthen --warmup_epochs, "
-                "or with --precision=float16 try bfloat16. The last checkpoint is from before it happened"
-            )
+            raise RunError(f"the loss became {values['loss']} by step {step}; {DIVERGED}")
         now = time.monotonic()
         elapsed = now - self._interval_start
         self._interval_start = now
@@ -241,9 +239,7 @@ class Pictures(StepCallback):
 
 
 class Checkpoints(StepCallback):
-    """Saves every so often, and leaves in good order on SIGTERM and Ctrl-C.
-
-    A second signal of the same kind acts as it would without this callback.
+    """Saves every so often, and inside `catching_signals` leaves in good order on SIGTERM and Ctrl-C.
 
     Args:
         start_step: step at which this process begins.
@@ -272,22 +268,24 @@ class Checkpoints(StepCallback):
         self._agree = agree
         self._agree_every = agree_every
         self._received: int | None = None
-        self._previous: dict = {}
         self.left_on: int | None = None
 
-    def on_train_begin(self, logs=None):
-        self._previous = {
-            number: signal.signal(number, self._receive)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
+    @contextlib.contextmanager
+    def catching_signals(self):
+        """Inside, the first SIGTERM or Ctrl-C ends the training after its step; a second one acts as it would outside."""
 
-    def on_train_end(self, logs=None):
-        self.restore_signals()
+        def receive(number, frame):
+            self._received = number
+            signal.signal(number, previous[number])
 
-    def restore_signals(self):
-        """Gives the signals back to who had them before."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            for number in previous:
+                signal.signal(number, receive)
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def on_step_end(self, step, logs):
         leaving = step % self._agree_every == 0 and self._agree(self._received is not None)
@@ -296,10 +294,6 @@ class Checkpoints(StepCallback):
             self.model.stop_training = True
         if leaving or step % self._every == 0 or step == self._last_step:
             self._store.save()
-
-    def _receive(self, number, frame):
-        self._received = number
-        signal.signal(number, self._previous[number])
 
 
 class Profile(StepCallback):

@@ -7,6 +7,11 @@ import tensorflow as tf
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.pixpro import PixPro
 
+DIVERGED = (
+    "lower --base_lr, lengthen --warmup_epochs, or with --precision=float16 try bfloat16. "
+    "The last checkpoint is from before it happened"
+)
+
 
 def checkpoint_of(model: PixPro) -> tf.train.Checkpoint:
     """All that a run needs to go on: both networks, the heads, and the optimiser with its slots and the step."""
@@ -84,13 +89,16 @@ class CheckpointStore:
             The path, or None in a process that does not write.
 
         Raises:
-            RunError: if it cannot be written; the older checkpoints stay.
+            RunError: if the weights are not finite, or it cannot be written; the older checkpoints stay.
         """
         if not self._chief:
             return None
         step = self._model.finished_steps
         if self.latest is not None and self.latest.endswith(f"/step-{step}"):
             return self.latest
+        # The loss is looked at every few steps only: without this a run could go on from what had diverged.
+        if not all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in self._model.weights):
+            raise RunError(f"the weights are not finite at step {step}; {DIVERGED}")
         try:
             if self._keep_every_steps and step % self._keep_every_steps == 0:
                 self._kept.save(checkpoint_number=step)

@@ -73,13 +73,38 @@ def find_run_folder(config: Config) -> RunFolder:
     return folder
 
 
-def start_run_folder(config: Config, folder: RunFolder, bad_images: list[bytes]) -> None:
+def check_same_images(config: Config, folder: RunFolder, num_images: int) -> None:
+    """Refuses to go on with a run whose dataset has since gained or lost images: the order of all would change.
+
+    Args:
+        config: of the run.
+        folder: of the run; one without a checkpoint is new, and passes.
+        num_images: that the dataset has now, bad ones left out.
+
+    Raises:
+        RunError: if the run was begun with another number.
+    """
+    if not folder.has_checkpoint:
+        return
+    begun_with = _read_description(folder)["num_images"]
+    if num_images != begun_with:
+        raise RunError(
+            f"--dataset={config.dataset} has {num_images} images, and the run in {config.run_dir} was begun with {begun_with}; "
+            "put them back as they were to go on with it, or begin another with a new --run_dir "
+            f"and --init_from={config.run_dir}"
+        )
+
+
+def start_run_folder(
+    config: Config, folder: RunFolder, num_images: int, bad_images: list[bytes]
+) -> None:
     """Makes the folder of a run that is about to begin, with its `config.json`.
 
     Args:
         config: of the run.
         folder: without a checkpoint; what an earlier try left in it is overwritten.
-        bad_images: names that the run leaves out.
+        num_images: that the run uses.
+        bad_images: names of those that it leaves out.
 
     Raises:
         RunError: if it cannot be written.
@@ -88,7 +113,9 @@ def start_run_folder(config: Config, folder: RunFolder, bad_images: list[bytes])
         tf.io.gfile.makedirs(folder.path)
         names = [os.fsdecode(name) for name in bad_images]
         write_atomically(folder.bad_images, json.dumps(names, indent=2) + "\n")
-        write_atomically(folder.config, json.dumps(_description(config), indent=2) + "\n")
+        write_atomically(
+            folder.config, json.dumps(_description(config, num_images), indent=2) + "\n"
+        )
     except (OSError, tf.errors.OpError) as error:
         raise RunError(
             f"--run_dir={config.run_dir} cannot be written: {error}; give another"
@@ -106,14 +133,7 @@ def _check_same_run(config: Config, folder: RunFolder) -> None:
         raise ConfigError(
             f"--run_dir={config.run_dir} holds a run already; leave out --noresume to go on with it, or give another folder"
         )
-    try:
-        with tf.io.gfile.GFile(folder.config) as file:
-            flags = json.load(file)["flags"]
-    except (ValueError, KeyError, TypeError, tf.errors.OpError):
-        raise RunError(
-            f"{folder.config} is missing or damaged, so it cannot be told whose run this is; give another --run_dir"
-        ) from None
-    differing = config.differing_flags(flags)
+    differing = config.differing_flags(_read_description(folder)["flags"])
     if differing:
         raise ConfigError(
             f"--run_dir={config.run_dir} holds a run with other flags: {', '.join(differing)}; "
@@ -121,9 +141,21 @@ def _check_same_run(config: Config, folder: RunFolder) -> None:
         )
 
 
-def _description(config: Config) -> dict[str, Any]:
+def _read_description(folder: RunFolder) -> dict[str, Any]:
+    try:
+        with tf.io.gfile.GFile(folder.config) as file:
+            description = json.load(file)
+        return {name: description[name] for name in ("flags", "num_images")}
+    except (ValueError, KeyError, TypeError, tf.errors.OpError):
+        raise RunError(
+            f"{folder.config} is missing or damaged, so it cannot be told whose run this is; give another --run_dir"
+        ) from None
+
+
+def _description(config: Config, num_images: int) -> dict[str, Any]:
     return {
         "flags": config.to_dict(),
+        "num_images": num_images,
         "versions": {
             "pixpro_tf": pixpro_tf.__version__,
             "tensorflow": tf.__version__,

@@ -17,6 +17,7 @@ from pixpro_tf.optimizers import build as optimizers
 from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine, WarmupSteps
 from pixpro_tf.run_folder import (
     RunFolder,
+    check_same_images,
     find_run_folder,
     read_bad_images,
     start_run_folder,
@@ -45,6 +46,7 @@ def run(config: Config) -> int:
     chief = is_chief(strategy)
     folder = find_run_folder(config)
     source, bad_images = open_source(config, folder)
+    check_same_images(config, folder, source.num_images)
     data_steps = pipeline.batches_per_epoch(source.num_images, config.batch_size)
     steps_per_epoch = config.steps_per_epoch or data_steps
     total_steps = config.epochs * steps_per_epoch
@@ -56,7 +58,7 @@ def run(config: Config) -> int:
         model.compile(optimizer=make_optimizer(config, rate), jit_compile=False)
         make_slots(model)
     if chief and not folder.has_checkpoint:
-        start_run_folder(config, folder, bad_images)
+        start_run_folder(config, folder, source.num_images, bad_images)
     checkpoint_every = config.checkpoint_every or steps_per_epoch
     store = CheckpointStore(
         folder.checkpoints,
@@ -95,10 +97,8 @@ def run(config: Config) -> int:
             rate,
         )
     started = time.monotonic()
-    try:
+    with saver.catching_signals():
         _fit(model, config, source, strategy, start_step, last_step, [*watchers, saver])
-    finally:
-        saver.restore_signals()
 
     step = model.finished_steps
     if saver.left_on is not None and step < last_step:

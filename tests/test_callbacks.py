@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 
 import pytest
 import tensorflow as tf
@@ -113,3 +115,57 @@ def test_scalars_reach_tensorboard_under_their_names(log, tmp_path):
 )
 def test_durations_read_well(seconds, text):
     assert callbacks.duration(seconds) == text
+
+
+class Store:
+    """Counts what it is told to save."""
+
+    def __init__(self):
+        self.saves = 0
+
+    def save(self):
+        self.saves += 1
+
+
+class Model:
+    stop_training = False
+
+
+@pytest.fixture
+def saver():
+    made = callbacks.Checkpoints(0, Store(), every=4, last_step=10)
+    made.set_model(Model())
+    return made
+
+
+def test_checkpoints_are_saved_every_so_often_and_at_the_end(saver):
+    saves = []
+    for batch in range(10):
+        saver.on_train_batch_end(batch)
+        saves.append(saver._store.saves)
+    assert saves == [0, 0, 0, 1, 1, 1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves_after_the_step(saver, number):
+    with saver.catching_signals():
+        saver.on_train_batch_end(0)
+        os.kill(os.getpid(), number)
+        assert not saver.model.stop_training
+        saver.on_train_batch_end(1)
+    assert saver.model.stop_training and saver.left_on == number
+    assert saver._store.saves == 1
+
+
+def test_a_second_signal_acts_as_it_would_outside(saver):
+    with pytest.raises(KeyboardInterrupt), saver.catching_signals():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_signals_are_given_back_also_after_a_failure(saver):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(RunError), saver.catching_signals():
+        assert signal.getsignal(signal.SIGTERM) != before[0]
+        raise RunError("no more")
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before

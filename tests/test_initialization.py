@@ -2,26 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import initialization, pixpro
+from pixpro_tf import initialization
 from pixpro_tf.backbones import resnet
 from pixpro_tf.checkpoints import checkpoint_of
 from pixpro_tf.errors import RunError
 from pixpro_tf.interop import torch as names
-from pixpro_tf.optimizers.lars import LARS
-from pixpro_tf.optimizers.schedules import EmaSchedule
-
-
-def make_model(backbone="resnet10", projector_dim=16, **options):
-    model = pixpro.build(
-        backbone=backbone,
-        image_size=64,
-        projector_hidden=32,
-        projector_dim=projector_dim,
-        ema_schedule=EmaSchedule(0.99, 10),
-        **options,
-    )
-    model.compile(optimizer=LARS(0.1), jit_compile=False)
-    return model
+from tests.models import make_model
 
 
 def values(part):
