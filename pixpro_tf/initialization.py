@@ -31,6 +31,9 @@ def initialize_from(model: PixPro, handle: str) -> str:
 
 
 def _find_checkpoint(handle: str) -> str | None:
+    # Of a hub: no file system of TensorFlow's.
+    if handle.startswith(("http://", "https://")):
+        return None
     path = os.path.expanduser(handle)
     for folder in (os.path.join(path, "checkpoints"), path):
         latest = tf.train.latest_checkpoint(folder)

@@ -1,3 +1,8 @@
+import functools
+import http.server
+import tarfile
+import threading
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -85,6 +90,35 @@ def test_a_saved_model_gives_the_backbone(saved_model):
     initialization.initialize_from(model, folder)
     assert_equal(model.online.backbone, source)
     assert_target_follows(model)
+
+
+def test_a_hub_handle_gives_the_backbone(saved_model, tmp_path, monkeypatch):
+    """From a server that answers as a hub does: the address of a model, asked for in compressed form, is a tar.gz of it."""
+    source, folder = saved_model
+    with tarfile.open(tmp_path / "model", "w:gz") as archive:
+        archive.add(folder, arcname=".")
+    asked = []
+
+    class Hub(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    handler = functools.partial(Hub, directory=str(tmp_path))
+    model = make_model()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        handle = f"http://127.0.0.1:{server.server_port}/model"
+        assert handle in initialization.initialize_from(model, handle)
+        with pytest.raises(RunError, match=r"is neither a run's folder.*404"):
+            initialization.initialize_from(model, handle + "s")
+        server.shutdown()
+    assert asked[0] == "/model?tf-hub-format=compressed"
+    assert_equal(model.online.backbone, source)
 
 
 def test_a_saved_model_of_another_backbone_is_refused_and_nothing_is_assigned(saved_model):
