@@ -1,6 +1,9 @@
 """Starting from somebody's weights: a run, a checkpoint, a SavedModel or a TF Hub handle."""
 
+import contextlib
 import os
+import tarfile
+import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -87,11 +90,9 @@ def _restore_part(path, name, part):
 
 
 def _load_saved_model(model: PixPro, handle: str) -> str:
-    import tensorflow_hub as hub
-
     try:
-        folder = hub.resolve(os.path.expanduser(handle))
-        variables = tf.saved_model.load(folder).variables
+        with _unpacked(handle) as folder:
+            variables = tf.saved_model.load(folder).variables
     except Exception as error:
         # A handle can fail in its file system, in HTTP, in an archive or in the SavedModel, each with exceptions of its own.
         raise RunError(
@@ -113,6 +114,22 @@ def _load_saved_model(model: PixPro, handle: str) -> str:
     for variable, value in fitting:
         variable.assign(value)
     return "backbone of a SavedModel"
+
+
+@contextlib.contextmanager
+def _unpacked(handle: str):
+    """The folder of a SavedModel, where TensorFlow can read it."""
+    import tensorflow_hub as hub
+
+    path = os.path.expanduser(handle)
+    # TF Hub unpacks what comes from an address, and nothing else.
+    if path.endswith((".tar.gz", ".tgz")) and "://" not in path:
+        with tempfile.TemporaryDirectory() as folder:
+            with tarfile.open(path) as archive:
+                archive.extractall(folder, filter="data")
+            yield folder
+    else:
+        yield hub.resolve(path)
 
 
 def _name_in_layer(variable) -> str:

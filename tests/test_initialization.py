@@ -92,11 +92,26 @@ def test_a_saved_model_gives_the_backbone(saved_model):
     assert_target_follows(model)
 
 
+def pack(folder, path):
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(folder, arcname=".")
+
+
+def test_a_packed_saved_model_gives_the_backbone(saved_model, tmp_path):
+    source, folder = saved_model
+    model = make_model()
+    pack(folder, tmp_path / "model.tar.gz")
+    initialization.initialize_from(model, str(tmp_path / "model.tar.gz"))
+    assert_equal(model.online.backbone, source)
+    (tmp_path / "broken.tar.gz").write_bytes(b"no archive")
+    with pytest.raises(RunError, match=r"broken.tar.gz is neither a run's folder"):
+        initialization.initialize_from(model, str(tmp_path / "broken.tar.gz"))
+
+
 def test_a_hub_handle_gives_the_backbone(saved_model, tmp_path, monkeypatch):
     """From a server that answers as a hub does: the address of a model, asked for in compressed form, is a tar.gz of it."""
     source, folder = saved_model
-    with tarfile.open(tmp_path / "model", "w:gz") as archive:
-        archive.add(folder, arcname=".")
+    pack(folder, tmp_path / "model")
     asked = []
 
     class Hub(http.server.SimpleHTTPRequestHandler):
