@@ -87,17 +87,19 @@ class BatchNorm(tf.keras.layers.Layer):
         mean, variance = tf.nn.moments(at_least_float32(inputs), axes)
         values = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1] * replicas, mean.dtype)
         if replicas > 1:
-            moments = tf.stack([mean, variance + tf.square(mean)])
+            # E[x^2] - E[x]^2 loses its digits where the mean is large. All replicas have the same running mean, which is near.
+            shift = tf.stop_gradient(tf.identity(self.moving_mean))
+            moments = tf.stack([mean - shift, variance + tf.square(mean - shift)])
             moments = tf.distribute.get_replica_context().all_reduce("SUM", moments) / replicas
-            mean = moments[0]
-            variance = moments[1] - tf.square(mean)
+            mean = moments[0] + shift
+            variance = tf.maximum(moments[1] - tf.square(moments[0]), 0)
         self._update_averages(mean, variance * values / tf.maximum(values - 1, 1))
         return self._normalize(inputs, mean, variance)
 
     def _normalize(self, inputs, mean, variance):
         inputs_float = at_least_float32(inputs)
         scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
-        return tf.cast(inputs_float * scale + (self.beta - mean * scale), inputs.dtype)
+        return tf.cast((inputs_float - mean) * scale + self.beta, inputs.dtype)
 
     def _update_averages(self, mean, unbiased_variance):
         for average, value in (

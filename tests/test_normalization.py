@@ -1,10 +1,14 @@
 """Batch normalisation against NumPy in float64: output, running averages, precision, and its two ways of computing."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pixpro_tf.normalization import BatchNorm
+from tests.conftest import ROOT
 
 CHANNELS = 3
 SCALE, SHIFT = np.array([0.5, 1.0, 2.0]), np.array([0.1, 0.0, -0.3])
@@ -199,3 +203,42 @@ def test_values_out_of_range_are_refused(arguments):
 def test_unknown_channels_are_refused():
     with pytest.raises(ValueError, match="static size"):
         BatchNorm().build([None, 4, 4, None])
+
+
+NEARLY_CONSTANT = """
+import numpy as np
+import pixpro_tf
+import tensorflow as tf
+from pixpro_tf.normalization import BatchNorm
+from pixpro_tf.strategy import make_strategy
+
+strategy = make_strategy("mirrored", num_devices=2)
+rows = np.random.default_rng(0).normal(30.0, 1e-3, [2, 64, 3]).astype(np.float32)
+with strategy.scope():
+    layer = BatchNorm()
+    layer.build([None, 3])
+    layer.moving_mean.assign([29.9, 30.0, 30.1])
+inputs = strategy.experimental_distribute_values_from_function(
+    lambda context: tf.constant(rows[context.replica_id_in_sync_group])
+)
+outputs = strategy.run(tf.function(lambda x: layer(x, training=True)), args=(inputs,))
+outputs = np.concatenate([value.numpy() for value in strategy.experimental_local_results(outputs)])
+exact = rows.reshape(-1, 3).astype(np.float64)
+expected = (exact - exact.mean(axis=0)) / np.sqrt(exact.var(axis=0) + layer.epsilon)
+print(abs(outputs - expected).max(), abs(expected).max())
+"""
+
+
+def test_nearly_constant_channels_of_a_large_mean_survive_two_replicas():
+    """Their variance, 1e-6, is far below the rounding of their squares, 5e-5."""
+    run = subprocess.run(
+        [sys.executable, "-c", NEARLY_CONSTANT],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    error, largest = map(float, run.stdout.split())
+    assert largest > 0.5
+    # The inputs themselves are rounded to 2e-6, which is 0.002 of their standard deviation.
+    assert error < 0.02
