@@ -16,14 +16,17 @@ def build(name, learning_rate, *, momentum, weight_decay, trust_coefficient):
         weight_decay: as each of them has it.
         trust_coefficient: of LARS.
 
+    Returns:
+        A Keras optimiser that XLA does not compile by itself: on a GPU Keras would do so for every variable.
+
     Raises:
         ValueError: for another name.
         ModuleNotFoundError: for "lamb" where tensorflow-addons is not installed.
     """
     if name == "lars":
-        return LARS(learning_rate, momentum, weight_decay, trust_coefficient)
+        return LARS(learning_rate, momentum, weight_decay, trust_coefficient, jit_compile=False)
     if name == "sgd":
-        return MomentumSGD(learning_rate, momentum, weight_decay)
+        return MomentumSGD(learning_rate, momentum, weight_decay, jit_compile=False)
     if name == "lamb":
         return make_lamb(learning_rate, weight_decay)
     raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(NAMES)}")
