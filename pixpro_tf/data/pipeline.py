@@ -93,6 +93,8 @@ def training_dataset(
     dataset = dataset.batch(host_batch // replicas_per_host, drop_remainder=True)
     if photometric is not None:
         dataset = dataset.map(colours, num_parallel_calls=parallel, deterministic=True)
+    # Without it several hosts ask each other before every step whether all of them have another batch.
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 

@@ -16,10 +16,12 @@ import time
 from typing import ClassVar
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
 from pixpro_tf.data import scene_renderer
+from pixpro_tf.errors import RunError, first_line
 
 SPLITS = ("unlabelled", "train", "validation", "test")
 
@@ -149,19 +151,28 @@ def prepare(data_dir: str | os.PathLike, size: int = 128) -> tfds.core.DatasetBu
 
     Raises:
         ValueError: for a size that has no config.
+        RunError: if the folder cannot be written.
     """
     sizes = [config.size for config in Scenes.BUILDER_CONFIGS]
     if size not in sizes:
         raise ValueError(f"scenes come in the sizes {sizes}, not {size}")
-    data_dir = os.path.abspath(os.path.expanduser(data_dir))
+    data_dir = os.fspath(data_dir)
+    if "://" not in data_dir:
+        data_dir = os.path.abspath(os.path.expanduser(data_dir))
 
     builder = Scenes(data_dir=data_dir, config=str(size))
     if builder.info.splits:
         return builder
-    with _lock(os.path.join(data_dir, f".scenes_{size}.lock")):
-        builder = Scenes(data_dir=data_dir, config=str(size))  # another process may have built it
-        if not builder.info.splits:
-            _build(builder)
+    try:
+        with _lock(data_dir, f".scenes_{size}.lock"):
+            # Another process may have built it in the meantime.
+            builder = Scenes(data_dir=data_dir, config=str(size))
+            if not builder.info.splits:
+                _build(builder)
+    except (OSError, tf.errors.OpError) as error:
+        raise RunError(
+            f"--data_dir={data_dir} cannot be written: {first_line(error)}; give another"
+        ) from error
     return builder
 
 
@@ -179,9 +190,12 @@ def _build(builder):
 
 
 @contextlib.contextmanager
-def _lock(path):
-    """Holds an exclusive lock that the system releases when the process ends, however it ends."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as file:
+def _lock(data_dir, name):
+    """Holds an exclusive lock that the system releases when the process ends, however it ends; other file systems have none."""
+    if "://" in data_dir:
+        yield
+        return
+    os.makedirs(data_dir, exist_ok=True)
+    with open(os.path.join(data_dir, name), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

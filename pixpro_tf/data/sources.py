@@ -169,7 +169,11 @@ class TfdsSource:
             )
 
         records = tf.data.Dataset.range(shards).interleave(
-            shard, cycle_length=_OPEN_SHARDS, block_length=_SHARD_BLOCK
+            shard,
+            cycle_length=_OPEN_SHARDS,
+            block_length=_SHARD_BLOCK,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
         )
         if self._left_out:
             left_out = tf.constant(self._left_out)

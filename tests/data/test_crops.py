@@ -43,7 +43,7 @@ def keys(count):
 # Boxes
 
 # Height, width, (row, column, crop height, crop width), and the box by hand: first and last pixel of the crop over the image's last pixel.
-# Source: REFERENCE, (j/(W-1), i/(H-1), (j+w-1)/(W-1), (i+h-1)/(H-1)).
+# Source: the authors, (j/(W-1), i/(H-1), (j+w-1)/(W-1), (i+h-1)/(H-1)).
 BOXES = [
     (101, 201, (0, 0, 101, 201), (0, 0, 1, 1)),
     (101, 201, (10, 20, 31, 41), (0.1, 0.1, 0.3, 0.4)),
@@ -100,7 +100,7 @@ def test_crops_lie_inside_the_image(height, width):
 
 
 def reference_crop(rng, height, width, min_area):
-    """Random resized crop as REFERENCE describes it, with NumPy's generator."""
+    """Random resized crop as the paper has it, with NumPy's generator."""
     for _ in range(10):
         area = height * width * rng.uniform(min_area, 1)
         ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))

@@ -40,7 +40,7 @@ def floats(images):
 
 
 def levels_of(augmented):
-    """Undoes the normalisation, by the formula in REFERENCE."""
+    """Undoes the normalisation, by the definition."""
     return 255 * (np.asarray(augmented, np.float64) * STD + MEAN)
 
 
@@ -320,7 +320,7 @@ def test_an_image_alone_is_what_it_is_in_a_batch(policy):
 
 
 def test_policies_say_what_the_reference_says():
-    # From REFERENCE: jitter, its probability, grey, blur, solarisation.
+    # From the papers of the policies: jitter, its probability, grey, blur, solarisation.
     expected = {
         "byol": [
             ((0.4, 0.4, 0.2, 0.1), 0.8, 0.2, 1.0, 0),
