@@ -154,6 +154,12 @@ def test_weights_target_weights_and_running_averages_agree(steps, kind, step, pr
         np.testing.assert_allclose(norm, golden[0], rtol=tolerance, err_msg=name)
         if precision == "float64" or step == 0:
             scale = np.abs(golden[1:]).max()
+            # The gradient of the stem's scales sums all pixels of all images: in float32 it is good to 0.7 %, in the authors' too.
+            loose = precision == "float32" and name == "encoder.bn1.weight"
             np.testing.assert_allclose(
-                values, golden[1:], rtol=0, atol=10 * tolerance * scale, err_msg=name
+                values,
+                golden[1:],
+                rtol=0,
+                atol=(5 if loose else 1) * tolerance * scale,
+                err_msg=name,
             )
