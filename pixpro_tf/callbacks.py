@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from pixpro_tf import visualize
 from pixpro_tf.checkpoints import DIVERGED, CheckpointStore
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.run_folder import RunFolder
 
 # A batch whose unrelated bins agree this much, or spread this little, is drifting towards one constant feature.
@@ -153,12 +153,15 @@ class TrainingLog(StepCallback):
         return "  ".join(parts)
 
     def _write(self, step, values):
-        with tf.io.gfile.GFile(self._folder.metrics, "a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-        with self._writer.as_default(step):
-            for name, value in values.items():
-                tf.summary.scalar(_SCALAR_NAMES[name], value)
-        self._writer.flush()
+        # JSON has no infinity; in float16 the gradients of a step that loss scaling leaves out can be infinite.
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        with _writing(self._folder):
+            with tf.io.gfile.GFile(self._folder.metrics, "a") as file:
+                file.write(json.dumps({"step": step, **finite}) + "\n")
+            with self._writer.as_default(step):
+                for name, value in values.items():
+                    tf.summary.scalar(_SCALAR_NAMES[name], value)
+            self._writer.flush()
 
     def _watch(self, values):
         collapsed = (
@@ -228,14 +231,15 @@ class Pictures(StepCallback):
 
     def _draw(self, step):
         png = visualize.matched_views(*self._views(step), self._map_size, self._threshold)
-        tf.io.gfile.makedirs(self._folder.pictures)
         path = os.path.join(self._folder.pictures, f"views-{step:07d}.png")
-        with tf.io.gfile.GFile(path, "wb") as file:
-            file.write(png)
-        writer = tf.summary.create_file_writer(self._folder.tensorboard)
-        with writer.as_default(step):
-            tf.summary.image("views", tf.io.decode_png(png, channels=3)[None])
-        writer.close()
+        with _writing(self._folder):
+            tf.io.gfile.makedirs(self._folder.pictures)
+            with tf.io.gfile.GFile(path, "wb") as file:
+                file.write(png)
+            writer = tf.summary.create_file_writer(self._folder.tensorboard)
+            with writer.as_default(step):
+                tf.summary.image("views", tf.io.decode_png(png, channels=3)[None])
+            writer.close()
 
 
 class Checkpoints(StepCallback):
@@ -302,7 +306,7 @@ class Profile(StepCallback):
     Args:
         start_step: step at which this process begins.
         folder: of the run.
-        first, last: steps profiled.
+        first, last: steps profiled, counted from 1.
     """
 
     def __init__(self, start_step, folder: RunFolder, *, first, last):
@@ -312,11 +316,13 @@ class Profile(StepCallback):
         self._last = last
         self._running = False
 
-    def on_step_end(self, step, logs):
-        if step == self._first:
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.start_step + batch + 1 == self._first:
             tf.profiler.experimental.start(self._folder.tensorboard)
             self._running = True
-        elif step == self._last:
+
+    def on_step_end(self, step, logs):
+        if step == self._last:
             self._stop()
 
     def on_train_end(self, logs=None):
@@ -326,6 +332,18 @@ class Profile(StepCallback):
         if self._running:
             tf.profiler.experimental.stop()
             self._running = False
+
+
+@contextlib.contextmanager
+def _writing(folder: RunFolder):
+    """A full disk among what is written here is not the accelerator's memory, though TensorFlow calls both exhausted."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        raise RunError(
+            f"{folder.path} cannot be written: {first_line(error)}; "
+            "the run goes on from its last checkpoint when it is started again"
+        ) from error
 
 
 def duration(seconds: float) -> str:

@@ -13,17 +13,17 @@ DIVERGED = (
 )
 
 
-def checkpoint_of(model: PixPro) -> tf.train.Checkpoint:
-    """All that a run needs to go on: both networks, the heads, and the optimiser with its slots and the step."""
-    parts = {
-        "online": model.online,
-        "target": model.target,
-        "propagation": model.propagation,
-        "optimizer": model.optimizer,
-    }
+def parts_of(model: PixPro) -> dict[str, tf.keras.layers.Layer]:
+    """The parts that hold weights, by their names in a checkpoint."""
+    parts = {"online": model.online, "target": model.target, "propagation": model.propagation}
     if model.instance_predictor is not None:
         parts["instance_predictor"] = model.instance_predictor
-    return tf.train.Checkpoint(**parts)
+    return parts
+
+
+def checkpoint_of(model: PixPro) -> tf.train.Checkpoint:
+    """All that a run needs to go on: its parts, and the optimiser with its slots and the step."""
+    return tf.train.Checkpoint(**parts_of(model), optimizer=model.optimizer)
 
 
 class CheckpointStore:

@@ -1,17 +1,16 @@
-"""From a command line to a `Config`, and from an error to one line and an exit code."""
+"""From a command line to a `Config`, and to the run."""
 
 import dataclasses
-import os
 import shutil
-import sys
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
 from absl import flags
 
+from pixpro_tf.commands import exit_code_of, quiet_tensorflow
 from pixpro_tf.config import Config
-from pixpro_tf.errors import ConfigError, UserError
+from pixpro_tf.errors import ConfigError
 
 _DEFINE: dict[type, Callable] = {
     bool: flags.DEFINE_boolean,
@@ -58,7 +57,9 @@ def parse(arguments: list[str]) -> Config | None:
     given: dict[str, Any] = {
         field.name: values[field.name].value for field in dataclasses.fields(Config)
     }
-    return Config(**given)
+    config = Config(**given)
+    config.check_surroundings()
+    return config
 
 
 def help_text(width: int | None = None) -> str:
@@ -77,7 +78,7 @@ def help_text(width: int | None = None) -> str:
         if metadata["group"] != group:
             group = metadata["group"]
             lines += ["", f"{group}:"]
-        default = field.default if field.default != "" else "none"
+        default = field.default if field.default != "" else "(empty)"
         head = f"  --{field.name}={default}"
         if isinstance(field.default, bool):
             head = f"  --[no]{field.name} ({'on' if field.default else 'off'})"
@@ -93,16 +94,16 @@ def help_text(width: int | None = None) -> str:
 
 def main(arguments: list[str]) -> int:
     """Runs a command line; returns the exit code and prints every user's mistake as one line."""
-    try:
-        config = parse(arguments)
-        if config is None:
-            print(help_text())
-            return 0
-        # TensorFlow takes seconds to import and prints; both wait until the flags have been checked.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        from pixpro_tf import training
+    return exit_code_of(lambda: _run(arguments))
 
-        return training.run(config)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+
+def _run(arguments: list[str]) -> int:
+    config = parse(arguments)
+    if config is None:
+        print(help_text())
+        return 0
+    # TensorFlow takes seconds to import and prints; both wait until the flags have been checked.
+    quiet_tensorflow()
+    from pixpro_tf import training
+
+    return training.run(config)

@@ -5,6 +5,7 @@ Nothing here imports TensorFlow, so that a mistake in a flag is reported at once
 
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import os
@@ -308,6 +309,19 @@ class Config:
         """Side of the square map of projections, in bins."""
         return -(-self.image_size // self.output_stride)
 
+    def check_surroundings(self) -> None:
+        """Raises `ConfigError` unless this machine has what the flags name: the images' folder, the cluster's TF_CONFIG.
+
+        Apart from the other checks, for a run can be described and exported where its images are not.
+        """
+        if self.dataset.startswith("folder:"):
+            path = os.path.expanduser(self.dataset.removeprefix("folder:"))
+            if "://" not in path and not os.path.isdir(path):
+                what = "is a file" if os.path.exists(path) else "does not exist"
+                _refuse(self, "dataset", f"names no folder: {path} {what}")
+        if self.strategy == "multi_worker":
+            _check_cluster(self, os.environ.get("TF_CONFIG", ""))
+
     def check_replicas(self, replicas: int) -> None:
         """Raises `ConfigError` unless the batch can be split over `replicas` devices."""
         if self.batch_size % replicas:
@@ -365,17 +379,13 @@ def _check_field(field: dataclasses.Field, value: Any) -> None:
 def _check_combinations(config: Config) -> None:
     """What no single field can tell."""
 
-    def refuse(name: str, reason: str) -> None:
-        raise ConfigError(f"--{name}={getattr(config, name)} {reason}")
+    refuse = functools.partial(_refuse, config)
 
     if not config.dataset:
         refuse("dataset", "names nothing; give a TFDS name, folder:PATH or scenes/128")
     if config.dataset.startswith("folder:"):
-        path = os.path.expanduser(config.dataset.removeprefix("folder:"))
-        if not path:
+        if config.dataset == "folder:":
             refuse("dataset", "lacks a path; write folder:/path/to/images")
-        if "://" not in path and not os.path.isdir(path):
-            refuse("dataset", f"names no folder: {path} does not exist")
     elif "//" in config.dataset or not re.fullmatch(
         r"[A-Za-z_][\w]*([/:][\w.+\-/:*]+)?", config.dataset
     ):
@@ -425,6 +435,15 @@ def _check_combinations(config: Config) -> None:
         refuse("strategy", "needs the TPU's name; add --tpu=NAME, or --tpu=local on a TPU VM")
     if config.tpu and config.strategy != "tpu":
         refuse("tpu", f"is not used by --strategy={config.strategy}; add --strategy=tpu")
+    if config.tpu not in ("", "local") and "://" not in config.run_dir:
+        refuse(
+            "run_dir",
+            f"is on this machine, and --tpu={config.tpu} writes on its own; give a folder that both reach, as gs://bucket/run",
+        )
+    if config.split and config.dataset.startswith("folder:"):
+        refuse(
+            "split", f"is of TFDS datasets, and --dataset={config.dataset} is none; leave it out"
+        )
     if config.num_devices and config.strategy not in ("auto", "mirrored"):
         refuse("num_devices", f"is not used by --strategy={config.strategy}; leave it out")
     if config.num_devices > 1:
@@ -440,15 +459,18 @@ def _check_combinations(config: Config) -> None:
         refuse("precision", "does not run on TPUs; use --precision=bfloat16")
     if config.profile_steps:
         steps = _integers("profile_steps", config.profile_steps)
-        if len(steps) != 2 or not 0 <= steps[0] < steps[1]:
-            refuse("profile_steps", "must be the first and the last step, as 20,30")
-    if config.strategy == "multi_worker":
-        _check_cluster(os.environ.get("TF_CONFIG", ""), refuse)
+        if len(steps) != 2 or not 1 <= steps[0] < steps[1]:
+            refuse("profile_steps", "must be the first and the last step, counted from 1, as 20,30")
 
 
-def _check_cluster(text, refuse):
+def _refuse(config: Config, name: str, reason: str) -> None:
+    raise ConfigError(f"--{name}={getattr(config, name)} {reason}")
+
+
+def _check_cluster(config: Config, text: str) -> None:
     if not text:
-        refuse(
+        _refuse(
+            config,
             "strategy",
             "needs the environment variable TF_CONFIG with the cluster's workers and this one's index; "
             "see https://www.tensorflow.org/guide/distributed_training#TF_CONFIG",
@@ -461,7 +483,8 @@ def _check_cluster(text, refuse):
     except (ValueError, KeyError, TypeError):
         valid = False
     if not valid:
-        refuse(
+        _refuse(
+            config,
             "strategy",
             f"cannot read TF_CONFIG={text!r}; it must be JSON like "
             '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", "index": 0}}',

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.pixpro import PixPro
+from pixpro_tf.run_folder import RunFolder, read_config
+from pixpro_tf.trained import find_checkpoint, restore_part
 
 
 def initialize_from(model: PixPro, handle: str) -> str:
@@ -27,23 +29,15 @@ def initialize_from(model: PixPro, handle: str) -> str:
     Raises:
         RunError: if nothing is there, it cannot be read, or it holds another backbone.
     """
-    checkpoint = _find_checkpoint(handle)
+    # An address is of a hub: no file system of TensorFlow's.
+    is_address = handle.startswith(("http://", "https://"))
+    try:
+        checkpoint = None if is_address else find_checkpoint(handle)
+    except tf.errors.OpError as error:
+        raise RunError(f"--init_from={handle} cannot be read: {first_line(error)}") from error
     loaded = _load_checkpoint(model, checkpoint) if checkpoint else _load_saved_model(model, handle)
     model.start_target_from_online()
     return f"Starts from {handle}: {loaded}"
-
-
-def _find_checkpoint(handle: str) -> str | None:
-    # Of a hub: no file system of TensorFlow's.
-    if handle.startswith(("http://", "https://")):
-        return None
-    path = os.path.expanduser(handle)
-    for folder in (os.path.join(path, "checkpoints"), path):
-        latest = tf.train.latest_checkpoint(folder)
-        if latest is not None:
-            return latest
-    prefix = path.removesuffix(".index")
-    return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
 
 
 def _load_checkpoint(model: PixPro, path: str) -> str:
@@ -58,6 +52,7 @@ def _load_checkpoint(model: PixPro, path: str) -> str:
             f"--init_from: the backbone in {path} is not a {model.online.backbone.architecture}; "
             "give the --backbone that it was made with"
         )
+    _check_layout(model, path)
     parts: dict[str, tf.keras.layers.Layer] = {"online/backbone": model.online.backbone}
     heads = {
         "online/projector": model.online.projector,
@@ -69,8 +64,21 @@ def _load_checkpoint(model: PixPro, path: str) -> str:
         if head is not None and _same_shapes(stored, name, head):
             parts[name] = head
     for name, part in parts.items():
-        _restore_part(path, name, part)
+        restore_part(path, name, part)
     return f"{', '.join(name.split('/')[-1] for name in parts)} of {path}"
+
+
+def _check_layout(model, checkpoint):
+    """Weights have the same shapes in all layouts, and give other features; the run that they are of says which it was."""
+    folder = RunFolder(os.path.dirname(os.path.dirname(checkpoint)))
+    if not tf.io.gfile.exists(folder.config):
+        return
+    layout = read_config(folder).backbone_layout
+    if layout != model.online.backbone.layout:
+        raise RunError(
+            f"--init_from: the backbone in {checkpoint} has the layout {layout} and would give other features as "
+            f"{model.online.backbone.layout}; give --backbone_layout={layout}"
+        )
 
 
 def _same_shapes(stored, prefix, part) -> bool:
@@ -80,13 +88,6 @@ def _same_shapes(stored, prefix, part) -> bool:
         if key.startswith(f"{prefix}/") and "OPTIMIZER_SLOT" not in key
     )
     return there == sorted(variable.shape.as_list() for variable in part.variables)
-
-
-def _restore_part(path, name, part):
-    root: tf.train.Checkpoint | tf.keras.layers.Layer = part
-    for attribute in reversed(name.split("/")):
-        root = tf.train.Checkpoint(**{attribute: root})
-    root.read(path).expect_partial().assert_existing_objects_matched()
 
 
 def _load_saved_model(model: PixPro, handle: str) -> str:
@@ -100,6 +101,10 @@ def _load_saved_model(model: PixPro, handle: str) -> str:
             f"{first_line(error)}"
         ) from error
     stored = {_name_in_layer(variable): variable for variable in variables}
+    if len(stored) < len(variables):
+        raise RunError(
+            f"--init_from={handle} holds several variables of one name, so it is not a backbone alone; export one"
+        )
     backbone = model.online.backbone
     fitting = []
     for variable in backbone.variables:

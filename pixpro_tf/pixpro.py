@@ -7,8 +7,10 @@ import tensorflow as tf
 
 from pixpro_tf import diagnostics, geometry, losses
 from pixpro_tf.backbones import resnet
+from pixpro_tf.config import Config
 from pixpro_tf.heads import ConvMLP
 from pixpro_tf.numerics import at_least_float32, unit_length
+from pixpro_tf.optimizers.schedules import EmaSchedule
 from pixpro_tf.propagation import PixelPropagation
 
 JIT_MODES = ("ppm", "step", "off")
@@ -264,6 +266,25 @@ def _bins(feature_map):
 def _pooled(feature_map):
     """`[B, H, W, C]` to unit vectors `[B, C]`, averaged after the head, as the authors do."""
     return unit_length(tf.reduce_mean(at_least_float32(feature_map), axis=[1, 2]))
+
+
+def from_config(config: Config, total_steps: int, photometric=None) -> PixPro:
+    """The `PixPro` that a run's configuration describes; `total_steps` are those of its EMA schedule."""
+    return build(
+        backbone=config.backbone,
+        backbone_layout=config.backbone_layout,
+        output_stride=config.output_stride,
+        image_size=config.image_size,
+        projector_hidden=config.projector_hidden,
+        projector_dim=config.projector_dim,
+        ppm_layers=config.ppm_layers,
+        gamma=config.gamma,
+        positive_threshold=config.positive_threshold,
+        instance_weight=config.instance_weight,
+        ema_schedule=EmaSchedule(config.ema_momentum, total_steps),
+        photometric=photometric,
+        jit=config.jit,
+    )
 
 
 def build(

@@ -1,6 +1,8 @@
 """A run's folder: what is in it, and whether a run may go on in it."""
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import platform
@@ -11,7 +13,7 @@ import tensorflow as tf
 
 import pixpro_tf
 from pixpro_tf.config import Config
-from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.errors import ConfigError, RunError, first_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,39 @@ def find_run_folder(config: Config) -> RunFolder:
     return folder
 
 
+@contextlib.contextmanager
+def locked(folder: RunFolder):
+    """Keeps other processes of this machine out of a folder while one trains in it; however that one ends.
+
+    File systems behind an address (gs://) have no locks; there it does nothing.
+
+    Raises:
+        ConfigError: if another process holds the folder.
+        RunError: if the folder cannot be written.
+    """
+    if "://" in folder.path:
+        yield
+        return
+    try:
+        os.makedirs(folder.path, exist_ok=True)
+        file = open(os.path.join(folder.path, ".lock"), "w")  # noqa: SIM115 - held to the end
+    except OSError as error:
+        raise RunError(
+            f"--run_dir={folder.path} cannot be written: {error.strerror}; give another"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"--run_dir={folder.path} is in use by a run that is going on; wait for it, or give another"
+            ) from None
+        except OSError:
+            # Some network file systems have no locks.
+            pass
+        yield
+
+
 def check_same_images(config: Config, folder: RunFolder, num_images: int) -> None:
     """Refuses to go on with a run whose dataset has since gained or lost images: the order of all would change.
 
@@ -113,13 +148,55 @@ def start_run_folder(
         tf.io.gfile.makedirs(folder.path)
         names = [os.fsdecode(name) for name in bad_images]
         write_atomically(folder.bad_images, json.dumps(names, indent=2) + "\n")
-        write_atomically(
-            folder.config, json.dumps(_description(config, num_images), indent=2) + "\n"
-        )
+        write_description(config, folder, num_images)
     except (OSError, tf.errors.OpError) as error:
         raise RunError(
             f"--run_dir={config.run_dir} cannot be written: {error}; give another"
         ) from error
+
+
+def write_description(
+    config: Config,
+    folder: RunFolder,
+    num_images: int | None,
+    imported: dict[str, Any] | None = None,
+) -> None:
+    """Writes `config.json`.
+
+    Args:
+        config: of the run.
+        folder: that exists.
+        num_images: that the run uses; None for a folder that holds weights only, in which no run can go on.
+        imported: where weights that this project did not train came from.
+    """
+    description = {
+        "flags": config.to_dict(),
+        "num_images": num_images,
+        "versions": {
+            "pixpro_tf": pixpro_tf.__version__,
+            "tensorflow": tf.__version__,
+            "python": platform.python_version(),
+        },
+        "git_commit": _git_commit(),
+    }
+    if imported is not None:
+        description["imported"] = imported
+    write_atomically(folder.config, json.dumps(description, indent=2) + "\n")
+
+
+def read_config(folder: RunFolder) -> Config:
+    """The configuration of a folder's run.
+
+    Raises:
+        RunError: if it is missing or damaged.
+    """
+    flags = _read_description(folder)["flags"]
+    # A flag of another version of this project may be unknown to this one.
+    known = {field.name for field in dataclasses.fields(Config)}
+    try:
+        return Config(**{name: value for name, value in flags.items() if name in known})
+    except (ConfigError, TypeError) as error:
+        raise RunError(f"{folder.config} is damaged: {first_line(error)}") from error
 
 
 def read_bad_images(folder: RunFolder) -> list[bytes]:
@@ -133,7 +210,13 @@ def _check_same_run(config: Config, folder: RunFolder) -> None:
         raise ConfigError(
             f"--run_dir={config.run_dir} holds a run already; leave out --noresume to go on with it, or give another folder"
         )
-    differing = config.differing_flags(_read_description(folder)["flags"])
+    description = _read_description(folder)
+    if description["num_images"] is None:
+        raise ConfigError(
+            f"--run_dir={config.run_dir} holds weights and no run to go on with; "
+            f"start from them with --init_from={config.run_dir} and another --run_dir"
+        )
+    differing = config.differing_flags(description["flags"])
     if differing:
         raise ConfigError(
             f"--run_dir={config.run_dir} holds a run with other flags: {', '.join(differing)}; "
@@ -150,19 +233,6 @@ def _read_description(folder: RunFolder) -> dict[str, Any]:
         raise RunError(
             f"{folder.config} is missing or damaged, so it cannot be told whose run this is; give another --run_dir"
         ) from None
-
-
-def _description(config: Config, num_images: int) -> dict[str, Any]:
-    return {
-        "flags": config.to_dict(),
-        "num_images": num_images,
-        "versions": {
-            "pixpro_tf": pixpro_tf.__version__,
-            "tensorflow": tf.__version__,
-            "python": platform.python_version(),
-        },
-        "git_commit": _git_commit(),
-    }
 
 
 def _git_commit() -> str | None:

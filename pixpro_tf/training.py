@@ -1,6 +1,9 @@
 """A run from its configuration: data, model and strategy put together, trained, logged and saved."""
 
+import contextlib
+import io
 import os
+import shlex
 import signal
 import sys
 import time
@@ -12,13 +15,14 @@ from pixpro_tf import callbacks, initialization, pixpro
 from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.config import Config
 from pixpro_tf.data import photometric, pipeline, sources
-from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.errors import ConfigError, RunError, first_line
 from pixpro_tf.optimizers import build as optimizers
-from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine, WarmupSteps
+from pixpro_tf.optimizers.schedules import WarmupCosine, WarmupSteps
 from pixpro_tf.run_folder import (
     RunFolder,
     check_same_images,
     find_run_folder,
+    locked,
     read_bad_images,
     start_run_folder,
 )
@@ -26,6 +30,8 @@ from pixpro_tf.strategy import is_chief, make_strategy
 
 PICTURED_IMAGES = 4
 _NAMED_BAD_IMAGES = 20
+# Steps between two times that the workers of a cluster ask each other whether one was told to leave.
+_AGREE_EVERY = 5
 
 
 def run(config: Config) -> int:
@@ -38,15 +44,34 @@ def run(config: Config) -> int:
         UserError: whatever the user can mend.
     """
     tf.keras.utils.set_random_seed(config.seed)
-    # XLA refuses the gradient of max-pooling under op determinism, which it can keep on CPUs and TPUs anyway.
-    if config.deterministic and config.jit != "step":
+    # XLA, which compiles whole steps and everything for TPUs, refuses the gradient of max-pooling under op determinism; on CPUs
+    # and TPUs it is deterministic anyway.
+    if config.deterministic and config.jit != "step" and config.strategy != "tpu":
         tf.config.experimental.enable_op_determinism()
+    # What is called float32 here has its 24 bits on newer GPUs too; those who want speed have the half precisions.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    folder = find_run_folder(config)
     strategy = make_strategy(config.strategy, config.tpu, config.num_devices)
     check_strategy(config, strategy)
     chief = is_chief(strategy)
-    folder = find_run_folder(config)
-    source, bad_images = open_source(config, folder)
-    check_same_images(config, folder, source.num_images)
+    # The chief speaks for all.
+    with contextlib.nullcontext() if chief else contextlib.redirect_stdout(io.StringIO()):
+        source, bad_images = open_source(config, folder)
+        check_same_images(config, folder, source.num_images)
+        with locked(folder) if chief else contextlib.nullcontext():
+            # Another process may have had the folder until now.
+            find_run_folder(config)
+            return _run(config, strategy, folder, chief, source, bad_images)
+
+
+def _run(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    folder: RunFolder,
+    chief: bool,
+    source: sources.Source,
+    bad_images: list[bytes],
+) -> int:
     data_steps = pipeline.batches_per_epoch(source.num_images, config.batch_size)
     steps_per_epoch = config.steps_per_epoch or data_steps
     total_steps = config.epochs * steps_per_epoch
@@ -70,8 +95,8 @@ def run(config: Config) -> int:
     if store.latest is None and config.init_from:
         print(initialization.initialize_from(model, config.init_from))
     start_step = store.restore()
-    if chief:
-        print(_description(config, source, strategy, start_step, last_step))
+    _check_workers_agree(strategy, start_step, source.num_images)
+    print(_description(config, source, strategy, start_step, last_step))
     if start_step >= last_step:
         print(f"There is nothing left to do: the run has made its {start_step} steps.")
         _print_results(folder, store, config)
@@ -82,7 +107,7 @@ def run(config: Config) -> int:
         store,
         every=checkpoint_every,
         last_step=last_step,
-        **_agreement(strategy, config.log_every),
+        **_agreement(strategy),
     )
     watchers: list[callbacks.StepCallback] = []
     if chief:
@@ -98,19 +123,18 @@ def run(config: Config) -> int:
         )
     started = time.monotonic()
     with saver.catching_signals():
-        _fit(model, config, source, strategy, start_step, last_step, [*watchers, saver])
+        # The checkpoint first: what is drawn or written after it may fail.
+        _fit(model, config, source, strategy, start_step, last_step, [saver, *watchers])
 
     step = model.finished_steps
     if saver.left_on is not None and step < last_step:
-        if chief:
-            print(
-                f"Stopped by {signal.Signals(saver.left_on).name} at step {step} of {last_step}; the checkpoint is written. "
-                "The same command goes on from there."
-            )
+        print(
+            f"Stopped by {signal.Signals(saver.left_on).name} at step {step} of {last_step}; the checkpoint is written. "
+            "The same command goes on from there."
+        )
         return 128 + saver.left_on
-    if chief:
-        print(f"Done: {step} steps, this time {callbacks.duration(time.monotonic() - started)}.")
-        _print_results(folder, store, config)
+    print(f"Done: {step} steps, this time {callbacks.duration(time.monotonic() - started)}.")
+    _print_results(folder, store, config)
     return 0
 
 
@@ -141,9 +165,13 @@ def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) 
             f"out of memory at --batch_size={config.batch_size}, --image_size={config.image_size}; "
             "make one of them smaller, or use more devices or --precision=bfloat16"
         ) from error
-    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
+    except tf.errors.OpError as error:
         step = model.finished_steps
         bad = pipeline.bad_images_of_step(source, step, config.batch_size, config.seed)
+        if not bad and isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            raise RunError(
+                f"this worker or another one failed after step {step}: {first_line(error)}; see what the others say"
+            ) from error
         if not bad:
             raise
         raise RunError(
@@ -222,20 +250,8 @@ def make_model(config: Config, total_steps: int) -> pixpro.PixPro:
     policy = "float32" if config.precision == "float32" else f"mixed_{config.precision}"
     tf.keras.mixed_precision.set_global_policy(policy)
     on_device = config.augment_on == "device"
-    return pixpro.build(
-        backbone=config.backbone,
-        backbone_layout=config.backbone_layout,
-        output_stride=config.output_stride,
-        image_size=config.image_size,
-        projector_hidden=config.projector_hidden,
-        projector_dim=config.projector_dim,
-        ppm_layers=config.ppm_layers,
-        gamma=config.gamma,
-        positive_threshold=config.positive_threshold,
-        instance_weight=config.instance_weight,
-        ema_schedule=EmaSchedule(config.ema_momentum, total_steps),
-        photometric=photometric.Photometric(config.augmentation) if on_device else None,
-        jit=config.jit,
+    return pixpro.from_config(
+        config, total_steps, photometric.Photometric(config.augmentation) if on_device else None
     )
 
 
@@ -345,24 +361,48 @@ def _pictured_views(config: Config, source: sources.Source, replica_batch: int) 
     return views
 
 
-def _agreement(strategy: tf.distribute.Strategy, every: int) -> dict:
+def _sum_over_replicas(strategy: tf.distribute.Strategy) -> Callable[[float], float]:
+    @tf.function
+    def summed(value):
+        return strategy.reduce("SUM", strategy.run(tf.identity, args=(value,)), axis=None)
+
+    return lambda value: float(summed(tf.constant(value, tf.float64)))
+
+
+def _check_workers_agree(strategy: tf.distribute.Strategy, start_step: int, num_images: int):
+    """Processes that start at different steps, or see other images, would train different networks without a word."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return
+    replicas = strategy.num_replicas_in_sync
+    total = _sum_over_replicas(strategy)
+    for what, value, remedy in (
+        ("starts at step {}", start_step, "--run_dir has to be one folder that all of them reach"),
+        ("has {} images", num_images, "--dataset has to be the same for all of them"),
+    ):
+        mean = total(value) / replicas
+        # The mean of the squares exceeds the square of the mean where any of them differs.
+        if total(value**2) / replicas > mean**2 * (1 + 1e-12):
+            raise RunError(
+                f"the workers differ: this one {what.format(value)}, their mean is {mean:.1f}; {remedy}"
+            )
+
+
+def _agreement(strategy: tf.distribute.Strategy) -> dict:
     """How several processes agree to leave after the same step; a single one need not ask."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return {}
 
-    @tf.function
-    def sum_over_workers(told):
-        return strategy.reduce("SUM", strategy.run(tf.identity, args=(told,)), axis=None)
-
-    return {
-        "agree": lambda told: float(sum_over_workers(tf.constant(float(told)))) > 0,
-        "agree_every": every,
-    }
+    total = _sum_over_replicas(strategy)
+    return {"agree": lambda told: total(told) > 0, "agree_every": _AGREE_EVERY}
 
 
 def _print_results(folder: RunFolder, store: CheckpointStore, config: Config) -> None:
     python = os.path.relpath(sys.executable)
-    python = sys.executable if python.startswith("..") else python
+    python = shlex.quote(sys.executable if python.startswith("..") else python)
+    run = shlex.quote(folder.path)
+    backbone = f"--backbone={config.backbone}"
+    if config.backbone_layout != Config.backbone_layout:
+        backbone += f" --backbone_layout={config.backbone_layout}"
     print(
         f"""
   checkpoint    {store.latest}
@@ -371,7 +411,7 @@ def _print_results(folder: RunFolder, store: CheckpointStore, config: Config) ->
   metrics       {folder.metrics}
 
 Next:
-  {python} -m tensorboard.main --logdir {folder.tensorboard}
-  {python} train.py --flagfile=configs/pixpro.flags --backbone={config.backbone} --init_from={folder.path} \\
+  {python} -m tensorboard.main --logdir {shlex.quote(folder.tensorboard)}
+  {python} train.py --flagfile=configs/pixpro.flags {backbone} --init_from={run} \\
       --dataset=folder:/path/to/your/images --batch_size=64 --run_dir=runs/mine"""
     )

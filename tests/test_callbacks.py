@@ -117,6 +117,18 @@ def test_durations_read_well(seconds, text):
     assert callbacks.duration(seconds) == text
 
 
+def test_what_is_not_finite_is_null_in_the_metrics(log, tmp_path):
+    log().on_train_batch_end(0, HEALTHY | {"gradient_norm": float("inf")})
+    assert lines(tmp_path)[0]["gradient_norm"] is None
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_not_called_memory(log, tmp_path):
+    made = log()
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(RunError, match="cannot be written: .*; the run goes on from its last"):
+        made.on_train_batch_end(0, HEALTHY)
+
+
 class Store:
     """Counts what it is told to save."""
 

@@ -182,7 +182,7 @@ def test_help_lists_every_flag_and_imports_no_tensorflow():
     assert groups == list(dict.fromkeys(field.metadata["group"] for field in FIELDS.values()))
     expected_heads = []
     for name, field in FIELDS.items():
-        head = f"--{name}={'none' if field.default == '' else field.default}"
+        head = f"--{name}={field.default if field.default != '' else '(empty)'}"
         if field.type is bool:
             head = f"--[no]{name} ({'on' if field.default else 'off'})"
         unit = field.metadata["unit"]

@@ -68,6 +68,9 @@ REFUSALS = [
     ({"profile_steps": "20"}, "profile_steps", "20,30"),
     ({"profile_steps": "30,20"}, "profile_steps", "20,30"),
     ({"profile_steps": "20,x"}, "profile_steps", "20,30"),
+    ({"profile_steps": "0,10"}, "profile_steps", "counted from 1"),
+    ({"split": "train", "dataset": "folder:photos"}, "split", "leave it out"),
+    ({"strategy": "tpu", "tpu": "my-tpu", "run_dir": "runs/a"}, "run_dir", "gs://bucket/run"),
     ({"seed": -1}, "seed", "at least 0"),
     ({"keep_checkpoints": 0}, "keep_checkpoints", "at least 1"),
 ]
@@ -78,7 +81,7 @@ CLUSTER = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "in
 
 def refusal(**flags):
     with pytest.raises(ConfigError) as caught:
-        Config(**flags)
+        Config(**flags).check_surroundings()
     return str(caught.value)
 
 
@@ -143,7 +146,7 @@ def test_a_close_name_is_offered(flag, typed, meant):
         {"strategy": "mirrored", "num_devices": 4},
         {"precision": "float16"},
         {"precision": "float16", "loss_scale": "128"},
-        {"profile_steps": "0,1"},
+        {"profile_steps": "1,2"},
     ],
     ids=str,
 )
@@ -154,19 +157,22 @@ def test_what_works_is_accepted(flags):
 
 def test_a_folder_that_exists_is_accepted(tmp_path, monkeypatch):
     (tmp_path / "images").mkdir()
-    Config(dataset=f"folder:{tmp_path}/images")
+    Config(dataset=f"folder:{tmp_path}/images").check_surroundings()
     monkeypatch.setenv("HOME", str(tmp_path))
-    Config(dataset="folder:~/images")
+    Config(dataset="folder:~/images").check_surroundings()
     (tmp_path / "file").touch()
     assert "does not exist" not in refusal(dataset="folder:")
-    assert refusal(dataset=f"folder:{tmp_path}/file").startswith(
-        f"--dataset=folder:{tmp_path}/file"
-    )
+    assert refusal(dataset=f"folder:{tmp_path}/file").endswith(f"{tmp_path}/file is a file")
+    assert refusal(dataset=f"folder:{tmp_path}/none").endswith(f"{tmp_path}/none does not exist")
+
+
+def test_a_run_can_be_described_where_its_images_are_not():
+    assert Config(dataset="folder:/nowhere/images").dataset == "folder:/nowhere/images"
 
 
 def test_several_workers_are_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps(CLUSTER))
-    assert Config(strategy="multi_worker").strategy == "multi_worker"
+    Config(strategy="multi_worker").check_surroundings()
 
 
 def test_several_workers_without_the_environment_are_refused(monkeypatch):

@@ -8,15 +8,16 @@ from tests.conftest import ROOT
 
 LAYERS = (
     {"stack", "errors"},
-    {"config", "geometry", "numerics"},
+    {"commands", "config", "geometry", "numerics"},
     {"losses", "normalization", "diagnostics", "data.randomness", "data.scene_renderer"},
     {"backbones", "heads", "optimizers", "data"},
     {"propagation", "strategy"},
     {"pixpro"},
-    {"interop", "checkpoints", "initialization", "run_folder", "visualize"},
-    {"callbacks"},
+    {"checkpoints", "run_folder", "visualize"},
+    {"trained"},
+    {"interop", "initialization", "callbacks"},
     {"training"},
-    {"command_line"},
+    {"command_line", "interop.torch.importing", "interop.torch.__main__"},
 )
 DATA_MAY_IMPORT = {"data", "errors", "stack"}
 

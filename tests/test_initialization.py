@@ -10,8 +10,10 @@ import tensorflow as tf
 from pixpro_tf import initialization
 from pixpro_tf.backbones import resnet
 from pixpro_tf.checkpoints import checkpoint_of
+from pixpro_tf.config import Config
 from pixpro_tf.errors import RunError
 from pixpro_tf.interop import torch as names
+from pixpro_tf.run_folder import RunFolder, start_run_folder
 from tests.models import make_model
 
 
@@ -150,3 +152,20 @@ def test_a_handle_that_leads_nowhere_is_one_line(handle):
     with pytest.raises(RunError, match="is neither a run's folder") as raised:
         initialization.initialize_from(make_model(), handle)
     assert "\n" not in str(raised.value)
+
+
+def test_another_layout_is_refused_where_the_run_says_which_it_has(saved, tmp_path):
+    model = make_model()
+    folder = RunFolder(str(tmp_path))
+    start_run_folder(Config(backbone="resnet10", backbone_layout="od_api"), folder, 48, [])
+    checkpoint_of(saved[0]).write(f"{folder.checkpoints}/step-3")
+    before = values(model.online)
+    with pytest.raises(RunError, match="has the layout od_api .* give --backbone_layout=od_api"):
+        initialization.initialize_from(model, f"{folder.checkpoints}/step-3")
+    for a, b in zip(before, values(model.online), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_file_system_that_is_not_there_is_one_line():
+    with pytest.raises(RunError, match="--init_from=nofs://bucket/run cannot be read: "):
+        initialization.initialize_from(make_model(), "nofs://bucket/run")

@@ -1,5 +1,6 @@
 """What a run of `train.py` writes, takes and refuses; each in a process of its own."""
 
+import fcntl
 import json
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_the_metrics_are_complete_and_in_range(whole_run):
 
 
 def test_the_logged_rate_is_that_of_the_schedule(whole_run):
-    # REFERENCE: i <= w: lr/100 * (99 i/w + 1) with w = 10 steps and lr = 8/256; step i is the (i+1)-th.
+    # The paper's warm-up, i <= w: lr/100 * (99 i/w + 1) with w = 10 steps and lr = 8/256; step i is the (i+1)-th.
     lines = {line["step"]: line["learning_rate"] for line in metrics_of(whole_run[0])}
     peak = 8 / 256
     assert lines[1] == pytest.approx(peak / 100, rel=1e-5)
@@ -79,6 +80,22 @@ def test_noresume_refuses_a_folder_that_holds_a_run(whole_run, train, tiny_flags
     process = train(*tiny_flags, f"--run_dir={whole_run[0]}", "--noresume", check=False)
     assert process.returncode == 2
     assert "holds a run already" in process.stderr
+
+
+def test_a_folder_in_which_a_run_is_going_on_is_refused(whole_run, train, tiny_flags):
+    run_dir, _ = whole_run
+    before = (run_dir / "config.json").read_text()
+    with open(run_dir / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        process = train(*tiny_flags, f"--run_dir={run_dir}", check=False)
+    assert process.returncode == 2
+    assert "is in use by a run that is going on" in error_line(process)
+    assert (run_dir / "config.json").read_text() == before
+
+
+def test_what_is_refused_leaves_no_folder_behind(train, tiny_flags, tmp_path):
+    train(*tiny_flags, f"--run_dir={tmp_path / 'run'}", "--batch_size=64", check=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
@@ -150,7 +167,7 @@ def test_a_run_starts_from_another_runs_weights(whole_run, train, tiny_flags, tm
 
 @pytest.mark.slow
 def test_a_profile_is_written(train, tiny_flags, tmp_path):
-    train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=5", "--profile_steps=2,4")
+    train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=4", "--profile_steps=1,4")
     assert list((tmp_path / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
 
 

@@ -187,8 +187,8 @@ def test_shapes_that_differ_are_listed_and_nothing_is_changed(resnet10):
     with pytest.raises(ValueError) as caught:
         names.load_state_dict(resnet10, state)
     text = str(caught.value)
-    assert "encoder.conv1.weight (3, 3, 3, 64), not (7, 7, 3, 64)" in text
-    assert "value_transform.bias (17,), not (16,)" in text
+    assert "encoder.conv1.weight is [64, 3, 3, 3] and not [64, 3, 7, 7]" in text
+    assert "value_transform.bias is [17] and not [16]" in text
     assert "projector" not in text
     for name, array in names.state_dict(resnet10).items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)

@@ -7,6 +7,7 @@ The authors name the target network's parts `encoder_k` and `projector_k`, convo
 import numpy as np
 import tensorflow as tf
 
+from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.normalization import BatchNorm
 from pixpro_tf.pixpro import PixPro
 
@@ -18,9 +19,16 @@ _BATCH_NORM_NAMES = {
 }
 
 
-def variables_by_name(model: PixPro) -> dict[str, tf.Variable]:
-    """The model's variables by their names in the authors' state dict, without the prefix `module.`."""
+def variables_by_name(model: PixPro | ResNet) -> dict[str, tf.Variable]:
+    """Variables by their names in PyTorch's state dict, without the prefix `module.`.
+
+    Args:
+        model: a built model; the names are the authors', or for a backbone alone those of a ResNet (`conv1.weight`).
+    """
     named: dict[str, tf.Variable] = {}
+    if isinstance(model, ResNet):
+        _add_layers(named, model, "")
+        return named
     for network, suffix in ((model.online, ""), (model.target, "_k")):
         _add_layers(named, network.backbone, f"encoder{suffix}.")
         _add_head(named, network.projector, suffix)
@@ -33,12 +41,12 @@ def variables_by_name(model: PixPro) -> dict[str, tf.Variable]:
     return named
 
 
-def load_state_dict(model: PixPro, state_dict: dict[str, np.ndarray]) -> list[str]:
-    """Assigns weights by the authors' names.
+def load_state_dict(model: PixPro | ResNet, state_dict: dict[str, np.ndarray]) -> list[str]:
+    """Assigns weights by their names; all of the model's or none.
 
     Args:
         model: a built model.
-        state_dict: arrays in PyTorch's layouts. `num_batches_tracked` is passed over, it has no counterpart.
+        state_dict: arrays in PyTorch's layouts, under the names that `variables_by_name` gives. Others are passed over.
 
     Returns:
         The names assigned.
@@ -50,21 +58,20 @@ def load_state_dict(model: PixPro, state_dict: dict[str, np.ndarray]) -> list[st
     missing = sorted(named.keys() - state_dict.keys())
     if missing:
         raise ValueError(f"missing from the state dict: {', '.join(missing)}")
-    values = {name: _from_torch(np.asarray(state_dict[name])) for name in named}
     misshapen = [
-        f"{name} {values[name].shape}, not {tuple(variable.shape)}"
+        f"{name} is {list(np.shape(state_dict[name]))} and not {list(torch_shape(variable))}"
         for name, variable in named.items()
-        if values[name].shape != tuple(variable.shape)
+        if np.shape(state_dict[name]) != torch_shape(variable)
     ]
     if misshapen:
-        raise ValueError(f"shapes differ (after transposition to HWIO): {'; '.join(misshapen)}")
+        raise ValueError(f"shapes differ: {'; '.join(misshapen)}")
     for name, variable in named.items():
-        variable.assign(values[name])
+        variable.assign(from_torch_layout(np.asarray(state_dict[name])))
     return list(named)
 
 
-def state_dict(model: PixPro) -> dict[str, np.ndarray]:
-    """The model's weights by the authors' names, in PyTorch's layouts; the inverse of `load_state_dict`."""
+def state_dict(model: PixPro | ResNet) -> dict[str, np.ndarray]:
+    """The model's weights by their names, in PyTorch's layouts; the inverse of `load_state_dict`."""
     return {
         name: to_torch_layout(variable.numpy())
         for name, variable in variables_by_name(model).items()
@@ -76,8 +83,15 @@ def to_torch_layout(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if array.ndim == 4 else array
 
 
-def _from_torch(array: np.ndarray) -> np.ndarray:
+def from_torch_layout(array: np.ndarray) -> np.ndarray:
+    """OIHW to HWIO where there are four dimensions; everything else as it is."""
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+
+
+def torch_shape(variable: tf.Variable) -> tuple[int, ...]:
+    """Shape that a variable has in PyTorch's layout."""
+    shape = tuple(variable.shape)
+    return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
 
 
 def _add_layers(named, module, prefix):
