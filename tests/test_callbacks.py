@@ -125,7 +125,7 @@ def test_what_is_not_finite_is_null_in_the_metrics(log, tmp_path):
 def test_a_folder_that_cannot_be_written_is_named_and_not_called_memory(log, tmp_path):
     made = log()
     (tmp_path / "metrics.jsonl").mkdir()
-    with pytest.raises(RunError, match="cannot be written: .*; the run goes on from its last"):
+    with pytest.raises(RunError, match=r"cannot be written: .*; the run goes on from its last"):
         made.on_train_batch_end(0, HEALTHY)
 
 

@@ -160,12 +160,12 @@ def test_another_layout_is_refused_where_the_run_says_which_it_has(saved, tmp_pa
     start_run_folder(Config(backbone="resnet10", backbone_layout="od_api"), folder, 48, [])
     checkpoint_of(saved[0]).write(f"{folder.checkpoints}/step-3")
     before = values(model.online)
-    with pytest.raises(RunError, match="has the layout od_api .* give --backbone_layout=od_api"):
+    with pytest.raises(RunError, match=r"has the layout od_api .* give --backbone_layout=od_api"):
         initialization.initialize_from(model, f"{folder.checkpoints}/step-3")
     for a, b in zip(before, values(model.online), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_a_file_system_that_is_not_there_is_one_line():
-    with pytest.raises(RunError, match="--init_from=nofs://bucket/run cannot be read: "):
+    with pytest.raises(RunError, match=r"--init_from=nofs://bucket/run cannot be read: "):
         initialization.initialize_from(make_model(), "nofs://bucket/run")
