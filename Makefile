@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 # Much of a test's time is the tracing of graphs, which uses one core.
 PARALLEL := --numprocesses=2 --dist=loadfile
 
-.PHONY: help setup demo test test-quick lint format clean
+.PHONY: help setup setup-dev demo test test-quick lint format clean
 
 help:
 	@echo "make demo        pre-trains a small backbone on embedded images, under ten minutes on two cores"
@@ -15,17 +15,22 @@ help:
 	@echo "make clean       removes $(VENV) and what tools left behind; runs/ and data/ stay"
 
 setup: $(VENV)/.ready
+setup-dev: $(VENV)/.ready-dev
 
-$(VENV)/.ready: requirements.txt requirements-dev.txt scripts/find_python
+$(VENV)/.ready: requirements.txt scripts/find_python
 	@python=$$(scripts/find_python "$(PYTHON)") && echo "Setting up $(VENV) with $$($$python --version); this takes some minutes ..." && \
 	"$$python" -m venv --clear $(VENV) && \
 	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade pip && \
+	$(RUN) -m pip install --quiet -r requirements.txt && touch $@
+
+$(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
+	@echo "Adding what the tests need; PyTorch among it, to compare with ..." && \
 	$(RUN) -m pip install --quiet -r requirements-dev.txt && touch $@
 
 demo: setup
 	@$(RUN) train.py --flagfile=configs/demo.flags
 
-lint: setup
+lint: setup-dev
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
@@ -33,10 +38,10 @@ lint: setup
 test: lint
 	$(RUN) -m pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered
 
-test-quick: setup
+test-quick: setup-dev
 	$(RUN) -m pytest $(PARALLEL) -m "not slow"
 
-format: setup
+format: setup-dev
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
