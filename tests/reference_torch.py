@@ -1,0 +1,382 @@
+"""PixPro in plain PyTorch: slow, short, and written from the method's formulas alone.
+
+It shares no code with `pixpro_tf`, so an agreement of the two is one of two derivations. Modules carry the names of the authors' state
+dict (`encoder`, `encoder_k`, `projector`, ...), maps are NCHW, gradients are autograd's, batch normalisation and momentum SGD are PyTorch's.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+# PyTorch's threads wait for each other much longer than they work where TensorFlow's, or another test's, are on the same cores.
+torch.set_num_threads(1)
+
+# Keyword arguments of `ResNet`.
+RESNETS: dict[str, dict] = {
+    "resnet10": {"blocks": (1, 1, 1, 1), "bottleneck": False},
+    "resnet18": {"blocks": (2, 2, 2, 2), "bottleneck": False},
+    "resnet34": {"blocks": (3, 4, 6, 3), "bottleneck": False},
+    "resnet50": {"blocks": (3, 4, 6, 3)},
+    "resnet101": {"blocks": (3, 4, 23, 3)},
+    "resnet152": {"blocks": (3, 8, 36, 3)},
+    "resnet18d": {"blocks": (2, 2, 2, 2), "bottleneck": False, "deep_stem": True},
+    "resnet34d": {"blocks": (3, 4, 6, 3), "bottleneck": False, "deep_stem": True},
+    "resnet50d": {"blocks": (3, 4, 6, 3), "deep_stem": True},
+    "resnet101d": {"blocks": (3, 4, 23, 3), "deep_stem": True},
+    "resnet152d": {"blocks": (3, 8, 36, 3), "deep_stem": True},
+    "resnet50w2": {"blocks": (3, 4, 6, 3), "stem_channels": 128},
+    "resnext101_32x8d": {"blocks": (3, 4, 23, 3), "groups": 32, "channels_per_group": 8},
+    "resnext152_32x8d": {"blocks": (3, 8, 36, 3), "groups": 32, "channels_per_group": 8},
+}
+
+
+def conv3x3(inputs: int, outputs: int, stride=1, dilation=1, groups=1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation, groups, bias=False)
+
+
+def conv1x1(inputs: int, outputs: int, stride=1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+
+def shortcut(inputs: int, outputs: int, stride: int, deep_stem: bool) -> nn.Sequential | None:
+    """The projection beside a block; None where its input can be added as it is."""
+    if stride == 1 and inputs == outputs:
+        return None
+    if not deep_stem:
+        return nn.Sequential(conv1x1(inputs, outputs, stride), nn.BatchNorm2d(outputs))
+    # The last row and column of an odd size are averaged over the pixels that exist.
+    pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
+    return nn.Sequential(
+        pool if stride > 1 else nn.Identity(), conv1x1(inputs, outputs), nn.BatchNorm2d(outputs)
+    )
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, inputs, channels, outputs, stride, dilation, groups, deep_stem):
+        super().__init__()
+        assert channels == outputs and groups == 1
+        self.conv1 = conv3x3(inputs, outputs, stride, dilation)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = conv3x3(outputs, outputs, 1, dilation)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = shortcut(inputs, outputs, stride, deep_stem)
+
+    def forward(self, x):
+        residual = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        return (residual + (x if self.downsample is None else self.downsample(x))).relu()
+
+
+class Bottleneck(nn.Module):
+    """Stride and dilation are those of the 3x3 convolution."""
+
+    def __init__(self, inputs, channels, outputs, stride, dilation, groups, deep_stem):
+        super().__init__()
+        self.conv1 = conv1x1(inputs, channels)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = conv3x3(channels, channels, stride, dilation, groups)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = conv1x1(channels, outputs)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample = shortcut(inputs, outputs, stride, deep_stem)
+
+    def forward(self, x):
+        residual = self.bn1(self.conv1(x)).relu()
+        residual = self.bn2(self.conv2(residual)).relu()
+        residual = self.bn3(self.conv3(residual))
+        return (residual + (x if self.downsample is None else self.downsample(x))).relu()
+
+
+class ResNet(nn.Module):
+    """Images `[B, 3, H, W]` to the outputs of its four stages, "c2" to "c5".
+
+    Args:
+        blocks: of each stage.
+        bottleneck: which block.
+        stem_channels: of the stem and the first stage; the width of everything behind follows.
+        groups, channels_per_group: of the 3x3 convolutions in the first stage; one group has the stem's channels.
+        deep_stem: the "d" variants.
+        output_stride: the last stages do not stride beyond it; each stride left out doubles the dilation of all 3x3 convolutions
+            from that stage on.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        bottleneck=True,
+        stem_channels=64,
+        groups=1,
+        channels_per_group=None,
+        deep_stem=False,
+        output_stride=32,
+    ):
+        super().__init__()
+        if deep_stem:
+            self.conv1 = nn.Sequential(
+                nn.Sequential(conv3x3(3, 32, 2), nn.BatchNorm2d(32), nn.ReLU()),
+                nn.Sequential(conv3x3(32, 32), nn.BatchNorm2d(32), nn.ReLU()),
+                conv3x3(32, 64),
+            )
+        else:
+            self.conv1 = nn.Conv2d(3, stem_channels, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem_channels)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+
+        block = Bottleneck if bottleneck else BasicBlock
+        channels = groups * (channels_per_group or stem_channels)
+        inputs, outputs = stem_channels, stem_channels * (4 if bottleneck else 1)
+        reached, dilation = 4, 1
+        for stage, count in enumerate(blocks, start=1):
+            stride = 1
+            if stage > 1 and reached == output_stride:
+                dilation *= 2
+            elif stage > 1:
+                stride = 2
+            reached *= stride
+            first = block(inputs, channels, outputs, stride, dilation, groups, deep_stem)
+            others = (
+                block(outputs, channels, outputs, 1, dilation, groups, deep_stem)
+                for _ in range(count - 1)
+            )
+            self.add_module(f"layer{stage}", nn.Sequential(first, *others))
+            inputs, channels, outputs = outputs, 2 * channels, 2 * outputs
+        self.out_channels = inputs
+
+    def forward(self, images):
+        c1 = self.pool(self.bn1(self.conv1(images)).relu())
+        c2 = self.layer1(c1)
+        c3 = self.layer2(c2)
+        c4 = self.layer3(c3)
+        return {"c2": c2, "c3": c3, "c4": c4, "c5": self.layer4(c4)}
+
+
+def resnet(name: str, output_stride: int = 32) -> ResNet:
+    return ResNet(**RESNETS[name], output_stride=output_stride)
+
+
+class Head(nn.Module):
+    """Two linear maps of every bin, with batch normalisation and ReLU between them."""
+
+    def __init__(self, inputs, hidden, outputs):
+        super().__init__()
+        self.linear1 = nn.Conv2d(inputs, hidden, 1)
+        self.bn1 = nn.BatchNorm2d(hidden)
+        self.linear2 = nn.Conv2d(hidden, outputs, 1)
+
+    def forward(self, x):
+        return self.linear2(self.bn1(self.linear1(x)).relu())
+
+
+def value_transform(layers: int, dim: int) -> nn.Module:
+    return [nn.Identity(), nn.Conv2d(dim, dim, 1), Head(dim, dim, dim)][layers]
+
+
+class PixPro(nn.Module):
+    """The networks with their weights; `loss` and `follow` are the method.
+
+    Args:
+        backbone, output_stride: see `resnet`.
+        hidden, dim: channels within the heads, and of their outputs.
+        ppm_layers: 0, 1 or 2 layers of the value transform.
+        gamma: exponent of the similarities.
+        positive_threshold: T, in bin diagonals.
+        instance_weight: alpha; 0 for no such branch.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: str,
+        output_stride: int,
+        hidden: int,
+        dim: int,
+        ppm_layers: int,
+        gamma: float,
+        positive_threshold: float,
+        instance_weight: float,
+    ):
+        super().__init__()
+        self.gamma = gamma
+        self.positive_threshold = positive_threshold
+        self.instance_weight = instance_weight
+        self.pairs = [("encoder", "encoder_k"), ("projector", "projector_k")]
+        self.encoder, self.encoder_k = (resnet(backbone, output_stride) for _ in range(2))
+        features = self.encoder.out_channels
+        self.projector, self.projector_k = (Head(features, hidden, dim) for _ in range(2))
+        self.value_transform = value_transform(ppm_layers, dim)
+        if instance_weight:
+            self.pairs.append(("projector_instance", "projector_instance_k"))
+            self.projector_instance = Head(features, hidden, dim)
+            self.projector_instance_k = Head(features, hidden, dim)
+            self.predictor = Head(dim, hidden, dim)
+        for _, target in self.pairs:
+            self.get_submodule(target).requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self, momentum: float):
+        """Target weights = momentum * target weights + (1 - momentum) * online weights; running averages are not weights."""
+        for online, target in self.pairs:
+            parameters = dict(self.get_submodule(online).named_parameters())
+            for name, weight in self.get_submodule(target).named_parameters():
+                weight.copy_(momentum * weight + (1 - momentum) * parameters[name])
+
+    def loss(self, view_1, view_2, box_1, box_2):
+        """The scalar to descend, of views `[B, 3, S, S]` and boxes `[B, 4]`; the target must have moved already."""
+        features_1, features_2 = self.encoder(view_1)["c5"], self.encoder(view_2)["c5"]
+        with torch.no_grad():
+            features_k1, features_k2 = self.encoder_k(view_1)["c5"], self.encoder_k(view_2)["c5"]
+            x_k1, x_k2 = self.projector_k(features_k1), self.projector_k(features_k2)
+        x_1, x_2 = self.projector(features_1), self.projector(features_2)
+        y_1 = propagate(x_1, self.value_transform(x_1), self.gamma)
+        y_2 = propagate(x_2, self.value_transform(x_2), self.gamma)
+        height, width = x_1.shape[2:]
+        mask = positive_mask(box_1, box_2, height, width, self.positive_threshold)
+        total = pixel_loss(y_1, x_k2, mask) + pixel_loss(y_2, x_k1, mask.transpose(1, 2))
+        if self.instance_weight:
+            with torch.no_grad():
+                t_1 = self.projector_instance_k(features_k1)
+                t_2 = self.projector_instance_k(features_k2)
+            p_1 = self.predictor(self.projector_instance(features_1))
+            p_2 = self.predictor(self.projector_instance(features_2))
+            total = total + self.instance_weight * (
+                instance_loss(p_1, t_2) + instance_loss(p_2, t_1)
+            )
+        return total
+
+
+def propagate(z, values, gamma):
+    """`y_i = sum_j max(cos(z_i, z_j), 0)^gamma g_j / |g_j|` of maps `[B, C, H, W]`."""
+    z, g = functional.normalize(z.flatten(2), dim=1), functional.normalize(values.flatten(2), dim=1)
+    similarity = (z.transpose(1, 2) @ z).clamp(min=0)
+    if gamma < 1:
+        similarity = similarity + 1e-6
+    return (g @ similarity**gamma).reshape(values.shape)
+
+
+def bin_centres(box, height, width):
+    """`[B, H * W, 2]`, x and y of each bin in row-major order."""
+    x0, y0, x1, y1 = (edge[:, None, None] for edge in box.unbind(1))
+    column = torch.arange(width, dtype=box.dtype)[None, None, :]
+    row = torch.arange(height, dtype=box.dtype)[None, :, None]
+    x = x0 + (column + 0.5) * (x1 - x0) / width + 0 * row
+    y = y0 + (row + 0.5) * (y1 - y0) / height + 0 * column
+    return torch.stack([x, y], dim=-1).flatten(1, 2)
+
+
+def bin_diagonal(box, height, width):
+    x0, y0, x1, y1 = box.unbind(1)
+    return torch.hypot((x1 - x0) / width, (y1 - y0) / height)
+
+
+def positive_mask(box_1, box_2, height, width, threshold):
+    """`[B, N, N]`, 1 where bin i of view 1 and bin j of view 2 are closer than `threshold` of the longer diagonal."""
+    distance = torch.cdist(
+        bin_centres(box_1, height, width),
+        bin_centres(box_2, height, width),
+        compute_mode="donot_use_mm_for_euclid_dist",
+    )
+    diagonal = torch.maximum(bin_diagonal(box_1, height, width), bin_diagonal(box_2, height, width))
+    return (distance / diagonal[:, None, None] < threshold).to(box_1.dtype)
+
+
+def pixel_loss(y, x_k, mask):
+    """-2 times the mean cosine of the positive pairs of `[B, C, H, W]` maps, averaged over images."""
+    y, x_k = functional.normalize(y.flatten(2), dim=1), functional.normalize(x_k.flatten(2), dim=1)
+    cosine = y.transpose(1, 2) @ x_k
+    per_image = (mask * cosine).sum((1, 2)) / (mask.sum((1, 2)) + 1e-6)
+    return -2 * per_image.mean()
+
+
+def instance_loss(prediction, target):
+    """-2 times the mean cosine of whole images, pooled behind their heads."""
+    return (
+        -2
+        * functional.cosine_similarity(
+            prediction.mean((2, 3)), target.mean((2, 3)), dim=1, eps=1e-12
+        ).mean()
+    )
+
+
+def ema_momentum(step, total_steps, base):
+    return 1 - (1 - base) * (math.cos(math.pi * step / total_steps) + 1) / 2
+
+
+@torch.no_grad()
+def adapt_gradients(parameters: Iterable[nn.Parameter], weight_decay, trust_coefficient):
+    """LARS' part of the work: decay, then a length in proportion to the weight's; nothing for vectors."""
+    for weight in parameters:
+        if weight.ndim < 2:
+            continue
+        weight.grad += weight_decay * weight
+        if weight.norm() > 0 and weight.grad.norm() > 0:
+            weight.grad *= trust_coefficient * weight.norm() / (weight.grad.norm() + 1e-8)
+
+
+@dataclasses.dataclass
+class Step:
+    """What one step left: the loss and gradients it computed, and all weights and running averages after it."""
+
+    loss: float
+    gradients: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]
+
+
+def run(
+    state: dict[str, np.ndarray],
+    batches: Iterable[Sequence[np.ndarray]],
+    rates: Iterable[float],
+    *,
+    optimizer: str,
+    weight_decay: float,
+    ema_steps: int,
+    momentum: float = 0.9,
+    trust_coefficient: float = 0.001,
+    ema_base: float = 0.99,
+    dtype: torch.dtype = torch.float64,
+    **settings,
+) -> list[Step]:
+    """Trains from given weights.
+
+    Args:
+        state: all weights and running averages by the authors' names, in PyTorch's layouts.
+        batches: of each step, two views `[B, 3, S, S]` and their boxes `[B, 4]`.
+        rates: of each step.
+        optimizer: "lars" or "sgd".
+        weight_decay: LARS applies it to matrices and kernels, SGD to everything.
+        ema_steps: K, of the momentum's cosine.
+        momentum: of either optimiser.
+        trust_coefficient: of LARS.
+        ema_base: the target's momentum in step 0.
+        dtype: of all computation.
+        settings: of `PixPro`.
+    """
+    model = PixPro(**settings).to(dtype)
+    model.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
+    model.train()
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    decay_of_all = weight_decay if optimizer == "sgd" else 0.0
+    sgd = torch.optim.SGD(
+        trained.values(), lr=0.0, momentum=momentum, weight_decay=decay_of_all, foreach=False
+    )
+    steps = []
+    for number, (batch, rate) in enumerate(zip(batches, rates, strict=True)):
+        model.follow(ema_momentum(number, ema_steps, ema_base))
+        loss = model.loss(*(torch.tensor(array, dtype=dtype) for array in batch))
+        sgd.zero_grad()
+        loss.backward()
+        gradients = {name: weight.grad.numpy().copy() for name, weight in trained.items()}
+        if optimizer == "lars":
+            adapt_gradients(trained.values(), weight_decay, trust_coefficient)
+        sgd.param_groups[0]["lr"] = rate
+        sgd.step()
+        weights = {
+            name: tensor.numpy().copy()
+            for name, tensor in model.state_dict().items()
+            if not name.endswith("num_batches_tracked")
+        }
+        steps.append(Step(loss.item(), gradients, weights))
+    return steps
