@@ -335,6 +335,14 @@ class Config:
         """All flags and their values."""
         return dataclasses.asdict(self)
 
+    def changed_flags(self) -> list[str]:
+        """Flags that a run keeps for life and that are not at their defaults, `--gamma=1.0`."""
+        return [
+            f"--{field.name}={getattr(self, field.name)}"
+            for field in dataclasses.fields(self)
+            if field.metadata["fixed"] and getattr(self, field.name) != field.default
+        ]
+
     def differing_flags(self, other: dict[str, Any]) -> list[str]:
         """Flags that a run keeps for life and that differ from another run's.
 

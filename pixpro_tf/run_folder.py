@@ -121,7 +121,7 @@ def check_same_images(config: Config, folder: RunFolder, num_images: int) -> Non
     """
     if not folder.has_checkpoint:
         return
-    begun_with = _read_description(folder)["num_images"]
+    begun_with = read_description(folder)["num_images"]
     if num_images != begun_with:
         raise RunError(
             f"--dataset={config.dataset} has {num_images} images, and the run in {config.run_dir} was begun with {begun_with}; "
@@ -184,13 +184,29 @@ def write_description(
     write_atomically(folder.config, json.dumps(description, indent=2) + "\n")
 
 
+def read_description(folder: RunFolder) -> dict[str, Any]:
+    """What `write_description` wrote.
+
+    Raises:
+        RunError: if it is missing or damaged.
+    """
+    try:
+        with tf.io.gfile.GFile(folder.config) as file:
+            description = json.load(file)
+        return description | {name: description[name] for name in ("flags", "num_images")}
+    except (ValueError, KeyError, TypeError, tf.errors.OpError):
+        raise RunError(
+            f"{folder.config} is missing or damaged, so it cannot be told whose run this is; give another folder"
+        ) from None
+
+
 def read_config(folder: RunFolder) -> Config:
     """The configuration of a folder's run.
 
     Raises:
         RunError: if it is missing or damaged.
     """
-    flags = _read_description(folder)["flags"]
+    flags = read_description(folder)["flags"]
     # A flag of another version of this project may be unknown to this one.
     known = {field.name for field in dataclasses.fields(Config)}
     try:
@@ -210,7 +226,7 @@ def _check_same_run(config: Config, folder: RunFolder) -> None:
         raise ConfigError(
             f"--run_dir={config.run_dir} holds a run already; leave out --noresume to go on with it, or give another folder"
         )
-    description = _read_description(folder)
+    description = read_description(folder)
     if description["num_images"] is None:
         raise ConfigError(
             f"--run_dir={config.run_dir} holds weights and no run to go on with; "
@@ -222,17 +238,6 @@ def _check_same_run(config: Config, folder: RunFolder) -> None:
             f"--run_dir={config.run_dir} holds a run with other flags: {', '.join(differing)}; "
             "give the same flags to go on with it, or another --run_dir"
         )
-
-
-def _read_description(folder: RunFolder) -> dict[str, Any]:
-    try:
-        with tf.io.gfile.GFile(folder.config) as file:
-            description = json.load(file)
-        return {name: description[name] for name in ("flags", "num_images")}
-    except (ValueError, KeyError, TypeError, tf.errors.OpError):
-        raise RunError(
-            f"{folder.config} is missing or damaged, so it cannot be told whose run this is; give another --run_dir"
-        ) from None
 
 
 def _git_commit() -> str | None:

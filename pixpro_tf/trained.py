@@ -25,6 +25,18 @@ def find_checkpoint(path: str) -> str | None:
     return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
 
 
+def require_checkpoint(run: str) -> str:
+    """The newest checkpoint of a run.
+
+    Raises:
+        RunError: if it has none.
+    """
+    checkpoint = find_checkpoint(run)
+    if checkpoint is None:
+        raise RunError(f"{run} holds no checkpoint; train the run until it has written one")
+    return checkpoint
+
+
 def load_backbone(run: str, network: str = "online") -> tuple[resnet.ResNet, Config]:
     """A run's backbone, in float32, and the run's configuration.
 
@@ -71,9 +83,15 @@ def restore_part(checkpoint: str, name: str, part: tf.keras.layers.Layer) -> Non
         raise RunError(f"{checkpoint} gives no {name}: {first_line(error)}") from error
 
 
+def read_run_config(run: str) -> Config:
+    """A run's configuration.
+
+    Raises:
+        RunError: if it is missing or damaged, or the run has no checkpoint.
+    """
+    require_checkpoint(run)
+    return read_config(RunFolder(os.path.expanduser(run)))
+
+
 def _open(run: str) -> tuple[Config, str]:
-    config = read_config(RunFolder(os.path.expanduser(run)))
-    checkpoint = find_checkpoint(run)
-    if checkpoint is None:
-        raise RunError(f"{run} holds no checkpoint; train the run until it has written one")
-    return config, checkpoint
+    return read_run_config(run), require_checkpoint(run)

@@ -1,10 +1,22 @@
 """PyTorch weights in and out, by the authors' names; `python -m pixpro_tf.interop.torch` converts files."""
 
-from pixpro_tf.interop.torch.names import (
-    load_state_dict,
-    state_dict,
-    to_torch_layout,
-    variables_by_name,
-)
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pixpro_tf.interop.torch.names import (
+        load_state_dict,
+        state_dict,
+        to_torch_layout,
+        variables_by_name,
+    )
 
 __all__ = ["load_state_dict", "state_dict", "to_torch_layout", "variables_by_name"]
+
+
+def __getattr__(name):
+    # Late, for they need TensorFlow, and the command refuses a bad file before it has waited for that.
+    if name in __all__:
+        from pixpro_tf.interop.torch import names
+
+        return getattr(names, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,64 @@
+"""From a run to a PyTorch checkpoint with the authors' names, which their own code loads."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_tf import trained
+from pixpro_tf.commands import atomic_output, refuse_existing
+from pixpro_tf.interop.torch import names
+from pixpro_tf.interop.torch.files import import_torch, write
+from pixpro_tf.run_folder import RunFolder, read_description
+
+
+def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list[str]:
+    """Writes a run's weights as `{"model": state dict}`, each name with the prefix `module.`.
+
+    Args:
+        run: folder of a run, or of imported weights.
+        output: file to write.
+        overwrite: replace one that is there already.
+
+    Returns:
+        The names written.
+
+    Raises:
+        UserError: if there is nothing to export, or it cannot be written.
+    """
+    refuse_existing("output", output, overwrite)
+    import_torch()
+    weights = _weights_of(run)
+    with atomic_output(output, overwrite) as path:
+        write(path, {"model": {f"module.{name}": array for name, array in weights.items()}})
+    return list(weights)
+
+
+def _weights_of(run: str) -> dict[str, np.ndarray]:
+    checkpoint = trained.require_checkpoint(run)
+    stored = [name for name, _ in tf.train.list_variables(checkpoint)]
+    if any(name.startswith("online/projector/") for name in stored):
+        model, _ = trained.load_pixpro(run)
+        weights = names.state_dict(model)
+    else:
+        backbone, _ = trained.load_backbone(run)
+        weights = {f"encoder.{name}": array for name, array in names.state_dict(backbone).items()}
+        if any(name.startswith("target/backbone/") for name in stored):
+            backbone, _ = trained.load_backbone(run, "target")
+            target = names.state_dict(backbone)
+            weights |= {f"encoder_k.{name}": array for name, array in target.items()}
+    counter = np.array(_batches_tracked(run, checkpoint), np.int64)
+    means = [name for name in weights if name.endswith(".running_mean")]
+    return weights | {
+        name.removesuffix("running_mean") + "num_batches_tracked": counter for name in means
+    }
+
+
+def _batches_tracked(run: str, checkpoint: str) -> int:
+    """How many batches each BN has seen; PyTorch counts them, and some of its tools want the count."""
+    imported = read_description(RunFolder(os.path.expanduser(run))).get("imported")
+    if imported is not None:
+        return imported["batches_tracked"]
+    iterations = "optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"
+    # Two views a step.
+    return 2 * int(tf.train.load_variable(checkpoint, iterations))
