@@ -1,0 +1,93 @@
+"""The pickle that Detectron2 loads: its names, its layouts, and what it would misread."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from export import detectron2
+from pixpro_tf import trained
+from pixpro_tf.backbones import resnet
+from pixpro_tf.interop.torch import names
+from tests.models import make_run
+
+# Detectron2's names of a bottleneck ResNet, written down from its modules: a stem, stages res2 to res5 of blocks, each with a
+# shortcut that projects in its first block, three convolutions, and a norm inside each convolution.
+NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def detectron2_names(blocks, depth):
+    convolutions = ["stem.conv1"]
+    for stage, count in enumerate(blocks):
+        for block in range(count):
+            prefix = f"res{stage + 2}.{block}"
+            convolutions += [f"{prefix}.conv{number + 1}" for number in range(depth)]
+            if block == 0 and (depth == 3 or stage > 0):
+                convolutions.append(f"{prefix}.shortcut")
+    found = {f"{name}.weight" for name in convolutions}
+    return found | {f"{name}.norm.{part}" for name in convolutions for part in NORM}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "blocks", "depth"),
+    [("resnet18", (2, 2, 2, 2), 2), ("resnet50", (3, 4, 6, 3), 3)],
+)
+def test_names_are_those_of_detectron2(backbone, blocks, depth):
+    state = names.state_dict(resnet.build(backbone))
+    assert detectron2.to_detectron2(state).keys() == detectron2_names(blocks, depth)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"), backbone="resnet18")
+
+
+@pytest.mark.parametrize("network", ["online", "target"])
+def test_the_pickle_holds_the_weights_in_pytorchs_layout(run, tmp_path, network):
+    path = tmp_path / "backbone.pkl"
+    flags = [f"--run={run}", f"--output={path}", f"--network={network}"]
+    assert detectron2.main(flags) == 0
+    with open(path, "rb") as file:
+        content = pickle.load(file)
+    assert content["matching_heuristics"] is True and "__author__" in content
+    backbone, _ = trained.load_backbone(str(run), network)
+    kernel = backbone.stages[1][0].convolutions[0].kernel.numpy()
+    array = content["model"]["res3.0.conv1.weight"]
+    assert type(array) is np.ndarray and array.shape == (128, 64, 3, 3)
+    assert array[5, 7, 0, 2] == kernel[0, 2, 7, 5]
+    scale = backbone.stages[3][1].norms[1].gamma.numpy()
+    np.testing.assert_array_equal(content["model"]["res5.1.conv2.norm.weight"], scale)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"backbone": "resnet10"}, "Detectron2 builds no resnet10"),
+        ({"backbone": "resnet18d"}, "Detectron2 builds no resnet18d"),
+        (
+            {"backbone": "resnet18", "backbone_layout": "od_api"},
+            "pre-train with --backbone_layout=torchvision",
+        ),
+    ],
+    ids=str,
+)
+def test_what_detectron2_would_misread_is_refused(tmp_path, capsys, flags, said):
+    run = make_run(tmp_path / "run", **flags)
+    output = tmp_path / "backbone.pkl"
+    assert detectron2.main([f"--run={run}", f"--output={output}"]) == 1
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not output.exists()
+
+
+def test_mistakes_are_one_line(run, tmp_path, capsys):
+    output = tmp_path / "backbone.pkl"
+    assert detectron2.main([f"--run={tmp_path}", f"--output={output}"]) == 1
+    assert "holds no checkpoint" in capsys.readouterr().err
+    output.write_text("mine")
+    assert detectron2.main([f"--run={run}", f"--output={output}"]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert output.read_text() == "mine"
+    assert detectron2.main([f"--run={run}", f"--output={output}", "--overwrite"]) == 0
+    assert output.stat().st_size > 10**7
