@@ -306,7 +306,11 @@ def test_a_mistaken_command_line_is_one_line(flags, said, capsys, tmp_path, monk
 
 def test_the_command_says_what_is_missing_without_pytorch(tmp_path):
     path = save(reference.resnet("resnet10").state_dict(), tmp_path / "resnet.pth")
-    hidden = "import sys; sys.modules['torch'] = None; from pixpro_tf.interop.torch.__main__ import main; "
+    hidden = (
+        "import importlib.util, sys; find = importlib.util.find_spec; "
+        "importlib.util.find_spec = lambda name: None if name == 'torch' else find(name); "
+        "from pixpro_tf.interop.torch.__main__ import main; "
+    )
     flags = ["import", f"--checkpoint={path}", f"--output={tmp_path / 'out'}"]
     process = subprocess.run(
         [sys.executable, "-c", hidden + f"sys.exit(main({flags}))"],
@@ -469,10 +473,10 @@ def test_what_was_imported_is_described(tmp_path):
 
 
 MEASURED = """
-import resource, subprocess, sys, time
-start = time.monotonic()
+import resource, subprocess, sys
 subprocess.run([sys.executable, "-m", "pixpro_tf.interop.torch", *sys.argv[1:]], check=True)
-print(time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 """
 
 
@@ -493,5 +497,5 @@ def test_a_resnet50_is_converted_in_seconds_within_a_gigabyte(tmp_path):
     seconds, kibibytes = map(float, process.stdout.split()[-2:])
     print(f"{seconds:.1f} s, {kibibytes / 1024:.0f} MiB")
     assert kibibytes * 1024 < 1e9
-    # It takes 6 s on a quiet machine; tests share theirs.
+    # Of a processor: on a quiet machine it takes less by the clock, and tests share theirs.
     assert seconds < 20

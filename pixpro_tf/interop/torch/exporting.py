@@ -8,7 +8,7 @@ import tensorflow as tf
 from pixpro_tf import trained
 from pixpro_tf.commands import atomic_output, refuse_existing
 from pixpro_tf.interop.torch import names
-from pixpro_tf.interop.torch.files import import_torch, write
+from pixpro_tf.interop.torch.files import require_torch, write
 from pixpro_tf.run_folder import RunFolder, read_description
 
 
@@ -27,7 +27,7 @@ def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list
         UserError: if there is nothing to export, or it cannot be written.
     """
     refuse_existing("output", output, overwrite)
-    import_torch()
+    require_torch()
     weights = _weights_of(run)
     with atomic_output(output, overwrite) as path:
         write(path, {"model": {f"module.{name}": array for name, array in weights.items()}})

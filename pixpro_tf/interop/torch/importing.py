@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf import pixpro, training
+from pixpro_tf import pixpro
 from pixpro_tf.backbones import resnet
 from pixpro_tf.checkpoints import CheckpointStore, parts_of
 from pixpro_tf.commands import atomic_output
@@ -215,6 +215,9 @@ def _import_run(
     file: TorchFile, found: Recognised, config: Config, folder: RunFolder
 ) -> tuple[set[str], int, int]:
     """All that a run needs to go on; returns the names used, the number of images and the step."""
+    # Late: it brings all that training needs, and weights alone need none of that.
+    from pixpro_tf import training
+
     if not found.has_heads:
         raise ConfigError("--resume_training goes on with a PixPro run, and this file holds none")
     try:
@@ -288,4 +291,4 @@ def _momentum_of(name: str, state: dict[str, Any], shape: tuple[int, ...]) -> np
         raise RunError(
             f"--resume_training: the optimizer has no momentum that fits {name}; leave the flag out to import the weights"
         )
-    return buffer.float().numpy()
+    return buffer
