@@ -178,21 +178,30 @@ def state_and_expected_steps(case):
     )
 
 
-@pytest.fixture(scope="module", params=CASES)
-def case(request):
-    return CASES[request.param]
+def settings():
+    for name in CASES:
+        yield pytest.param((name, "float32"), id=f"{name}-float32")
+        # XLA's dilated convolution is slow in float64; `test_resnet_torch.py` compares it by itself.
+        if name != "output_stride_16":
+            yield pytest.param((name, "float64"), id=f"{name}-float64", marks=pytest.mark.slow)
 
 
-@pytest.fixture(scope="module", params=["float32", pytest.param("float64", marks=pytest.mark.slow)])
-def precision(request):
+@pytest.fixture(scope="module", params=settings())
+def setting(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def steps(case, precision):
+def precision(setting):
+    return setting[1]
+
+
+@pytest.fixture(scope="module")
+def steps(setting):
     """Pairs of our step and the reference's."""
-    state, expected = state_and_expected_steps(case)
-    return list(zip(our_steps(case, state, precision), expected, strict=True))
+    name, precision = setting
+    state, expected = state_and_expected_steps(CASES[name])
+    return list(zip(our_steps(CASES[name], state, precision), expected, strict=True))
 
 
 def kind_of(name):
