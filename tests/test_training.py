@@ -111,16 +111,6 @@ def test_a_step_compiled_as_a_whole_gives_the_same_loss(whole_run, train, tiny_f
 
 
 @pytest.mark.slow
-def test_two_mirrored_devices_give_the_same_loss(whole_run, train, tiny_flags, tmp_path):
-    flags = ("--strategy=mirrored", "--num_devices=2", "--max_steps=1")
-    process = train(*tiny_flags, f"--run_dir={tmp_path}", *flags)
-    assert "on 2 x CPU" in process.stdout
-    assert metrics_of(tmp_path)[0]["loss"] == pytest.approx(
-        metrics_of(whole_run[0])[0]["loss"], abs=1e-5
-    )
-
-
-@pytest.mark.slow
 def test_photometric_work_on_the_device_gives_the_same_loss(photos):
     losses = {}
     for place in ("host", "device"):
