@@ -1,6 +1,7 @@
-"""A model small enough for unit tests, and the folder of a run of it."""
+"""A model small enough for unit tests, the folder of a run of it, and a step that shows its gradients."""
 
 import numpy as np
+import tensorflow as tf
 
 from pixpro_tf import pixpro
 from pixpro_tf.checkpoints import CheckpointStore
@@ -37,3 +38,29 @@ def make_run(folder, **flags):
     start_run_folder(config, run, 48, [])
     CheckpointStore(run.checkpoints, model).save()
     return folder
+
+
+def recording_step(model, dtype):
+    """A train step as a graph: of two views and their boxes, the loss, and the gradients by `ref` of their variables."""
+    optimizer = model.optimizer
+    recorded = []
+    apply_gradients = optimizer.apply_gradients
+
+    def record(gradients_and_variables, **kwargs):
+        recorded[:] = gradients_and_variables
+        return apply_gradients(recorded, **kwargs)
+
+    optimizer.apply_gradients = record
+
+    @tf.function
+    def train_step(batch):
+        metrics = model.train_step(batch)
+        return metrics["loss"], [gradient for gradient, _ in recorded]
+
+    def step(view_1, view_2, box_1, box_2):
+        views = {"view_1": tf.cast(view_1, dtype), "view_2": tf.cast(view_2, dtype)}
+        loss, gradients = train_step(views | {"box_1": box_1, "box_2": box_2})
+        pairs = zip(recorded, gradients, strict=True)
+        return float(loss), {variable.ref(): gradient.numpy() for (_, variable), gradient in pairs}
+
+    return step

@@ -16,6 +16,7 @@ from pixpro_tf.interop import torch as names
 from pixpro_tf.optimizers.lars import LARS
 from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine
 from tests.golden import weights
+from tests.models import recording_step
 
 GOLDEN = np.load(pathlib.Path(__file__).parent / "golden" / "pixpro_r50.npz")
 RATES = (0.02, 0.04)
@@ -72,40 +73,15 @@ def steps(precision):
     optimizer = LARS(Rates(), momentum=0.9, weight_decay=1e-5, trust_coefficient=0.001)
     model.compile(optimizer=optimizer, jit_compile=False)
 
-    recorded = []
-    apply_gradients = optimizer.apply_gradients
-
-    def record(gradients_and_variables, **kwargs):
-        recorded[:] = gradients_and_variables
-        return apply_gradients(recorded, **kwargs)
-
-    optimizer.apply_gradients = record
-
-    @tf.function
-    def step(batch):
-        metrics = model.train_step(batch)
-        return metrics["loss"], [gradient for gradient, _ in recorded]
-
+    step = recording_step(model, precision)
     results = []
     for number in range(2):
-        view_1, view_2, box_1, box_2 = weights.inputs(step=number)
-        loss, gradients = step(
-            {
-                "view_1": tf.cast(view_1, precision),
-                "view_2": tf.cast(view_2, precision),
-                "box_1": box_1,
-                "box_2": box_2,
-            }
-        )
-        of_variable = {
-            variable.ref(): gradient
-            for (_, variable), gradient in zip(recorded, gradients, strict=True)
-        }
+        loss, of_variable = step(*weights.inputs(step=number))
         results.append(
             {
-                "loss": float(loss),
+                "loss": loss,
                 "grad": {
-                    name: of_variable[variable.ref()].numpy()
+                    name: of_variable[variable.ref()]
                     for name, variable in named.items()
                     if variable.ref() in of_variable
                 },

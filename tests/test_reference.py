@@ -11,6 +11,7 @@ from pixpro_tf import geometry, pixpro
 from pixpro_tf.interop import torch as names
 from pixpro_tf.optimizers.lars import LARS, MomentumSGD
 from pixpro_tf.optimizers.schedules import EmaSchedule
+from tests.models import recording_step
 
 torch = pytest.importorskip("torch")
 
@@ -124,37 +125,15 @@ def our_steps(case, state, precision):
     optimizer = make_optimizer(Rates(case.rates), momentum=0.9, weight_decay=case.weight_decay)
     model.compile(optimizer=optimizer, jit_compile=False)
 
-    recorded = []
-    apply_gradients = optimizer.apply_gradients
-
-    def record(gradients_and_variables, **kwargs):
-        recorded[:] = gradients_and_variables
-        return apply_gradients(recorded, **kwargs)
-
-    optimizer.apply_gradients = record
-
-    @tf.function
-    def train_step(batch):
-        metrics = model.train_step(batch)
-        return metrics["loss"], [gradient for gradient, _ in recorded]
-
+    step = recording_step(model, precision)
     name_of = {variable.ref(): name for name, variable in names.variables_by_name(model).items()}
     steps = []
     for number in range(STEPS):
-        view_1, view_2, box_1, box_2 = batch(number)
-        loss, gradients = train_step(
-            {
-                "view_1": tf.cast(view_1, precision),
-                "view_2": tf.cast(view_2, precision),
-                "box_1": box_1,
-                "box_2": box_2,
-            }
-        )
+        loss, of_variable = step(*batch(number))
         gradients = {
-            name_of[variable.ref()]: names.to_torch_layout(gradient.numpy())
-            for (_, variable), gradient in zip(recorded, gradients, strict=True)
+            name_of[ref]: names.to_torch_layout(gradient) for ref, gradient in of_variable.items()
         }
-        steps.append(reference.Step(float(loss), gradients, names.state_dict(model)))
+        steps.append(reference.Step(loss, gradients, names.state_dict(model)))
     return steps
 
 
