@@ -1,9 +1,9 @@
 """A backbone as a Reusable SavedModel, which TF Hub loads without this project.
 
-python -m export.savedmodel --run=runs/mine --output=exported/mine
+    python -m export.savedmodel --run=runs/mine --output=exported/mine
 
-hub.load("exported/mine")(images)                                   # images float32 RGB in [0, 1]; gives [B, C]
-hub.KerasLayer("exported/mine", trainable=True, arguments=dict(return_endpoints=True))     # gives c2 to c5
+`hub.load("exported/mine")(images)` takes images in float32 RGB in [0, 1] and gives `[B, C]`;
+`hub.KerasLayer("exported/mine", trainable=True, arguments=dict(return_endpoints=True))` gives c2 to c5.
 """
 
 import sys

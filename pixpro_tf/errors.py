@@ -17,6 +17,12 @@ class RunError(UserError, RuntimeError):
     """Something outside the flags ended a run: a file, a dataset, a number that is not finite."""
 
 
+def listed(names: list[str], at_most: int) -> str:
+    """`a, b and 3 more`, as a part of a line of ours."""
+    more = len(names) - at_most
+    return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
+
+
 def first_line(error: BaseException) -> str:
     """What another library's error says, as a part of a line of ours."""
     lines = str(error).strip().splitlines()

@@ -15,7 +15,7 @@ from pixpro_tf import callbacks, initialization, pixpro
 from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.config import Config
 from pixpro_tf.data import photometric, pipeline, sources
-from pixpro_tf.errors import ConfigError, RunError, first_line
+from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 from pixpro_tf.optimizers import build as optimizers
 from pixpro_tf.optimizers.schedules import WarmupCosine, WarmupSteps
 from pixpro_tf.run_folder import (
@@ -232,8 +232,7 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.Source, list
 
 def _names(names: list[bytes]) -> str:
     shown = [os.fsdecode(name).encode(errors="backslashreplace").decode() for name in names]
-    more = len(shown) - _NAMED_BAD_IMAGES
-    return ", ".join(shown[:_NAMED_BAD_IMAGES]) + (f" and {more} more" if more > 0 else "")
+    return listed(shown, _NAMED_BAD_IMAGES)
 
 
 def make_schedule(config: Config, steps_per_epoch: int):

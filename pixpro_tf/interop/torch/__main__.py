@@ -7,6 +7,7 @@ python -m pixpro_tf.interop.torch export --run=runs/mine --output=mine.pth
 import sys
 
 from pixpro_tf.commands import Parser, exit_code_of, quiet_tensorflow, refuse_existing
+from pixpro_tf.errors import listed
 from pixpro_tf.interop.torch import files
 
 
@@ -76,9 +77,7 @@ def _import(checkpoint: str, output: str, **flags) -> None:
     done = import_file(file, output, **flags)
     print(f"{done.kind} with a {done.backbone}: {done.num_arrays} arrays written to {output}")
     if done.passed_over:
-        more = len(done.passed_over) - 5
-        shown = ", ".join(done.passed_over[:5]) + (f" and {more} more" if more > 0 else "")
-        print(f"Passed over: {shown}")
+        print(f"Passed over: {listed(done.passed_over, 5)}")
     if done.step is not None:
         print(
             f"The run goes on from step {done.step}: python train.py --run_dir={output} {done.go_on}"

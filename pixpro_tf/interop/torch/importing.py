@@ -1,6 +1,7 @@
 """From a PyTorch checkpoint to a folder that `--init_from`, evaluation and exports take like a run's."""
 
 import dataclasses
+import itertools
 import os
 import textwrap
 from typing import Any
@@ -16,7 +17,7 @@ from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.interop.torch import names
 from pixpro_tf.interop.torch.files import TorchFile
-from pixpro_tf.interop.torch.recognition import Recognised, below, recognise
+from pixpro_tf.interop.torch.recognition import Recognised, Weights, below, recognise
 from pixpro_tf.run_folder import RunFolder, write_description
 
 _COUNTER = ".num_batches_tracked"
@@ -108,16 +109,12 @@ def import_file(
     with atomic_output(output, overwrite) as temporary:
         folder = RunFolder(temporary)
         num_images, step = None, None
-        try:
-            if resume_training:
-                used, num_images, step = _import_run(file, found, config, folder)
-            elif found.has_heads:
-                used = _import_model(file, config, folder)
-            else:
-                used = _import_backbones(file, found, config, folder)
-        except ValueError as error:
-            shortened = textwrap.shorten(str(error), _LONGEST_MESSAGE, placeholder=" ... and more")
-            raise RunError(f"--checkpoint={file.path}: {shortened}") from error
+        if resume_training:
+            used, num_images, step = _import_run(file, found, config, folder)
+        elif found.has_heads:
+            used = _import_model(file, config, folder)
+        else:
+            used = _import_backbones(file, found, config, folder)
         write_description(config, folder, num_images, imported)
     passed_over = [
         name for name in file.weights if name not in used and not name.endswith(_COUNTER)
@@ -183,7 +180,8 @@ def _import_backbones(
             parts[network] = parts["online"]
             continue
         backbone = resnet.build(config.backbone, output_stride=config.output_stride)
-        used |= {prefix + name for name in _load(backbone, below(file.weights, prefix))}
+        loaded = _load(backbone, below(file.weights, prefix), file.path)
+        used |= {prefix + name for name in loaded}
         parts[network] = tf.train.Checkpoint(backbone=backbone)
     _save(parts, folder)
     return used
@@ -191,7 +189,7 @@ def _import_backbones(
 
 def _import_model(file: TorchFile, config: Config, folder: RunFolder) -> set[str]:
     model = pixpro.from_config(config, total_steps=1)
-    used = _load(model, file.weights)
+    used = _load(model, file.weights, file.path)
     _save(parts_of(model), folder)
     return set(used)
 
@@ -203,12 +201,20 @@ def _save(parts: dict[str, Any], folder: RunFolder) -> None:
     ).save(checkpoint_number=0)
 
 
-def _load(model: pixpro.PixPro | resnet.ResNet, weights: dict[str, np.ndarray]) -> list[str]:
-    loaded = names.load_state_dict(model, weights)
+def _load(model: pixpro.PixPro | resnet.ResNet, weights: Weights, path: str) -> list[str]:
+    try:
+        loaded = names.load_state_dict(model, weights)
+    except ValueError as error:
+        raise _does_not_fit(path, str(error)) from error
     broken = [name for name in loaded if not np.isfinite(weights[name]).all()]
     if broken:
-        raise ValueError(f"not finite: {', '.join(broken)}")
+        raise _does_not_fit(path, f"not finite: {', '.join(broken)}")
     return loaded
+
+
+def _does_not_fit(path: str, reason: str) -> RunError:
+    shortened = textwrap.shorten(reason, _LONGEST_MESSAGE, placeholder=" ... and more")
+    return RunError(f"--checkpoint={path}: {shortened}")
 
 
 def _import_run(
@@ -239,7 +245,7 @@ def _import_run(
     optimizer = training.make_optimizer(config, training.make_schedule(config, steps_per_epoch))
     model.compile(optimizer=optimizer, jit_compile=False)
     training.make_slots(model)
-    used = set(_load(model, file.weights))
+    used = set(_load(model, file.weights, file.path))
     momentum = momentum_by_name(file)
     variables = names.variables_by_name(model)
     of_variable = {
@@ -271,18 +277,20 @@ def momentum_by_name(file: TorchFile) -> dict[str, np.ndarray]:
     orders = [parameters]
     if len(groups) == 2:
         vectors = [name for name in trained if file.weights[name].ndim == 1]
-        orders = [vectors, [name for name in trained if name not in set(vectors)]]
-    found = {}
-    for names_of_group, group in zip(orders, groups, strict=False):
-        if len(names_of_group) != len(group["params"]) or len(orders) != len(groups):
-            raise RunError(
-                f"--resume_training: the optimizer has groups of {[len(group['params']) for group in groups]} parameters, "
-                f"and {[len(order) for order in orders]} are expected; leave the flag out to import the weights"
-            )
-        for name, number in zip(names_of_group, group["params"], strict=True):
-            if name in trained:
-                found[name] = _momentum_of(name, state.get(number, {}), file.weights[name].shape)
-    return found
+        orders = [vectors, [name for name in trained if file.weights[name].ndim != 1]]
+    sizes = [len(group["params"]) for group in groups]
+    expected = [len(order) for order in orders]
+    if sizes != expected:
+        raise RunError(
+            f"--resume_training: the optimizer has groups of {sizes} parameters, and {expected} are expected; "
+            "leave the flag out to import the weights"
+        )
+    numbers = itertools.chain.from_iterable(group["params"] for group in groups)
+    number_of = dict(zip(itertools.chain(*orders), numbers, strict=True))
+    return {
+        name: _momentum_of(name, state.get(number_of[name], {}), file.weights[name].shape)
+        for name in trained
+    }
 
 
 def _momentum_of(name: str, state: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
