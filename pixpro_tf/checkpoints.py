@@ -7,6 +7,8 @@ import tensorflow as tf
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.pixpro import PixPro
 
+# What TensorFlow raises for a checkpoint that is damaged or holds something else; IndexError is of one that has been cut.
+UNREADABLE = (tf.errors.OpError, ValueError, AssertionError, IndexError)
 DIVERGED = (
     "lower --base_lr, lengthen --warmup_epochs, or with --precision=float16 try bfloat16. "
     "The last checkpoint is from before it happened"
@@ -75,7 +77,7 @@ class CheckpointStore:
         if latest is not None:
             try:
                 self._checkpoint.restore(latest).assert_existing_objects_matched()
-            except (tf.errors.OpError, ValueError, AssertionError) as error:
+            except UNREADABLE as error:
                 raise RunError(
                     f"{latest} cannot be restored: {first_line(error)}; delete its files and its line in "
                     f"{os.path.join(os.path.dirname(latest), 'checkpoint')} to go on from an older one"

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
-from pixpro_tf.errors import ConfigError, UserError
+from pixpro_tf.errors import ConfigError, RunError, UserError, first_line
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,12 +43,16 @@ def quiet_tensorflow() -> None:
 
 
 def refuse_existing(flag: str, path: str, overwrite: bool) -> None:
-    """Refuses an output that is there already; before any work is done.
+    """Refuses an output that is there already or that cannot be one; before any work is done.
 
     Raises:
-        ConfigError: if `path` exists and is not to be overwritten.
+        ConfigError: if `path` exists and is not to be overwritten, or is an address.
     """
-    if os.path.lexists(path) and not overwrite:
+    if "://" in path:
+        raise ConfigError(
+            f"--{flag}={path} is an address; give a local path, and copy there what was written"
+        )
+    if os.path.lexists(_absolute(path)) and not overwrite:
         raise ConfigError(f"--{flag}={path} exists already; give another, or add --overwrite")
 
 
@@ -57,7 +61,7 @@ def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
     """A place beside `path` that takes its name once the block has ended well, and is removed otherwise.
 
     Args:
-        path: of a file or folder.
+        path: of a file or folder; folders above it are made if missing.
         overwrite: whether one that is there already is replaced.
 
     Yields:
@@ -65,15 +69,40 @@ def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
 
     Raises:
         ConfigError: if `path` exists and is not to be overwritten.
+        RunError: if it cannot be written, for want of space or of permission.
     """
-    path = os.path.abspath(os.path.expanduser(path))
     refuse_existing("output", path, overwrite)
-    parent, name = os.path.split(path)
-    os.makedirs(parent, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=parent) as temporary:
-        made = os.path.join(temporary, name)
-        yield made
-        if os.path.lexists(path):
-            refuse_existing("output", path, overwrite)
-            os.rename(path, os.path.join(temporary, f"{name}.replaced"))
-        os.rename(made, path)
+    absolute = _absolute(path)
+    parent, name = os.path.split(absolute)
+    # On the same file system, and not in a folder that a failure would leave behind.
+    above = parent
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=above) as temporary:
+            made = os.path.join(temporary, name)
+            yield made
+            os.makedirs(parent, exist_ok=True)
+            if os.path.lexists(absolute):
+                refuse_existing("output", path, overwrite)
+                os.rename(absolute, os.path.join(temporary, f"{name}.replaced"))
+            os.rename(made, absolute)
+    except Exception as error:
+        if not _is_of_a_file_system(error):
+            raise
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise RunError(
+            f"--output={path} cannot be written: {reason}; give another, or make room there"
+        ) from error
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _is_of_a_file_system(error: Exception) -> bool:
+    """Whether an error comes from the operating system, or from TensorFlow's own way to files."""
+    tensorflow = sys.modules.get("tensorflow")
+    return isinstance(error, OSError) or (
+        tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
+    )
