@@ -1,10 +1,11 @@
 """A backbone as the pickle that Detectron2 loads.
 
-    python -m export.detectron2 --run=runs/mine --output=mine.pkl
+    python -m export.detectron2 --from=runs/mine --output=mine.pkl
 
 In Detectron2's configuration: `MODEL.WEIGHTS` is the file, `MODEL.RESNETS.STRIDE_IN_1X1: False`, `INPUT.FORMAT: "RGB"`,
 `MODEL.PIXEL_MEAN: [123.675, 116.280, 103.530]`, `MODEL.PIXEL_STD: [58.395, 57.120, 57.375]`, and the norms trained
-(`MODEL.RESNETS.NORM: "SyncBN"`, `MODEL.BACKBONE.FREEZE_AT: 0`), as the paper fine-tunes.
+(`MODEL.RESNETS.NORM: "SyncBN"`, `MODEL.BACKBONE.FREEZE_AT: 0`), as the paper fine-tunes. A backbone of `--output_stride=16`
+needs `MODEL.RESNETS.RES5_DILATION: 2`.
 """
 
 import pickle
@@ -14,8 +15,8 @@ import sys
 import numpy as np
 
 from export.flags import make_parser
+from export.sources import restore_for
 from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
-from pixpro_tf.errors import RunError
 
 # Depths that Detectron2 builds; it has neither the deep stem of the "d" variants nor a ResNet of ten layers.
 BACKBONES = (
@@ -50,13 +51,21 @@ def _detectron2_name(name: str) -> str:
     return name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
 
 
-def export(run: str, output: str, *, network: str = "online", overwrite: bool = False) -> list[str]:
+def export(
+    source: str,
+    output: str,
+    *,
+    network: str | None = None,
+    allow_unfinished: bool = False,
+    overwrite: bool = False,
+) -> list[str]:
     """Writes the pickle.
 
     Args:
-        run: folder of a run, or of imported weights.
+        source: folder of a run or of imported weights, or handle of a SavedModel.
         output: file to write.
-        network: "online" or "target".
+        network: "online" or "target"; None is the online one of a run.
+        allow_unfinished: whether a run is taken that has not made all its steps.
         overwrite: replace a file that is there already.
 
     Returns:
@@ -66,20 +75,17 @@ def export(run: str, output: str, *, network: str = "online", overwrite: bool = 
         UserError: if there is nothing to export, Detectron2 has no such network or would misread it, or the file cannot be written.
     """
     refuse_existing("output", output, overwrite)
-    from pixpro_tf import trained
     from pixpro_tf.interop.torch import names
 
-    config = trained.read_run_config(run)
-    if config.backbone not in BACKBONES:
-        raise RunError(
-            f"Detectron2 builds no {config.backbone}; pre-train with --backbone of {', '.join(BACKBONES)}"
-        )
-    if config.backbone_layout != "torchvision":
-        raise RunError(
-            f"{run} has the layout {config.backbone_layout}, which Detectron2 would misread; "
-            "pre-train with --backbone_layout=torchvision"
-        )
-    backbone, _ = trained.load_backbone(run, network)
+    backbone = restore_for(
+        "Detectron2",
+        source,
+        network,
+        allow_unfinished,
+        architectures=BACKBONES,
+        layout="torchvision",
+        output_strides=(32, 16),
+    )
     model = to_detectron2(names.state_dict(backbone))
     with atomic_output(output, overwrite) as path, open(path, "wb") as file:
         pickle.dump(
@@ -97,10 +103,10 @@ def main(arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> None:
     parser = make_parser("detectron2", __doc__, "file to write, as backbone.pkl")
-    flags = parser.parse_args(arguments)
+    flags = vars(parser.parse_args(arguments))
     quiet_tensorflow()
-    written = export(flags.run, flags.output, network=flags.network, overwrite=flags.overwrite)
-    print(f"{len(written)} arrays written to {flags.output}")
+    written = export(**flags)
+    print(f"{len(written)} arrays written to {flags['output']}")
     print(
         'In Detectron2: MODEL.RESNETS.STRIDE_IN_1X1: False, INPUT.FORMAT: "RGB", '
         "MODEL.PIXEL_MEAN: [123.675, 116.28, 103.53], MODEL.PIXEL_STD: [58.395, 57.12, 57.375]"

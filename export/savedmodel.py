@@ -6,70 +6,69 @@
 `hub.KerasLayer("exported/mine", trainable=True, arguments=dict(return_endpoints=True))` gives c2 to c5.
 """
 
+import json
+import os
 import sys
+import tarfile
 from typing import Any
 
 from export.flags import make_parser
 from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
+from pixpro_tf.errors import RunError
+
+_README = """\
+# {title}
+
+A {architecture} without its classifier, pre-trained without labels by PixPro ("Propagate Yourself", CVPR 2021) with
+pixpro_tf. `model_card.json` says how, on what, and with what result.
+
+Images are float32 RGB in [0, 1], `[batch, height, width, 3]`, of any size; the model normalises them itself.
+
+```python
+import tensorflow_hub as hub
+
+model = hub.load(HANDLE)  # this folder, its .tar.gz, or where you put them: gs://... or https://...
+vectors = model(images)  # [batch, {channels}]
+maps = model(images, return_endpoints=True)  # a dict: {endpoints}
+```
+
+To fine-tune it in Keras (Keras 2; with TensorFlow 2.16 and newer, the package tf-keras and `TF_USE_LEGACY_KERAS=1`):
+
+```python
+backbone = hub.KerasLayer(HANDLE, trainable=True, arguments=dict(return_endpoints=True))
+```
+
+Without Keras 2, `tf.saved_model.load` gives the same object; its `variables`, `trainable_variables` and `regularization_losses`
+are lists, and calling it with `training=True` normalises by the batch and updates the running averages.
+
+| output | stride | channels |
+|---|---|---|
+{outputs}
+
+Weights: {licence}. SHA-256 over the bytes of `model.variables`, one after the other: `{checksum}`.
+"""
 
 
-def reusable(backbone) -> Any:
-    """What has to be saved for a backbone to be reusable.
-
-    Args:
-        backbone: a built `ResNet`, in float32.
-
-    Returns:
-        A trackable object and its signatures. The object's `__call__(inputs, training=False, return_endpoints=False)` takes
-        float32 RGB `[B, H, W, 3]` in [0, 1], of any size, and normalises it; it returns the pooled features `[B, C]`, or a dict of
-        the maps "c2" to "c5" and "pooled". It has `variables`, `trainable_variables` and `regularization_losses`.
-
-    Source: the Reusable SavedModel interface of TensorFlow.
-    """
-    import tensorflow as tf
-
-    from pixpro_tf.data.photometric import normalize
-
-    def endpoints(inputs, training):
-        features = backbone(normalize(inputs), training=training)
-        return features | {"pooled": tf.reduce_mean(features["c5"], axis=[1, 2])}
-
-    @tf.function
-    def call(inputs, training=False, return_endpoints=False):
-        found = endpoints(inputs, training)
-        return found if return_endpoints else found["pooled"]
-
-    images = tf.TensorSpec([None, None, None, 3], tf.float32, name="inputs")
-    for training in (False, True):
-        for return_endpoints in (False, True):
-            call.get_concrete_function(images, training=training, return_endpoints=return_endpoints)
-
-    @tf.function(input_signature=[images])
-    def serving_default(inputs):
-        return {"pooled": endpoints(inputs, training=False)["pooled"]}
-
-    @tf.function(input_signature=[images])
-    def feature_maps(inputs):
-        return endpoints(inputs, training=False)
-
-    root = tf.train.Checkpoint(
-        network=backbone,
-        __call__=call,
-        variables=backbone.variables,
-        trainable_variables=backbone.trainable_variables,
-        regularization_losses=[],
-    )
-    return root, {"serving_default": serving_default, "feature_maps": feature_maps}
-
-
-def export(run: str, output: str, *, network: str = "online", overwrite: bool = False) -> None:
-    """Writes the SavedModel.
+def export(
+    run: str,
+    output: str,
+    *,
+    network: str | None = None,
+    include_heads: bool = False,
+    allow_unfinished: bool = False,
+    licence: str = "",
+    overwrite: bool = False,
+) -> None:
+    """Writes the SavedModel, its model_card.json and its README.md.
 
     Args:
         run: folder of a run, or of imported weights.
-        output: folder to make.
-        network: "online" or "target".
-        overwrite: replace a folder that is there already.
+        output: folder to make; a name that ends with .tar.gz makes one archive of it, as hubs serve them.
+        network: "online" (the default) or "target".
+        include_heads: save the projector and, of the online network, the propagation too.
+        allow_unfinished: whether a run is taken that has not made all its steps.
+        licence: of the weights, for the card.
+        overwrite: replace an output that is there already.
 
     Raises:
         UserError: if there is nothing to export, or it cannot be written.
@@ -77,12 +76,100 @@ def export(run: str, output: str, *, network: str = "online", overwrite: bool = 
     refuse_existing("output", output, overwrite)
     import tensorflow as tf
 
+    from pixpro_tf import model_card, trained
+    from pixpro_tf.reusable import reusable
+    from pixpro_tf.run_folder import RunFolder, read_description
+
+    network = network or "online"
+    config = trained.read_run_config(run)
+    if not allow_unfinished:
+        trained.require_finished(run)
+    folder = RunFolder(os.path.expanduser(run))
+    if include_heads:
+        backbone, heads = _with_heads(run, network)
+    else:
+        backbone, heads = trained.restore_backbone(run, network), {}
+    root, signatures = reusable(backbone, **heads)
+    progress = trained.progress_of(run)
+    card = model_card.compose(
+        backbone=backbone,
+        network=network,
+        heads=heads,
+        variables=root.variables,
+        config=config,
+        description=read_description(folder),
+        step=progress.step,
+        total_steps=progress.total_steps,
+        metrics=_last_metrics(folder.metrics),
+        licence=licence or "no licence stated",
+    )
+    with atomic_output(output, overwrite) as path:
+        saved = f"{path}.saved" if output.endswith(".tar.gz") else path
+        tf.saved_model.save(root, saved, signatures=signatures)
+        model_card.write(card, saved)
+        with open(os.path.join(saved, "README.md"), "w") as file:
+            file.write(_readme(card))
+        if saved != path:
+            _pack(saved, path)
+
+
+def _with_heads(run: str, network: str) -> tuple[Any, dict[str, Any]]:
     from pixpro_tf import trained
 
-    backbone, _ = trained.load_backbone(run, network)
-    root, signatures = reusable(backbone)
-    with atomic_output(output, overwrite) as folder:
-        tf.saved_model.save(root, folder, signatures=signatures)
+    try:
+        model, _ = trained.load_pixpro(run)
+    except RunError as error:
+        raise RunError(f"{run} has no heads that --include_heads could export: {error}") from error
+    encoder = getattr(model, network)
+    heads = {"projector": encoder.projector}
+    if network == "online":
+        heads["propagation"] = model.propagation
+    return encoder.backbone, heads
+
+
+def _last_metrics(path: str) -> dict[str, Any] | None:
+    import tensorflow as tf
+
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        lines = file.read().splitlines()
+    try:
+        return json.loads(lines[-1])
+    except (IndexError, ValueError):
+        # A run that was killed may have left half a line.
+        return None
+
+
+def _readme(card: dict[str, Any]) -> str:
+    backbone, outputs = card["backbone"], card["outputs"]
+    maps = [name for name, shape in outputs.items() if "stride" in shape]
+    rows = [
+        f"| `{name}` | {shape.get('stride', 'pooled')} | {shape['channels']} |"
+        for name, shape in outputs.items()
+    ]
+    return _README.format(
+        title=f"{backbone['architecture']}, PixPro",
+        architecture=backbone["architecture"],
+        channels=outputs["pooled"]["channels"],
+        endpoints=", ".join([*maps, "pooled"]),
+        outputs="\n".join(rows),
+        licence=card["licence"]["weights"],
+        checksum=card["weights"]["sha256"],
+    )
+
+
+def _pack(folder: str, path: str) -> None:
+    """An archive whose root is the folder, as hubs serve them; it does not tell whose machine it was made on."""
+
+    def anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:
+        info.uid = info.gid = 0
+        info.uname = info.gname = ""
+        return info
+
+    # Weights hardly compress; the fastest level takes what there is.
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        archive.add(folder, arcname=".", filter=anonymous)
 
 
 def main(arguments: list[str]) -> int:
@@ -91,10 +178,25 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> None:
-    flags = make_parser("savedmodel", __doc__, "folder to make").parse_args(arguments)
+    parser = make_parser(
+        "savedmodel",
+        __doc__,
+        "folder to make, or with a name that ends with .tar.gz, an archive",
+        takes_handles=False,
+    )
+    parser.add_argument(
+        "--include_heads",
+        action="store_true",
+        help="save the projector and the propagation too, as the endpoints projected and propagated",
+    )
+    parser.add_argument("--licence", default="", help="of the weights, for the model card")
+    flags = vars(parser.parse_args(arguments))
     quiet_tensorflow()
-    export(flags.run, flags.output, network=flags.network, overwrite=flags.overwrite)
-    print(f"Written: {flags.output}; it loads with hub.load and --init_from={flags.output}")
+    export(**flags)
+    output = flags["output"]
+    print(
+        f"Written: {output}; it loads with pixpro_tf.load_backbone, hub.load and --init_from={output}"
+    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import tensorflow as tf
 from pixpro_tf import pixpro
 from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.config import Config
+from pixpro_tf.normalization import BatchNorm
 from pixpro_tf.optimizers.lars import LARS
 from pixpro_tf.optimizers.schedules import EmaSchedule
 from pixpro_tf.run_folder import RunFolder, start_run_folder
@@ -24,16 +25,49 @@ def make_model(backbone="resnet10", projector_dim=16, **options):
     return model
 
 
-def make_run(folder, **flags):
-    """The folder of a run with random weights, at step 3; returns it."""
-    options = {name: flags[name] for name in ("backbone_layout",) if name in flags}
+def settle(backbone, seed=0):
+    """Weights as after training: every scale and shift counts, and running averages are near those of the features.
+
+    He's initialisation alone leaves each block the identity; with branches as large as their shortcuts, a random network doubles a
+    rounding error every few blocks.
+    """
+    rng = np.random.default_rng(seed)
+    for block in [block for blocks in backbone.stages for block in blocks]:
+        block.norms[-1].gamma.assign(rng.uniform(0.05, 0.15, block.norms[-1].gamma.shape))
+    norms = [layer for layer in backbone.submodules if isinstance(layer, BatchNorm)]
+    for norm in norms:
+        norm.gamma.assign(norm.gamma * rng.uniform(0.5, 1.5, norm.gamma.shape))
+        norm.beta.assign(rng.normal(0, 0.2, norm.beta.shape))
+        norm.momentum = 0.0
+    backbone(rng.normal(size=(4, 64, 64, 3)).astype(np.float32), training=True)
+    for norm in norms:
+        norm.momentum = 0.9
+        deviation = np.sqrt(norm.moving_variance)
+        norm.moving_mean.assign_add(0.2 * deviation * rng.normal(size=deviation.shape))
+
+
+def make_run(folder, finished=True, **flags):
+    """The folder of a run with random weights whose two networks differ, at step 3; returns it."""
+    options = {name: flags[name] for name in ("backbone_layout", "output_stride") if name in flags}
     model = make_model(flags["backbone"], **options)
     rng = np.random.default_rng(0)
     for variable in model.variables:
-        variable.assign(rng.uniform(0.5, 1, variable.shape))
+        if "projector" in variable.name or "value_transform" in variable.name:
+            variable.assign(rng.uniform(-1, 1, variable.shape))
+    settle(model.online.backbone, seed=1)
+    settle(model.target.backbone, seed=2)
     model.optimizer.build(model.trainable_variables)
     model.optimizer.iterations.assign(3)
-    config = Config(image_size=64, projector_hidden=32, projector_dim=16, **flags)
+    # 48 images in batches of 16 are 3 steps.
+    config = Config(
+        image_size=64,
+        projector_hidden=32,
+        projector_dim=16,
+        batch_size=16,
+        epochs=1 if finished else 2,
+        warmup_epochs=0,
+        **flags,
+    )
     run = RunFolder(str(folder))
     start_run_folder(config, run, 48, [])
     CheckpointStore(run.checkpoints, model).save()

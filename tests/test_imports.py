@@ -8,14 +8,15 @@ from tests.conftest import ROOT
 
 LAYERS = (
     {"stack", "errors"},
+    {"handles"},
     {"commands", "config", "geometry", "numerics"},
     {"losses", "normalization", "diagnostics", "data.randomness", "data.scene_renderer"},
     {"backbones", "heads", "optimizers", "data"},
     {"propagation", "strategy"},
     {"pixpro"},
-    {"checkpoints", "run_folder", "visualize"},
+    {"checkpoints", "run_folder", "visualize", "model_card"},
     {"trained"},
-    {"interop", "initialization", "callbacks"},
+    {"interop", "initialization", "callbacks", "reusable"},
     {"training"},
     {"command_line", "interop.torch.importing", "interop.torch.__main__"},
 )

@@ -167,5 +167,5 @@ def test_another_layout_is_refused_where_the_run_says_which_it_has(saved, tmp_pa
 
 
 def test_a_file_system_that_is_not_there_is_one_line():
-    with pytest.raises(RunError, match=r"--init_from=nofs://bucket/run cannot be read: "):
+    with pytest.raises(RunError, match=r"--init_from: nofs://bucket/run cannot be read: "):
         initialization.initialize_from(make_model(), "nofs://bucket/run")

@@ -239,7 +239,7 @@ def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int)
     name, _, configurations = dataset.partition("/")
     for configuration in configurations.split("+"):
         full_name = f"{name}/{configuration}" if configuration else name
-        builder = _prepared_builder(full_name, data_dir)
+        builder = prepared_builder(full_name, data_dir)
         chosen = split or _training_split(name, builder)
         instructions += _instructions(full_name, builder, chosen)
         feature = feature or _image_feature(full_name, builder)
@@ -247,7 +247,17 @@ def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int)
     return TfdsSource(instructions, feature, shuffle_buffer)
 
 
-def _prepared_builder(name: str, data_dir: str):
+def prepared_builder(name: str, data_dir: str):
+    """The builder of a TFDS dataset that lies prepared on this machine; `scenes` is built if it does not.
+
+    Args:
+        name: of the dataset and its configuration, `voc/2007`.
+        data_dir: of TFDS; empty for its default.
+
+    Raises:
+        ConfigError: if there is no such dataset or configuration.
+        RunError: if it has not been prepared, with what to do.
+    """
     import tensorflow_datasets as tfds
 
     folder = os.path.expanduser(data_dir) or None

@@ -1,19 +1,32 @@
 """The SavedModel as its consumers load it."""
 
+import functools
+import hashlib
+import http.server
+import json
 import subprocess
 import sys
+import tarfile
+import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
 
+import pixpro_tf
 from export import savedmodel
-from pixpro_tf import initialization, trained
+from pixpro_tf import initialization, model_card, trained
+from pixpro_tf.backbones import resnet
 from pixpro_tf.data.photometric import normalize
-from tests.models import make_model, make_run
+from pixpro_tf.errors import RunError
+from pixpro_tf.reusable import reusable
+from tests.models import make_model, make_run, settle
 
 IMAGES = np.random.default_rng(0).uniform(size=(2, 65, 96, 3)).astype(np.float32)
+QUICK = ("resnet10", "resnet18d")
+# Relative to the largest value of a map: the same graph, before and after.
+TOLERANCE = 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +41,55 @@ def exported(run, tmp_path_factory):
     return str(folder)
 
 
-def expected(run):
-    backbone, _ = trained.load_backbone(str(run))
-    return backbone(normalize(tf.constant(IMAGES)))
+@pytest.fixture(scope="module")
+def exported_heads(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("heads") / "backbone"
+    assert savedmodel.main([f"--run={run}", f"--output={folder}", "--include_heads"]) == 0
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def packed(run, tmp_path_factory):
+    archive = tmp_path_factory.mktemp("packed") / "backbone.tar.gz"
+    assert savedmodel.main([f"--run={run}", f"--output={archive}"]) == 0
+    return archive
+
+
+def expected(backbone, images=IMAGES):
+    return tf.function(lambda inputs: backbone(normalize(inputs)))(tf.constant(images))
+
+
+def assert_same_maps(found, wanted, tolerance=TOLERANCE):
+    for name, features in wanted.items():
+        scale = np.abs(features).max()
+        np.testing.assert_allclose(found[name], features, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in resnet.ARCHITECTURES
+    ],
+)
+def test_features_are_the_same_before_and_after(name, tmp_path):
+    backbone = resnet.build(name)
+    settle(backbone)
+    root, signatures = reusable(backbone)
+    tf.saved_model.save(root, str(tmp_path), signatures=signatures)
+    found = tf.saved_model.load(str(tmp_path))(IMAGES, return_endpoints=True)
+    assert_same_maps(found, expected(backbone))
+
+
+@pytest.mark.parametrize(("name", "layout", "stride"), [("resnet10", "model_garden", 8)])
+def test_so_are_those_of_other_layouts_and_strides(name, layout, stride, tmp_path):
+    backbone = resnet.build(name, layout, stride)
+    settle(backbone)
+    root, _ = reusable(backbone)
+    tf.saved_model.save(root, str(tmp_path))
+    found = tf.saved_model.load(str(tmp_path))(IMAGES, return_endpoints=True)
+    assert found["c5"].shape[1:3] == (9, 12)
+    assert_same_maps(found, expected(backbone))
 
 
 def test_hub_gives_the_backbones_features_without_this_project(run, exported, tmp_path):
@@ -47,9 +106,7 @@ def test_hub_gives_the_backbones_features_without_this_project(run, exported, tm
     arguments = [exported, str(tmp_path / "images.npy"), str(tmp_path / "features.npz")]
     subprocess.run([sys.executable, "-c", script, *arguments], check=True, cwd=tmp_path)
     found = np.load(tmp_path / "features.npz")
-    for name, features in expected(run).items():
-        scale = np.abs(features).max()
-        np.testing.assert_allclose(found[name], features, rtol=0, atol=1e-6 * scale)
+    assert_same_maps(found, expected(trained.restore_backbone(str(run))))
     np.testing.assert_array_equal(found["vector"], found["pooled"])
     np.testing.assert_allclose(found["pooled"], found["c5"].mean(axis=(1, 2)), rtol=1e-5)
 
@@ -59,8 +116,15 @@ def test_signatures_give_the_same(exported):
     maps = model.signatures["feature_maps"](inputs=tf.constant(IMAGES))
     assert set(maps) == {"c2", "c3", "c4", "c5", "pooled"}
     vector = model.signatures["serving_default"](inputs=tf.constant(IMAGES))["pooled"]
-    np.testing.assert_allclose(vector, model(IMAGES), rtol=1e-6)
-    np.testing.assert_allclose(maps["pooled"], vector, rtol=1e-6)
+    np.testing.assert_allclose(vector, model(IMAGES), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(maps["pooled"], vector, rtol=1e-5, atol=1e-5)
+
+
+def test_any_batch_and_any_size(exported):
+    model = tf.saved_model.load(exported)
+    for shape in ((1, 32, 32, 3), (3, 33, 70, 3), (1, 1, 1, 3)):
+        maps = model(np.ones(shape, np.float32), return_endpoints=True)
+        assert maps["c5"].shape[1:3] == (-(-shape[1] // 32), -(-shape[2] // 32))
 
 
 def test_hubs_layer_trains_it(exported):
@@ -75,19 +139,276 @@ def test_hubs_layer_trains_it(exported):
     layer(images + 1, training=True)
     assert len(averages) == 12
     assert all(np.any(v.numpy() != averages[v.name]) for v in layer.variables if v.name in averages)
+    assert layer.losses == []
+
+
+def test_the_card_says_what_it_is(run, exported):
+    card = model_card.read(exported)
+    assert card["backbone"] == {
+        "architecture": "resnet10",
+        "layout": "torchvision",
+        "output_stride": 32,
+        # Of a ResNet-18 without its classifier, less those of the four blocks that it has more.
+        "parameters": 11_176_512 - sum(2 * 9 * c * c + 4 * c for c in (64, 128, 256, 512)),
+    }
+    assert card["network"] == "online" and card["heads"] == {}
+    assert card["outputs"]["c4"] == {"stride": 16, "channels": 256}
+    assert card["training"] == {"step": 3, "total_steps": 3, "epochs": 1}
+    assert card["recipe"]["batch_size"] == 16 and card["recipe"]["gamma"] == 2.0
+    assert card["data"]["images"] == 48
+    assert card["versions"]["exported_with"]["tensorflow"] == tf.__version__
+    assert card["licence"]["code"] == "MIT"
+
+
+def test_the_checksum_can_be_computed_without_this_project(exported):
+    digest = hashlib.sha256()
+    for variable in tf.saved_model.load(exported).variables:
+        digest.update(variable.numpy().tobytes())
+    assert model_card.read(exported)["weights"]["sha256"] == digest.hexdigest()
+
+
+def test_the_card_has_the_runs_last_metrics_and_the_licence(whole_run, tmp_path):
+    run_dir, _ = whole_run
+    flags = [f"--run={run_dir}", f"--output={tmp_path / 'out'}", "--licence=CC BY 4.0"]
+    assert savedmodel.main(flags) == 0
+    card = model_card.read(str(tmp_path / "out"))
+    last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert card["metrics"] == last and last["step"] == 60
+    assert card["licence"]["weights"] == "CC BY 4.0"
+    assert "Weights: CC BY 4.0." in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_readme_fits_the_model(exported):
+    with open(f"{exported}/README.md") as file:
+        text = file.read()
+    assert "A resnet10 without its classifier" in text
+    assert "| `c5` | 32 | 512 |" in text and "c2, c3, c4, c5, pooled" in text
+    assert model_card.read(exported)["weights"]["sha256"] in text
+
+
+def test_heads_on_request(run, exported_heads):
+    found = tf.saved_model.load(exported_heads)(IMAGES, return_endpoints=True)
+    model, _ = trained.load_pixpro(str(run))
+
+    @tf.function
+    def heads(inputs):
+        projected = model.online(normalize(inputs))["pixel"]
+        return {"projected": projected, "propagated": model.propagation(projected)}
+
+    assert_same_maps(found, heads(tf.constant(IMAGES)), tolerance=1e-5)
+    card = model_card.read(exported_heads)
+    assert card["heads"]["projector"]["out_channels"] == 16
+    assert card["heads"]["propagation"]["gamma"] == 2.0
+    assert card["outputs"].keys() >= {"projected", "propagated"}
+
+
+def test_the_target_network_on_request(run, tmp_path):
+    output = tmp_path / "target"
+    flags = [f"--run={run}", f"--output={output}", "--network=target", "--include_heads"]
+    assert savedmodel.main(flags) == 0
+    found = tf.saved_model.load(str(output))(IMAGES, return_endpoints=True)
+    # The propagation is on the online side only.
+    assert "projected" in found and "propagated" not in found
+    assert_same_maps(found, expected(trained.restore_backbone(str(run), "target")))
+    with pytest.raises(RunError, match="holds the target network, not the online one"):
+        trained.restore_backbone(str(output), "online")
+    assert_same_maps(expected(trained.restore_backbone(str(output))), found_backbone(found))
+
+
+def found_backbone(found):
+    return {name: found[name] for name in ("c2", "c3", "c4", "c5")}
+
+
+def test_heads_that_are_not_there_are_one_line(tmp_path, capsys):
+    backbone = resnet.build("resnet10")
+    run = make_run(tmp_path / "run", backbone="resnet10")
+    parts = {"online": tf.train.Checkpoint(backbone=backbone)}
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()
+    tf.train.CheckpointManager(
+        tf.train.Checkpoint(**parts), str(run / "checkpoints"), 1, checkpoint_name="imported"
+    ).save(0)
+    output = tmp_path / "out"
+    flags = [f"--run={run}", f"--output={output}", "--include_heads", "--allow_unfinished"]
+    assert savedmodel.main(flags) == 1
+    error = capsys.readouterr().err
+    assert "has no heads that --include_heads could export" in error and error.count("\n") == 1
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+@pytest.mark.parametrize("where", ["exported", "packed", "run"])
+def test_load_backbone_gives_a_layer_for_sequential(where, trainable, request, run):
+    handle = str(request.getfixturevalue(where))
+    layer = pixpro_tf.load_backbone(handle, trainable=trainable)
+    model = tf.keras.Sequential([layer, tf.keras.layers.Dense(2)])
+    assert model(IMAGES).shape == (2, 2)
+    assert len(model.trainable_variables) == (36 if trainable else 0) + 2
+    wanted = tf.reduce_mean(expected(trained.restore_backbone(str(run)))["c5"], [1, 2])
+    np.testing.assert_allclose(layer(IMAGES), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_load_backbone_gives_endpoints_too_in_any_precision(exported):
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    maps = pixpro_tf.load_backbone(exported, return_endpoints=True)(IMAGES)
+    assert set(maps) == {"c2", "c3", "c4", "c5", "pooled"} and maps["c5"].dtype == tf.float32
+
+
+def test_a_layer_is_built_again_from_its_configuration(exported):
+    model = tf.keras.Sequential([pixpro_tf.load_backbone(exported), tf.keras.layers.Dense(2)])
+    model.build([None, None, None, 3])
+    again = tf.keras.Sequential.from_config(
+        model.get_config(), custom_objects={"KerasLayer": hub.KerasLayer}
+    )
+    again.build([None, None, None, 3])
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
+
+
+def test_a_handle_that_leads_nowhere_is_one_line(tmp_path):
+    for handle in (str(tmp_path / "nothing"), str(tmp_path), "nofs://bucket/model"):
+        with pytest.raises(RunError) as raised:
+            pixpro_tf.load_backbone(handle)
+        assert handle in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_the_archive_has_the_model_at_its_root_and_no_names_of_this_machine(packed):
+    with tarfile.open(packed) as archive:
+        members = archive.getmembers()
+    assert {"./saved_model.pb", "./model_card.json"} <= {member.name for member in members}
+    assert all(not member.uname and not member.uid for member in members)
+
+
+@pytest.fixture
+def served(packed, tmp_path, monkeypatch):
+    """The archive behind an address, from a server that answers as a hub does."""
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    handler = functools.partial(QuietHandler, directory=str(packed.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/{packed.name}"
+        server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_an_address_is_taken_everywhere(run, served, tmp_path):
+    wanted = trained.restore_backbone(str(run))
+    assert_same_maps(expected(trained.restore_backbone(served)), expected(wanted))
+    assert pixpro_tf.load_backbone(served)(IMAGES).shape == (2, 512)
+    assert hub.load(served)(IMAGES).shape == (2, 512)
+    model = make_model()
+    initialization.initialize_from(model, served)
+    assert_same_variables(model.online.backbone, wanted)
+    assert (
+        len(list((tmp_path / "cache").iterdir())) == 2
+    )  # the model, and a note of where it is from
+
+
+def assert_same_variables(part_a, part_b):
+    for a, b in zip(part_a.variables, part_b.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_run_starts_from_it(run, exported):
     model = make_model()
-    initialization.initialize_from(model, exported)
-    backbone, _ = trained.load_backbone(str(run))
-    for a, b in zip(model.online.backbone.variables, backbone.variables, strict=True):
+    line = initialization.initialize_from(model, exported)
+    assert line == f"Starts from {exported}: backbone"
+    assert_same_variables(model.online.backbone, trained.restore_backbone(str(run)))
+    # By name: a target that is not trained has its variables in another order.
+    kernel = model.target.backbone.stages[3][0].convolutions[1].kernel
+    np.testing.assert_array_equal(kernel, model.online.backbone.stages[3][0].convolutions[1].kernel)
+
+
+def test_a_run_starts_from_its_heads_too_where_they_fit(run, exported_heads):
+    source, _ = trained.load_pixpro(str(run))
+    model = make_model()
+    line = initialization.initialize_from(model, exported_heads)
+    assert line.endswith(": backbone, projector, propagation")
+    assert_same_variables(model.online.projector, source.online.projector)
+    assert_same_variables(model.propagation, source.propagation)
+    other = make_model(projector_dim=8)
+    before = [variable.numpy() for variable in other.online.projector.variables]
+    assert initialization.initialize_from(other, exported_heads).endswith(": backbone")
+    for a, b in zip(before, other.online.projector.variables, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_mistakes_are_one_line_and_leave_nothing_behind(tmp_path, capsys):
-    output = tmp_path / "out"
-    assert savedmodel.main([f"--run={tmp_path / 'nowhere'}", f"--output={output}"]) == 1
-    error = capsys.readouterr().err
-    assert "holds no checkpoint" in error and error.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+def test_a_run_of_another_layout_or_backbone_does_not(exported):
+    with pytest.raises(RunError, match=r"has the layout torchvision .* --backbone_layout=torchv"):
+        initialization.initialize_from(make_model(backbone_layout="od_api"), exported)
+    with pytest.raises(RunError, match="is not a resnet18; give the --backbone"):
+        initialization.initialize_from(make_model("resnet18"), exported)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_run_in_half_precision_is_exported_in_float32(train, tiny_flags, precision, tmp_path):
+    run = tmp_path / "run"
+    train(*tiny_flags, f"--run_dir={run}", f"--precision={precision}", "--max_steps=2")
+    flags = [f"--run={run}", f"--output={tmp_path / 'out'}", "--include_heads"]
+    assert savedmodel.main([*flags, "--allow_unfinished"]) == 0
+    model = tf.saved_model.load(str(tmp_path / "out"))
+    assert {variable.dtype for variable in model.variables} == {tf.float32}
+    found = model(IMAGES, return_endpoints=True)
+    assert {features.dtype for features in found.values()} == {tf.float32}
+    assert_same_maps(found, expected(trained.restore_backbone(str(run))))
+
+
+def striped(count, seed):
+    """Images of stripes, upright or lying, of any width, phase and colour; which of the two is the label."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, count)
+    place = np.arange(64) * rng.uniform(0.3, 1.0, (count, 1)) + rng.uniform(0, 6, (count, 1))
+    waves = np.repeat(np.sin(place)[:, np.newaxis], 64, axis=1)
+    waves[labels == 1] = waves[labels == 1].transpose(0, 2, 1)
+    colours = rng.uniform(0.1, 0.4, (count, 1, 1, 3))
+    images = 0.5 + colours * waves[..., np.newaxis] + rng.normal(0, 0.05, (count, 64, 64, 3))
+    return np.clip(images, 0, 1).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("trainable", [False, True], ids=["frozen", "unfrozen"])
+def test_fine_tuning_with_hubs_layer_for_one_epoch_learns(exported, trainable):
+    tf.keras.utils.set_random_seed(0)
+    layers = [tf.keras.layers.BatchNormalization()]
+    # A new head on pre-trained weights takes larger steps than they do.
+    rate = 1e-3 if trainable else 3e-2
+    model = tf.keras.Sequential(
+        [hub.KerasLayer(exported, trainable=trainable), *layers, tf.keras.layers.Dense(2)]
+    )
+    model.compile(
+        optimizer=tf.keras.optimizers.Adam(rate),
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    images, labels = striped(256, seed=0)
+    held_out = striped(128, seed=1)
+    before = [variable.numpy() for variable in model.layers[0].variables]
+    model.fit(images, labels, batch_size=16, epochs=1, verbose=0)
+    # The head's running averages, which one epoch leaves far from its features, are not what is asked about.
+    logits = model(held_out[0], training=True)
+    accuracy = np.mean(np.argmax(logits, axis=-1) == held_out[1])
+    assert accuracy > 0.9
+    moved = [np.any(a != b) for a, b in zip(before, model.layers[0].variables, strict=True)]
+    assert all(moved) if trainable else not any(moved)
+
+
+@pytest.mark.slow
+def test_a_current_tensorflow_with_keras_3_loads_and_fine_tunes_it(run, exported, consume):
+    images, labels = striped(16, seed=0)
+    found = consume(
+        "keras3",
+        exported,
+        images=images,
+        labels=labels,
+        **expected(trained.restore_backbone(str(run)), images),
+    )
+    assert found["keras"].startswith("3.") and found["tensorflow"] == "2.21.0"
+    assert not found["project_imported"]
+    assert set(found["feature_errors"]) == {"c2", "c3", "c4", "c5"}
+    assert max(found["feature_errors"].values()) < 1e-5
+    assert found["trained"] == 38 and found["averages_moved"] == 12
+    assert found["losses"][-1] < 0.5 * found["losses"][0]

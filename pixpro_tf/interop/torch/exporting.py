@@ -41,10 +41,10 @@ def _weights_of(run: str) -> dict[str, np.ndarray]:
         model, _ = trained.load_pixpro(run)
         weights = names.state_dict(model)
     else:
-        backbone, _ = trained.load_backbone(run)
+        backbone = trained.restore_backbone(run)
         weights = {f"encoder.{name}": array for name, array in names.state_dict(backbone).items()}
         if any(name.startswith("target/backbone/") for name in stored):
-            backbone, _ = trained.load_backbone(run, "target")
+            backbone = trained.restore_backbone(run, "target")
             target = names.state_dict(backbone)
             weights |= {f"encoder_k.{name}": array for name, array in target.items()}
     counter = np.array(_batches_tracked(run, checkpoint), np.int64)
@@ -59,6 +59,5 @@ def _batches_tracked(run: str, checkpoint: str) -> int:
     imported = read_description(RunFolder(os.path.expanduser(run))).get("imported")
     if imported is not None:
         return imported["batches_tracked"]
-    iterations = "optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"
     # Two views a step.
-    return 2 * int(tf.train.load_variable(checkpoint, iterations))
+    return 2 * trained.finished_steps(checkpoint)

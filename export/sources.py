@@ -1,0 +1,48 @@
+"""What an export is made from, and what its consumer would misread."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pixpro_tf.errors import RunError
+
+
+def restore_for(
+    consumer: str,
+    source: str,
+    network: str | None,
+    allow_unfinished: bool,
+    *,
+    architectures: Sequence[str],
+    layout: str,
+    output_strides: Sequence[int] = (32,),
+) -> Any:
+    """A trained backbone that a consumer builds in the same way.
+
+    Args:
+        consumer: its name, for messages.
+        source, network, allow_unfinished: see `trained.open_weights`.
+        architectures: that the consumer has.
+        layout: in which it builds them; weights have the same shapes in every layout, and give other features.
+        output_strides: with which it builds them.
+
+    Returns:
+        A `ResNet` in float32.
+
+    Raises:
+        RunError: if there is no such backbone, or the consumer has none like it; with the flag to pre-train with.
+    """
+    from pixpro_tf import trained
+
+    with trained.open_weights(source, network, allow_unfinished) as weights:
+        for flag, found, known in (
+            ("backbone", weights.architecture, architectures),
+            ("backbone_layout", weights.layout, (layout,)),
+            ("output_stride", weights.output_stride, output_strides),
+        ):
+            if found not in known:
+                choices = ", ".join(map(str, known))
+                raise RunError(
+                    f"{source} was pre-trained with --{flag}={found}, which {consumer} would misread; "
+                    f"pre-train with --{flag}={'' if len(known) == 1 else 'one of '}{choices}"
+                )
+        return trained.restore(weights)

@@ -1,0 +1,170 @@
+"""The card of an exported backbone: what it is, what it was trained on and how, and the checksum of its weights."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+from typing import Any
+
+import tensorflow as tf
+
+import pixpro_tf
+from pixpro_tf.config import Config
+from pixpro_tf.errors import RunError
+
+FILE_NAME = "model_card.json"
+# What a reader of a card goes by; the rest is for people.
+_REQUIRED = {
+    "backbone": {"architecture", "layout", "output_stride"},
+    "network": None,
+    "heads": None,
+    "weights": {"sha256"},
+}
+
+
+def weights_checksum(variables) -> str:
+    """SHA-256 of the bytes of variables, one after the other.
+
+    Args:
+        variables: in their order in the SavedModel's `variables`, so that it can be computed again without this project.
+    """
+    digest = hashlib.sha256()
+    for variable in variables:
+        digest.update(variable.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def compose(
+    *,
+    backbone: tf.keras.Model,
+    network: str,
+    heads: dict[str, tf.keras.layers.Layer],
+    variables: list[tf.Variable],
+    config: Config,
+    description: dict[str, Any],
+    step: int | None,
+    total_steps: int | None,
+    metrics: dict[str, Any] | None,
+    licence: str,
+) -> dict[str, Any]:
+    """The card of a run's backbone.
+
+    Args:
+        backbone: a `ResNet`.
+        network: "online" or "target".
+        heads: that are exported with it, by their names.
+        variables: of the SavedModel, in its order.
+        config: of the run.
+        description: the run's `config.json`.
+        step, total_steps: made, and those of the whole run; None where the weights were imported.
+        metrics: the last that the run logged; None if it logged none.
+        licence: of the weights, in its owner's words.
+    """
+    recipe = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.metadata["fixed"]
+    }
+    return {
+        "backbone": {
+            "architecture": backbone.architecture,
+            "layout": backbone.layout,
+            "output_stride": backbone.output_stride,
+            "parameters": sum(int(tf.size(v)) for v in backbone.trainable_variables),
+        },
+        "network": network,
+        "heads": {name: describe_head(head) for name, head in heads.items()},
+        "input": "float32 RGB in [0, 1], [batch, height, width, 3], any size; normalised inside",
+        "outputs": _outputs(backbone, heads),
+        "recipe": recipe,
+        "data": {
+            "dataset": config.dataset,
+            "split": config.split,
+            "images": description["num_images"],
+            "view_size": config.image_size,
+        },
+        "training": {"step": step, "total_steps": total_steps, "epochs": config.epochs},
+        "imported": description.get("imported"),
+        "metrics": metrics,
+        "versions": {
+            "trained_with": description.get("versions"),
+            "trained_at_commit": description.get("git_commit"),
+            "exported_with": {
+                "pixpro_tf": pixpro_tf.__version__,
+                "tensorflow": tf.__version__,
+                "python": platform.python_version(),
+            },
+        },
+        "licence": {"code": "MIT", "weights": licence},
+        "weights": {
+            "sha256": weights_checksum(variables),
+            "of": "the little-endian float32 bytes of the SavedModel's `variables`, one after the other",
+            "variables": len(variables),
+        },
+    }
+
+
+def describe_head(head: tf.keras.layers.Layer) -> dict[str, Any]:
+    """What a head is made of; two that give the same here have the same weights' shapes."""
+    kept = ("hidden_channels", "out_channels", "num_layers", "gamma")
+    config = head.get_config()
+    return {key: config[key] for key in kept if key in config} | {
+        "parameters": sum(int(tf.size(variable)) for variable in head.variables)
+    }
+
+
+def _outputs(
+    backbone: tf.keras.Model, heads: dict[str, tf.keras.layers.Layer]
+) -> dict[str, dict[str, int]]:
+    shapes = backbone.compute_output_shape([None, None, None, 3])
+    outputs = {
+        name: {"stride": min(2 ** int(name[1:]), backbone.output_stride), "channels": shape[-1]}
+        for name, shape in shapes.items()
+    }
+    outputs["pooled"] = {"channels": outputs["c5"]["channels"]}
+    if "projector" in heads:
+        projected = {
+            "stride": outputs["c5"]["stride"],
+            "channels": heads["projector"].get_config()["out_channels"],
+        }
+        outputs["projected"] = projected
+        if "propagation" in heads:
+            outputs["propagated"] = projected
+    return outputs
+
+
+def write(card: dict[str, Any], folder: str) -> None:
+    """Writes a card into the folder of its SavedModel."""
+    with open(os.path.join(folder, FILE_NAME), "w") as file:
+        json.dump(card, file, indent=2)
+        file.write("\n")
+
+
+def read(folder: str) -> dict[str, Any] | None:
+    """The card of a SavedModel, or None if it has none: then this project has not written it.
+
+    Args:
+        folder: local, or of any file system that TensorFlow reads.
+
+    Raises:
+        RunError: if it is damaged.
+    """
+    path = os.path.join(folder, FILE_NAME)
+    if not tf.io.gfile.exists(path):
+        return None
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            card = json.load(file)
+        missing = [
+            name
+            for name, keys in _REQUIRED.items()
+            if name not in card or (keys and not keys <= card[name].keys())
+        ]
+    except (ValueError, AttributeError, TypeError, tf.errors.OpError) as error:
+        raise RunError(f"{path} is damaged; export the backbone again") from error
+    if missing:
+        raise RunError(
+            f"{path} is damaged: it lacks {', '.join(missing)}; export the backbone again"
+        )
+    return card

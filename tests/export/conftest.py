@@ -1,0 +1,47 @@
+"""Environments of the consumers of exports, which are not this project's; made once, beside the project's own."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+CONSUMERS = ROOT / "tests" / "export" / "consumers"
+
+
+@pytest.fixture(scope="session")
+def consume(tmp_path_factory):
+    """Runs `consumers/NAME.py EXPORT DATA RESULT` in the environment of `consumers/NAME.txt`; returns the result."""
+
+    def run(name, export, **arrays):
+        folder = tmp_path_factory.mktemp(name)
+        np.savez(folder / "data.npz", **arrays)
+        script = CONSUMERS / f"{name}.py"
+        process = subprocess.run(
+            [environment(name), script, export, folder / "data.npz", folder / "result.json"],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            timeout=900,
+        )
+        assert process.returncode == 0, process.stdout + process.stderr
+        return json.loads((folder / "result.json").read_text())
+
+    return run
+
+
+def environment(name):
+    """The interpreter of a consumer's environment, which is set up where it is missing or its requirements have changed."""
+    requirements = CONSUMERS / f"{name}.txt"
+    folder = ROOT / f".venv-{name}"
+    python, ready = folder / "bin" / "python", folder / ".ready"
+    if not ready.exists() or ready.read_text() != requirements.read_text():
+        quiet = ["--quiet", "--disable-pip-version-check"]
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", *quiet, "--upgrade", "pip"], check=True)
+        subprocess.run([python, "-m", "pip", "install", *quiet, "-r", requirements], check=True)
+        ready.write_text(requirements.read_text())
+    return python
