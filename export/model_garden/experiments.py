@@ -1,0 +1,215 @@
+"""TF Model Garden's experiments that start from an exported backbone, with the paper's fine-tuning schedules.
+
+Each is a file for `python -m official.vision.train --experiment=NAME --config_file=FILE`.
+"""
+
+import dataclasses
+from string import Template
+
+# Epsilon and decay of BN are configuration there, 0.001 and 0.99 by default; a backbone under another epsilon gives other features.
+_BACKBONE = """\
+# $comment
+# Paths are relative to this folder; set those of the data.
+runtime:
+  distribution_strategy: mirrored
+  mixed_precision_dtype: float32
+task:
+  init_checkpoint: checkpoint/ckpt-1
+  init_checkpoint_modules: backbone
+  model:
+    norm_activation:
+      activation: relu
+      norm_epsilon: 0.00001
+      norm_momentum: 0.9
+      use_sync_bn: true
+"""
+
+_RESNET = """\
+    backbone:
+      type: resnet
+      resnet:
+        model_id: $model_id
+        depth_multiplier: $depth_multiplier
+"""
+
+_DETECTION_DATA = """\
+  annotation_file: coco/instances_val2017.json
+  losses:
+    l2_weight_decay: 0.0001
+  train_data:
+    input_path: coco/train*
+    global_batch_size: 16
+    dtype: float32
+  validation_data:
+    input_path: coco/val*
+    global_batch_size: 8
+    dtype: float32
+"""
+
+_DETECTION_TRAINER = """\
+trainer:
+  train_steps: 90000
+  steps_per_loop: 500
+  summary_interval: 500
+  checkpoint_interval: 5000
+  validation_interval: 5000
+  optimizer_config:
+    optimizer:
+      type: sgd
+      sgd:
+        momentum: 0.9
+    learning_rate:
+      type: stepwise
+      stepwise:
+        boundaries: [60000, 80000]
+        values: [$rate, $second_rate, $third_rate]
+    warmup:
+      type: linear
+      linear:
+        warmup_steps: 1000
+        warmup_learning_rate: $first_rate
+"""
+
+_RETINANET = (
+    _BACKBONE
+    + """\
+    num_classes: 91
+    input_size: [1024, 1024, 3]
+"""
+    + _RESNET
+    + _DETECTION_DATA
+    + _DETECTION_TRAINER
+)
+
+_MASK_RCNN = (
+    _BACKBONE
+    + """\
+    num_classes: 91
+    input_size: [1024, 1024, 3]
+    include_mask: true
+"""
+    + _RESNET
+    + _DETECTION_DATA
+    + _DETECTION_TRAINER
+)
+
+_SEGMENTATION = (
+    _BACKBONE
+    + """\
+    num_classes: 19
+    input_size: [null, null, 3]
+    min_level: 4
+    max_level: 4
+    head:
+      level: 4
+      num_convs: 1
+      num_filters: 256
+    decoder:
+      type: identity
+    backbone:
+      type: dilated_resnet
+      dilated_resnet:
+        model_id: $model_id
+        output_stride: 16
+  losses:
+    l2_weight_decay: 0.0001
+    top_k_percent_pixels: 1.0
+  train_data:
+    input_path: cityscapes/train_fine*
+    is_training: true
+    global_batch_size: 16
+    crop_size: [512, 1024]
+    output_size: [1024, 2048]
+    aug_scale_min: 0.5
+    aug_scale_max: 2.0
+  validation_data:
+    input_path: cityscapes/val_fine*
+    is_training: false
+    global_batch_size: 4
+    output_size: [1024, 2048]
+    resize_eval_groundtruth: true
+    drop_remainder: false
+trainer:
+  train_steps: 40000
+  steps_per_loop: 500
+  summary_interval: 500
+  checkpoint_interval: 2000
+  validation_interval: 2000
+  validation_steps: 125
+  optimizer_config:
+    optimizer:
+      type: sgd
+      sgd:
+        momentum: 0.9
+    learning_rate:
+      type: polynomial
+      polynomial:
+        initial_learning_rate: 0.01
+        decay_steps: 40000
+        end_learning_rate: 0.0
+        power: 0.9
+    warmup:
+      type: linear
+      linear:
+        warmup_steps: 500
+        warmup_learning_rate: 0.00001
+"""
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One file.
+
+    Attributes:
+        name: of the Garden's experiment whose defaults it changes.
+        comment: its first line.
+        template: of its text.
+        dilated: whether its backbone is the Garden's dilated ResNet, which has one width.
+        rate: peak learning rate of a detector.
+    """
+
+    name: str
+    comment: str
+    template: str
+    dilated: bool = False
+    rate: float = 0.0
+
+
+EXPERIMENTS = {
+    "retinanet.yaml": Experiment(
+        "retinanet_resnetfpn_coco",
+        "RetinaNet on COCO, 1x (90k steps of batch 16), with Detectron2's rate for it; the paper has no RetinaNet.",
+        _RETINANET,
+        rate=0.01,
+    ),
+    "mask_rcnn.yaml": Experiment(
+        "maskrcnn_resnetfpn_coco",
+        "Mask R-CNN with FPN on COCO, the paper's 1x: 90k steps of batch 16, a tenth of the rate after 60k and 80k.",
+        _MASK_RCNN,
+        rate=0.02,
+    ),
+    "semantic_segmentation.yaml": Experiment(
+        "semantic_segmentation",
+        "An FCN on a dilated backbone, for Cityscapes as in the paper; the schedule is the usual polynomial one.",
+        _SEGMENTATION,
+        dilated=True,
+    ),
+}
+
+
+def yaml_of(experiment: Experiment, model_id: int, depth_multiplier: float) -> str:
+    """The text of an experiment's file, for a backbone of the Garden's `model_id` and `depth_multiplier`."""
+    rates = {
+        "first_rate": experiment.rate / 1000,
+        "rate": experiment.rate,
+        "second_rate": experiment.rate / 10,
+        "third_rate": experiment.rate / 100,
+    }
+    return Template(experiment.template).substitute(
+        comment=experiment.comment,
+        model_id=model_id,
+        depth_multiplier=depth_multiplier,
+        # Not in powers of ten, for YAML takes 2e-05 for a text.
+        **{name: f"{rate:.6f}" for name, rate in rates.items()},
+    )

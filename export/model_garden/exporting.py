@@ -1,0 +1,88 @@
+"""The folder from which TF Model Garden fine-tunes a backbone."""
+
+import os
+
+from export.model_garden.experiments import EXPERIMENTS, yaml_of
+from export.sources import restore_for
+from pixpro_tf.commands import atomic_output, refuse_existing
+
+_README = """\
+# A {backbone} pre-trained by PixPro, for TF Model Garden
+
+`checkpoint/ckpt-1` restores into `official.vision.modeling.backbones.ResNet({arguments})` of tf-models-official 2.15.0 by
+
+```python
+tf.train.Checkpoint(backbone=backbone).read("checkpoint/ckpt-1").expect_partial().assert_existing_objects_matched()
+```
+
+Images are normalised there as in pre-training. The epsilon of batch normalisation has to be `norm_epsilon: 0.00001`, which is not
+the Garden's default; the files here have it.
+
+| file | experiment |
+|---|---|
+{rows}
+
+Start the commands in this folder, with the data's paths set in the file:
+
+```sh
+python -m official.vision.train --experiment=EXPERIMENT --config_file=FILE --mode=train_and_eval --model_dir=training
+```
+{width_note}"""
+_WIDTH_NOTE = "\nThere is no segmentation here: the Garden's dilated ResNet has no wider form.\n"
+
+
+def export(
+    source: str,
+    output: str,
+    *,
+    network: str | None = None,
+    allow_unfinished: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Writes the checkpoint, the experiments' files and README.md.
+
+    Args:
+        source: folder of a run or of imported weights, or handle of a SavedModel.
+        output: folder to make.
+        network: "online" or "target"; None is the online one of a run.
+        allow_unfinished: whether a run is taken that has not made all its steps.
+        overwrite: replace a folder that is there already.
+
+    Raises:
+        UserError: if there is nothing to export, the Garden has no such backbone or would misread it, or it cannot be written.
+    """
+    refuse_existing("output", output, overwrite)
+    # Late, for it imports TensorFlow.
+    from export.model_garden.checkpoint import RESNETS, write_checkpoint
+
+    backbone = restore_for(
+        "TF Model Garden",
+        source,
+        network,
+        allow_unfinished,
+        architectures=tuple(RESNETS),
+        layout="model_garden",
+    )
+    model_id, depth_multiplier = RESNETS[backbone.architecture]
+    experiments = {
+        file: experiment
+        for file, experiment in EXPERIMENTS.items()
+        if depth_multiplier == 1 or not experiment.dilated
+    }
+    texts = {
+        file: yaml_of(experiment, model_id, depth_multiplier)
+        for file, experiment in experiments.items()
+    }
+    width = f", depth_multiplier={depth_multiplier}" if depth_multiplier != 1 else ""
+    texts["README.md"] = _README.format(
+        backbone=backbone.architecture,
+        arguments=f"{model_id}{width}, norm_epsilon=1e-5",
+        rows="\n".join(f"| `{file}` | `{found.name}` |" for file, found in experiments.items()),
+        width_note="" if len(experiments) == len(EXPERIMENTS) else _WIDTH_NOTE,
+    )
+    with atomic_output(output, overwrite) as folder:
+        os.makedirs(os.path.join(folder, "checkpoint"))
+        write_checkpoint(backbone, os.path.join(folder, "checkpoint"))
+        for name, text in texts.items():
+            with open(os.path.join(folder, name), "w") as file:
+                file.write(text)

@@ -1,0 +1,154 @@
+"""The folder with which the TF Object Detection API fine-tunes a backbone."""
+
+import dataclasses
+import os
+
+from export.od_api import checkpoint, instructions, pipeline
+from export.od_api.tasks import TASKS, Label, label_map, number
+from export.sources import restore_for
+from pixpro_tf.commands import atomic_output, refuse_existing
+from pixpro_tf.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a detector learns from; the defaults are the task's own.
+
+    Attributes:
+        classes: names, for the task custom.
+        dataset: TFDS dataset with boxes, for the task custom.
+        train_split, evaluation_split: of it.
+        data_dir: where TFDS keeps it.
+        records: whether its images are written as the API's records.
+    """
+
+    classes: tuple[str, ...] = ()
+    dataset: str = ""
+    train_split: str = "train"
+    evaluation_split: str = "validation"
+    data_dir: str = ""
+    records: bool = False
+
+
+def export(
+    source: str,
+    output: str,
+    *,
+    task: str,
+    model: str,
+    depth: int | None = None,
+    data: Data | None = None,
+    sizes: dict[str, int | None] | None = None,
+    network: str | None = None,
+    allow_unfinished: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Writes checkpoint, pipeline.config, label_map.pbtxt, README.md and, if asked, records.
+
+    Args:
+        source: folder of a run or of imported weights, or handle of a SavedModel.
+        output: folder to make.
+        task: key of `TASKS`.
+        model: key of `pipeline.MODELS`.
+        depth: of the ResNet, 50, 101 or 152, if it is to be checked; None takes the backbone's.
+        data: what to learn from.
+        sizes: arguments of `Schedule.changed`.
+        network: "online" or "target"; None is the online one of a run.
+        allow_unfinished: whether a run is taken that has not made all its steps.
+        overwrite: replace a folder that is there already.
+
+    Raises:
+        UserError: if there is nothing to export, the API has no such backbone or would misread it, or it cannot be written.
+    """
+    refuse_existing("output", output, overwrite)
+    data = data or Data()
+    schedule = TASKS[task].schedule.changed(**(sizes or {}))
+    _check_data(task, data)
+    labels, parts = _open_data(task, data)
+    names = [f"resnet{depth}"] if depth else list(checkpoint.KERAS_RESNETS)
+    backbone = restore_for(
+        "the Object Detection API",
+        source,
+        network,
+        allow_unfinished,
+        architectures=names,
+        layout="od_api",
+    )
+    depth = int(backbone.architecture.removeprefix("resnet"))
+    chosen, origin = pipeline.MODELS[model], TASKS[task].origin
+    num_classes = max(label.id for label in labels)
+    with atomic_output(output, overwrite) as folder:
+        for name in ("checkpoint", "records"):
+            os.makedirs(os.path.join(folder, name))
+        checkpoint.write_checkpoint(backbone, os.path.join(folder, "checkpoint"))
+        written = _write_records(os.path.join(folder, "records"), parts, labels)
+        texts = {
+            "pipeline.config": pipeline.pipeline_config(
+                chosen, depth, num_classes, schedule, origin
+            ),
+            "label_map.pbtxt": label_map(labels),
+            "README.md": instructions.readme(
+                chosen, backbone.architecture, schedule, origin, len(labels), written
+            ),
+        }
+        for name, text in texts.items():
+            with open(os.path.join(folder, name), "w") as file:
+                file.write(text)
+
+
+def _check_data(task: str, data: Data) -> None:
+    if task != "custom":
+        given = [flag for flag in ("classes", "dataset") if getattr(data, flag)]
+        if given:
+            raise ConfigError(
+                f"--{given[0]} is for --task=custom; --task={task} has its own, so leave it out"
+            )
+    elif data.records and not data.dataset:
+        raise ConfigError(
+            "--records of --task=custom needs --dataset, a TFDS dataset with boxes such as scenes/128"
+        )
+    elif not data.classes and not data.dataset:
+        raise ConfigError(
+            "--task=custom needs --classes=cat,dog or --dataset, a TFDS dataset with boxes such as scenes/128"
+        )
+
+
+def _open_data(task: str, data: Data) -> tuple[tuple[Label, ...], dict[str, list]]:
+    """The classes, and by the records' names the datasets to write them from; opened before any work is done."""
+    chosen = TASKS[task]
+    splits = {"train": chosen.train, "evaluation": chosen.evaluation}
+    labels = chosen.labels or number(data.classes)
+    if data.dataset:
+        splits = {
+            "train": ((data.dataset, data.train_split),),
+            "evaluation": ((data.dataset, data.evaluation_split),),
+        }
+    elif not data.records:
+        return labels, {}
+
+    # Late, for it takes seconds to import.
+    from export.od_api.records import check_split, class_names
+    from pixpro_tf.data.sources import prepared_builder
+
+    parts = {
+        name: [(prepared_builder(dataset, data.data_dir), split) for dataset, split in chosen]
+        for name, chosen in splits.items()
+    }
+    if not labels:
+        ((builder, _),) = parts["train"]
+        labels = number(class_names(builder))
+    if not data.records:
+        return labels, {}
+    for builder, split in (part for found in parts.values() for part in found):
+        check_split(builder, split, labels)
+    return labels, parts
+
+
+def _write_records(
+    folder: str, parts: dict[str, list], labels: tuple[Label, ...]
+) -> dict[str, int]:
+    if not parts:
+        return {}
+    from export.od_api.records import write_records
+
+    return {name: write_records(folder, name, found, labels) for name, found in parts.items()}

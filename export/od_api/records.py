@@ -1,0 +1,148 @@
+"""The API's TFRecords, from any TFDS dataset that has boxes."""
+
+import hashlib
+import io
+import os
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from export.od_api.tasks import Label
+from pixpro_tf.errors import ConfigError, listed
+
+IMAGES_PER_SHARD = 1000
+
+
+def class_names(builder) -> list[str]:
+    """Names of a detection dataset's classes, in the order of its labels.
+
+    Args:
+        builder: of TFDS, prepared.
+
+    Raises:
+        ConfigError: if the dataset has no boxes with labels.
+    """
+    features = dict(builder.info.features.items())
+    objects = getattr(features.get("objects"), "feature", {})
+    if "bbox" not in objects or "label" not in objects:
+        raise ConfigError(
+            f"--dataset={builder.info.full_name} has no boxes; its features are {', '.join(features)}, "
+            "and objects with bbox and label are needed"
+        )
+    return list(objects["label"].names)
+
+
+def write_records(
+    folder: str, prefix: str, parts: list[tuple[Any, str]], labels: tuple[Label, ...]
+):
+    """Writes `PREFIX-00000-of-00017.tfrecord` and so on.
+
+    Args:
+        folder: that exists.
+        prefix: "train" or "evaluation".
+        parts: builders of TFDS, and a split of each.
+        labels: the classes' numbers, in the order of the datasets' labels.
+
+    Returns:
+        How many images were written.
+
+    Raises:
+        ConfigError: if a dataset has no such split, no boxes, or other classes.
+    """
+    for builder, split in parts:
+        check_split(builder, split, labels)
+    total = sum(builder.info.splits[split].num_examples for builder, split in parts)
+    shards = max(-(-total // IMAGES_PER_SHARD), 1)
+    examples = (
+        _example(builder, split, index, features, labels)
+        for builder, split in parts
+        for index, features in enumerate(
+            tfds.as_numpy(
+                builder.as_dataset(
+                    split=split,
+                    shuffle_files=False,
+                    decoders={"image": tfds.decode.SkipDecoding()},
+                )
+            )
+        )
+    )
+    for shard in range(shards):
+        path = os.path.join(folder, f"{prefix}-{shard:05d}-of-{shards:05d}.tfrecord")
+        with tf.io.TFRecordWriter(path) as writer:
+            # Shards of one size, but for the last ones.
+            for _ in range(total * shard // shards, total * (shard + 1) // shards):
+                writer.write(next(examples))
+    return total
+
+
+def check_split(builder, split: str, labels: tuple[Label, ...]) -> None:
+    """Raises `ConfigError` unless a dataset has a split with images, and the classes that are expected."""
+    names = class_names(builder)
+    known = [label.name for label in labels]
+    # Before a dataset is prepared its classes may be numbers to TFDS.
+    if len(names) != len(known) or (names != known and not names[0].isdigit()):
+        raise ConfigError(
+            f"--dataset={builder.info.full_name} has the classes {listed(names, 5)}, and {listed(known, 5)} are expected; "
+            "leave out --classes"
+        )
+    try:
+        found = builder.info.splits[split].num_examples
+    except (KeyError, ValueError):
+        found = 0
+    if not found:
+        raise ConfigError(
+            f"{builder.info.full_name} has no split {split}; it has {', '.join(builder.info.splits)}"
+        )
+
+
+def _example(
+    builder, split: str, index: int, features: dict[str, Any], labels: tuple[Label, ...]
+) -> bytes:
+    """One image with its boxes, as the API's decoder reads them."""
+    encoded = features["image"]
+    with Image.open(io.BytesIO(encoded)) as image:
+        width, height = image.size
+        image_format = str(image.format).lower()
+    objects = features["objects"]
+    found = [labels[label] for label in objects["label"]]
+    # COCO's evaluation asks for a name that no other image has.
+    source_id = f"{builder.info.full_name}/{split}/{index}"
+    ymin, xmin, ymax, xmax = objects["bbox"].reshape(-1, 4).T
+
+    values = {
+        "image/encoded": _bytes([encoded]),
+        "image/format": _bytes([image_format]),
+        "image/filename": _bytes([features.get("image/filename", source_id)]),
+        "image/source_id": _bytes([source_id]),
+        "image/key/sha256": _bytes([hashlib.sha256(encoded).hexdigest()]),
+        "image/height": _integers([height]),
+        "image/width": _integers([width]),
+        "image/object/bbox/ymin": _floats(ymin),
+        "image/object/bbox/xmin": _floats(xmin),
+        "image/object/bbox/ymax": _floats(ymax),
+        "image/object/bbox/xmax": _floats(xmax),
+        "image/object/class/text": _bytes([label.name for label in found]),
+        "image/object/class/label": _integers([label.id for label in found]),
+    }
+    if "is_difficult" in objects:
+        values["image/object/difficult"] = _integers(objects["is_difficult"])
+    if "is_crowd" in objects:
+        values["image/object/is_crowd"] = _integers(objects["is_crowd"])
+    if "area" in objects:
+        values["image/object/area"] = _floats(objects["area"])
+    return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
+
+
+def _bytes(values) -> tf.train.Feature:
+    encoded = [value.encode() if isinstance(value, str) else value for value in values]
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
+
+
+def _integers(values) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=map(int, values)))
+
+
+def _floats(values) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=map(float, values)))

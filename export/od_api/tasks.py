@@ -1,0 +1,160 @@
+"""What is fine-tuned for: classes, datasets and schedules."""
+
+import dataclasses
+import itertools
+
+from pixpro_tf.errors import ConfigError
+
+_VOC_NAMES = (
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa train "
+    "tvmonitor"
+)
+VOC_CLASSES = tuple(_VOC_NAMES.split())
+# COCO numbers its 80 classes from 1 to 90 and leaves these out.
+_COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+_COCO_NAMES = (
+    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,bench,bird,cat,"
+    "dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,"
+    "baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,fork,knife,spoon,bowl,banana,apple,"
+    "sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,dining table,toilet,tv,laptop,mouse,"
+    "remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
+)
+COCO_CLASSES = tuple(_COCO_NAMES.split(","))
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """A class of objects: its number in the API, from 1, and its name."""
+
+    id: int
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How a detector is fine-tuned.
+
+    Attributes:
+        batch_size: global, in images.
+        rate: peak learning rate.
+        steps: of the whole fine-tuning.
+        drops: steps after which the rate falls to a tenth.
+        warmup_steps: over which it rises from a thousandth.
+        min_side, max_side: of an image as the detector sees it, in pixels: the shorter side has the first length unless the longer
+            one would exceed the second.
+    """
+
+    batch_size: int
+    rate: float
+    steps: int
+    drops: tuple[int, ...]
+    warmup_steps: int
+    min_side: int = 800
+    max_side: int = 1333
+
+    def changed(
+        self,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        min_side: int | None = None,
+        max_side: int | None = None,
+    ) -> "Schedule":
+        """The same with other sizes: the rate follows the batch, and drops and warm-up the steps.
+
+        Raises:
+            ConfigError: if a number is not positive, or the sides are in the wrong order.
+        """
+        given = {
+            "batch_size": batch_size,
+            "steps": steps,
+            "min_side": min_side,
+            "max_side": max_side,
+        }
+        for name, value in given.items():
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name}={value} is too small; give at least 1")
+        scale = 1.0 if steps is None else steps / self.steps
+        changed = Schedule(
+            batch_size or self.batch_size,
+            self.rate * (batch_size or self.batch_size) / self.batch_size,
+            steps or self.steps,
+            tuple(max(round(drop * scale), 1) for drop in self.drops),
+            max(round(self.warmup_steps * min(scale, 1)), 1),
+            min_side or self.min_side,
+            max_side or self.max_side,
+        )
+        if changed.min_side > changed.max_side:
+            raise ConfigError(
+                f"--min_side={changed.min_side} is more than --max_side={changed.max_side}; give both"
+            )
+        moments = (changed.warmup_steps, *changed.drops, changed.steps)
+        if any(later <= earlier for earlier, later in itertools.pairwise(moments)):
+            raise ConfigError(
+                f"--steps={changed.steps} leaves no room for a warm-up and two drops; give at least 12"
+            )
+        return changed
+
+
+# The paper's: VOC for 24k steps, COCO for 90k (1x), both at batch 16, with Detectron2's warm-ups.
+_VOC = Schedule(16, 0.02, 24_000, (18_000, 22_000), 100)
+_COCO = Schedule(16, 0.02, 90_000, (60_000, 80_000), 1_000)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One of `TASKS`.
+
+    Attributes:
+        labels: classes, empty where the user names them.
+        train, evaluation: TFDS datasets and splits.
+        schedule: of Faster R-CNN.
+        origin: where the schedule comes from, for the reader of a configuration.
+    """
+
+    labels: tuple[Label, ...]
+    train: tuple[tuple[str, str], ...]
+    evaluation: tuple[tuple[str, str], ...]
+    schedule: Schedule
+    origin: str
+
+
+def number(names) -> tuple[Label, ...]:
+    """Labels from 1 in the order of their names."""
+    return tuple(Label(index, name) for index, name in enumerate(names, start=1))
+
+
+TASKS = {
+    "voc": Task(
+        number(VOC_CLASSES),
+        (("voc/2007", "train+validation"), ("voc/2012", "train+validation")),
+        (("voc/2007", "test"),),
+        _VOC,
+        "the paper's for VOC: 24k steps of batch 16, rate 0.02, a tenth after 18k and 22k",
+    ),
+    "coco": Task(
+        tuple(
+            Label(number, name)
+            for number, name in zip(
+                (i for i in range(1, 91) if i not in _COCO_UNUSED), COCO_CLASSES, strict=True
+            )
+        ),
+        (("coco/2017", "train"),),
+        (("coco/2017", "validation"),),
+        _COCO,
+        "the paper's for COCO, 1x: 90k steps of batch 16, rate 0.02, a tenth after 60k and 80k",
+    ),
+    "custom": Task((), (), (), _VOC, "the paper's for VOC, as far as no flag changed it"),
+}
+
+
+def label_map(labels: tuple[Label, ...]) -> str:
+    """The text of a label_map.pbtxt."""
+    return "".join(
+        f"item {{\n  id: {label.id}\n  name: {quoted(label.name)}\n}}\n" for label in labels
+    )
+
+
+def quoted(text: str) -> str:
+    """A string of a text-format protocol buffer."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -1,0 +1,217 @@
+"""A user's mistakes, the same for all exports: one line, a non-zero exit, and nothing written."""
+
+import os
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from export import detectron2, savedmodel
+from export.model_garden import __main__ as model_garden
+from export.od_api import __main__ as od_api
+from pixpro_tf.commands import atomic_output
+from pixpro_tf.errors import ConfigError, RunError
+from tests.conftest import ROOT
+from tests.models import make_run
+
+OD_API_FLAGS = ("--task=voc", "--model=faster_rcnn_resnet50_keras")
+# Of each export: its command, the flag that says where from, the layout that it takes, further flags, and the module's name.
+EXPORTS = {
+    "savedmodel": (savedmodel.main, "--run", "torchvision", ()),
+    "detectron2": (detectron2.main, "--from", "torchvision", ()),
+    "od_api": (od_api.main, "--from", "od_api", OD_API_FLAGS),
+    "model_garden": (model_garden.main, "--from", "model_garden", ()),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run in each layout, which has one of its two epochs left to go."""
+    made = {}
+
+    def run(layout):
+        if layout not in made:
+            folder = tmp_path_factory.mktemp(layout)
+            backbone = "resnet18" if layout == "torchvision" else "resnet50"
+            made[layout] = make_run(
+                folder, finished=False, backbone=backbone, backbone_layout=layout
+            )
+        return made[layout]
+
+    return run
+
+
+@pytest.fixture(params=EXPORTS)
+def export(request, runs, tmp_path, capsys):
+    """Runs an export with flags and returns its exit code and what it said."""
+    main, source_flag, layout, flags = EXPORTS[request.param]
+
+    def run(source=None, output=tmp_path / "out" / "there", *more):
+        code = main(
+            [f"{source_flag}={source or runs(layout)}", f"--output={output}", *flags, *more]
+        )
+        return code, capsys.readouterr().err
+
+    run.layout, run.name = layout, request.param
+    return run
+
+
+def assert_one_line(result, *said, code=1):
+    found, error = result
+    assert found == code
+    assert error.startswith("error: ") and error.count("\n") == 1
+    for text in said:
+        assert text in error
+
+
+def test_a_run_that_is_not_there(export, tmp_path):
+    assert_one_line(export(tmp_path / "nowhere"), str(tmp_path / "nowhere"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_a_checkpoint(export, runs, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(runs(export.layout) / "config.json", run)
+    assert_one_line(export(run), f"{run} holds no checkpoint; train the run until")
+    assert list(tmp_path.iterdir()) == [run]
+
+
+def test_an_unfinished_run_has_to_be_allowed(export, tmp_path):
+    assert_one_line(export(), "has made 3 of its 6 steps", "--allow_unfinished")
+    assert not list(tmp_path.iterdir())
+    code, error = export(None, tmp_path / "out", "--allow_unfinished")
+    assert code == 0 and not error
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_output_that_is_there_stays(export, tmp_path):
+    output = tmp_path / "mine"
+    output.write_text("mine")
+    assert_one_line(
+        export(None, output), "exists already; give another, or add --overwrite", code=2
+    )
+    assert output.read_text() == "mine"
+    code, _ = export(None, output, "--allow_unfinished", "--overwrite")
+    assert code == 0
+    assert output.is_dir() or output.stat().st_size > 10**7
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_an_output_elsewhere_is_refused(export):
+    assert_one_line(export(None, "gs://bucket/model"), "is an address; give a local path", code=2)
+
+
+def test_an_output_under_a_file_is_refused(export, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = export(None, tmp_path / "file" / "out", "--allow_unfinished")
+    assert_one_line(result, "cannot be written: Not a directory")
+
+
+@pytest.mark.parametrize("part", ["index", "data", "cut"])
+def test_a_damaged_checkpoint(export, runs, part, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs(export.layout), run)
+    (path,) = (run / "checkpoints").glob("*.index" if part == "index" else "*.data*")
+    content = bytearray(path.read_bytes())
+    if part == "cut":
+        del content[len(content) // 2 :]
+    else:
+        # Enough to meet the backbone, wherever it lies in the file.
+        content[len(content) // 4 :] = bytes(len(content) - len(content) // 4)
+    path.write_bytes(content)
+    assert_one_line(export(run, tmp_path / "out", "--allow_unfinished"), "step-3")
+    assert list(tmp_path.iterdir()) == [run]
+
+
+def test_a_damaged_config(export, runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs(export.layout), run)
+    (run / "config.json").write_text("{")
+    assert_one_line(export(run), "config.json is missing or damaged")
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_full_disk(name, runs, tmp_path):
+    """A limit on the size of a file ends a write as a full disk does, with another reason; the real one needs a file system of ours."""
+    _, source_flag, layout, flags = EXPORTS[name]
+    limit = 2**20
+    process = subprocess.run(
+        [
+            *(sys.executable, "-m", f"export.{name}", f"{source_flag}={runs(layout)}"),
+            *(f"--output={tmp_path / 'out'}", "--allow_unfinished", *flags),
+        ],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
+    assert f"--output={tmp_path / 'out'} cannot be written: " in line and "File too large" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["od_api", "model_garden"])
+def test_another_layout_is_refused_with_the_flag_to_pre_train_with(name, runs, tmp_path, capsys):
+    main, _, layout, flags = EXPORTS[name]
+    other = "model_garden" if layout == "od_api" else "od_api"
+    arguments = [f"--from={runs(other)}", f"--output={tmp_path / 'out'}", *flags]
+    assert main([*arguments, "--allow_unfinished"]) == 1
+    error = capsys.readouterr().err
+    assert f"--backbone_layout={other}, which" in error and error.count("\n") == 1
+    assert error.endswith(f"pre-train with --backbone_layout={layout}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_saved_model_of_somebody_elses_is_refused(tmp_path, capsys):
+    import tensorflow as tf
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "model"))
+    arguments = [f"--from={tmp_path / 'model'}", f"--output={tmp_path / 'out'}"]
+    assert detectron2.main(arguments) == 1
+    assert "a SavedModel with a model_card.json, without which" in capsys.readouterr().err
+
+
+def test_folders_above_are_made_only_where_the_output_is(tmp_path):
+    path = tmp_path / "a" / "b" / "c"
+    with pytest.raises(KeyError), atomic_output(str(path)) as made:
+        assert not os.path.exists(made)
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+    with atomic_output(str(path)) as made:
+        pathlib.Path(made).write_text("done")
+        assert not path.exists()
+    assert path.read_text() == "done"
+    assert [p.name for p in tmp_path.rglob("*")] == ["a", "b", "c"]
+
+
+def test_an_output_that_appears_meanwhile_stays(tmp_path):
+    path = tmp_path / "out"
+    with pytest.raises(ConfigError, match="exists already"), atomic_output(str(path)) as made:
+        pathlib.Path(made).write_text("new")
+        path.write_text("mine")
+    assert path.read_text() == "mine" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(ConfigError, match="exists already"), atomic_output("~/out"):
+        pass
+
+
+def test_a_folder_that_may_not_be_written_is_one_line(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    with (
+        pytest.raises(RunError, match="out cannot be written: Permission denied; give another"),
+        atomic_output(str(tmp_path / "out")),
+    ):
+        pass

@@ -1,0 +1,91 @@
+"""What TF Model Garden is given: read here, and in its own environment by the Garden itself."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.model_garden.__main__ import main
+from export.model_garden.checkpoint import write_checkpoint
+from export.model_garden.experiments import EXPERIMENTS
+from pixpro_tf import trained
+from pixpro_tf.backbones import resnet
+from tests.models import make_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return make_run(folder, backbone="resnet50", backbone_layout="model_garden")
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    output = tmp_path_factory.mktemp("exported") / "garden"
+    assert main([f"--from={run}", f"--output={output}"]) == 0
+    return output
+
+
+def stored_shapes(folder):
+    found = tf.train.list_variables(str(folder / "ckpt-1"))
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    # Each layer stands there under its number among all and among those with weights, and its variables under the first of the two.
+    return {
+        name.removeprefix("backbone/").removesuffix(suffix): shape
+        for name, shape in found
+        if name.startswith("backbone/")
+    }
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("resnet50", 16), ("resnet101", 33)])
+def test_layers_have_the_gardens_names(name, blocks, tmp_path):
+    write_checkpoint(resnet.build(name, "model_garden"), str(tmp_path))
+    shapes = stored_shapes(tmp_path)
+    assert shapes["layer-1/kernel"] == [7, 7, 3, 64]
+    assert shapes["layer-2/gamma"] == [64]
+    # Input, stem, BN, activation and pooling come before the first block, and an activation behind each stage.
+    assert shapes["layer-5/_shortcut/kernel"] == [1, 1, 64, 256]
+    assert shapes["layer-7/_norm3/moving_variance"] == [256]
+    assert shapes["layer-9/_conv2/kernel"] == [3, 3, 128, 128]
+    last = 5 + blocks + 3 - 1
+    assert shapes[f"layer-{last}/_conv3/kernel"] == [1, 1, 512, 2048]
+    per_block = 3 * 5
+    assert len(shapes) == 5 + blocks * per_block + 4 * 5
+
+
+def test_the_folder_is_complete(exported):
+    names = {"checkpoint", "README.md", *EXPERIMENTS}
+    assert {path.name for path in exported.iterdir()} == names
+    for file, experiment in EXPERIMENTS.items():
+        text = (exported / file).read_text()
+        assert "norm_epsilon: 0.00001" in text and "model_id: 50" in text and "$" not in text
+        assert "init_checkpoint: checkpoint/ckpt-1" in text
+        # YAML 1.1 takes numbers without a point, as 1e-05, for texts.
+        assert not re.search(r":.*\b\d+e-", text)
+        assert experiment.name in (exported / "README.md").read_text()
+
+
+def test_a_wide_backbone_has_no_segmentation(tmp_path):
+    run = make_run(tmp_path / "run", backbone="resnet50w2", backbone_layout="model_garden")
+    output = tmp_path / "garden"
+    assert main([f"--from={run}", f"--output={output}"]) == 0
+    assert not (output / "semantic_segmentation.yaml").exists()
+    assert "depth_multiplier: 2.0" in (output / "retinanet.yaml").read_text()
+    assert "dilated ResNet has no wider form" in (output / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_garden_restores_it_gives_its_features_and_trains_a_detector(run, exported, consume):
+    backbone = trained.restore_backbone(str(run))
+    # Sizes that are even and odd at every stride.
+    images = np.random.default_rng(0).normal(size=(2, 160, 193, 3)).astype(np.float32)
+    maps = {name: features.numpy() for name, features in backbone(images).items()}
+    found = consume("model_garden", exported, images=images, **maps)
+    assert set(found["feature_errors"]) == {"c2", "c3", "c4", "c5"}
+    assert max(found["feature_errors"].values()) < 1e-4
+    first, second = found["detector_losses"]
+    assert np.isfinite(first) and second < first
+    norm = np.linalg.norm(backbone.stem[0].kernel)
+    for file in ("mask_rcnn.yaml", "semantic_segmentation.yaml"):
+        assert found["stem_norms"][file] == pytest.approx(norm, rel=1e-6)

@@ -1,0 +1,310 @@
+"""What the Object Detection API is given. Keras' ResNets, which it builds its own from, stand in for it."""
+
+import re
+
+import numpy as np
+import pytest
+import skimage.data
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from export.od_api import checkpoint, pipeline, records, tasks
+from export.od_api.__main__ import main
+from pixpro_tf import trained
+from pixpro_tf.backbones import resnet
+from pixpro_tf.data import scene_renderer, scenes
+from pixpro_tf.data.photometric import normalize
+from pixpro_tf.errors import ConfigError
+from tests.models import make_run, settle
+
+CAFFE_MEAN = np.array([123.68, 116.779, 103.939], np.float32)
+# Where the consumer pads by zeros after it has subtracted its mean, it pads by a colour a little off ours. From the border in, that
+# reaches two bins of C5 with more than a thousandth of the largest feature; the rest is rounding.
+BORDER_BINS = 2
+
+
+def keras_features(folder, depth, images):
+    """C5 of Keras' ResNet as the API feeds it, restored as the API restores it."""
+    model = getattr(tf.keras.applications, f"ResNet{depth}")(include_top=False, weights=None)
+    restored = tf.train.Checkpoint(feature_extractor=model)
+    status = restored.restore(str(folder / "ckpt-1"))
+    status.expect_partial().assert_existing_objects_matched()
+    # All of Keras' own variables are in it too, biases included.
+    status.assert_existing_objects_matched()
+    return model(images.astype(np.float32) - CAFFE_MEAN).numpy()
+
+
+def assert_equal_inside(found, wanted):
+    errors = np.abs(found - wanted) / np.abs(wanted).max()
+    inside = errors[:, BORDER_BINS:-BORDER_BINS, BORDER_BINS:-BORDER_BINS]
+    assert inside.size > 2048 and inside.max() < 1e-3
+    # The border differs, and not by much: the difference of the two paddings is at most 0.009 of a standard deviation.
+    assert inside.max() < errors.max() < 2e-2
+
+
+@pytest.mark.parametrize(
+    "depth",
+    [
+        pytest.param(50),
+        pytest.param(101, marks=pytest.mark.slow),
+        pytest.param(152, marks=pytest.mark.slow),
+    ],
+)
+def test_keras_gives_our_features_on_photographs_and_scenes(depth, tmp_path):
+    backbone = resnet.build(f"resnet{depth}", "od_api")
+    settle(backbone)
+    checkpoint.write_checkpoint(backbone, str(tmp_path))
+    photograph = skimage.data.rocket()[np.newaxis]
+    rendered = [scene_renderer.render(scenes.scene_seed("test", index), 256) for index in range(2)]
+    for images in (photograph, np.stack([scene.image for scene in rendered])):
+        assert images.dtype == np.uint8
+        wanted = backbone(normalize(tf.cast(images, tf.float32) / 255))["c5"].numpy()
+        assert_equal_inside(keras_features(tmp_path, depth, images), wanted)
+
+
+def test_the_folded_stem_sees_the_pixels_as_before():
+    """In float64, by hand: one pixel, a 1x1 kernel, the BN's subtraction behind it."""
+    rng = np.random.default_rng(0)
+    kernel, moving_mean = rng.normal(size=(1, 1, 3, 5)), rng.normal(size=5)
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    pixel = np.array([12.0, 200.0, 99.0])
+    wanted = ((pixel / 255 - mean) / deviation) @ kernel[0, 0] - moving_mean
+    folded, folded_mean = checkpoint.folded_stem(kernel, moving_mean, mean, deviation)
+    found = (pixel - CAFFE_MEAN) @ folded[0, 0] - folded_mean
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_zero_padding_is_off_by_a_hundredth_of_a_deviation_at_most():
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    assert np.abs((CAFFE_MEAN / 255 - mean) / deviation).max() < 0.009
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return make_run(folder, backbone="resnet50", backbone_layout="od_api")
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("data")
+    output = tmp_path_factory.mktemp("exported") / "detector"
+    flags = [f"--from={run}", f"--output={output}", "--task=custom", "--dataset=scenes/128"]
+    flags += ["--model=faster_rcnn_resnet50_keras", "--records", f"--data_dir={data_dir}"]
+    assert main([*flags, "--train_split=train[:60]", "--evaluation_split=validation[:7]"]) == 0
+    return output, data_dir
+
+
+def test_the_folder_is_complete(exported, run):
+    output, _ = exported
+    assert {path.name for path in output.iterdir()} == {
+        "checkpoint",
+        "records",
+        "pipeline.config",
+        "label_map.pbtxt",
+        "README.md",
+    }
+    kernel = tf.train.load_variable(
+        str(output / "checkpoint" / "ckpt-1"),
+        "feature_extractor/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE",
+    )
+    ours = trained.restore_backbone(str(run)).stem[0].kernel.numpy()
+    np.testing.assert_allclose(kernel[..., 1, :], ours[..., 1, :] / (255 * 0.224), rtol=1e-6)
+    readme = (output / "README.md").read_text()
+    assert "60 images to train with, 7 to evaluate" in readme
+    assert "python -m object_detection.model_main_tf2" in readme
+    assert not re.search(r"[{}$]\w", readme)
+
+
+def test_records_have_what_the_apis_decoder_reads(exported):
+    output, data_dir = exported
+    (path,) = (output / "records").glob("train-*.tfrecord")
+    assert path.name == "train-00000-of-00001.tfrecord"
+    serialized = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    assert len(serialized) == 60
+    builder = scenes.prepare(data_dir, 128)
+    examples = tfds.as_numpy(builder.as_dataset(split="train[:60]"))
+    for text, wanted in zip(serialized, examples, strict=True):
+        feature = tf.train.Example.FromString(text).features.feature
+        image = tf.io.decode_jpeg(feature["image/encoded"].bytes_list.value[0]).numpy()
+        assert np.abs(image.astype(int) - wanted["image"]).mean() < 1
+        assert feature["image/height"].int64_list.value == [128]
+        assert feature["image/format"].bytes_list.value == [b"jpeg"]
+        boxes = [feature[f"image/object/bbox/{side}"] for side in ("ymin", "xmin", "ymax", "xmax")]
+        boxes = np.stack([box.float_list.value for box in boxes], axis=1)
+        np.testing.assert_allclose(boxes, wanted["objects"]["bbox"], rtol=1e-6)
+        labels = feature["image/object/class/label"].int64_list.value
+        np.testing.assert_array_equal(labels, wanted["objects"]["label"] + 1)
+        names = feature["image/object/class/text"].bytes_list.value
+        assert [scene_renderer.CLASS_NAMES[label - 1].encode() for label in labels] == list(names)
+    sources = {
+        tf.train.Example.FromString(text).features.feature["image/source_id"].bytes_list.value[0]
+        for text in serialized
+    }
+    assert len(sources) == 60
+
+
+class MadeObjects(tfds.core.GeneratorBasedBuilder):
+    """Three images in PNG, the last without boxes, and what VOC and COCO say of an object beyond its class."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": ""}
+    url_infos = {}
+
+    def _info(self):
+        objects = {
+            "bbox": tfds.features.BBoxFeature(),
+            "label": tfds.features.ClassLabel(names=list("abc")),
+            "is_difficult": np.bool_,
+            "is_crowd": np.bool_,
+            "area": np.int64,
+        }
+        features = {
+            "image": tfds.features.Image(),
+            "image/filename": tfds.features.Text(),
+            "objects": tfds.features.Sequence(objects),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for index in range(3):
+            box = {"bbox": tfds.features.BBox(0.1, 0.2, 0.5, 0.6), "label": index}
+            box |= {"is_difficult": index, "is_crowd": index, "area": 10 * index}
+            image = np.full((20, 30 + index, 3), 50 * index, np.uint8)
+            name = f"{index}.png"
+            yield index, {"image": image, "image/filename": name, "objects": [box] * (2 - index)}
+
+
+@pytest.fixture(scope="module")
+def made_objects(tmp_path_factory):
+    builder = MadeObjects(data_dir=str(tmp_path_factory.mktemp("tfds")))
+    builder.download_and_prepare()
+    return builder
+
+
+def test_difficult_crowded_and_empty_images(made_objects, tmp_path):
+    parts = [(made_objects, "train")]
+    assert records.write_records(str(tmp_path), "train", parts, tasks.number("abc")) == 3
+    texts = tf.data.TFRecordDataset(str(tmp_path / "train-00000-of-00001.tfrecord"))
+    features = [tf.train.Example.FromString(text.numpy()).features.feature for text in texts]
+    features.sort(key=lambda feature: feature["image/filename"].bytes_list.value[0])
+
+    def values(name, kind):
+        return [list(getattr(feature[name], kind).value) for feature in features]
+
+    assert values("image/width", "int64_list") == [[30], [31], [32]]
+    assert values("image/format", "bytes_list") == [[b"png"]] * 3
+    assert values("image/object/difficult", "int64_list") == [[0, 0], [1], []]
+    assert values("image/object/is_crowd", "int64_list") == [[0, 0], [1], []]
+    assert values("image/object/area", "float_list") == [[0, 0], [10], []]
+    # An image without boxes keeps the types of its lists, which the API's decoder insists on.
+    assert features[2]["image/object/class/text"].WhichOneof("kind") == "bytes_list"
+    assert features[2]["image/object/bbox/xmin"].WhichOneof("kind") == "float_list"
+
+
+def test_records_are_split_into_shards_of_one_size(made_objects, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "IMAGES_PER_SHARD", 2)
+    parts = [(made_objects, "train"), (made_objects, "train")]
+    assert records.write_records(str(tmp_path), "train", parts, tasks.number("abc")) == 6
+    shards = sorted(tmp_path.glob("*.tfrecord"))
+    assert [path.name for path in shards] == [f"train-{i:05d}-of-00003.tfrecord" for i in range(3)]
+    assert [len(list(tf.data.TFRecordDataset(str(path)))) for path in shards] == [2, 2, 2]
+
+
+def test_a_dataset_of_other_classes_is_refused(made_objects, tmp_path):
+    with pytest.raises(ConfigError, match="has the classes a, b, c, and x, y are expected"):
+        records.write_records(str(tmp_path), "t", [(made_objects, "train")], tasks.number("xy"))
+    with pytest.raises(ConfigError, match="has no split test; it has train"):
+        records.write_records(str(tmp_path), "t", [(made_objects, "test")], tasks.number("abc"))
+
+
+@pytest.mark.parametrize(("name", "names"), [("voc/2007", tasks.VOC_CLASSES), ("coco/2017", None)])
+def test_classes_are_those_of_tfds(name, names, tmp_path):
+    builder = tfds.builder(name, data_dir=str(tmp_path))
+    found = records.class_names(builder)
+    assert tuple(found) == names if names else len(found) == len(tasks.COCO_CLASSES)
+
+
+def test_coco_keeps_its_numbers():
+    labels = {label.name: label.id for label in tasks.TASKS["coco"].labels}
+    # From COCO's annotations: the first, some around the gaps, the last.
+    known = {"person": 1, "fire hydrant": 11, "stop sign": 13, "backpack": 27, "chair": 62}
+    known |= {"dining table": 67, "toilet": 70, "tv": 72, "book": 84, "toothbrush": 90}
+    assert known.items() <= labels.items() and len(labels) == 80
+
+
+def test_a_label_map_is_text_of_a_protocol_buffer():
+    text = tasks.label_map((tasks.Label(1, "cat"), tasks.Label(2, 'a "dog"\\')))
+    assert (
+        text == 'item {\n  id: 1\n  name: "cat"\n}\nitem {\n  id: 2\n  name: "a \\"dog\\"\\\\"\n}\n'
+    )
+
+
+@pytest.mark.parametrize("model", pipeline.MODELS)
+@pytest.mark.parametrize("task", ["voc", "coco"])
+def test_the_schedule_is_the_papers(model, task):
+    chosen = tasks.TASKS[task]
+    text = pipeline.pipeline_config(pipeline.MODELS[model], 101, 20, chosen.schedule, chosen.origin)
+    rate = 0.01 if model.startswith("ssd") else 0.02
+    drops = {"voc": (18000, 22000, 24000), "coco": (60000, 80000, 90000)}[task]
+    assert f"num_steps: {drops[2]}" in text and "batch_size: 16" in text
+    assert f"learning_rate: {rate}\n" in text.replace(" }", "\n")
+    assert f"step: {drops[0]} learning_rate: {rate / 10:g} " in text
+    assert f"step: {drops[1]} learning_rate: {rate / 100:g} " in text
+    assert "min_dimension: 800" in text and "max_dimension: 1333" in text
+    assert f'type: "{model.replace("50", "101")}"' in text
+    assert text.count("{") == text.count("}") and "$" not in text
+    # All BN is trained, with the epsilon of the backbone.
+    assert "batch_norm_trainable: true" in text or "freeze_batchnorm: false" in text
+    assert set(re.findall(r"epsilon: (\S+)", text)) <= {"0.00001"}
+    assert "RELU_6" not in text
+
+
+def test_sizes_of_ones_own_change_the_schedule_in_proportion():
+    changed = tasks.TASKS["voc"].schedule.changed(batch_size=4, steps=2400, min_side=128)
+    assert changed.rate == pytest.approx(0.005)
+    assert (changed.warmup_steps, changed.drops, changed.steps) == (10, (1800, 2200), 2400)
+    assert (changed.min_side, changed.max_side) == (128, 1333)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"steps": 0}, "--steps=0 is too small"),
+        ({"steps": 3}, "--steps=3 leaves no room"),
+        ({"min_side": 2000}, "--min_side=2000 is more than --max_side=1333"),
+    ],
+    ids=str,
+)
+def test_sizes_that_make_no_sense_are_refused(sizes, said):
+    with pytest.raises(ConfigError, match=said):
+        tasks.TASKS["voc"].schedule.changed(**sizes)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--task=custom"], "needs --classes=cat,dog or --dataset"),
+        (["--task=custom", "--classes=a", "--records"], "needs --dataset"),
+        (["--task=voc", "--classes=a"], "--classes is for --task=custom"),
+        (["--task=custom", "--dataset=mnist_nowhere"], "is not known to TFDS"),
+        (["--task=voc", "--depth=101"], "pre-train with --backbone=resnet101"),
+        (["--task=voc", "--records"], "--dataset=voc/2007 has not been prepared"),
+        (["--task=birds"], "argument --task: invalid choice: 'birds'"),
+        (["--task=voc", "--model=yolo"], "argument --model: invalid choice: 'yolo'"),
+        (["--task=voc", "--network=both"], "argument --network: invalid choice: 'both'"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_one_line_and_leave_nothing_behind(flags, said, run, tmp_path, capsys):
+    output = tmp_path / "out"
+    given = [f"--from={run}", f"--output={output}", f"--data_dir={tmp_path / 'data'}"]
+    if not any(flag.startswith("--model") for flag in flags):
+        given.append("--model=ssd_resnet50_v1_fpn_keras")
+    assert main([*given, *flags]) in (1, 2)
+    error = capsys.readouterr().err
+    assert said in error and error.startswith("error: ") and error.count("\n") == 1
+    assert not output.exists()
