@@ -12,7 +12,7 @@ help:
 	@echo "make test        lint, types and all tests, with coverage"
 	@echo "make test-quick  the tests without the slow ones"
 	@echo "make format      formats the code"
-	@echo "make clean       removes $(VENV) and what tools left behind; runs/ and data/ stay"
+	@echo "make clean       removes $(VENV), the environments of tests and what tools left behind; runs/ and data/ stay"
 
 setup: $(VENV)/.ready
 setup-dev: $(VENV)/.ready-dev
@@ -46,5 +46,5 @@ format: setup-dev
 	$(RUN) -m ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-keras3 .venv-model_garden .venv-od_api .coverage .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,7 +13,7 @@ from pixpro_tf.commands import exit_code_of, quiet_tensorflow
 
 _SIZES = {
     "batch_size": "images a step, over all replicas; the rate follows it",
-    "steps": "length of the fine-tuning; warm-up and drops follow it",
+    "steps": "length of the fine-tuning; the drops of the rate follow it",
     "min_side": "of an image, in pixels: its shorter side, unless the longer one gets too long",
     "max_side": "of an image, in pixels: the most that its longer side may have",
 }

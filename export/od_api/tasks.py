@@ -59,7 +59,7 @@ class Schedule:
         min_side: int | None = None,
         max_side: int | None = None,
     ) -> "Schedule":
-        """The same with other sizes: the rate follows the batch, and drops and warm-up the steps.
+        """The same with other sizes: the rate follows the batch, the drops follow the steps, and the warm-up is a tenth at most.
 
         Raises:
             ConfigError: if a number is not positive, or the sides are in the wrong order.
@@ -79,7 +79,7 @@ class Schedule:
             self.rate * (batch_size or self.batch_size) / self.batch_size,
             steps or self.steps,
             tuple(max(round(drop * scale), 1) for drop in self.drops),
-            max(round(self.warmup_steps * min(scale, 1)), 1),
+            max(min(self.warmup_steps, (steps or self.steps) // 10), 1),
             min_side or self.min_side,
             max_side or self.max_side,
         )

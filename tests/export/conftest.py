@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 CONSUMERS = ROOT / "tests" / "export" / "consumers"
+WITHOUT_DEPENDENCIES = {"od_api"}
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +40,10 @@ def environment(name):
     folder = ROOT / f".venv-{name}"
     python, ready = folder / "bin" / "python", folder / ".ready"
     if not ready.exists() or ready.read_text() != requirements.read_text():
-        quiet = ["--quiet", "--disable-pip-version-check"]
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        alone = ["--no-deps"] if name in WITHOUT_DEPENDENCIES else []
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", *quiet, "--upgrade", "pip"], check=True)
-        subprocess.run([python, "-m", "pip", "install", *quiet, "-r", requirements], check=True)
+        subprocess.run([*install, "--upgrade", "pip"], check=True)
+        subprocess.run([*install, *alone, "-r", requirements], check=True)
         ready.write_text(requirements.read_text())
     return python

@@ -266,7 +266,8 @@ def test_the_schedule_is_the_papers(model, task):
 def test_sizes_of_ones_own_change_the_schedule_in_proportion():
     changed = tasks.TASKS["voc"].schedule.changed(batch_size=4, steps=2400, min_side=128)
     assert changed.rate == pytest.approx(0.005)
-    assert (changed.warmup_steps, changed.drops, changed.steps) == (10, (1800, 2200), 2400)
+    assert (changed.warmup_steps, changed.drops, changed.steps) == (100, (1800, 2200), 2400)
+    assert tasks.TASKS["voc"].schedule.changed(steps=300).warmup_steps == 30
     assert (changed.min_side, changed.max_side) == (128, 1333)
 
 
@@ -308,3 +309,40 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(flags, said, run, tmp_pa
     error = capsys.readouterr().err
     assert said in error and error.startswith("error: ") and error.count("\n") == 1
     assert not output.exists()
+
+
+@pytest.mark.slow
+def test_the_apis_own_protocol_buffers_understand_it(tmp_path, consume):
+    for name, model in pipeline.MODELS.items():
+        for task in ("voc", "coco"):
+            chosen = tasks.TASKS[task]
+            folder = tmp_path / f"{task}-{name}"
+            folder.mkdir()
+            num_classes = max(label.id for label in chosen.labels)
+            text = pipeline.pipeline_config(model, 152, num_classes, chosen.schedule, chosen.origin)
+            (folder / "pipeline.config").write_text(text)
+            (folder / "label_map.pbtxt").write_text(tasks.label_map(chosen.labels))
+    found = consume("od_api", tmp_path)
+    assert len(found) == 6
+    for name, config in found.items():
+        task, model = name.split("-")
+        assert config["type"] == model.replace("50", "152")
+        assert config["num_classes"] == {"voc": 20, "coco": 90}[task]
+        assert config["labels"] == {label.name: label.id for label in tasks.TASKS[task].labels}
+        assert config["sides"] == [800, 1333]
+        assert config["trains_norms"] and config["activation"] == "RELU"
+        # The C4 model has no such settings for its backbone, whose epsilon is ours.
+        if config["overrides"]:
+            np.testing.assert_allclose(config["norm"], [1e-5, 0.9, True], rtol=1e-6)
+        assert config["overrides"] == ("fpn" in model)
+        assert config["checkpoint"] == ["checkpoint/ckpt-1", "classification", 2]
+        steps = {"voc": [100, 18000, 22000], "coco": [1000, 60000, 80000]}[task]
+        rate = 0.01 if model.startswith("ssd") else 0.02
+        wanted = [[step, rate / 10**drop] for drop, step in enumerate(steps)]
+        np.testing.assert_allclose(config["rates"], wanted, rtol=1e-6)
+        assert config["warms_up"] and config["batch_size"] == 16
+        assert config["steps"] == {"voc": 24000, "coco": 90000}[task]
+        assert config["inputs"] == [["records/train-*.tfrecord"], ["records/evaluation-*.tfrecord"]]
+        if config["second_stage"]:
+            proposals, batch = config["second_stage"]
+            assert batch <= proposals
