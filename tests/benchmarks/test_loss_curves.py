@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benchmarks import loss_curves
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Logs of two processes, the second of which went on from step 3."""
+    for first, last in ((1, 4), (3, 6)):
+        with tf.summary.create_file_writer(str(tmp_path)).as_default():
+            for step in range(first, last + 1):
+                tf.summary.scalar("loss", 10.0 * step, step=step)
+                tf.summary.scalar("rate", 0.1, step=step)
+    return str(tmp_path)
+
+
+def test_a_curve_is_read_from_all_of_a_runs_files(run):
+    curve = loss_curves.read_curve("mine", run, "loss")
+    np.testing.assert_array_equal(curve.steps, [1, 2, 3, 4, 5, 6])
+    np.testing.assert_array_equal(curve.values, [10, 20, 30, 40, 50, 60])
+
+
+def test_a_tag_that_is_not_there_is_named(run):
+    with pytest.raises(SystemExit, match="has no Loss/total_loss; it has loss, rate"):
+        loss_curves.read_curve("mine", run, "Loss/total_loss")
+
+
+def test_stretches_are_means(run, tmp_path):
+    curve = loss_curves.read_curve("mine", run, "loss")
+    smoothed = curve.smoothed(2)
+    np.testing.assert_array_equal(smoothed.steps, [2, 5])
+    np.testing.assert_array_equal(smoothed.values, [20, 50])
+    table = loss_curves.table([curve, curve], 2).splitlines()
+    assert table[1].split() == ["2", "20.000", "20.000"] and len(table) == 3
+    loss_curves.draw([curve], 2, "Loss", str(tmp_path / "curve.png"))
+    assert (tmp_path / "curve.png").stat().st_size > 5000
