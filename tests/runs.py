@@ -1,12 +1,23 @@
 """What runs need, and what they leave behind."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import tensorflow as tf
 
+from tests.conftest import ROOT
+
 STEPS = 60
+_MEASURED = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, "-m", *sys.argv[1:]], check=True)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+"""
 
 
 def weights_of(run_dir, step=STEPS):
@@ -53,3 +64,21 @@ def error_line(process):
     assert "Traceback" not in process.stderr
     (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
     return line
+
+
+def cost_of(module, *flags):
+    """What a command takes: seconds of a processor, and bytes of memory at its peak.
+
+    Of a processor and not by the clock, for tests share theirs.
+    """
+    process = subprocess.run(
+        [sys.executable, "-c", _MEASURED, module, *flags],
+        cwd=ROOT,
+        env=os.environ | {"COVERAGE_PROCESS_START": ""},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    seconds, kibibytes = map(float, process.stdout.split()[-2:])
+    print(f"{module}: {seconds:.1f} s of a processor, {kibibytes / 1024:.0f} MiB")
+    return seconds, kibibytes * 1024

@@ -23,6 +23,7 @@ torch = pytest.importorskip("torch")
 
 from pixpro_tf.interop.torch.recognition import architecture_of, recognise  # noqa: E402
 from tests import reference_torch as reference  # noqa: E402
+from tests.runs import cost_of  # noqa: E402
 
 HEADS = {"hidden": 24, "dim": 16}
 SETTINGS = {
@@ -472,30 +473,13 @@ def test_what_was_imported_is_described(tmp_path):
     }
 
 
-MEASURED = """
-import resource, subprocess, sys
-subprocess.run([sys.executable, "-m", "pixpro_tf.interop.torch", *sys.argv[1:]], check=True)
-usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
-"""
-
-
 @pytest.mark.slow
 def test_a_resnet50_is_converted_in_seconds_within_a_gigabyte(tmp_path):
     state = reference.resnet("resnet50").state_dict()
     path = save(state | {"fc.weight": torch.zeros(1000, 2048)}, tmp_path / "resnet50.pth")
     assert path.stat().st_size > 100e6
     flags = ["import", f"--checkpoint={path}", f"--output={tmp_path / 'imported'}"]
-    process = subprocess.run(
-        [sys.executable, "-c", MEASURED, *flags],
-        cwd=ROOT,
-        env=os.environ | {"COVERAGE_PROCESS_START": ""},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    seconds, kibibytes = map(float, process.stdout.split()[-2:])
-    print(f"{seconds:.1f} s, {kibibytes / 1024:.0f} MiB")
-    assert kibibytes * 1024 < 1e9
+    seconds, size = cost_of("pixpro_tf.interop.torch", *flags)
+    assert size < 1e9
     # Of a processor: on a quiet machine it takes less by the clock, and tests share theirs.
     assert seconds < 20
