@@ -1,5 +1,7 @@
 """Errors whose text is for the user: one line or one paragraph, printed without a traceback."""
 
+import re
+
 
 class UserError(Exception):
     """What a user can mend; `exit_code` is that of the command."""
@@ -24,6 +26,8 @@ def listed(names: list[str], at_most: int) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, as a part of a line of ours."""
+    """What another library's error says, as a part of a line of ours; without the nodes and ops that TensorFlow wraps it in."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return re.sub(r"^\{\{.*?\}\} | \[Op:\w+\].*$", "", lines[0])

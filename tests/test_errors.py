@@ -1,0 +1,20 @@
+import pytest
+
+from pixpro_tf.errors import first_line
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("one\ntwo", "one"),
+        (
+            "{{function_node __wrapped__SaveV2_device_/job:localhost/device:CPU:0}} /disk/part; No space left on device [Op:SaveV2]",
+            "/disk/part; No space left on device",
+        ),
+        ("Table is closed [Op:RestoreV2] name: ", "Table is closed"),
+        ("names in {{braces}} stay", "names in {{braces}} stay"),
+        ("", "ValueError"),
+    ],
+)
+def test_of_another_librarys_error_the_first_line_is_kept_without_its_wrapping(text, said):
+    assert first_line(ValueError(text)) == said
