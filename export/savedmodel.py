@@ -19,15 +19,14 @@ from pixpro_tf.errors import RunError
 _README = """\
 # {title}
 
-A {architecture} without its classifier, pre-trained without labels by PixPro ("Propagate Yourself", CVPR 2021) with
-pixpro_tf. `model_card.json` says how, on what, and with what result.
+A {architecture} without its classifier, {origin}. `model_card.json` says more.
 
 Images are float32 RGB in [0, 1], `[batch, height, width, 3]`, of any size; the model normalises them itself.
 
 ```python
 import tensorflow_hub as hub
 
-model = hub.load(HANDLE)  # this folder, its .tar.gz, or where you put them: gs://... or https://...
+model = hub.load(HANDLE)  # this folder, or where its .tar.gz was put: https://... or gs://...
 vectors = model(images)  # [batch, {channels}]
 maps = model(images, return_endpoints=True)  # a dict: {endpoints}
 ```
@@ -47,6 +46,9 @@ are lists, and calling it with `training=True` normalises by the batch and updat
 
 Weights: {licence}. SHA-256 over the bytes of `model.variables`, one after the other: `{checksum}`.
 """
+
+_TRAINED = 'pre-trained without labels by PixPro ("Propagate Yourself", CVPR 2021) with pixpro_tf'
+_IMPORTED = "with weights that pixpro_tf imported from the PyTorch checkpoint `{file}` ({kind})"
 
 
 def export(
@@ -145,12 +147,13 @@ def _readme(card: dict[str, Any]) -> str:
     backbone, outputs = card["backbone"], card["outputs"]
     maps = [name for name, shape in outputs.items() if "stride" in shape]
     rows = [
-        f"| `{name}` | {shape.get('stride', 'pooled')} | {shape['channels']} |"
+        f"| `{name}` | {shape.get('stride', 'whole image')} | {shape['channels']} |"
         for name, shape in outputs.items()
     ]
     return _README.format(
-        title=f"{backbone['architecture']}, PixPro",
+        title=backbone["architecture"],
         architecture=backbone["architecture"],
+        origin=_IMPORTED.format(**card["imported"]) if card["imported"] else _TRAINED,
         channels=outputs["pooled"]["channels"],
         endpoints=", ".join([*maps, "pooled"]),
         outputs="\n".join(rows),
@@ -194,9 +197,8 @@ def _run(arguments: list[str]) -> None:
     quiet_tensorflow()
     export(**flags)
     output = flags["output"]
-    print(
-        f"Written: {output}; it loads with pixpro_tf.load_backbone, hub.load and --init_from={output}"
-    )
+    hub = "and, from an address, hub.load" if output.endswith(".tar.gz") else "and hub.load"
+    print(f"Written: {output}; it loads with --init_from={output}, pixpro_tf.load_backbone {hub}")
 
 
 if __name__ == "__main__":

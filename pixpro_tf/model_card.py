@@ -61,11 +61,27 @@ def compose(
         metrics: the last that the run logged; None if it logged none.
         licence: of the weights, in its owner's words.
     """
-    recipe = {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if field.metadata["fixed"]
-    }
+    imported = description.get("imported")
+    # What another program trained with is not in our flags.
+    recipe = (
+        None
+        if imported
+        else {
+            field.name: getattr(config, field.name)
+            for field in dataclasses.fields(config)
+            if field.metadata["fixed"]
+        }
+    )
+    data = (
+        None
+        if imported
+        else {
+            "dataset": config.dataset,
+            "split": config.split,
+            "images": description["num_images"],
+            "view_size": config.image_size,
+        }
+    )
     return {
         "backbone": {
             "architecture": backbone.architecture,
@@ -78,14 +94,9 @@ def compose(
         "input": "float32 RGB in [0, 1], [batch, height, width, 3], any size; normalised inside",
         "outputs": _outputs(backbone, heads),
         "recipe": recipe,
-        "data": {
-            "dataset": config.dataset,
-            "split": config.split,
-            "images": description["num_images"],
-            "view_size": config.image_size,
-        },
-        "training": {"step": step, "total_steps": total_steps, "epochs": config.epochs},
-        "imported": description.get("imported"),
+        "data": data,
+        "training": {"step": step, "total_steps": total_steps},
+        "imported": imported,
         "metrics": metrics,
         "versions": {
             "trained_with": description.get("versions"),

@@ -18,9 +18,11 @@ import pixpro_tf
 from export import savedmodel
 from pixpro_tf import initialization, model_card, trained
 from pixpro_tf.backbones import resnet
+from pixpro_tf.config import Config
 from pixpro_tf.data.photometric import normalize
 from pixpro_tf.errors import RunError
 from pixpro_tf.reusable import reusable
+from pixpro_tf.run_folder import RunFolder, write_description
 from tests.models import make_model, make_run, settle
 
 IMAGES = np.random.default_rng(0).uniform(size=(2, 65, 96, 3)).astype(np.float32)
@@ -153,7 +155,8 @@ def test_the_card_says_what_it_is(run, exported):
     }
     assert card["network"] == "online" and card["heads"] == {}
     assert card["outputs"]["c4"] == {"stride": 16, "channels": 256}
-    assert card["training"] == {"step": 3, "total_steps": 3, "epochs": 1}
+    assert card["training"] == {"step": 3, "total_steps": 3}
+    assert card["imported"] is None and card["metrics"] is None
     assert card["recipe"]["batch_size"] == 16 and card["recipe"]["gamma"] == 2.0
     assert card["data"]["images"] == 48
     assert card["versions"]["exported_with"]["tensorflow"] == tf.__version__
@@ -181,7 +184,7 @@ def test_the_card_has_the_runs_last_metrics_and_the_licence(whole_run, tmp_path)
 def test_the_readme_fits_the_model(exported):
     with open(f"{exported}/README.md") as file:
         text = file.read()
-    assert "A resnet10 without its classifier" in text
+    assert "A resnet10 without its classifier, pre-trained without labels by PixPro" in text
     assert "| `c5` | 32 | 512 |" in text and "c2, c3, c4, c5, pooled" in text
     assert model_card.read(exported)["weights"]["sha256"] in text
 
@@ -219,21 +222,35 @@ def found_backbone(found):
     return {name: found[name] for name in ("c2", "c3", "c4", "c5")}
 
 
-def test_heads_that_are_not_there_are_one_line(tmp_path, capsys):
-    backbone = resnet.build("resnet10")
-    run = make_run(tmp_path / "run", backbone="resnet10")
-    parts = {"online": tf.train.Checkpoint(backbone=backbone)}
-    for path in (run / "checkpoints").iterdir():
-        path.unlink()
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """A folder as the import of a backbone alone leaves it."""
+    folder = RunFolder(str(tmp_path_factory.mktemp("imported")))
+    parts = {"online": tf.train.Checkpoint(backbone=resnet.build("resnet10"))}
     tf.train.CheckpointManager(
-        tf.train.Checkpoint(**parts), str(run / "checkpoints"), 1, checkpoint_name="imported"
+        tf.train.Checkpoint(**parts), folder.checkpoints, 1, checkpoint_name="imported"
     ).save(0)
-    output = tmp_path / "out"
-    flags = [f"--run={run}", f"--output={output}", "--include_heads", "--allow_unfinished"]
+    origin = {"file": "theirs.pth", "kind": "ResNet", "batches_tracked": 0}
+    write_description(Config(backbone="resnet10"), folder, None, origin)
+    return folder.path
+
+
+def test_heads_that_are_not_there_are_one_line(imported, tmp_path, capsys):
+    flags = [f"--run={imported}", f"--output={tmp_path / 'out'}", "--include_heads"]
     assert savedmodel.main(flags) == 1
     error = capsys.readouterr().err
     assert "has no heads that --include_heads could export" in error and error.count("\n") == 1
-    assert not output.exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_imported_weights_claim_no_recipe_of_ours(imported, tmp_path):
+    assert savedmodel.main([f"--run={imported}", f"--output={tmp_path / 'out'}"]) == 0
+    card = model_card.read(str(tmp_path / "out"))
+    assert card["imported"]["file"] == "theirs.pth"
+    assert card["recipe"] is None and card["data"] is None
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "imported from the PyTorch checkpoint `theirs.pth` (ResNet)" in text
+    assert "without labels" not in text
 
 
 @pytest.mark.parametrize("trainable", [False, True])
