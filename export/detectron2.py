@@ -109,7 +109,8 @@ def _run(arguments: list[str]) -> None:
     print(f"{len(written)} arrays written to {flags['output']}")
     print(
         'In Detectron2: MODEL.RESNETS.STRIDE_IN_1X1: False, INPUT.FORMAT: "RGB", '
-        "MODEL.PIXEL_MEAN: [123.675, 116.28, 103.53], MODEL.PIXEL_STD: [58.395, 57.12, 57.375]"
+        "MODEL.PIXEL_MEAN: [123.675, 116.28, 103.53], MODEL.PIXEL_STD: [58.395, 57.12, 57.375]; "
+        "after --output_stride=16 also MODEL.RESNETS.RES5_DILATION: 2"
     )
 
 

@@ -40,9 +40,8 @@ def restore_for(
             ("output_stride", weights.output_stride, output_strides),
         ):
             if found not in known:
-                choices = ", ".join(map(str, known))
                 raise RunError(
                     f"{source} was pre-trained with --{flag}={found}, which {consumer} would misread; "
-                    f"pre-train with --{flag}={'' if len(known) == 1 else 'one of '}{choices}"
+                    f"pre-train with --{flag}={' or '.join(map(str, known))}"
                 )
         return trained.restore(weights)

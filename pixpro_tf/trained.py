@@ -58,13 +58,20 @@ def find_checkpoint(path: str) -> str | None:
     if handles.is_hub_address(path):
         return None
     path = os.path.expanduser(path)
-    try:
+    with _reached(path):
         for folder in (os.path.join(path, "checkpoints"), path):
             latest = tf.train.latest_checkpoint(folder)
             if latest is not None:
                 return latest
         prefix = path.removesuffix(".index")
         return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
+
+
+@contextlib.contextmanager
+def _reached(path: str) -> Iterator[None]:
+    """Turns the error of a file system that is not there, or does not answer, into a line."""
+    try:
+        yield
     except tf.errors.OpError as error:
         raise RunError(f"{path} cannot be read: {first_line(error)}") from error
 
@@ -238,7 +245,10 @@ def restore_part(checkpoint: str, name: str, part: tf.keras.layers.Layer) -> Non
 
 
 def _is_run(path: str) -> bool:
-    return not handles.is_hub_address(path) and tf.io.gfile.exists(_folder(path).config)
+    if handles.is_hub_address(path):
+        return False
+    with _reached(path):
+        return tf.io.gfile.exists(_folder(path).config)
 
 
 def _folder(run: str) -> RunFolder:

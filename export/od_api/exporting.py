@@ -97,12 +97,17 @@ def export(
 
 
 def _check_data(task: str, data: Data) -> None:
+    of_custom = ("classes", "dataset", "train_split", "evaluation_split")
+    given = [flag for flag in of_custom if getattr(data, flag) != getattr(Data, flag)]
     if task != "custom":
-        given = [flag for flag in ("classes", "dataset") if getattr(data, flag)]
         if given:
             raise ConfigError(
                 f"--{given[0]} is for --task=custom; --task={task} has its own, so leave it out"
             )
+    elif data.classes and given != ["classes"]:
+        raise ConfigError(
+            f"--{given[1]} and --classes do not go together: a dataset brings its own classes; leave one out"
+        )
     elif data.records and not data.dataset:
         raise ConfigError(
             "--records of --task=custom needs --dataset, a TFDS dataset with boxes such as scenes/128"

@@ -65,7 +65,7 @@ def test_the_pickle_holds_the_weights_in_pytorchs_layout(run, tmp_path, network)
     [
         ({"backbone": "resnet10"}, "--backbone=resnet10, which Detectron2 would misread"),
         ({"backbone": "resnet18d"}, "--backbone=resnet18d, which Detectron2 would misread"),
-        ({"backbone": "resnet18", "output_stride": 8}, "--output_stride=one of 32, 16"),
+        ({"backbone": "resnet18", "output_stride": 8}, "pre-train with --output_stride=32 or 16"),
         (
             {"backbone": "resnet18", "backbone_layout": "od_api"},
             "pre-train with --backbone_layout=torchvision",

@@ -168,6 +168,13 @@ def test_another_layout_is_refused_with_the_flag_to_pre_train_with(name, runs, t
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("source", ["nofs://bucket/run", "http://127.0.0.1:9/model"])
+def test_a_source_that_cannot_be_reached_is_one_line(source, tmp_path, capsys):
+    assert detectron2.main([f"--from={source}", f"--output={tmp_path / 'out'}"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and source in error and error.count("\n") == 1
+
+
 def test_a_saved_model_of_somebody_elses_is_refused(tmp_path, capsys):
     import tensorflow as tf
 

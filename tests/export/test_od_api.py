@@ -291,6 +291,8 @@ def test_sizes_that_make_no_sense_are_refused(sizes, said):
         (["--task=custom"], "needs --classes=cat,dog or --dataset"),
         (["--task=custom", "--classes=a", "--records"], "needs --dataset"),
         (["--task=voc", "--classes=a"], "--classes is for --task=custom"),
+        (["--task=voc", "--train_split=test"], "--train_split is for --task=custom"),
+        (["--task=custom", "--classes=a", "--dataset=scenes/128"], "--dataset and --classes do"),
         (["--task=custom", "--dataset=mnist_nowhere"], "is not known to TFDS"),
         (["--task=voc", "--depth=101"], "pre-train with --backbone=resnet101"),
         (["--task=voc", "--records"], "--dataset=voc/2007 has not been prepared"),
