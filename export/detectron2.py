@@ -2,10 +2,7 @@
 
     python -m export.detectron2 --from=runs/mine --output=mine.pkl
 
-In Detectron2's configuration: `MODEL.WEIGHTS` is the file, `MODEL.RESNETS.STRIDE_IN_1X1: False`, `INPUT.FORMAT: "RGB"`,
-`MODEL.PIXEL_MEAN: [123.675, 116.280, 103.530]`, `MODEL.PIXEL_STD: [58.395, 57.120, 57.375]`, and the norms trained
-(`MODEL.RESNETS.NORM: "SyncBN"`, `MODEL.BACKBONE.FREEZE_AT: 0`), as the paper fine-tunes. A backbone of `--output_stride=16`
-needs `MODEL.RESNETS.RES5_DILATION: 2`.
+The command prints the settings that go with it, with the norms trained and synchronised as the paper fine-tunes.
 """
 
 import pickle
@@ -15,8 +12,9 @@ import sys
 import numpy as np
 
 from export.flags import make_parser
-from export.sources import restore_for
-from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
+from export.sources import check_output, restore_for
+from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow
+from pixpro_tf.errors import RunError
 
 # Depths that Detectron2 builds; it has neither the deep stem of the "d" variants nor a ResNet of ten layers.
 BACKBONES = (
@@ -29,6 +27,9 @@ BACKBONES = (
     "resnext101_32x8d",
     "resnext152_32x8d",
 )
+
+# Which Detectron2 does not dilate.
+BASIC_BLOCKS = ("resnet18", "resnet34")
 
 
 def to_detectron2(state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -51,6 +52,37 @@ def _detectron2_name(name: str) -> str:
     return name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
 
 
+def settings(architecture: str, output_stride: int) -> list[str]:
+    """Detectron2's settings that go with a backbone.
+
+    Args:
+        architecture: one of `BACKBONES`.
+        output_stride: 32, or 16 for one of bottleneck blocks.
+
+    Returns:
+        Lines of a configuration, as `MODEL.RESNETS.DEPTH: 50`.
+    """
+    depth = re.search(r"(18|34|50|101|152)", architecture)
+    assert depth is not None
+    resnets: dict[str, object] = {"DEPTH": depth[1], "STRIDE_IN_1X1": False, "NORM": "SyncBN"}
+    if architecture in BASIC_BLOCKS:
+        resnets["RES2_OUT_CHANNELS"] = 64
+    if architecture.startswith("resnext"):
+        resnets |= {"NUM_GROUPS": 32, "WIDTH_PER_GROUP": 8}
+    if architecture.endswith("w2"):
+        resnets |= {"STEM_OUT_CHANNELS": 128, "RES2_OUT_CHANNELS": 512, "WIDTH_PER_GROUP": 128}
+    if output_stride == 16:
+        resnets["RES5_DILATION"] = 2
+    lines = [f"MODEL.RESNETS.{name}: {value}" for name, value in resnets.items()]
+    return [
+        *lines,
+        "MODEL.BACKBONE.FREEZE_AT: 0",
+        "INPUT.FORMAT: RGB",
+        "MODEL.PIXEL_MEAN: [123.675, 116.28, 103.53]",
+        "MODEL.PIXEL_STD: [58.395, 57.12, 57.375]",
+    ]
+
+
 def export(
     source: str,
     output: str,
@@ -69,12 +101,12 @@ def export(
         overwrite: replace a file that is there already.
 
     Returns:
-        The names written.
+        The settings that go with it.
 
     Raises:
         UserError: if there is nothing to export, Detectron2 has no such network or would misread it, or the file cannot be written.
     """
-    refuse_existing("output", output, overwrite)
+    check_output(source, output, overwrite)
     from pixpro_tf.interop.torch import names
 
     backbone = restore_for(
@@ -86,6 +118,11 @@ def export(
         layout="torchvision",
         output_strides=(32, 16),
     )
+    if backbone.architecture in BASIC_BLOCKS and backbone.output_stride != 32:
+        raise RunError(
+            f"{source} is a {backbone.architecture} of --output_stride={backbone.output_stride}, which Detectron2 does not build; "
+            "pre-train with --output_stride=32"
+        )
     model = to_detectron2(names.state_dict(backbone))
     with atomic_output(output, overwrite) as path, open(path, "wb") as file:
         pickle.dump(
@@ -93,7 +130,7 @@ def export(
             file,
             protocol=4,
         )
-    return list(model)
+    return settings(backbone.architecture, backbone.output_stride)
 
 
 def main(arguments: list[str]) -> int:
@@ -105,13 +142,9 @@ def _run(arguments: list[str]) -> None:
     parser = make_parser("detectron2", __doc__, "file to write, as backbone.pkl")
     flags = vars(parser.parse_args(arguments))
     quiet_tensorflow()
-    written = export(**flags)
-    print(f"{len(written)} arrays written to {flags['output']}")
-    print(
-        'In Detectron2: MODEL.RESNETS.STRIDE_IN_1X1: False, INPUT.FORMAT: "RGB", '
-        "MODEL.PIXEL_MEAN: [123.675, 116.28, 103.53], MODEL.PIXEL_STD: [58.395, 57.12, 57.375]; "
-        "after --output_stride=16 also MODEL.RESNETS.RES5_DILATION: 2"
-    )
+    lines = export(**flags)
+    print(f"Written: {flags['output']}; in Detectron2's configuration:")
+    print("\n".join(f"  {line}" for line in lines))
 
 
 if __name__ == "__main__":

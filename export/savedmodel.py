@@ -13,8 +13,10 @@ import tarfile
 from typing import Any
 
 from export.flags import make_parser
-from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
+from export.sources import check_output
+from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow
 from pixpro_tf.errors import RunError
+from pixpro_tf.handles import is_archive
 
 _README = """\
 # {title}
@@ -65,7 +67,7 @@ def export(
 
     Args:
         run: folder of a run, or of imported weights.
-        output: folder to make; a name that ends with .tar.gz makes one archive of it, as hubs serve them.
+        output: folder to make; a name that ends with .tar.gz or .tgz makes one archive of it, as hubs serve them.
         network: "online" (the default) or "target".
         include_heads: save the projector and, of the online network, the propagation too.
         allow_unfinished: whether a run is taken that has not made all its steps.
@@ -75,13 +77,15 @@ def export(
     Raises:
         UserError: if there is nothing to export, or it cannot be written.
     """
-    refuse_existing("output", output, overwrite)
+    check_output(run, output, overwrite)
     import tensorflow as tf
 
     from pixpro_tf import model_card, trained
     from pixpro_tf.reusable import reusable
     from pixpro_tf.run_folder import RunFolder, read_description
 
+    # A folder's slash says nothing of an archive.
+    output = output.rstrip("/") or output
     network = network or "online"
     config = trained.read_run_config(run)
     if not allow_unfinished:
@@ -106,7 +110,7 @@ def export(
         licence=licence or "no licence stated",
     )
     with atomic_output(output, overwrite) as path:
-        saved = f"{path}.saved" if output.endswith(".tar.gz") else path
+        saved = f"{path}.saved" if is_archive(output) else path
         tf.saved_model.save(root, saved, signatures=signatures)
         model_card.write(card, saved)
         with open(os.path.join(saved, "README.md"), "w") as file:
@@ -196,8 +200,8 @@ def _run(arguments: list[str]) -> None:
     flags = vars(parser.parse_args(arguments))
     quiet_tensorflow()
     export(**flags)
-    output = flags["output"]
-    hub = "and, from an address, hub.load" if output.endswith(".tar.gz") else "and hub.load"
+    output = flags["output"].rstrip("/")
+    hub = "and, from an address, hub.load" if is_archive(output) else "and hub.load"
     print(f"Written: {output}; it loads with --init_from={output}, pixpro_tf.load_backbone {hub}")
 
 

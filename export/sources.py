@@ -1,9 +1,27 @@
 """What an export is made from, and what its consumer would misread."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
-from pixpro_tf.errors import RunError
+from pixpro_tf.commands import refuse_existing
+from pixpro_tf.errors import ConfigError, RunError
+
+
+def check_output(source: str, output: str, overwrite: bool) -> None:
+    """Refuses an output that is there already, or that would replace what it is made from; before any work is done.
+
+    Raises:
+        ConfigError: with the reason.
+    """
+    refuse_existing("output", output, overwrite)
+    if "://" in source:
+        return
+    made, given = (os.path.realpath(os.path.expanduser(path)) for path in (output, source))
+    if os.path.commonpath([made, given]) == made:
+        raise ConfigError(
+            f"--output={output} would replace {source}, which is exported; give another"
+        )
 
 
 def restore_for(

@@ -85,8 +85,9 @@ def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
             os.makedirs(parent, exist_ok=True)
             if os.path.lexists(absolute):
                 refuse_existing("output", path, overwrite)
-                os.rename(absolute, os.path.join(temporary, f"{name}.replaced"))
-            os.rename(made, absolute)
+                _replace(absolute, made, os.path.join(temporary, f"{name}.replaced"))
+            else:
+                os.rename(made, absolute)
     except Exception as error:
         if not _is_of_a_file_system(error):
             raise
@@ -94,6 +95,16 @@ def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
         raise RunError(
             f"--output={path} cannot be written: {reason}; give another, or make room there"
         ) from error
+
+
+def _replace(path: str, new: str, aside: str) -> None:
+    """Moves what is at a path aside and the new one there; if that fails, the old one comes back."""
+    os.rename(path, aside)
+    try:
+        os.rename(new, path)
+    except BaseException:
+        os.rename(aside, path)
+        raise
 
 
 def _absolute(path: str) -> str:

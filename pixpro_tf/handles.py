@@ -14,6 +14,11 @@ def is_hub_address(handle: str) -> bool:
     return handle.startswith(("http://", "https://"))
 
 
+def is_archive(path: str) -> bool:
+    """Whether a path is of one file that holds a SavedModel, by its suffix."""
+    return path.endswith((".tar.gz", ".tgz"))
+
+
 @contextlib.contextmanager
 def local_copy(handle: str) -> Iterator[str]:
     """The folder of a SavedModel, where TensorFlow can read it.
@@ -38,7 +43,7 @@ def local_copy(handle: str) -> Iterator[str]:
 
 def _is_local_archive(path: str) -> bool:
     # TF Hub unpacks what comes from an address, and nothing else.
-    return path.endswith((".tar.gz", ".tgz")) and "://" not in path
+    return is_archive(path) and "://" not in path and not os.path.isdir(path)
 
 
 def _unpacked(path: str, stack: contextlib.ExitStack) -> str:

@@ -19,6 +19,7 @@ _REQUIRED = {
     "backbone": {"architecture", "layout", "output_stride"},
     "network": None,
     "heads": None,
+    "training": {"step", "total_steps"},
     "weights": {"sha256"},
 }
 

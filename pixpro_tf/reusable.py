@@ -86,7 +86,9 @@ def load_backbone(
         return_endpoints: whether it gives a dict of the maps "c2" to "c5" and "pooled" in the place of the pooled features.
 
     Returns:
-        A `hub.KerasLayer`, in float32 whatever the policy. It takes float32 RGB `[B, H, W, 3]` in [0, 1], of any size.
+        A `hub.KerasLayer`, in float32 whatever the policy. It takes float32 RGB `[B, H, W, 3]` in [0, 1], of any size. It can be built
+        again from its configuration (`clone_model`, H5 files) if the handle is a folder or an address; what a run or a local
+        archive was unpacked to is gone by then.
 
     Raises:
         RunError: if nothing is there, or it cannot be loaded.

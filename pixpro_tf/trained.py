@@ -122,12 +122,15 @@ def finished_steps(checkpoint: str) -> int:
 
 def require_finished(run: str) -> None:
     """Raises `RunError` unless a run has made all its steps: before that its rate and momentum are not at their ends."""
-    progress = progress_of(run)
+    _require_all_steps(run, progress_of(run))
+
+
+def _require_all_steps(name: str, progress: Progress) -> None:
     if progress.step is None or progress.total_steps is None:
         return
     if progress.step < progress.total_steps:
         raise RunError(
-            f"{run} has made {progress.step} of its {progress.total_steps} steps; train it to its end, "
+            f"{name} has made {progress.step} of its {progress.total_steps} steps; train it to its end, "
             "or take it as it is with --allow_unfinished"
         )
 
@@ -196,6 +199,8 @@ def open_weights(
             raise RunError(
                 f"{run_or_handle} holds the {card['network']} network, not the {network} one; leave out --network"
             )
+        if not allow_unfinished:
+            _require_all_steps(run_or_handle, Progress(**card["training"]))
         yield weights_of_saved_model(folder, card)
 
 

@@ -12,6 +12,7 @@ _BACKBONE = """\
 # Paths are relative to this folder; set those of the data.
 runtime:
   distribution_strategy: mirrored
+  enable_xla: false
   mixed_precision_dtype: float32
 task:
   init_checkpoint: checkpoint/ckpt-1
@@ -185,7 +186,7 @@ EXPERIMENTS = {
     ),
     "mask_rcnn.yaml": Experiment(
         "maskrcnn_resnetfpn_coco",
-        "Mask R-CNN with FPN on COCO, the paper's 1x: 90k steps of batch 16, a tenth of the rate after 60k and 80k.",
+        "Mask R-CNN with FPN on COCO, with the paper's 1x schedule: 90k steps of batch 16, a tenth of the rate after 60k, a hundredth after 80k.",
         _MASK_RCNN,
         rate=0.02,
     ),

@@ -3,8 +3,8 @@
 import os
 
 from export.model_garden.experiments import EXPERIMENTS, yaml_of
-from export.sources import restore_for
-from pixpro_tf.commands import atomic_output, refuse_existing
+from export.sources import check_output, restore_for
+from pixpro_tf.commands import atomic_output
 
 _README = """\
 # A {backbone} pre-trained by PixPro, for TF Model Garden
@@ -21,6 +21,9 @@ the Garden's default; the files here have it.
 | file | experiment |
 |---|---|
 {rows}
+
+Their schedules are the paper's where it has the detector; their images are not: the Garden scales them into a square of 1024 pixels, by
+0.8 to 1.25 at random, where the paper draws the shorter side from 640 to 800.
 
 Start the commands in this folder, with the data's paths set in the file:
 
@@ -51,7 +54,7 @@ def export(
     Raises:
         UserError: if there is nothing to export, the Garden has no such backbone or would misread it, or it cannot be written.
     """
-    refuse_existing("output", output, overwrite)
+    check_output(source, output, overwrite)
     # Late, for it imports TensorFlow.
     from export.model_garden.checkpoint import RESNETS, write_checkpoint
 

@@ -10,31 +10,43 @@ from typing import Any
 import numpy as np
 
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
+# Of the API's batch normalisation, and of ours.
+_EPSILON = 1e-5
 KERAS_RESNETS = {"resnet50": "ResNet50", "resnet101": "ResNet101", "resnet152": "ResNet152"}
 
 
 def folded_stem(
-    kernel: np.ndarray, moving_mean: np.ndarray, mean: np.ndarray, deviation: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    kernel: np.ndarray,
+    moving_mean: np.ndarray,
+    moving_variance: np.ndarray,
+    mean: np.ndarray,
+    deviation: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A stem that takes RGB in 0..255 minus `CAFFE_MEAN` where the given one takes normalised images.
 
-    With u the new input, a normalised image is `u / (255 d) + s / d`, `s = CAFFE_MEAN / 255 - mean`: the kernel is divided by
-    255 d, and what it makes of the constant `s / d` is taken off the running mean of the BN behind it. Where the consumer's zero
-    padding reaches in, its padding stands for `s / d` and not for 0, at most 0.009 of a standard deviation.
+    With u the new input, a normalised image is `u / (255 d) + s / d`, `s = CAFFE_MEAN / 255 - mean`. The kernel is divided by 255 d,
+    and what it makes of the constant `s / d` is taken off the running mean of the BN behind it. Then kernel, mean and deviation are
+    multiplied by one number, 255 times the mean of d, which the BN takes back: a kernel 57 times smaller on inputs 57 times larger gives
+    the same features too, and a gradient that is 3000 times larger relative to it, with which the first steps of a fine-tuning would
+    wipe it out. Where the consumer's zero padding reaches in, its padding stands for `s / d` and not for 0, at most 0.009 of a standard
+    deviation.
 
     Args:
         kernel: `[h, w, 3, filters]`.
-        moving_mean: `[filters]`, of the BN behind it.
+        moving_mean, moving_variance: `[filters]`, of the BN behind it.
         mean, deviation: `[3]`, of the normalisation, for images in [0, 1].
 
     Returns:
-        The new kernel and the new running mean, float32.
+        The new kernel, running mean and running variance, float32.
     """
     exact = kernel.astype(np.float64)
-    shift = (CAFFE_MEAN / 255 - mean) / deviation
-    constant = np.einsum("hwco,c->o", exact, shift)
-    folded = exact / (255 * deviation[:, np.newaxis])
-    return folded.astype(np.float32), (moving_mean - constant).astype(np.float32)
+    constant = np.einsum("hwco,c->o", exact, (CAFFE_MEAN / 255 - mean) / deviation)
+    scale = 255 * deviation.mean()
+    folded = exact * scale / (255 * deviation[:, np.newaxis])
+    folded_mean = scale * (moving_mean - constant)
+    # Epsilon stays what it is, and has to become larger with the rest.
+    folded_variance = scale**2 * (moving_variance.astype(np.float64) + _EPSILON) - _EPSILON
+    return tuple(part.astype(np.float32) for part in (folded, folded_mean, folded_variance))
 
 
 def keras_resnet(backbone) -> Any:
@@ -53,8 +65,12 @@ def keras_resnet(backbone) -> Any:
     build = getattr(tf.keras.applications, KERAS_RESNETS[backbone.architecture])
     model = build(include_top=False, weights=None, input_shape=(None, None, 3))
     kernel, norm = backbone.stem[0].kernel.numpy(), _norm_weights(backbone.stem[1])
-    kernel, norm[2] = folded_stem(
-        kernel, norm[2], np.array(IMAGENET_MEAN, np.float64), np.array(IMAGENET_STD, np.float64)
+    kernel, norm[2], norm[3] = folded_stem(
+        kernel,
+        norm[2],
+        norm[3],
+        np.array(IMAGENET_MEAN, np.float64),
+        np.array(IMAGENET_STD, np.float64),
     )
     _assign(model, "conv1", kernel, norm)
     for stage, blocks in enumerate(backbone.stages):
@@ -78,9 +94,14 @@ def _assign(model, name: str, kernel: np.ndarray, norm: list[np.ndarray]) -> Non
     model.get_layer(f"{name}_bn").set_weights(norm)
 
 
-def write_checkpoint(backbone, folder: str) -> None:
-    """Writes the checkpoint `ckpt-1` for `fine_tune_checkpoint_type: "classification"` into a folder."""
+def write_checkpoint(model, folder: str) -> None:
+    """Writes the checkpoint `ckpt-1` for `fine_tune_checkpoint_type: "classification"` into a folder.
+
+    Args:
+        model: of `keras_resnet`.
+        folder: that exists.
+    """
     import tensorflow as tf
 
     # Not `write`: the API restores a save counter too, and asserts that it was found.
-    tf.train.Checkpoint(feature_extractor=keras_resnet(backbone)).save(os.path.join(folder, "ckpt"))
+    tf.train.Checkpoint(feature_extractor=model).save(os.path.join(folder, "ckpt"))

@@ -5,8 +5,8 @@ import os
 
 from export.od_api import checkpoint, instructions, pipeline
 from export.od_api.tasks import TASKS, Label, label_map, number
-from export.sources import restore_for
-from pixpro_tf.commands import atomic_output, refuse_existing
+from export.sources import check_output, restore_for
+from pixpro_tf.commands import atomic_output
 from pixpro_tf.errors import ConfigError
 
 
@@ -60,31 +60,35 @@ def export(
     Raises:
         UserError: if there is nothing to export, the API has no such backbone or would misread it, or it cannot be written.
     """
-    refuse_existing("output", output, overwrite)
+    check_output(source, output, overwrite)
     data = data or Data()
     schedule = TASKS[task].schedule.changed(**(sizes or {}))
     _check_data(task, data)
-    labels, parts = _open_data(task, data)
-    names = [f"resnet{depth}"] if depth else list(checkpoint.KERAS_RESNETS)
     backbone = restore_for(
         "the Object Detection API",
         source,
         network,
         allow_unfinished,
-        architectures=names,
+        architectures=tuple(checkpoint.KERAS_RESNETS),
         layout="od_api",
     )
-    depth = int(backbone.architecture.removeprefix("resnet"))
+    found = int(backbone.architecture.removeprefix("resnet"))
+    if depth not in (None, found):
+        raise ConfigError(
+            f"--depth={depth} is not that of the resnet{found} in {source}; leave it out"
+        )
+    keras_resnet = checkpoint.keras_resnet(backbone)
+    labels, parts = _open_data(task, data)
     chosen, origin = pipeline.MODELS[model], TASKS[task].origin
     num_classes = max(label.id for label in labels)
     with atomic_output(output, overwrite) as folder:
         for name in ("checkpoint", "records"):
             os.makedirs(os.path.join(folder, name))
-        checkpoint.write_checkpoint(backbone, os.path.join(folder, "checkpoint"))
+        checkpoint.write_checkpoint(keras_resnet, os.path.join(folder, "checkpoint"))
         written = _write_records(os.path.join(folder, "records"), parts, labels)
         texts = {
             "pipeline.config": pipeline.pipeline_config(
-                chosen, depth, num_classes, schedule, origin
+                chosen, found, num_classes, schedule, origin
             ),
             "label_map.pbtxt": label_map(labels),
             "README.md": instructions.readme(
@@ -108,6 +112,8 @@ def _check_data(task: str, data: Data) -> None:
         raise ConfigError(
             f"--{given[1]} and --classes do not go together: a dataset brings its own classes; leave one out"
         )
+    elif len(set(data.classes)) < len(data.classes):
+        raise ConfigError(f"--classes={','.join(data.classes)} names a class twice; name each once")
     elif data.records and not data.dataset:
         raise ConfigError(
             "--records of --task=custom needs --dataset, a TFDS dataset with boxes such as scenes/128"

@@ -29,9 +29,9 @@ On several GPUs the first one uses all of them; on TPUs add `--use_tpu=true --tp
 
 ## Schedule
 
-{origin}. Here: {steps} steps of {batch_size} images, rate {rate:g} after {warmup} steps of warm-up, a tenth of it after {drops},
-images of {min_side} pixels (shorter side) to at most {max_side}. With another batch, change the rate in the same proportion.
-All batch normalisation is trained.
+{steps} steps of {batch_size} images; rate {rate:g} after {warmup} steps of warm-up, a tenth of it after {drops[0]} and a hundredth
+after {drops[1]}; images of {min_side} pixels (shorter side) to at most {max_side}. It is translated in proportion from {origin}.
+With another batch, change the rate in the same proportion. All batch normalisation is trained.{remark}
 
 Not translated, for the API has no setting for it:
 
@@ -77,12 +77,13 @@ def readme(
         backbone=backbone,
         num_labels=num_labels,
         records=_RECORDS[bool(written)].format(**written),
-        origin=origin[0].upper() + origin[1:],
+        origin=origin,
+        remark=f"\n\n{model.remark}" if model.remark else "",
         steps=schedule.steps,
         batch_size=schedule.batch_size,
         rate=schedule.rate * model.rate_factor,
         warmup=schedule.warmup_steps,
-        drops=" and ".join(map(str, schedule.drops)),
+        drops=schedule.drops,
         min_side=schedule.min_side,
         max_side=schedule.max_side,
         not_translated="\n".join(f"- {line}" for line in model.not_translated),

@@ -1,6 +1,6 @@
 """The API's pipeline.config: a model, and the paper's fine-tuning schedule translated.
 
-What the API has no setting for stands in `NOT_TRANSLATED`, for the reader of an export.
+What the API has no setting for stands in `Model.not_translated`, for the reader of an export.
 """
 
 import dataclasses
@@ -17,6 +17,12 @@ conv_hyperparams {
   initializer { variance_scaling_initializer { factor: 2.0 mode: FAN_OUT } }
   sync_batch_norm { scale: true decay: 0.9 epsilon: 0.00001 }
 }"""
+
+# A wider initialisation would undo the bias that makes all anchors background at first.
+_PREDICTOR_HYPERPARAMS = _CONV_HYPERPARAMS.replace(
+    "variance_scaling_initializer { factor: 2.0 mode: FAN_OUT }",
+    "random_normal_initializer { mean: 0.0 stddev: 0.01 }",
+)
 
 _RESIZER = """\
 image_resizer {
@@ -153,7 +159,7 @@ model {{
         num_layers_before_predictor: 4
         kernel_size: 3
         class_prediction_bias_init: -4.6
-        {_CONV_HYPERPARAMS}
+        {_PREDICTOR_HYPERPARAMS}
       }}
     }}
     # Every BN is trained and synchronised over replicas, with the backbone's epsilon.
@@ -187,7 +193,7 @@ model {{
 """
 
 _TRAINING = """
-# Schedule: $origin.
+# Schedule: translated in proportion from $origin.
 train_config {
   batch_size: $batch_size
   num_steps: $steps
@@ -243,6 +249,7 @@ class Model:
         rate_factor: of its learning rate, to that of Faster R-CNN.
         proposals, second_stage_batch: per image; of Faster R-CNN.
         not_translated: what the paper has and the API has no setting for.
+        remark: on the detector itself, if it is not the paper's.
     """
 
     title: str
@@ -251,6 +258,7 @@ class Model:
     proposals: int
     second_stage_batch: int
     not_translated: tuple[str, ...]
+    remark: str = ""
 
 
 _SCALES = "the shorter side drawn anew for each batch (480 to 800 pixels on VOC, 640 to 800 on COCO): images have one size here"
@@ -268,7 +276,13 @@ MODELS = {
         ),
     ),
     "faster_rcnn_resnet50_fpn_keras": Model(
-        "Faster R-CNN with FPN", _FASTER_RCNN_FPN, 1.0, 1000, 512, (_SCALES,)
+        "Faster R-CNN with FPN",
+        _FASTER_RCNN_FPN,
+        1.0,
+        1000,
+        512,
+        (_SCALES,),
+        "The paper has this detector on COCO, with a mask head beside it (Mask R-CNN), and not on VOC.",
     ),
     "ssd_resnet50_v1_fpn_keras": Model(
         "SSD with FPN (RetinaNet)",
@@ -276,10 +290,8 @@ MODELS = {
         0.5,
         0,
         0,
-        (
-            _SCALES,
-            "this detector itself, which is not in the paper: half the rate of Faster R-CNN, as Detectron2 trains RetinaNet",
-        ),
+        (_SCALES,),
+        "The paper does not have this detector: its rate is half that of Faster R-CNN, as Detectron2 trains RetinaNet.",
     ),
 }
 

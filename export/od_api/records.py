@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -10,7 +11,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from export.od_api.tasks import Label
-from pixpro_tf.errors import ConfigError, listed
+from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 
 IMAGES_PER_SHARD = 1000
 
@@ -25,48 +26,41 @@ def class_names(builder) -> list[str]:
         ConfigError: if the dataset has no boxes with labels.
     """
     features = dict(builder.info.features.items())
-    objects = getattr(features.get("objects"), "feature", {})
-    if "bbox" not in objects or "label" not in objects:
+    objects = dict(getattr(features.get("objects"), "feature", {}).items())
+    label = objects.get("label")
+    if (
+        "image" not in features
+        or "bbox" not in objects
+        or not isinstance(label, tfds.features.ClassLabel)
+    ):
         raise ConfigError(
-            f"--dataset={builder.info.full_name} has no boxes; its features are {', '.join(features)}, "
-            "and objects with bbox and label are needed"
+            f"--dataset={builder.info.full_name} has no boxes to learn from: an image, and objects with bbox and a label that is a class, "
+            f"are needed, and its features are {', '.join(features)}"
         )
-    return list(objects["label"].names)
+    return list(label.names)
 
 
 def write_records(
     folder: str, prefix: str, parts: list[tuple[Any, str]], labels: tuple[Label, ...]
-):
+) -> int:
     """Writes `PREFIX-00000-of-00017.tfrecord` and so on.
 
     Args:
         folder: that exists.
         prefix: "train" or "evaluation".
-        parts: builders of TFDS, and a split of each.
+        parts: builders of TFDS, and a split of each, which have been through `check_split`.
         labels: the classes' numbers, in the order of the datasets' labels.
 
     Returns:
         How many images were written.
 
     Raises:
-        ConfigError: if a dataset has no such split, no boxes, or other classes.
+        RunError: if a dataset cannot be read.
     """
-    for builder, split in parts:
-        check_split(builder, split, labels)
     total = sum(builder.info.splits[split].num_examples for builder, split in parts)
     shards = max(-(-total // IMAGES_PER_SHARD), 1)
     examples = (
-        _example(builder, split, index, features, labels)
-        for builder, split in parts
-        for index, features in enumerate(
-            tfds.as_numpy(
-                builder.as_dataset(
-                    split=split,
-                    shuffle_files=False,
-                    decoders={"image": tfds.decode.SkipDecoding()},
-                )
-            )
-        )
+        example for builder, split in parts for example in _examples(builder, split, labels)
     )
     for shard in range(shards):
         path = os.path.join(folder, f"{prefix}-{shard:05d}-of-{shards:05d}.tfrecord")
@@ -75,6 +69,20 @@ def write_records(
             for _ in range(total * shard // shards, total * (shard + 1) // shards):
                 writer.write(next(examples))
     return total
+
+
+def _examples(builder, split: str, labels: tuple[Label, ...]) -> Iterator[bytes]:
+    dataset = builder.as_dataset(
+        split=split, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    try:
+        for index, features in enumerate(tfds.as_numpy(dataset)):
+            # COCO's evaluation asks for a name that no other image has.
+            yield _example(features, f"{builder.info.full_name}/{split}/{index}", labels)
+    except (tf.errors.OpError, OSError) as error:
+        raise RunError(
+            f"{builder.info.full_name} cannot be read: {first_line(error)}; prepare it again"
+        ) from error
 
 
 def check_split(builder, split: str, labels: tuple[Label, ...]) -> None:
@@ -97,9 +105,7 @@ def check_split(builder, split: str, labels: tuple[Label, ...]) -> None:
         )
 
 
-def _example(
-    builder, split: str, index: int, features: dict[str, Any], labels: tuple[Label, ...]
-) -> bytes:
+def _example(features: dict[str, Any], source_id: str, labels: tuple[Label, ...]) -> bytes:
     """One image with its boxes, as the API's decoder reads them."""
     encoded = features["image"]
     with Image.open(io.BytesIO(encoded)) as image:
@@ -107,8 +113,6 @@ def _example(
         image_format = str(image.format).lower()
     objects = features["objects"]
     found = [labels[label] for label in objects["label"]]
-    # COCO's evaluation asks for a name that no other image has.
-    source_id = f"{builder.info.full_name}/{split}/{index}"
     ymin, xmin, ymax, xmax = objects["bbox"].reshape(-1, 4).T
 
     values = {

@@ -98,6 +98,7 @@ class Schedule:
 # The paper's: VOC for 24k steps, COCO for 90k (1x), both at batch 16, with Detectron2's warm-ups.
 _VOC = Schedule(16, 0.02, 24_000, (18_000, 22_000), 100)
 _COCO = Schedule(16, 0.02, 90_000, (60_000, 80_000), 1_000)
+_VOC_ORIGIN = "the paper's for VOC: 24k steps of 16 images, rate 0.02, a tenth of it after 18k and a hundredth after 22k"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +130,7 @@ TASKS = {
         (("voc/2007", "train+validation"), ("voc/2012", "train+validation")),
         (("voc/2007", "test"),),
         _VOC,
-        "the paper's for VOC: 24k steps of batch 16, rate 0.02, a tenth after 18k and 22k",
+        _VOC_ORIGIN,
     ),
     "coco": Task(
         tuple(
@@ -141,9 +142,9 @@ TASKS = {
         (("coco/2017", "train"),),
         (("coco/2017", "validation"),),
         _COCO,
-        "the paper's for COCO, 1x: 90k steps of batch 16, rate 0.02, a tenth after 60k and 80k",
+        "the paper's for COCO, 1x: 90k steps of 16 images, rate 0.02, a tenth of it after 60k and a hundredth after 80k",
     ),
-    "custom": Task((), (), (), _VOC, "the paper's for VOC, as far as no flag changed it"),
+    "custom": Task((), (), (), _VOC, _VOC_ORIGIN),
 }
 
 

@@ -1,12 +1,14 @@
 """Environments of the consumers of exports, which are not this project's; made once, beside the project's own."""
 
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from pixpro_tf.stack import LEGACY_KERAS_VARIABLE
 from tests.conftest import ROOT
 
 CONSUMERS = ROOT / "tests" / "export" / "consumers"
@@ -26,6 +28,8 @@ def consume(tmp_path_factory):
             capture_output=True,
             text=True,
             cwd=folder,
+            # The consumer's own Keras, whatever this project has chosen for itself.
+            env={key: value for key, value in os.environ.items() if key != LEGACY_KERAS_VARIABLE},
             timeout=900,
         )
         assert process.returncode == 0, process.stdout + process.stderr

@@ -66,6 +66,7 @@ def test_the_pickle_holds_the_weights_in_pytorchs_layout(run, tmp_path, network)
         ({"backbone": "resnet10"}, "--backbone=resnet10, which Detectron2 would misread"),
         ({"backbone": "resnet18d"}, "--backbone=resnet18d, which Detectron2 would misread"),
         ({"backbone": "resnet18", "output_stride": 8}, "pre-train with --output_stride=32 or 16"),
+        ({"backbone": "resnet18", "output_stride": 16}, "which Detectron2 does not build"),
         (
             {"backbone": "resnet18", "backbone_layout": "od_api"},
             "pre-train with --backbone_layout=torchvision",
@@ -80,3 +81,19 @@ def test_what_detectron2_would_misread_is_refused(tmp_path, capsys, flags, said)
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stride", "lines"),
+    [
+        ("resnet50", 32, {"DEPTH: 50", "STRIDE_IN_1X1: False", "NORM: SyncBN"}),
+        ("resnet50", 16, {"DEPTH: 50", "RES5_DILATION: 2"}),
+        ("resnet34", 32, {"DEPTH: 34", "RES2_OUT_CHANNELS: 64"}),
+        ("resnet50w2", 32, {"DEPTH: 50", "STEM_OUT_CHANNELS: 128", "RES2_OUT_CHANNELS: 512"}),
+        ("resnext101_32x8d", 32, {"DEPTH: 101", "NUM_GROUPS: 32", "WIDTH_PER_GROUP: 8"}),
+    ],
+)
+def test_the_settings_fit_the_backbone(backbone, stride, lines):
+    found = detectron2.settings(backbone, stride)
+    assert {f"MODEL.RESNETS.{line}" for line in lines} <= set(found)
+    assert any("RES5_DILATION" in line for line in found) == (stride == 16)

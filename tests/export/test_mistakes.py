@@ -101,6 +101,16 @@ def test_an_output_that_is_there_stays(export, tmp_path):
     assert list(tmp_path.iterdir()) == [output]
 
 
+def test_an_output_that_would_replace_the_run_is_refused(export, runs, tmp_path):
+    run = tmp_path / "runs" / "run"
+    shutil.copytree(runs(export.layout), run)
+    before = sorted(run.rglob("*"))
+    for output in (run, run.parent, tmp_path / "elsewhere" / ".." / "runs"):
+        result = export(run, output, "--overwrite", "--allow_unfinished")
+        assert_one_line(result, f"would replace {run}, which is exported", code=2)
+    assert sorted(run.rglob("*")) == before
+
+
 def test_an_output_elsewhere_is_refused(export):
     assert_one_line(export(None, "gs://bucket/model"), "is an address; give a local path", code=2)
 
@@ -175,6 +185,16 @@ def test_a_source_that_cannot_be_reached_is_one_line(source, tmp_path, capsys):
     assert error.startswith("error: ") and source in error and error.count("\n") == 1
 
 
+def test_a_saved_model_of_an_unfinished_run_has_to_be_allowed_too(runs, tmp_path, capsys):
+    flags = [f"--run={runs('torchvision')}", f"--output={tmp_path / 'model.tgz'}"]
+    assert savedmodel.main([*flags, "--allow_unfinished"]) == 0
+    assert (tmp_path / "model.tgz").is_file()
+    flags = [f"--from={tmp_path / 'model.tgz'}", f"--output={tmp_path / 'out'}"]
+    assert detectron2.main(flags) == 1
+    assert "model.tgz has made 3 of its 6 steps" in capsys.readouterr().err
+    assert detectron2.main([*flags, "--allow_unfinished"]) == 0
+
+
 def test_a_saved_model_of_somebody_elses_is_refused(tmp_path, capsys):
     import tensorflow as tf
 
@@ -202,6 +222,15 @@ def test_an_output_that_appears_meanwhile_stays(tmp_path):
     with pytest.raises(ConfigError, match="exists already"), atomic_output(str(path)) as made:
         pathlib.Path(made).write_text("new")
         path.write_text("mine")
+    assert path.read_text() == "mine" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_replaced_stays(tmp_path):
+    path = tmp_path / "out"
+    path.write_text("mine")
+    # A block that makes nothing leaves nothing to be moved there.
+    with pytest.raises(RunError, match="cannot be written"), atomic_output(str(path), True):
+        pass
     assert path.read_text() == "mine" and list(tmp_path.iterdir()) == [path]
 
 

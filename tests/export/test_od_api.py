@@ -1,6 +1,8 @@
 """What the Object Detection API is given. Keras' ResNets, which it builds its own from, stand in for it."""
 
+import pathlib
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from pixpro_tf import trained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.data import scene_renderer, scenes
 from pixpro_tf.data.photometric import normalize
-from pixpro_tf.errors import ConfigError
+from pixpro_tf.errors import ConfigError, RunError
 from tests.models import make_run, settle
 
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939], np.float32)
@@ -53,7 +55,7 @@ def assert_equal_inside(found, wanted):
 def test_keras_gives_our_features_on_photographs_and_scenes(depth, tmp_path):
     backbone = resnet.build(f"resnet{depth}", "od_api")
     settle(backbone)
-    checkpoint.write_checkpoint(backbone, str(tmp_path))
+    checkpoint.write_checkpoint(checkpoint.keras_resnet(backbone), str(tmp_path))
     photograph = skimage.data.rocket()[np.newaxis]
     rendered = [scene_renderer.render(scenes.scene_seed("test", index), 256) for index in range(2)]
     for images in (photograph, np.stack([scene.image for scene in rendered])):
@@ -63,15 +65,49 @@ def test_keras_gives_our_features_on_photographs_and_scenes(depth, tmp_path):
 
 
 def test_the_folded_stem_sees_the_pixels_as_before():
-    """In float64, by hand: one pixel, a 1x1 kernel, the BN's subtraction behind it."""
+    """By hand: one pixel, a 1x1 kernel, and the normalisation behind it."""
     rng = np.random.default_rng(0)
     kernel, moving_mean = rng.normal(size=(1, 1, 3, 5)), rng.normal(size=5)
+    moving_variance = rng.uniform(1e-4, 2, 5)
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     pixel = np.array([12.0, 200.0, 99.0])
     wanted = ((pixel / 255 - mean) / deviation) @ kernel[0, 0] - moving_mean
-    folded, folded_mean = checkpoint.folded_stem(kernel, moving_mean, mean, deviation)
+    wanted /= np.sqrt(moving_variance + 1e-5)
+    folded, folded_mean, folded_variance = checkpoint.folded_stem(
+        kernel, moving_mean, moving_variance, mean, deviation
+    )
     found = (pixel - CAFFE_MEAN) @ folded[0, 0] - folded_mean
+    found /= np.sqrt(folded_variance + 1e-5)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_fine_tuning_moves_the_folded_stem_as_it_would_move_ours():
+    """The gradient relative to the kernel, in training mode; it grows with the square of the inputs' scale if the kernel shrinks by it."""
+    backbone = resnet.build("resnet50", "od_api")
+    settle(backbone)
+    keras = checkpoint.keras_resnet(backbone)
+    images = skimage.data.rocket()[np.newaxis, :256, :256].astype(np.float32)
+    stem = tf.keras.Model(keras.input, keras.get_layer("conv1_bn").output)
+
+    def ours():
+        kernel = backbone.stem[0].kernel
+        return kernel, backbone.stem[1](backbone.stem[0](normalize(images / 255)), training=True)
+
+    def theirs():
+        return keras.get_layer("conv1_conv").kernel, stem(images - CAFFE_MEAN, training=True)
+
+    moved = []
+    for side in (ours, theirs):
+        with tf.GradientTape() as tape:
+            kernel, features = side()
+            loss = tf.reduce_mean(tf.nn.relu(features) ** 2 * tf.linspace(0.0, 1.0, 64))
+        gradient = tape.gradient(loss, kernel).numpy()
+        moved.append((gradient / np.linalg.norm(kernel), kernel.numpy()))
+    (gradient, kernel), (their_gradient, their_kernel) = moved
+    # Per input channel the scales still differ by the deviations, 0.224 to 0.229.
+    assert np.linalg.norm(their_gradient) == pytest.approx(np.linalg.norm(gradient), rel=0.05)
+    for a, b in ((gradient, their_gradient), (kernel, their_kernel)):
+        assert np.sum(a * b) > 0.99 * np.linalg.norm(a) * np.linalg.norm(b)
 
 
 def test_zero_padding_is_off_by_a_hundredth_of_a_deviation_at_most():
@@ -109,7 +145,8 @@ def test_the_folder_is_complete(exported, run):
         "feature_extractor/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE",
     )
     ours = trained.restore_backbone(str(run)).stem[0].kernel.numpy()
-    np.testing.assert_allclose(kernel[..., 1, :], ours[..., 1, :] / (255 * 0.224), rtol=1e-6)
+    scale = (0.229 + 0.224 + 0.225) / 3 / 0.224
+    np.testing.assert_allclose(kernel[..., 1, :], ours[..., 1, :] * scale, rtol=1e-6)
     readme = (output / "README.md").read_text()
     assert "60 images to train with, 7 to evaluate" in readme
     assert "python -m object_detection.model_main_tf2" in readme
@@ -214,11 +251,24 @@ def test_records_are_split_into_shards_of_one_size(made_objects, tmp_path, monke
     assert [len(list(tf.data.TFRecordDataset(str(path)))) for path in shards] == [2, 2, 2]
 
 
-def test_a_dataset_of_other_classes_is_refused(made_objects, tmp_path):
+def test_a_dataset_of_other_classes_or_without_any_is_refused(made_objects, tmp_path):
     with pytest.raises(ConfigError, match="has the classes a, b, c, and x, y are expected"):
-        records.write_records(str(tmp_path), "t", [(made_objects, "train")], tasks.number("xy"))
+        records.check_split(made_objects, "train", tasks.number("xy"))
     with pytest.raises(ConfigError, match="has no split test; it has train"):
-        records.write_records(str(tmp_path), "t", [(made_objects, "test")], tasks.number("abc"))
+        records.check_split(made_objects, "test", tasks.number("abc"))
+    for name in ("mnist", "ref_coco"):
+        with pytest.raises(ConfigError, match="has no boxes to learn from"):
+            records.class_names(tfds.builder(name, data_dir=str(tmp_path)))
+
+
+def test_a_damaged_dataset_is_named_and_not_the_output(made_objects, tmp_path):
+    (path,) = pathlib.Path(made_objects.data_dir).glob("*.tfrecord*")
+    broken = tmp_path / "data" / "made_objects" / "1.0.0"
+    shutil.copytree(path.parent, broken)
+    (broken / path.name).write_bytes(path.read_bytes()[:-10])
+    builder = MadeObjects(data_dir=str(tmp_path / "data"))
+    with pytest.raises(RunError, match=r"made_objects/1.0.0 cannot be read: .*; prepare it again"):
+        records.write_records(str(tmp_path), "t", [(builder, "train")], tasks.number("abc"))
 
 
 @pytest.mark.parametrize(("name", "names"), [("voc/2007", tasks.VOC_CLASSES), ("coco/2017", None)])
@@ -294,7 +344,8 @@ def test_sizes_that_make_no_sense_are_refused(sizes, said):
         (["--task=voc", "--train_split=test"], "--train_split is for --task=custom"),
         (["--task=custom", "--classes=a", "--dataset=scenes/128"], "--dataset and --classes do"),
         (["--task=custom", "--dataset=mnist_nowhere"], "is not known to TFDS"),
-        (["--task=voc", "--depth=101"], "pre-train with --backbone=resnet101"),
+        (["--task=voc", "--depth=101"], "--depth=101 is not that of the resnet50 in"),
+        (["--task=custom", "--classes=a,b,a"], "--classes=a,b,a names a class twice"),
         (["--task=voc", "--records"], "--dataset=voc/2007 has not been prepared"),
         (["--task=birds"], "argument --task: invalid choice: 'birds'"),
         (["--task=voc", "--model=yolo"], "argument --model: invalid choice: 'yolo'"),
@@ -345,6 +396,8 @@ def test_the_apis_own_protocol_buffers_understand_it(tmp_path, consume):
         assert config["warms_up"] and config["batch_size"] == 16
         assert config["steps"] == {"voc": 24000, "coco": 90000}[task]
         assert config["inputs"] == [["records/train-*.tfrecord"], ["records/evaluation-*.tfrecord"]]
+        if model.startswith("ssd"):
+            assert config["predictor_deviation"] == pytest.approx(0.01)
         if config["second_stage"]:
             proposals, batch = config["second_stage"]
             assert batch <= proposals

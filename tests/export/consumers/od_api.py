@@ -56,6 +56,9 @@ def understood(folder):
         "steps": train.num_steps,
         "rates": [[stage.step, stage.learning_rate] for stage in rate.schedule],
         "warms_up": rate.warmup,
+        "predictor_deviation": model.box_predictor.weight_shared_convolutional_box_predictor.conv_hyperparams.initializer.random_normal_initializer.stddev
+        if kind == "ssd"
+        else None,
         "second_stage": [model.first_stage_max_proposals, model.second_stage_batch_size]
         if kind == "faster_rcnn"
         else [],
