@@ -27,8 +27,8 @@ class Curve:
     values: np.ndarray
 
     def smoothed(self, stretches: int) -> "Curve":
-        """Means over so many stretches of about equal length, each at its middle step."""
-        parts = np.array_split(np.arange(len(self.steps)), min(stretches, len(self.steps)))
+        """Means over so many stretches of about equal length, each at its middle step; at most as many as there are steps."""
+        parts = np.array_split(np.arange(len(self.steps)), stretches)
         return Curve(
             self.name,
             np.array([self.steps[part].mean() for part in parts]),
@@ -44,7 +44,9 @@ def read_curve(name: str, folder: str, tag: str) -> Curve:
     """
     found: dict[int, float] = {}
     tags = set()
-    for file in sorted(tf.io.gfile.glob(os.path.join(folder, "events.out.tfevents.*"))):
+    for file in sorted(
+        tf.io.gfile.glob(os.path.join(os.path.expanduser(folder), "events.out.tfevents.*"))
+    ):
         for event in tf.compat.v1.train.summary_iterator(file):
             for value in event.summary.value:
                 tags.add(value.tag)
@@ -61,10 +63,7 @@ def table(curves: list[Curve], stretches: int) -> str:
     smoothed = [curve.smoothed(stretches) for curve in curves]
     lines = ["around step".ljust(14) + "".join(curve.name.rjust(18) for curve in smoothed)]
     for index, step in enumerate(smoothed[0].steps):
-        figures = (
-            f"{curve.values[index]:18.3f}" if index < len(curve.values) else " " * 18
-            for curve in smoothed
-        )
+        figures = (f"{curve.values[index]:18.3f}" for curve in smoothed)
         lines.append(f"{step:<14.0f}" + "".join(figures))
     return "\n".join(lines)
 
@@ -86,6 +85,7 @@ def draw(curves: list[Curve], stretches: int, title: str, path: str) -> None:
     axes.set_ylabel("loss")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     figure.savefig(path, dpi=120)
 
 
@@ -105,6 +105,11 @@ def main():
         if not equals:
             sys.exit(f"error: --run={run} has no name; write it as NAME=FOLDER")
         curves.append(read_curve(name, folder, flags.tag))
+    shortest = min(len(curve.steps) for curve in curves)
+    if not 1 <= flags.stretches <= shortest:
+        sys.exit(f"error: --stretches={flags.stretches}; give 1 to {shortest}, the points of a run")
+    if any(list(curve.steps) != list(curves[0].steps) for curve in curves):
+        sys.exit("error: the runs have logged different steps; give runs of the same length")
     print(table(curves, flags.stretches))
     draw(curves, flags.stretches, flags.title or flags.tag, flags.output)
 
