@@ -3,9 +3,9 @@
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# The same convolutions on every processor: oneDNN has others where there is AVX-512, and in float32 the second step of a comparison
-# depends on which rounding sends a channel over the kink of a ReLU.
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+# The same kernels on every processor: oneDNN chooses its own by the processor's instructions, and in float32 the second step of a
+# comparison depends on which rounding sends a channel over the kink of a ReLU.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import pixpro_tf  # noqa: F401  isort: skip
 
