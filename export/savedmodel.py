@@ -14,7 +14,7 @@ from typing import Any
 
 from export.flags import make_parser
 from export.sources import check_output
-from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow
+from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, write_texts
 from pixpro_tf.errors import RunError
 from pixpro_tf.handles import is_archive
 
@@ -88,15 +88,15 @@ def export(
     output = output.rstrip("/") or output
     network = network or "online"
     config = trained.read_run_config(run)
+    progress = trained.progress_of(run)
     if not allow_unfinished:
-        trained.require_finished(run)
+        trained.require_finished(run, progress)
     folder = RunFolder(os.path.expanduser(run))
     if include_heads:
         backbone, heads = _with_heads(run, network)
     else:
         backbone, heads = trained.restore_backbone(run, network), {}
     root, signatures = reusable(backbone, **heads)
-    progress = trained.progress_of(run)
     card = model_card.compose(
         backbone=backbone,
         network=network,
@@ -113,8 +113,7 @@ def export(
         saved = f"{path}.saved" if is_archive(output) else path
         tf.saved_model.save(root, saved, signatures=signatures)
         model_card.write(card, saved)
-        with open(os.path.join(saved, "README.md"), "w") as file:
-            file.write(_readme(card))
+        write_texts(saved, {"README.md": _readme(card)})
         if saved != path:
             _pack(saved, path)
 

@@ -97,6 +97,13 @@ def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
         ) from error
 
 
+def write_texts(folder: str, texts: dict[str, str]) -> None:
+    """Writes texts as files of a folder, by their names."""
+    for name, text in texts.items():
+        with open(os.path.join(folder, name), "w") as file:
+            file.write(text)
+
+
 def _replace(path: str, new: str, aside: str) -> None:
     """Moves what is at a path aside and the new one there; if that fails, the old one comes back."""
     os.rename(path, aside)

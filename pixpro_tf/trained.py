@@ -120,12 +120,13 @@ def finished_steps(checkpoint: str) -> int:
         raise RunError(f"{checkpoint} cannot be read: {first_line(error)}") from error
 
 
-def require_finished(run: str) -> None:
-    """Raises `RunError` unless a run has made all its steps: before that its rate and momentum are not at their ends."""
-    _require_all_steps(run, progress_of(run))
+def require_finished(name: str, progress: Progress) -> None:
+    """Raises `RunError` unless a run has made all its steps: before that its rate and momentum are not at their ends.
 
-
-def _require_all_steps(name: str, progress: Progress) -> None:
+    Args:
+        name: of the run, for the message.
+        progress: how far it has come.
+    """
     if progress.step is None or progress.total_steps is None:
         return
     if progress.step < progress.total_steps:
@@ -200,7 +201,7 @@ def open_weights(
                 f"{run_or_handle} holds the {card['network']} network, not the {network} one; leave out --network"
             )
         if not allow_unfinished:
-            _require_all_steps(run_or_handle, Progress(**card["training"]))
+            require_finished(run_or_handle, Progress(**card["training"]))
         yield weights_of_saved_model(folder, card)
 
 
@@ -219,7 +220,7 @@ def weights_of_saved_model(folder: str, card: dict) -> Weights:
 def _weights_of_run(run: str, network: str, allow_unfinished: bool) -> Weights:
     config, checkpoint = _open(run)
     if not allow_unfinished:
-        require_finished(run)
+        require_finished(run, progress_of(run))
     return Weights(
         checkpoint,
         f"{network}/backbone",

@@ -4,7 +4,7 @@ import os
 
 from export.model_garden.experiments import EXPERIMENTS, yaml_of
 from export.sources import check_output, restore_for
-from pixpro_tf.commands import atomic_output
+from pixpro_tf.commands import atomic_output, write_texts
 
 _README = """\
 # A {backbone} pre-trained by PixPro, for TF Model Garden
@@ -86,6 +86,4 @@ def export(
     with atomic_output(output, overwrite) as folder:
         os.makedirs(os.path.join(folder, "checkpoint"))
         write_checkpoint(backbone, os.path.join(folder, "checkpoint"))
-        for name, text in texts.items():
-            with open(os.path.join(folder, name), "w") as file:
-                file.write(text)
+        write_texts(folder, texts)

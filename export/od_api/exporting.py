@@ -6,7 +6,7 @@ import os
 from export.od_api import checkpoint, instructions, pipeline
 from export.od_api.tasks import TASKS, Label, label_map, number
 from export.sources import check_output, restore_for
-from pixpro_tf.commands import atomic_output
+from pixpro_tf.commands import atomic_output, write_texts
 from pixpro_tf.errors import ConfigError
 
 
@@ -95,9 +95,7 @@ def export(
                 chosen, backbone.architecture, schedule, origin, len(labels), written
             ),
         }
-        for name, text in texts.items():
-            with open(os.path.join(folder, name), "w") as file:
-                file.write(text)
+        write_texts(folder, texts)
 
 
 def _check_data(task: str, data: Data) -> None:
