@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 
 from pixpro_tf.errors import ConfigError, RunError, UserError, first_line
@@ -40,6 +41,8 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
 def quiet_tensorflow() -> None:
     """Keeps TensorFlow's own log lines from between a command's; before it is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # What tensorflow-hub imports; the versions of requirements.txt bring it.
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
 
 def refuse_existing(flag: str, path: str, overwrite: bool) -> None:
