@@ -2,14 +2,17 @@
 
 import tensorflow as tf
 
+from pixpro_tf.blocks import is_large, map_rows
 from pixpro_tf.heads import ConvMLP
 from pixpro_tf.numerics import unit_length
 
 SMALL_POWER_EPSILON = 1e-6
 
 
-def propagate(features: tf.Tensor, values: tf.Tensor, gamma: float) -> tf.Tensor:
-    """Mixes values by the similarity of features, the dense form.
+def propagate(
+    features: tf.Tensor, values: tf.Tensor, gamma: float, by_blocks: bool = False
+) -> tf.Tensor:
+    """Mixes values by the similarity of features.
 
     `y_i = sum_j max(cos(z_i, z_j), 0)^gamma * g_j / ||g_j||`, the bin itself (j = i) included.
 
@@ -17,6 +20,8 @@ def propagate(features: tf.Tensor, values: tf.Tensor, gamma: float) -> tf.Tensor
         features: float `[B, N, C]`, the projections z.
         values: float `[B, N, C]`, the transformed projections g(z).
         gamma: sharpness of the similarity, at least 0.
+        by_blocks: the same numbers in memory that grows with N: similarities are computed a block at a time, and again for the
+            gradient. Without it all `[B, N, N]` are kept, which is faster on small maps.
 
     Returns:
         `[B, N, C]` in at least float32, not normalised.
@@ -24,13 +29,71 @@ def propagate(features: tf.Tensor, values: tf.Tensor, gamma: float) -> tf.Tensor
     Source: Xie et al., CVPR 2021, equations 2 and 3; g is normalised as in the authors' code, which for gamma < 1 adds 1e-6 before
         the power, whose gradient at 0 is infinite.
     """
-    unit = unit_length(features)
-    similarity = tf.nn.relu(tf.einsum("bnc,bmc->bnm", unit, unit))
+    unit, values = unit_length(features), unit_length(values)
+    if by_blocks:
+        return _mix_by_blocks(unit, values, gamma)
+    cosines = tf.einsum("bnc,bmc->bnm", unit, unit)
+    return tf.einsum("bnm,bmc->bnc", _similarity(cosines, gamma), values)
+
+
+def _mix_by_blocks(unit, values, gamma):
+    """With S = f(U U^T) and Y = S V, the gradients are dV = S^T dY and dU = (W + W^T) U for W = f'(U U^T) * (dY V^T).
+
+    S and f'(U U^T) are symmetric. So a block of rows of both gradients needs the same rows of U, V and dY, and nothing of other
+    blocks: W + W^T is f'(U U^T) * (dY V^T + V dY^T), whose second factor is one product of [dY, V] and [V, dY].
+    """
+    dtype = unit.dtype
+
+    @tf.custom_gradient
+    def mix(unit, values):
+        def forward(rows, columns):
+            (unit_rows,), (unit, values) = rows, columns
+            return [_mix(_similarity(_cosines(unit_rows, unit), gamma), values)]
+
+        def backward(rows, columns):
+            (unit_rows, outer_rows), (unit, upstream, outer) = rows, columns
+            cosines = _cosines(unit_rows, unit)
+            of_cosines = _slope(cosines, gamma) * _cosines(outer_rows, outer)
+            return _mix(of_cosines, unit), _mix(_similarity(cosines, gamma), upstream)
+
+        def gradient(upstream):
+            outer_rows = tf.concat([upstream, values], axis=-1)
+            outer = tf.concat([values, upstream], axis=-1)
+            return map_rows(backward, [unit, outer_rows], [unit, upstream, outer], [dtype, dtype])
+
+        (mixed,) = map_rows(forward, [unit], [unit, values], [dtype])
+        return mixed, gradient
+
+    return mix(unit, values)
+
+
+def _mix(weights, values):
+    return tf.einsum("nm,mc->nc", weights, values)
+
+
+def _cosines(rows, columns):
+    return tf.einsum("nc,mc->nm", rows, columns)
+
+
+def _similarity(cosines, gamma):
+    similarity = tf.nn.relu(cosines)
+    if gamma == 1:
+        return similarity
     if gamma == 2:
-        similarity = tf.square(similarity)
-    elif gamma != 1:
-        similarity = tf.pow(similarity + SMALL_POWER_EPSILON if gamma < 1 else similarity, gamma)
-    return tf.einsum("bnm,bmc->bnc", similarity, unit_length(values))
+        return tf.square(similarity)
+    return tf.pow(similarity + SMALL_POWER_EPSILON if gamma < 1 else similarity, gamma)
+
+
+def _slope(cosines, gamma):
+    """Derivative of `_similarity`."""
+    positive = tf.nn.relu(cosines)
+    if gamma == 2:
+        return 2 * positive
+    if gamma >= 1:
+        slope = gamma * tf.pow(positive, gamma - 1) if gamma > 1 else tf.ones_like(positive)
+    else:
+        slope = gamma * tf.pow(positive + SMALL_POWER_EPSILON, gamma - 1)
+    return tf.where(cosines > 0, slope, tf.zeros_like(slope))
 
 
 _propagate_compiled = tf.function(propagate, jit_compile=True)
@@ -44,7 +107,8 @@ class PixelPropagation(tf.keras.layers.Layer):
         gamma: sharpness of the similarity, at least 0.
         jit_compile: whether XLA compiles the propagation; where the whole step is compiled it makes no difference.
 
-    Input float `[B, H, W, C]`; output `[B, H, W, C]` in at least float32, whatever the precision of the input; not normalised.
+    Input float `[B, H, W, C]`; output `[B, H, W, C]` in at least float32, whatever the precision of the input; not normalised. Maps of
+    more than 1024 bins are propagated block by block, in memory that grows with H * W.
     """
 
     def __init__(self, num_layers=1, gamma=2.0, jit_compile=True, **kwargs):
@@ -85,7 +149,8 @@ class PixelPropagation(tf.keras.layers.Layer):
         features, values = (
             tf.ensure_shape(tf.reshape(tensor, flat), static_flat) for tensor in (features, values)
         )
-        return tf.reshape(function(features, values, self.gamma), shape)
+        mixed = function(features, values, self.gamma, is_large(static_flat[1]))
+        return tf.reshape(mixed, shape)
 
     def compute_output_shape(self, input_shape):
         return tf.TensorShape(input_shape)

@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 LAYERS = (
     {"stack", "errors"},
     {"handles"},
-    {"commands", "config", "geometry", "numerics"},
+    {"blocks", "commands", "config", "geometry", "numerics"},
     {"losses", "normalization", "diagnostics", "data.randomness", "data.scene_renderer"},
     {"backbones", "heads", "optimizers", "data"},
     {"propagation", "strategy"},

@@ -1,10 +1,13 @@
 """The pixel propagation module against NumPy in float64, compiled and not, in all its depths and powers."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pixpro_tf import propagation
+from pixpro_tf.blocks import map_rows
 from pixpro_tf.propagation import PixelPropagation
 from tests.test_heads import reference as head_reference
 
@@ -83,6 +86,89 @@ def test_compiled_equals_uncompiled(gamma):
     compiled = value_and_gradients(propagation._propagate_compiled, features, values, gamma)
     for expected, result in zip(plain, compiled, strict=True):
         np.testing.assert_allclose(result, expected, rtol=0, atol=1e-10)
+
+
+def by_blocks(features, values, gamma):
+    return propagation.propagate(features, values, gamma, by_blocks=True)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("gamma", [0.0, *GAMMAS])
+def test_by_blocks_it_is_that_of_a_loop_with_the_gradient_of_the_dense_form(
+    gamma, jit_compile, monkeypatch
+):
+    # Three blocks of three, three and one row, filled up.
+    monkeypatch.setattr(propagation, "map_rows", functools.partial(map_rows, pairs_at_once=23))
+    features, values = random(2, 7, 4), random(2, 7, 4, seed=1)
+    features[0, 2], values[1, 3] = 0, 0
+    dense = value_and_gradients(propagation.propagate, features, values, gamma)
+    function = tf.function(by_blocks, jit_compile=jit_compile)
+    result = value_and_gradients(function, features, values, gamma)
+    np.testing.assert_allclose(
+        result[0], propagate_by_loop(features, values, gamma), rtol=0, atol=1e-12
+    )
+    for expected, found in zip(dense, result, strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (14, 10), (28, 28), (57, 31)])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_by_blocks_gives_the_dense_forms_numbers_in_float32(
+    height, width, jit_compile, monkeypatch
+):
+    # At least two blocks of the smallest map, and some that are filled up.
+    monkeypatch.setattr(
+        propagation, "map_rows", functools.partial(map_rows, pairs_at_once=30 * height * width)
+    )
+    features, values = (
+        random(2, height * width, 32, seed=seed).astype(np.float32) for seed in (0, 1)
+    )
+    dense = value_and_gradients(propagation.propagate, features, values, 2.0)
+    function = tf.function(by_blocks, jit_compile=jit_compile)
+    for expected, found in zip(
+        dense, value_and_gradients(function, features, values, 2.0), strict=True
+    ):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_layer_takes_large_maps_by_blocks(jit_compile, precision, monkeypatch):
+    tf.keras.mixed_precision.set_global_policy(precision)
+    layer = PixelPropagation(1, 2.0, jit_compile)
+    features = tf.cast(random(1, 40, 30, 8), layer.compute_dtype)
+    layer(features)
+
+    def run():
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            result = layer(features, training=True)
+            objective = tf.reduce_sum(result * tf.ones_like(result))
+        return result, *tape.gradient(objective, [features, *layer.trainable_variables])
+
+    by_blocks = run()
+    monkeypatch.setattr(propagation, "is_large", lambda num_bins: False)
+    for found, expected in zip(by_blocks, run(), strict=True):
+        assert found.dtype == expected.dtype
+        found, expected = (tf.cast(each, tf.float64).numpy() for each in (found, expected))
+        # The last bit of what is rounded to half precision may differ.
+        tolerance = 1e-5 if precision == "float32" else 1e-2
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("num_bins", [784, 1800])
+def test_only_the_pairs_of_a_small_map_are_kept(num_bins):
+    features = tf.constant(random(1, num_bins, 4), tf.float32)
+    program = tf.function(
+        lambda features: PixelPropagation(0)(features[:, None])
+    ).get_concrete_function(features)
+    library = program.graph.as_graph_def().library.function
+    assert any("while" in node.op.lower() for each in library for node in each.node_def) == (
+        num_bins > 1024
+    )
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -167,7 +253,7 @@ def test_the_layer_is_compiled_with_xla_if_asked_to():
 def test_the_compiled_program_multiplies_matrices():
     features = tf.constant(random(2, 9, 8), tf.float32)
     compiler_ir = propagation._propagate_compiled.experimental_get_compiler_ir(
-        features, features, 2.0
+        features, features, 2.0, False
     )
     program = compiler_ir(stage="hlo")
     assert "HloModule" in program
