@@ -4,6 +4,8 @@ A view is a crop of an image, resized; its box `(x0, y0, x1, y1)` says where the
 image is scaled to. A horizontally flipped view has x0 > x1, and everything below follows without a special case.
 """
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 
@@ -46,10 +48,47 @@ def bin_diagonal(box: tf.Tensor, height: int, width: int) -> tf.Tensor:
     return tf.norm(bin_size(box, height, width), axis=-1)
 
 
+class Bins(NamedTuple):
+    """Where the bins of a view's feature map lie.
+
+    Attributes:
+        centres: `[B, N, 2]`, `(x, y)` in the coordinates of the image, row-major; N = height * width.
+        diagonal: `[B]`, length of one bin's diagonal.
+    """
+
+    centres: tf.Tensor
+    diagonal: tf.Tensor
+
+
+def bins_of(box: tf.Tensor, height: int, width: int) -> Bins:
+    """The bins of a map of `height` x `width` on views with boxes `[B, 4]`."""
+    centres = tf.reshape(bin_centres(box, height, width), [-1, height * width, 2])
+    return Bins(centres, bin_diagonal(box, height, width))
+
+
+def same_place(
+    centres_1: tf.Tensor, centres_2: tf.Tensor, unit: tf.Tensor, threshold: float
+) -> tf.Tensor:
+    """Which bins of one image's views see the same place.
+
+    Args:
+        centres_1: `[..., N, 2]`, of bins of one view.
+        centres_2: `[..., M, 2]`, of bins of the other.
+        unit: `[...]`, the larger bin diagonal of the two views.
+        threshold: largest distance of a positive pair, exclusive, in these units.
+
+    Returns:
+        bool `[..., N, M]`.
+    """
+    offset = centres_1[..., :, None, :] - centres_2[..., None, :, :]
+    distance = tf.sqrt(tf.reduce_sum(tf.square(offset), axis=-1))
+    return distance / unit[..., None, None] < threshold
+
+
 def positive_mask(
     box_1: tf.Tensor, box_2: tf.Tensor, height: int, width: int, threshold: float = 0.7
 ) -> tf.Tensor:
-    """Which bins of two views see the same place.
+    """Which bins of two views see the same place, all pairs at once.
 
     Args:
         box_1, box_2: float `[B, 4]`, `(x0, y0, x1, y1)` in [0, 1] of the image's axes; flipped views have x0 > x1.
@@ -63,10 +102,6 @@ def positive_mask(
     Source: Xie et al., CVPR 2021, equation 1. The paper normalises distances to "the diagonal length of a feature map bin";
         of two views with different bins, the authors' code takes the larger, and so do we.
     """
-    flat = [-1, height * width, 2]
-    centres_1 = tf.reshape(bin_centres(box_1, height, width), flat)
-    centres_2 = tf.reshape(bin_centres(box_2, height, width), flat)
-    offset = centres_1[:, :, None, :] - centres_2[:, None, :, :]
-    distance = tf.sqrt(tf.reduce_sum(tf.square(offset), axis=-1))
-    unit = tf.maximum(bin_diagonal(box_1, height, width), bin_diagonal(box_2, height, width))
-    return distance / unit[:, None, None] < threshold
+    bins_1, bins_2 = bins_of(box_1, height, width), bins_of(box_2, height, width)
+    unit = tf.maximum(bins_1.diagonal, bins_2.diagonal)
+    return same_place(bins_1.centres, bins_2.centres, unit, threshold)

@@ -1,44 +1,130 @@
-"""Consistency losses. Each turns features of two networks into one number per image, in at least float32."""
+"""The losses. Each turns features of two networks into one number per image, in at least float32.
+
+The pixel losses take maps of any size: what they need of all pairs of bins is a sum over the other view's bins that has no gradient of
+its own, so that a pass over blocks of pairs leaves something of a map's size and the rest is a product with it.
+"""
+
+import math
 
 import tensorflow as tf
 
+from pixpro_tf.blocks import over_pairs
+from pixpro_tf.geometry import Bins, same_place
 from pixpro_tf.numerics import at_least_float32
 
 EMPTY_MASK_EPSILON = 1e-6
 
 
-def pixel_consistency(propagated: tf.Tensor, target: tf.Tensor, positives: tf.Tensor) -> tf.Tensor:
+def pixel_consistency(
+    propagated: tf.Tensor,
+    target: tf.Tensor,
+    bins: Bins,
+    target_bins: Bins,
+    threshold: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Mean cosine similarity over the positive pairs of each image.
 
     Args:
         propagated: float `[B, N, C]`, unit length along C; N = H*W, row-major.
         target: float `[B, M, C]`, unit length along C; receives no gradient.
-        positives: bool `[B, N, M]`, true where two bins see the same place.
+        bins, target_bins: where the bins of the two maps lie.
+        threshold: see `geometry.positive_mask`.
 
     Returns:
-        `[B]` in [-1, 1], in at least float32; 0 for an image without positive pairs.
+        `[B]` in [-1, 1], in at least float32, 0 for an image without positive pairs; and `[B]`, the number of these pairs.
 
     Raises:
         ValueError: if the static shapes do not fit together.
 
     Source: Xie et al., CVPR 2021, equation 4. The authors' loss is -2 times this, per direction; the paper's is -1 times.
     """
-    if not (
-        propagated.shape[1:2].is_compatible_with(positives.shape[1:2])
-        and target.shape[1:2].is_compatible_with(positives.shape[2:3])
-        and propagated.shape[2:3].is_compatible_with(target.shape[2:3])
-    ):
-        raise ValueError(
-            "propagated [B, N, C], target [B, M, C] and positives [B, N, M] do not fit together: "
-            f"{propagated.shape}, {target.shape}, {positives.shape}"
-        )
+    _check_shapes("propagated", propagated, target, bins, target_bins)
     propagated = at_least_float32(propagated)
     target = tf.stop_gradient(tf.cast(target, propagated.dtype))
-    mask = tf.cast(positives, propagated.dtype)
+
+    def matched(rows, columns):
+        (centres,), (target, target_centres, unit) = rows, columns
+        mask = tf.cast(same_place(centres, target_centres, unit, threshold), target.dtype)
+        return tf.matmul(mask, target), tf.reduce_sum(mask, axis=-1)
+
     # sum_ij A_ij y_i.x'_j = sum_i y_i.(sum_j A_ij x'_j): one product less than the cosines of all pairs, the same number.
-    matched = tf.einsum("bnm,bmc->bnc", mask, target)
-    total = tf.einsum("bnc,bnc->b", propagated, matched)
-    return total / (tf.reduce_sum(mask, axis=[1, 2]) + EMPTY_MASK_EPSILON)
+    sums, pairs = over_pairs(
+        matched,
+        [bins.centres],
+        [target, target_bins.centres, _unit(bins, target_bins)],
+        [target.dtype, target.dtype],
+    )
+    pairs = tf.reduce_sum(pairs, axis=-1)
+    total = tf.einsum("bnc,bnc->b", propagated, sums)
+    return total / (pairs + EMPTY_MASK_EPSILON), pairs
+
+
+def pixel_contrast(
+    projected: tf.Tensor,
+    target: tf.Tensor,
+    bins: Bins,
+    target_bins: Bins,
+    threshold: float,
+    temperature: float,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Mean over each image's bins of how badly a bin tells its positives from the other bins of the other view.
+
+    `-log(sum_{j in pos} exp(cos_ij / tau) / sum_j exp(cos_ij / tau))` for a bin i that has a positive; the others do not count.
+
+    Args:
+        projected: float `[B, N, C]`, unit length along C; N = H*W, row-major.
+        target: float `[B, M, C]`, unit length along C; receives no gradient.
+        bins, target_bins: where the bins of the two maps lie.
+        threshold: see `geometry.positive_mask`.
+        temperature: tau, above 0.
+
+    Returns:
+        Three `[B]` in at least float32: the loss, at least 0, and 0 for an image without positive pairs; the number of bins that count;
+        and the number of those whose nearest bin in the other view is a positive.
+
+    Raises:
+        ValueError: if the static shapes do not fit together.
+
+    Source: Xie et al., CVPR 2021, equation 2 of the pixel contrast task; the paper's temperature is 0.3.
+    """
+    _check_shapes("projected", projected, target, bins, target_bins)
+    projected = at_least_float32(projected)
+    target = tf.stop_gradient(tf.cast(target, projected.dtype))
+    dtype = projected.dtype
+
+    def contrast(rows, columns):
+        (projected, centres), (target, target_centres, unit) = rows, columns
+        positives = same_place(centres, target_centres, unit, threshold)
+        logits = tf.einsum("...nc,...mc->...nm", projected, target) / temperature
+        of_positives = tf.where(positives, logits, -math.inf)
+        counts = tf.reduce_any(positives, axis=-1)
+        of_all = tf.reduce_logsumexp(logits, axis=-1)
+        kept = tf.where(counts, tf.reduce_logsumexp(of_positives, axis=-1), of_all)
+        # The gradient of the loss: every bin pushes by its share of the whole, positives pull by theirs of their own.
+        push = tf.exp(logits - of_all[..., None])
+        pull = tf.exp(of_positives - kept[..., None])
+        slope = tf.einsum("...nm,...mc->...nc", push - pull, target) / temperature
+        slope = tf.where(counts[..., None], slope, tf.zeros_like(slope))
+        nearest = tf.reduce_max(of_positives, axis=-1) >= tf.reduce_max(logits, axis=-1)
+        return of_all - kept, slope, tf.cast(counts, dtype), tf.cast(nearest, dtype)
+
+    @tf.custom_gradient
+    def of_bins(projected):
+        losses, slope, counts, nearest = over_pairs(
+            contrast,
+            [projected, bins.centres],
+            [target, target_bins.centres, _unit(bins, target_bins)],
+            [dtype] * 4,
+        )
+
+        def gradient(of_losses, *_):
+            return of_losses[..., None] * slope
+
+        return (losses, counts, nearest), gradient
+
+    sums = (tf.reduce_sum(of_bin, axis=-1) for of_bin in of_bins(projected))
+    losses, counts, nearest = sums
+    return tf.math.divide_no_nan(losses, counts), counts, nearest
 
 
 def instance_consistency(prediction: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
@@ -56,3 +142,41 @@ def instance_consistency(prediction: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     prediction = at_least_float32(prediction)
     target = tf.stop_gradient(tf.cast(target, prediction.dtype))
     return tf.einsum("bc,bc->b", prediction, target)
+
+
+def instance_contrast(
+    prediction: tf.Tensor, keys: tf.Tensor, own: tf.Tensor, temperature: float
+) -> tf.Tensor:
+    """How badly each image tells its own key from those of the other images (InfoNCE).
+
+    Args:
+        prediction: float `[B, C]`, unit length along C.
+        keys: float `[G, C]`, unit length along C, of the whole global batch; receive no gradient.
+        own: integer `[B]` in [0, G), which key is each prediction's own.
+        temperature: above 0.
+
+    Returns:
+        `[B]`, at least 0, in at least float32.
+
+    Source: the SimCLR* of Xie et al., CVPR 2021: SimCLR's loss against the keys of a momentum encoder.
+    """
+    prediction = at_least_float32(prediction)
+    keys = tf.stop_gradient(tf.cast(keys, prediction.dtype))
+    logits = tf.matmul(prediction, keys, transpose_b=True) / temperature
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)
+
+
+def _unit(bins: Bins, target_bins: Bins) -> tf.Tensor:
+    return tf.maximum(bins.diagonal, target_bins.diagonal)
+
+
+def _check_shapes(name, features, target, bins, target_bins):
+    if not (
+        features.shape[1:2].is_compatible_with(bins.centres.shape[1:2])
+        and target.shape[1:2].is_compatible_with(target_bins.centres.shape[1:2])
+        and features.shape[2:3].is_compatible_with(target.shape[2:3])
+    ):
+        raise ValueError(
+            f"{name} [B, N, C], target [B, M, C] and their bins [B, N, 2] and [B, M, 2] do not fit together: "
+            f"{features.shape}, {target.shape}, {bins.centres.shape}, {target_bins.centres.shape}"
+        )

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from pixpro_tf import diagnostics, geometry, losses
 from pixpro_tf.backbones import resnet
+from pixpro_tf.blocks import is_large
 from pixpro_tf.config import Config
 from pixpro_tf.heads import ConvMLP
 from pixpro_tf.numerics import at_least_float32, unit_length
@@ -14,6 +15,7 @@ from pixpro_tf.optimizers.schedules import EmaSchedule
 from pixpro_tf.propagation import PixelPropagation
 
 JIT_MODES = ("ppm", "step", "off")
+_pixel_consistency_compiled = tf.function(losses.pixel_consistency, jit_compile=True)
 
 
 class Encoder(tf.keras.Model):
@@ -217,14 +219,18 @@ class PixPro(tf.keras.Model):
         target = [_bins(outputs["pixel"]) for outputs in targets]
         height, width = targets[0]["pixel"].shape[1:3]
         dtype = propagated[0].dtype
-        positives = geometry.positive_mask(box_1, box_2, height, width, self.positive_threshold)
-        similarity = losses.pixel_consistency(propagated[0], target[1], positives)
-        similarity += losses.pixel_consistency(
-            propagated[1], target[0], tf.transpose(positives, [0, 2, 1])
+        bins = [geometry.bins_of(box, height, width) for box in (box_1, box_2)]
+        # On a small map the compiled program would be no faster.
+        compiled = self.jit == "ppm" and is_large(height * width)
+        consistency = _pixel_consistency_compiled if compiled else losses.pixel_consistency
+        similarity, pairs = consistency(
+            propagated[0], target[1], bins[0], bins[1], self.positive_threshold
         )
+        similarity += consistency(
+            propagated[1], target[0], bins[1], bins[0], self.positive_threshold
+        )[0]
         loss = -2 * tf.reduce_mean(similarity)
 
-        pairs = tf.reduce_sum(tf.cast(positives, dtype), axis=[1, 2])
         overlapping = tf.cast(pairs > 0, dtype)
         metrics = {
             "consistency": tf.math.divide_no_nan(

@@ -1,111 +1,202 @@
-"""Consistency losses against NumPy in float64, values and gradients."""
+"""The losses against NumPy in float64, values and gradients, for maps taken at once and block by block."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import losses
+from pixpro_tf import blocks, geometry, losses
+from tests import pixel_reference as reference
+from tests.pixel_reference import unit_vectors
+from tests.test_geometry import BOX_PAIRS
+
+HEIGHT, WIDTH, CHANNELS = 3, 4, 5
+THRESHOLD, TEMPERATURE = 1.2, 0.3
+PAIRS = tuple(BOX_PAIRS.values())
+DISJOINT = list(BOX_PAIRS).index("disjoint")
 
 
-def unit_vectors(rng, *shape):
-    vectors = rng.standard_normal(shape)
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+@pytest.fixture(params=["at once", "by blocks"])
+def form(request, monkeypatch):
+    """Blocks of five rows of each image; the last of them is not full."""
+    if request.param == "by blocks":
+        monkeypatch.setattr(blocks, "DENSE_BINS", 1)
+        by_five = blocks.map_rows
+
+        def map_rows(*arguments):
+            return by_five(*arguments, pairs_at_once=5 * HEIGHT * WIDTH)
+
+        monkeypatch.setattr(blocks, "map_rows", map_rows)
+    return request.param
 
 
-def pixel_inputs(images=3, bins=6, other_bins=5, channels=4, seed=0):
-    rng = np.random.default_rng(seed)
-    positives = rng.uniform(size=(images, bins, other_bins)) < 0.3
-    return (
-        unit_vectors(rng, images, bins, channels),
-        unit_vectors(rng, images, other_bins, channels),
-        positives,
+def inputs(pairs=PAIRS):
+    """Features of two views, their boxes (overlapping, contained, touching, flipped, disjoint), and the mask."""
+    rng = np.random.default_rng(0)
+    box_1, box_2 = (np.array(boxes) for boxes in zip(*pairs, strict=True))
+    shape = len(pairs), HEIGHT * WIDTH, CHANNELS
+    positives = reference.masks(box_1, box_2, HEIGHT, WIDTH, THRESHOLD)
+    return unit_vectors(rng, *shape), unit_vectors(rng, *shape), box_1, box_2, positives
+
+
+def value_and_gradient(loss, features, target, box_1, box_2, *options, dtype=tf.float64):
+    """The loss of each image, its other results, and the gradient of the images' sum."""
+    features, target, box_1, box_2 = (
+        tf.constant(each, dtype) for each in (features, target, box_1, box_2)
     )
 
+    @tf.function
+    def run(features):
+        bins = [geometry.bins_of(box, HEIGHT, WIDTH) for box in (box_1, box_2)]
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            value, *others = loss(features, target, *bins, THRESHOLD, *options)
+            total = tf.reduce_sum(value)
+        return value, others, tape.gradient(total, features)
 
-def pixel_consistency_by_loop(propagated, target, positives):
-    means = []
-    for y, x, mask in zip(propagated, target, positives, strict=True):
-        pairs = list(zip(*np.nonzero(mask), strict=True))
-        means.append(sum(y[i] @ x[j] for i, j in pairs) / (len(pairs) + 1e-6))
-    return np.array(means)
-
-
-@pytest.mark.parametrize("images", [1, 3])
-def test_pixel_consistency_is_the_mean_cosine_of_positive_pairs(images):
-    inputs = pixel_inputs(images)
-    value = losses.pixel_consistency(*map(tf.constant, inputs))
-    assert value.shape == (images,) and value.dtype == tf.float64
-    np.testing.assert_allclose(value, pixel_consistency_by_loop(*inputs), rtol=1e-12)
+    return run(features)
 
 
-def test_pixel_consistency_in_float32():
-    propagated, target, positives = pixel_inputs()
-    value = losses.pixel_consistency(
-        tf.constant(propagated, tf.float32), tf.constant(target, tf.float32), tf.constant(positives)
+PIXEL_LOSSES = {
+    "consistency": (losses.pixel_consistency, reference.pixel_consistency, ()),
+    "contrast": (losses.pixel_contrast, reference.pixel_contrast, (TEMPERATURE,)),
+}
+
+
+@pytest.fixture(params=PIXEL_LOSSES)
+def pixel_loss(request):
+    return PIXEL_LOSSES[request.param]
+
+
+@pytest.mark.parametrize("dtype", [tf.float64, tf.float32])
+def test_a_pixel_loss_is_that_of_loops(pixel_loss, form, dtype):
+    ours, expected, options = pixel_loss
+    features, target, box_1, box_2, positives = inputs()
+    value, _, gradient = value_and_gradient(
+        ours, features, target, box_1, box_2, *options, dtype=dtype
     )
-    assert value.dtype == tf.float32
-    expected = pixel_consistency_by_loop(propagated, target, positives)
-    np.testing.assert_allclose(value, expected, rtol=0, atol=1e-6)
+    wanted, wanted_gradient = expected(features, target, positives, *options)
+    tolerance = 1e-12 if dtype == tf.float64 else 1e-5
+    assert value.dtype == dtype
+    np.testing.assert_allclose(value, wanted, rtol=tolerance, atol=tolerance)
+    scale = np.abs(wanted_gradient).max()
+    np.testing.assert_allclose(gradient, wanted_gradient, rtol=0, atol=tolerance * scale)
 
 
-def test_the_gradient_of_pixel_consistency_is_that_of_finite_differences():
-    propagated, target, positives = pixel_inputs(images=2)
-    variable = tf.constant(propagated)
-    with tf.GradientTape() as tape:
-        tape.watch(variable)
-        value = losses.pixel_consistency(variable, tf.constant(target), tf.constant(positives))
-        total = tf.reduce_sum(value)
-    gradient = tape.gradient(total, variable).numpy()
-    step = 1e-5
-    for index in np.ndindex(*propagated.shape):
-        up, down = propagated.copy(), propagated.copy()
-        up[index] += step
-        down[index] -= step
-        difference = pixel_consistency_by_loop(up, target, positives).sum()
-        difference -= pixel_consistency_by_loop(down, target, positives).sum()
-        np.testing.assert_allclose(gradient[index], difference / (2 * step), rtol=0, atol=1e-9)
+def test_a_pixel_loss_of_a_single_image(pixel_loss, form):
+    ours, expected, options = pixel_loss
+    features, target, box_1, box_2, positives = inputs(pairs=[BOX_PAIRS["second flipped"]])
+    value, _, _ = value_and_gradient(ours, features, target, box_1, box_2, *options)
+    wanted, _ = expected(features, target, positives, *options)
+    np.testing.assert_allclose(value, wanted, rtol=1e-12)
 
 
-def test_an_image_without_overlap_counts_zero_and_gives_no_gradient():
-    propagated, target, positives = pixel_inputs()
-    positives[1] = False
-    variable = tf.constant(propagated)
-    with tf.GradientTape() as tape:
-        tape.watch(variable)
-        value = losses.pixel_consistency(variable, tf.constant(target), tf.constant(positives))
-    gradient = tape.gradient(value, variable).numpy()
-    assert value[1] == 0 and value[0] != 0 and value[2] != 0
-    assert not gradient[1].any() and gradient[0].any() and gradient[2].any()
+def test_the_gradients_of_the_loops_are_those_of_finite_differences(pixel_loss):
+    _, expected, options = pixel_loss
+    features, target, _, _, positives = inputs()
+    _, gradient = expected(features, target, positives, *options)
+    step = 1e-6
+    for index in np.ndindex(2, HEIGHT * WIDTH, CHANNELS):
+        ends = []
+        for sign in (1, -1):
+            moved = features.copy()
+            moved[index] += sign * step
+            ends.append(expected(moved, target, positives, *options)[0].sum())
+        np.testing.assert_allclose(gradient[index], (ends[0] - ends[1]) / (2 * step), atol=1e-8)
 
 
-def test_equal_features_agree_fully():
-    features, _, _ = pixel_inputs()
-    positives = np.broadcast_to(np.eye(6, dtype=bool), (3, 6, 6))
-    value = losses.pixel_consistency(tf.constant(features), tf.constant(features), positives)
-    # The mask's epsilon of 1e-6 takes 6 / (6 + 1e-6) away.
-    np.testing.assert_allclose(value, [6 / (6 + 1e-6)] * 3, rtol=1e-12)
+def test_an_image_without_overlap_counts_zero_and_gives_no_gradient(pixel_loss, form):
+    ours, _, options = pixel_loss
+    value, _, gradient = value_and_gradient(ours, *inputs()[:4], *options)
+    others = np.arange(len(BOX_PAIRS)) != DISJOINT
+    assert value[DISJOINT] == 0 and np.all(value.numpy()[others] != 0)
+    assert not gradient[DISJOINT].numpy().any()
+    assert np.all(gradient.numpy()[others].any(axis=(1, 2)))
 
 
-def test_permuting_the_images_permutes_the_losses():
-    inputs = pixel_inputs()
-    value = losses.pixel_consistency(*map(tf.constant, inputs)).numpy()
-    permuted = losses.pixel_consistency(*(tf.constant(each[[2, 0, 1]]) for each in inputs))
-    np.testing.assert_allclose(permuted, value[[2, 0, 1]], rtol=1e-12)
+def test_pixel_consistency_counts_the_pairs(form):
+    features, target, box_1, box_2, positives = inputs()
+    _, (pairs,), _ = value_and_gradient(losses.pixel_consistency, features, target, box_1, box_2)
+    np.testing.assert_array_equal(pairs, positives.sum(axis=(1, 2)))
 
 
-@pytest.mark.parametrize("wrong", ["bins", "other_bins", "channels"])
-def test_shapes_that_do_not_fit_are_refused(wrong):
-    _, target, positives = pixel_inputs()
-    if wrong == "channels":
-        target = target[..., :3]
-    elif wrong == "bins":
-        positives = positives[:, :5]
+def test_pixel_contrast_counts_its_bins_and_those_whose_nearest_is_right(form):
+    features, target, box_1, box_2, positives = inputs()
+    _, (counted, nearest), _ = value_and_gradient(
+        losses.pixel_contrast, features, target, box_1, box_2, TEMPERATURE
+    )
+    np.testing.assert_array_equal(counted, positives.any(axis=2).sum(axis=1))
+    best = np.einsum("bnc,bmc->bnm", features, target).argmax(axis=2)
+    right = np.take_along_axis(positives, best[..., None], axis=2)
+    np.testing.assert_array_equal(nearest, right.sum(axis=(1, 2)))
+    assert 0 < right.sum() < positives.any(axis=2).sum()
+
+
+def test_pixel_contrast_is_finite_at_a_low_temperature(form):
+    value, _, gradient = value_and_gradient(
+        losses.pixel_contrast, *inputs()[:4], 1e-3, dtype=tf.float32
+    )
+    features, target, _, _, positives = inputs()
+    # The share of the positives is the exponential of something near -1000: their nearest against the nearest of all.
+    cosines = np.einsum("bnc,bmc->bnm", features, target)
+    of_positives = np.where(positives, cosines, -np.inf).max(axis=2)
+    counted = positives.any(axis=2)
+    gap = np.where(counted, cosines.max(axis=2) - np.where(counted, of_positives, 0), 0) / 1e-3
+    wanted = gap.sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+    np.testing.assert_allclose(value, wanted, atol=2)
+    assert np.all(np.isfinite(gradient))
+
+
+def test_permuting_the_images_permutes_the_losses(pixel_loss):
+    ours, _, options = pixel_loss
+    arrays = inputs()[:4]
+    order = np.random.default_rng(3).permutation(len(BOX_PAIRS))
+    value, _, _ = value_and_gradient(ours, *arrays, *options)
+    permuted, _, _ = value_and_gradient(ours, *(each[order] for each in arrays), *options)
+    np.testing.assert_allclose(permuted, value.numpy()[order], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (14, 10), (28, 28), (57, 31)])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_by_blocks_a_pixel_loss_has_the_numbers_of_all_at_once(
+    pixel_loss, height, width, jit_compile, monkeypatch
+):
+    ours, _, options = pixel_loss
+    rng = np.random.default_rng(6)
+    box_1, box_2 = (
+        tf.constant(boxes, tf.float32) for boxes in zip(*BOX_PAIRS.values(), strict=True)
+    )
+    shape = len(BOX_PAIRS), height * width, 32
+    features, target = (tf.constant(unit_vectors(rng, *shape), tf.float32) for _ in range(2))
+
+    def run(features):
+        bins = [geometry.bins_of(box, height, width) for box in (box_1, box_2)]
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            value, *_ = ours(features, target, *bins, 0.7, *options)
+            total = tf.reduce_sum(value)
+        return value, tape.gradient(total, features)
+
+    results = []
+    for dense_bins in (1, 10**6):
+        monkeypatch.setattr(blocks, "DENSE_BINS", dense_bins)
+        results.append(tf.function(run, jit_compile=jit_compile)(features))
+    for found, expected in zip(*results, strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("wrong", ["bins", "target", "channels"])
+def test_shapes_that_do_not_fit_are_refused(pixel_loss, wrong):
+    ours, _, options = pixel_loss
+    features, target, box_1, box_2, _ = inputs()
+    if wrong == "bins":
+        features = features[:, :5]
+    elif wrong == "target":
+        target = target[:, :4]
     else:
-        positives = positives[:, :, :4]
+        target = target[..., :3]
     with pytest.raises(ValueError, match="do not fit together"):
-        losses.pixel_consistency(
-            tf.constant(pixel_inputs()[0]), tf.constant(target), tf.constant(positives)
-        )
+        value_and_gradient(ours, features, target, box_1, box_2, *options)
 
 
 def test_instance_consistency_is_a_cosine():
@@ -125,26 +216,64 @@ def test_the_gradient_of_instance_consistency_is_the_target():
     np.testing.assert_allclose(tape.gradient(value, prediction), target, rtol=1e-15)
 
 
-def test_targets_receive_no_gradient():
-    propagated, target, positives = map(tf.constant, pixel_inputs())
+@pytest.mark.parametrize("images", [1, 4])
+@pytest.mark.parametrize("temperature", [0.07, 0.2, 1.0])
+def test_instance_contrast_is_that_of_a_loop(images, temperature):
+    rng = np.random.default_rng(4)
+    prediction, keys = unit_vectors(rng, images, 7), unit_vectors(rng, 9, 7)
+    own = np.arange(images) + 3
+    variable = tf.constant(prediction)
+    with tf.GradientTape() as tape:
+        tape.watch(variable)
+        value = losses.instance_contrast(variable, tf.constant(keys), own, temperature)
+    wanted, gradient = reference.instance_contrast(prediction, keys, own, temperature)
+    np.testing.assert_allclose(value, wanted, rtol=1e-12)
+    np.testing.assert_allclose(tape.gradient(value, variable), gradient, rtol=0, atol=1e-12)
+
+
+def test_instance_contrast_of_the_only_image_is_zero():
+    vectors = tf.constant([[0.6, 0.8]])
+    np.testing.assert_array_equal(losses.instance_contrast(vectors, vectors, [0], 0.2), [0.0])
+
+
+def test_targets_receive_no_gradient(form):
+    features, target, box_1, box_2, _ = inputs()
+    features, target = tf.constant(features), tf.constant(target)
+    bins = [geometry.bins_of(tf.constant(box), HEIGHT, WIDTH) for box in (box_1, box_2)]
     with tf.GradientTape(persistent=True) as tape:
-        tape.watch([propagated, target])
-        pixel = losses.pixel_consistency(propagated, target, positives)
-        instance = losses.instance_consistency(propagated[:, 0], target[:, 0])
-    for value in (pixel, instance):
+        tape.watch([features, target])
+        values = (
+            losses.pixel_consistency(features, target, *bins, THRESHOLD)[0],
+            losses.pixel_contrast(features, target, *bins, THRESHOLD, TEMPERATURE)[0],
+            losses.instance_consistency(features[:, 0], target[:, 0]),
+            losses.instance_contrast(features[:, 0], target[:, 0], tf.range(len(BOX_PAIRS)), 0.2),
+        )
+    for value in values:
         assert tape.gradient(value, target) is None
-        assert tape.gradient(value, propagated) is not None
+        assert tape.gradient(value, features) is not None
 
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype):
-    propagated, target, positives = pixel_inputs()
-    low = tf.cast(propagated, dtype), tf.cast(target, dtype)
+def test_half_precision_is_computed_in_float32(pixel_loss, form, dtype):
+    ours, expected, options = pixel_loss
+    features, target, box_1, box_2, positives = inputs()
+    low = [tf.cast(each, dtype) for each in (features, target)]
+    bins = [geometry.bins_of(tf.constant(box, tf.float32), HEIGHT, WIDTH) for box in (box_1, box_2)]
+    value, *_ = ours(*low, *bins, THRESHOLD, *options)
+    assert value.dtype == tf.float32
     rounded = [tf.cast(each, tf.float64).numpy() for each in low]
-    pixel = losses.pixel_consistency(*low, tf.constant(positives))
-    instance = losses.instance_consistency(low[0][:, 0], low[1][:, 0])
-    assert pixel.dtype == instance.dtype == tf.float32
-    expected = pixel_consistency_by_loop(*rounded, positives)
-    np.testing.assert_allclose(pixel, expected, rtol=0, atol=1e-6)
-    expected = np.einsum("bc,bc->b", rounded[0][:, 0], rounded[1][:, 0])
-    np.testing.assert_allclose(instance, expected, rtol=0, atol=1e-6)
+    wanted, _ = expected(*rounded, positives, *options)
+    np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+def test_instance_losses_in_half_precision_are_computed_in_float32(dtype):
+    rng = np.random.default_rng(5)
+    low = [tf.cast(unit_vectors(rng, 5, 7), dtype) for _ in range(2)]
+    a, b = (tf.cast(each, tf.float64).numpy() for each in low)
+    consistency = losses.instance_consistency(*low)
+    contrast = losses.instance_contrast(*low, tf.range(5), 0.2)
+    assert consistency.dtype == contrast.dtype == tf.float32
+    np.testing.assert_allclose(consistency, np.einsum("bc,bc->b", a, b), rtol=0, atol=1e-6)
+    wanted, _ = reference.instance_contrast(a, b, range(5), 0.2)
+    np.testing.assert_allclose(contrast, wanted, rtol=1e-5)
