@@ -32,8 +32,7 @@ def propagate(
     unit, values = unit_length(features), unit_length(values)
     if by_blocks:
         return _mix_by_blocks(unit, values, gamma)
-    cosines = tf.einsum("bnc,bmc->bnm", unit, unit)
-    return tf.einsum("bnm,bmc->bnc", _similarity(cosines, gamma), values)
+    return _mix(_similarity(_cosines(unit, unit), gamma), values)
 
 
 def _mix_by_blocks(unit, values, gamma):
@@ -68,31 +67,32 @@ def _mix_by_blocks(unit, values, gamma):
 
 
 def _mix(weights, values):
-    return tf.einsum("nm,mc->nc", weights, values)
+    return tf.einsum("...nm,...mc->...nc", weights, values)
 
 
 def _cosines(rows, columns):
-    return tf.einsum("nc,mc->nm", rows, columns)
+    return tf.einsum("...nc,...mc->...nm", rows, columns)
+
+
+def _base(cosines, gamma):
+    """What is taken to a power."""
+    positive = tf.nn.relu(cosines)
+    return positive + SMALL_POWER_EPSILON if gamma < 1 else positive
 
 
 def _similarity(cosines, gamma):
-    similarity = tf.nn.relu(cosines)
+    base = _base(cosines, gamma)
     if gamma == 1:
-        return similarity
-    if gamma == 2:
-        return tf.square(similarity)
-    return tf.pow(similarity + SMALL_POWER_EPSILON if gamma < 1 else similarity, gamma)
+        return base
+    return tf.square(base) if gamma == 2 else tf.pow(base, gamma)
 
 
 def _slope(cosines, gamma):
     """Derivative of `_similarity`."""
-    positive = tf.nn.relu(cosines)
+    base = _base(cosines, gamma)
     if gamma == 2:
-        return 2 * positive
-    if gamma >= 1:
-        slope = gamma * tf.pow(positive, gamma - 1) if gamma > 1 else tf.ones_like(positive)
-    else:
-        slope = gamma * tf.pow(positive + SMALL_POWER_EPSILON, gamma - 1)
+        return 2 * base
+    slope = gamma * tf.pow(base, gamma - 1)
     return tf.where(cosines > 0, slope, tf.zeros_like(slope))
 
 
