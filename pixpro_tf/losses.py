@@ -85,7 +85,7 @@ def pixel_contrast(
     Raises:
         ValueError: if the static shapes do not fit together.
 
-    Source: Xie et al., CVPR 2021, equation 2 of the pixel contrast task; the paper's temperature is 0.3.
+    Source: Xie et al., CVPR 2021, the loss of PixContrast; the paper's temperature is 0.3.
     """
     _check_shapes("projected", projected, target, bins, target_bins)
     projected = at_least_float32(projected)
@@ -122,8 +122,7 @@ def pixel_contrast(
 
         return (losses, counts, nearest), gradient
 
-    sums = (tf.reduce_sum(of_bin, axis=-1) for of_bin in of_bins(projected))
-    losses, counts, nearest = sums
+    losses, counts, nearest = (tf.reduce_sum(each, axis=-1) for each in of_bins(projected))
     return tf.math.divide_no_nan(losses, counts), counts, nearest
 
 

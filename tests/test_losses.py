@@ -9,7 +9,7 @@ from tests import pixel_reference as reference
 from tests.pixel_reference import unit_vectors
 from tests.test_geometry import BOX_PAIRS
 
-HEIGHT, WIDTH, CHANNELS = 3, 4, 5
+HEIGHT, WIDTH, CHANNELS = 3, 5, 4
 THRESHOLD, TEMPERATURE = 1.2, 0.3
 PAIRS = tuple(BOX_PAIRS.values())
 DISJOINT = list(BOX_PAIRS).index("disjoint")
@@ -17,13 +17,13 @@ DISJOINT = list(BOX_PAIRS).index("disjoint")
 
 @pytest.fixture(params=["at once", "by blocks"])
 def form(request, monkeypatch):
-    """Blocks of five rows of each image; the last of them is not full."""
+    """Four blocks of four of the fifteen rows of each image; the last of them is not full."""
     if request.param == "by blocks":
         monkeypatch.setattr(blocks, "DENSE_BINS", 1)
-        by_five = blocks.map_rows
+        in_large_blocks = blocks.map_rows
 
         def map_rows(*arguments):
-            return by_five(*arguments, pairs_at_once=5 * HEIGHT * WIDTH)
+            return in_large_blocks(*arguments, pairs_at_once=4 * HEIGHT * WIDTH)
 
         monkeypatch.setattr(blocks, "map_rows", map_rows)
     return request.param
