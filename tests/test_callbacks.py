@@ -169,6 +169,15 @@ def test_a_signal_saves_and_leaves_after_the_step(saver, number):
     assert saver._store.saves == 1
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as Python has it, also where a shell started the tests in the background and they ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_signal_acts_as_it_would_outside(saver):
     with pytest.raises(KeyboardInterrupt), saver.catching_signals():
         os.kill(os.getpid(), signal.SIGINT)
