@@ -63,7 +63,7 @@ def export(
     licence: str = "",
     overwrite: bool = False,
 ) -> None:
-    """Writes the SavedModel, its model_card.json and its README.md.
+    """Writes the SavedModel, its model_card.json and its README.md. An FPN and dense head that were trained with it go with it.
 
     Args:
         run: folder of a run, or of imported weights.
@@ -95,7 +95,10 @@ def export(
     if include_heads:
         backbone, heads = _with_heads(run, network)
     else:
-        backbone, heads = trained.restore_backbone(run, network), {}
+        with trained.open_weights(run, network) as weights:
+            backbone = trained.restore(weights)
+            neck = trained.restore_neck(weights, backbone)
+        heads = {} if neck is None else {"neck": neck}
     root, signatures = reusable(backbone, **heads)
     card = model_card.compose(
         backbone=backbone,
@@ -125,11 +128,12 @@ def _with_heads(run: str, network: str) -> tuple[Any, dict[str, Any]]:
         model, _ = trained.load_pixpro(run)
     except RunError as error:
         raise RunError(f"{run} has no heads that --include_heads could export: {error}") from error
-    encoder = getattr(model, network)
-    heads = {"projector": encoder.projector}
-    if network == "online":
-        heads["propagation"] = model.propagation
-    return encoder.backbone, heads
+    heads = trained.heads_of(model, network)
+    if "projector" not in heads:
+        raise RunError(
+            f"{run} was trained without a pixel loss, whose heads --include_heads exports; leave it out"
+        )
+    return getattr(model, network).backbone, heads
 
 
 def _last_metrics(path: str) -> dict[str, Any] | None:

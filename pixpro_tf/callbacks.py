@@ -28,7 +28,11 @@ _SCALAR_NAMES = {
     "instance_loss": "loss/instance",
     "consistency": "pairs/mean_cosine",
     "positive_pairs": "pairs/positive_per_image",
+    "matching_accuracy": "pairs/matching_accuracy",
+    "matched_bins": "pairs/matched_bins_per_view",
     "no_overlap": "pairs/images_without_overlap",
+    "instance_consistency": "instance/mean_cosine",
+    "instance_accuracy": "instance/accuracy",
     "feature_spread": "alarm/feature_spread",
     "cross_image_cosine": "alarm/cross_image_cosine",
     "position_share": "alarm/position_share",
@@ -38,6 +42,14 @@ _SCALAR_NAMES = {
     "images_per_second": "speed/images_per_second",
     "data_wait_share": "speed/data_wait_share",
 }
+_SUCCESS = ("consistency", "matching_accuracy", "instance_consistency", "instance_accuracy")
+
+
+def scalar_name(metric: str) -> str:
+    """Where TensorBoard shows a metric: `loss/pixel_p3`, and for one of an objective from elsewhere, `objective/its_name`."""
+    if metric.startswith("pixel_loss_"):
+        return f"loss/pixel_{metric.removeprefix('pixel_loss_')}"
+    return _SCALAR_NAMES.get(metric, f"objective/{metric}")
 
 
 class StepCallback(tf.keras.callbacks.Callback):
@@ -149,7 +161,10 @@ class TrainingLog(StepCallback):
         if self._seconds_per_step is not None and "images_per_second" in values:
             left = (self._last_step - step) * self._seconds_per_step
             parts += [f"{values['images_per_second']:.1f} images/s", f"{duration(left)} left"]
-        parts += [f"loss {values['loss']:.4f}", f"consistency {values['consistency']:.4f}"]
+        parts.append(f"loss {values['loss']:.4f}")
+        # Of one objective or two, the first figure that says how well it is met.
+        shown = [name for name in _SUCCESS if name in values][:1]
+        parts += [f"{name.replace('_', ' ')} {values[name]:.4f}" for name in shown]
         return "  ".join(parts)
 
     def _write(self, step, values):
@@ -160,7 +175,7 @@ class TrainingLog(StepCallback):
                 file.write(json.dumps({"step": step, **finite}) + "\n")
             with self._writer.as_default(step):
                 for name, value in values.items():
-                    tf.summary.scalar(_SCALAR_NAMES[name], value)
+                    tf.summary.scalar(scalar_name(name), value)
             self._writer.flush()
 
     def _watch(self, values):

@@ -17,10 +17,8 @@ DIVERGED = (
 
 def parts_of(model: PixPro) -> dict[str, tf.keras.layers.Layer]:
     """The parts that hold weights, by their names in a checkpoint."""
-    parts = {"online": model.online, "target": model.target, "propagation": model.propagation}
-    if model.instance_predictor is not None:
-        parts["instance_predictor"] = model.instance_predictor
-    return parts
+    networks = {"online": model.online, "target": model.target}
+    return networks | {objective.name: objective for objective in model.objectives}
 
 
 def checkpoint_of(model: PixPro) -> tf.train.Checkpoint:

@@ -30,7 +30,7 @@ BACKBONES = (
     "resnext101_32x8d",
     "resnext152_32x8d",
 )
-AUGMENTATIONS = ("byol", "moco_v2", "simclr", "inst_disc", "rand_augment", "none")
+AUGMENTATIONS = ("byol", "byol_symmetric", "moco_v2", "simclr", "inst_disc", "rand_augment", "none")
 
 
 def _flag(default, group, help_text, *, choices=None, unit="", minimum=None, fixed=True):
@@ -86,7 +86,7 @@ class Config:
     augmentation: str = _flag(
         "byol",
         "Data",
-        "photometric policy; byol treats the two views differently",
+        "photometric policy; byol treats the two views differently, byol_symmetric both by the mean of that",
         choices=AUGMENTATIONS,
     )
     augment_on: str = _flag(
@@ -132,6 +132,18 @@ class Config:
         "32, 16 or 8: below 32 the last stages dilate instead of striding",
         unit="pixels",
     )
+    pixel_levels: str = _flag(
+        "c5",
+        "Model",
+        "maps that the pixel loss compares: c2 to c5 of the backbone, p2 to p7 of an FPN that is pre-trained with it; as p3,p4,p5",
+    )
+    fpn_channels: int = _flag(256, "Model", "of every level", unit="channels", minimum=1)
+    dense_head_layers: int = _flag(
+        0,
+        "Model",
+        "3x3 convolutions behind every level of the FPN, as dense detectors have four; 0 is none",
+        minimum=0,
+    )
     projector_hidden: int = _flag(
         4096,
         "Model",
@@ -140,18 +152,11 @@ class Config:
         minimum=1,
     )
     projector_dim: int = _flag(256, "Model", "channels of a projection", unit="channels", minimum=1)
-    ppm_layers: int = _flag(
-        1, "Model", "layers of the transform g in the propagation module, 0 to 3", minimum=0
+    projector_layers: int = _flag(
+        2, "Model", "1x1 convolutions of the pixel projector", unit="layers", minimum=1
     )
-    gamma: float = _flag(2.0, "Model", "sharpness of the similarity in the propagation", minimum=0)
-    positive_threshold: float = _flag(
-        0.7, "Model", "largest distance of a positive pair", unit="bin diagonals"
-    )
-    instance_weight: float = _flag(
-        0.0,
-        "Model",
-        "weight of the instance branch's regression loss; 0 is without the branch",
-        minimum=0,
+    shared_projector: bool = _flag(
+        True, "Model", "one projector and propagation for all levels, or one for each"
     )
     ema_momentum: float = _flag(
         0.99, "Model", "momentum of the target network in step 0; a cosine takes it to 1"
@@ -162,6 +167,42 @@ class Config:
         "weights to start from: a run's folder, a checkpoint, a SavedModel, or a TF Hub handle (folder, .tar.gz, gs://, https://)",
     )
 
+    pixel_weight: float = _flag(
+        1.0,
+        "Objectives",
+        "weight of the pixel loss; 0 leaves the instance branch alone",
+        minimum=0,
+    )
+    pixel_loss: str = _flag(
+        "pixpro",
+        "Objectives",
+        "pixpro: a propagated bin predicts those of the same place; pixcontrast: it tells them from the others, without propagation",
+        choices=("pixpro", "pixcontrast"),
+    )
+    ppm_layers: int = _flag(
+        1,
+        "Objectives",
+        "pixpro: layers of the transform g in the propagation module, 0 to 3",
+        minimum=0,
+    )
+    gamma: float = _flag(
+        2.0, "Objectives", "pixpro: sharpness of the similarity in the propagation", minimum=0
+    )
+    temperature: float = _flag(0.3, "Objectives", "of pixcontrast")
+    positive_threshold: float = _flag(
+        0.7, "Objectives", "largest distance of a positive pair", unit="bin diagonals"
+    )
+    instance_weight: float = _flag(
+        0.0, "Objectives", "weight of the instance loss; 0 is without the branch", minimum=0
+    )
+    instance_loss: str = _flag(
+        "regression",
+        "Objectives",
+        "regression: an image predicts its other view, as in the authors' code; contrastive: it tells that from the other images of "
+        "the global batch, the paper's SimCLR*",
+        choices=("regression", "contrastive"),
+    )
+    instance_temperature: float = _flag(0.2, "Objectives", "of --instance_loss=contrastive")
     optimizer: str = _flag(
         "lars",
         "Optimisation",
@@ -305,9 +346,27 @@ class Config:
         return first, last
 
     @property
-    def feature_map_size(self) -> int:
-        """Side of the square map of projections, in bins."""
-        return -(-self.image_size // self.output_stride)
+    def pixel_level_names(self) -> list[str]:
+        """Maps that the pixel loss compares."""
+        return [part.strip() for part in self.pixel_levels.split(",") if part.strip()]
+
+    @property
+    def fpn_levels(self) -> list[str]:
+        """Those of them that an FPN gives."""
+        if not self.pixel_weight:
+            return []
+        return [level for level in self.pixel_level_names if level.startswith("p")]
+
+    def map_size(self, level: str) -> int:
+        """Side of the square map of a level, in bins."""
+        number = int(level[1:])
+        stride = 2**number if level.startswith("p") else min(2**number, self.output_stride)
+        return -(-self.image_size // stride)
+
+    @property
+    def pictured_map_size(self) -> int:
+        """Side of the coarsest map whose bins the losses compare."""
+        return min(map(self.map_size, self.pixel_level_names if self.pixel_weight else ["c5"]))
 
     def check_surroundings(self) -> None:
         """Raises `ConfigError` unless this machine has what the flags name: the images' folder, the cluster's TF_CONFIG.
@@ -384,6 +443,88 @@ def _check_field(field: dataclasses.Field, value: Any) -> None:
         raise ConfigError(f"--{field.name}={value} is too small; give at least {minimum}")
 
 
+def _check_objectives(config: Config) -> None:
+    """What is learnt, and that no flag of it goes unheard."""
+
+    refuse = functools.partial(_refuse, config)
+
+    if config.ppm_layers > 3:
+        refuse("ppm_layers", "is too deep; give 0 to 3")
+    if not config.positive_threshold > 0:
+        refuse(
+            "positive_threshold",
+            "leaves no positive pair; give a number above 0, the paper's is 0.7",
+        )
+    for name, usual in (("temperature", 0.3), ("instance_temperature", 0.2)):
+        if not getattr(config, name) > 0:
+            refuse(name, f"is no temperature; give a number above 0, {usual} is usual")
+    if not config.pixel_weight and not config.instance_weight:
+        refuse("pixel_weight", "leaves nothing to learn; give --instance_weight=1 with it")
+    of_pixels = [
+        "pixel_loss",
+        "pixel_levels",
+        "projector_layers",
+        "positive_threshold",
+        "ppm_layers",
+        "gamma",
+        "temperature",
+    ]
+    _check_used(config, config.pixel_weight > 0, of_pixels, "--pixel_weight=0")
+    loss = f"--pixel_loss={config.pixel_loss}"
+    _check_used(config, config.pixel_loss == "pixpro", ["ppm_layers", "gamma"], loss)
+    _check_used(config, config.pixel_loss == "pixcontrast", ["temperature"], loss)
+    of_instances = ["instance_loss", "instance_temperature"]
+    _check_used(config, config.instance_weight > 0, of_instances, "--instance_weight=0")
+    contrastive = config.instance_loss == "contrastive"
+    loss = f"--instance_loss={config.instance_loss}"
+    _check_used(config, contrastive, ["instance_temperature"], loss)
+
+
+def _check_levels(config: Config) -> None:
+    """That the maps of the pixel loss exist, have bins to compare, and reach all that is trained."""
+
+    refuse = functools.partial(_refuse, config)
+
+    levels = config.pixel_level_names
+    unknown = [level for level in levels if not re.fullmatch("c[2-5]|p[2-7]", level)]
+    if not levels or unknown or len(set(levels)) < len(levels):
+        refuse("pixel_levels", "must be different maps of c2 to c5 and p2 to p7, as p3,p4,p5")
+    fpn = config.fpn_levels
+    _check_used(config, bool(fpn), ["fpn_channels", "dense_head_layers"], "no FPN (--pixel_levels)")
+    _check_used(config, len(levels) > 1, ["shared_projector"], "a single level (--pixel_levels)")
+    if config.shared_projector and len(levels) > 1 and len(fpn) < len(levels):
+        refuse(
+            "pixel_levels",
+            "has maps of different channels, which no projector can share; add --noshared_projector",
+        )
+    for level, below in (("p7", "p6"), ("p6", "p5")):
+        if level in fpn and below not in fpn:
+            refuse("pixel_levels", f"lacks {below}, which {level} is made from; add it")
+    if not fpn and "c5" not in levels and not config.instance_weight:
+        refuse("pixel_levels", "leaves the stages behind untrained; add c5, or a level of an FPN")
+    if fpn and config.output_stride != 32:
+        refuse("output_stride", "leaves an FPN no coarser maps to add; give 32 with p2 to p7")
+    for level in levels if config.pixel_weight else ["c5"]:
+        # Two bins along a side need one pixel more than the stride.
+        stride = (
+            2 ** int(level[1:]) if level in fpn else min(2 ** int(level[1:]), config.output_stride)
+        )
+        if config.map_size(level) < 2:
+            refuse(
+                "image_size",
+                f"gives a map {level} of a single bin, which has nothing to compare; give at least {stride + 1}",
+            )
+
+
+def _check_used(config: Config, used: bool, names: list[str], by: str) -> None:
+    """Refuses flags that were given and that nothing would hear."""
+    if used:
+        return
+    for name in names:
+        if getattr(config, name) != getattr(Config, name):
+            _refuse(config, name, f"is not used by {by}; leave it out")
+
+
 def _check_combinations(config: Config) -> None:
     """What no single field can tell."""
 
@@ -408,20 +549,10 @@ def _check_combinations(config: Config) -> None:
             f"is smaller than one bin of the feature map (--output_stride={config.output_stride}); "
             f"give at least {config.output_stride}",
         )
-    if config.feature_map_size < 2:
-        refuse(
-            "image_size",
-            f"gives a feature map of a single bin, which has nothing to propagate; give at least {config.output_stride + 1}",
-        )
+    _check_objectives(config)
+    _check_levels(config)
     if config.seed >= 2**32:
         refuse("seed", "is too large; give a number below 2**32")
-    if config.ppm_layers > 3:
-        refuse("ppm_layers", "is too deep; give 0 to 3")
-    if not config.positive_threshold > 0:
-        refuse(
-            "positive_threshold",
-            "leaves no positive pair; give a number above 0, the paper's is 0.7",
-        )
     if not 0 <= config.ema_momentum <= 1:
         refuse("ema_momentum", "is no momentum; give a number from 0 to 1, the paper's is 0.99")
     if not 0 <= config.momentum < 1:
@@ -430,6 +561,11 @@ def _check_combinations(config: Config) -> None:
         refuse("base_lr", "does not train; give a number above 0")
     if not config.trust_coefficient > 0:
         refuse("trust_coefficient", "does not train; give a number above 0, the paper's is 0.001")
+    optimizer = f"--optimizer={config.optimizer}"
+    _check_used(config, config.optimizer in ("lars", "sgd"), ["momentum"], optimizer)
+    _check_used(config, config.optimizer == "lars", ["trust_coefficient"], optimizer)
+    schedule = f"--schedule={config.schedule}"
+    _check_used(config, config.schedule == "step", ["lr_drops"], schedule)
     if config.warmup_epochs >= config.epochs and config.warmup_epochs:
         refuse(
             "warmup_epochs",
@@ -463,6 +599,8 @@ def _check_combinations(config: Config) -> None:
         )
     if config.loss_scale not in ("dynamic", "none") and not _is_positive_number(config.loss_scale):
         refuse("loss_scale", "is not known; give dynamic, none or a number above 0")
+    precision = f"--precision={config.precision}"
+    _check_used(config, config.precision == "float16", ["loss_scale"], precision)
     if config.strategy == "tpu" and config.precision == "float16":
         refuse("precision", "does not run on TPUs; use --precision=bfloat16")
     if config.profile_steps:

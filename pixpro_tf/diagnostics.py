@@ -1,5 +1,7 @@
 """Figures that tell a healthy run from one that found a shortcut; a low loss alone proves nothing."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from pixpro_tf.numerics import unit_length
@@ -65,3 +67,12 @@ def position_share(features: tf.Tensor) -> tf.Tensor:
     )
     varies = (images > 1) & (total > ROUNDING_VARIANCE * images * bins)
     return tf.where(varies, 1 - unexplained, 0.0)
+
+
+def alarms(levels: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+    """All of the above, each the mean over maps of several levels `[B, N, C]`, by their names."""
+    figures = (feature_spread, cross_image_cosine, position_share)
+    return {
+        figure.__name__: tf.add_n([figure(features) for features in levels]) / len(levels)
+        for figure in figures
+    }

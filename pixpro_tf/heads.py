@@ -1,7 +1,11 @@
-"""Heads on a backbone's feature map: the projector, the predictor, and the transform inside the propagation."""
+"""Heads on feature maps: projectors, the predictor, the transform inside the propagation, and the dense head of a detector."""
+
+import dataclasses
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+from pixpro_tf.convolution import Convolution
 from pixpro_tf.normalization import BatchNorm
 
 
@@ -68,3 +72,98 @@ class ConvMLP(tf.keras.layers.Layer):
             "out_channels": self.out_channels,
             "num_layers": self.num_layers,
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectorSettings:
+    """What projectors are made of.
+
+    Attributes:
+        hidden_channels, out_channels, num_layers: see `ConvMLP`.
+        shared: whether one head serves all levels; otherwise each has its own.
+    """
+
+    hidden_channels: int = 4096
+    out_channels: int = 256
+    num_layers: int = 2
+    shared: bool = True
+
+    @classmethod
+    def of(cls, settings):
+        """Settings that are given as such, or as a dict of their fields."""
+        return cls(**settings) if isinstance(settings, dict) else settings
+
+
+class Projector(tf.keras.layers.Layer):
+    """A `ConvMLP` on the map of each level.
+
+    Args:
+        levels: names of the maps that it takes.
+        settings: a `ProjectorSettings`, or its fields as a dict.
+
+    Call with a dict of maps `[B, H, W, C]`, of which those of other levels are left alone. Returns a dict of `[B, H, W, out_channels]`
+    by level. Each level is normalised by its own statistics; the running averages of a shared head mix them.
+    """
+
+    def __init__(self, levels: Sequence[str], settings: ProjectorSettings, **kwargs):
+        super().__init__(**kwargs)
+        self.levels = tuple(levels)
+        self.settings = settings = ProjectorSettings.of(settings)
+
+        def head(name):
+            return ConvMLP(
+                settings.hidden_channels, settings.out_channels, settings.num_layers, name=name
+            )
+
+        if settings.shared:
+            self.heads = dict.fromkeys(self.levels, head(self.name))
+        else:
+            self.heads = {level: head(f"{self.name}_{level}") for level in self.levels}
+
+    def call(self, maps, training=None):
+        return {level: self.heads[level](maps[level], training=training) for level in self.levels}
+
+    def get_config(self):
+        return super().get_config() | {
+            "levels": self.levels,
+            "settings": dataclasses.asdict(self.settings),
+        }
+
+
+class DenseHead(tf.keras.layers.Layer):
+    """3x3 convolutions with biases and ReLU, the tower that dense detectors put on every level of an FPN.
+
+    Args:
+        channels: of input and output.
+        num_layers: number of convolutions, at least 1.
+
+    Input and output float `[B, H, W, channels]`.
+
+    Source: Lin et al., ICCV 2017 (RetinaNet), where two towers of four predict classes and boxes.
+    """
+
+    def __init__(self, channels, num_layers=4, **kwargs):
+        super().__init__(**kwargs)
+        if num_layers < 1:
+            raise ValueError(f"num_layers must be at least 1, not {num_layers}")
+        self.channels = channels
+        self.num_layers = num_layers
+        self.convolutions = [
+            Convolution(
+                channels,
+                3,
+                use_bias=True,
+                # He et al., for what is followed by a ReLU.
+                kernel_initializer=tf.keras.initializers.VarianceScaling(2.0, "fan_in"),
+                name=f"{self.name}.{i}",
+            )
+            for i in range(num_layers)
+        ]
+
+    def call(self, features):
+        for convolution in self.convolutions:
+            features = tf.nn.relu(convolution(features))
+        return features
+
+    def get_config(self):
+        return super().get_config() | {"channels": self.channels, "num_layers": self.num_layers}

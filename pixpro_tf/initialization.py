@@ -5,12 +5,11 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf import handles, model_card
+from pixpro_tf import handles, model_card, trained
 from pixpro_tf.checkpoints import UNREADABLE
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.pixpro import PixPro
 from pixpro_tf.run_folder import RunFolder, read_config
-from pixpro_tf.trained import find_checkpoint, restore_part, weights_of_saved_model
 
 
 def initialize_from(model: PixPro, handle: str) -> str:
@@ -30,7 +29,7 @@ def initialize_from(model: PixPro, handle: str) -> str:
         RunError: if nothing is there, it cannot be read, or it holds another backbone.
     """
     try:
-        checkpoint = find_checkpoint(handle)
+        checkpoint = trained.find_checkpoint(handle)
         loaded = _load_run(model, checkpoint) if checkpoint else _load_saved_model(model, handle)
     except RunError as error:
         raise RunError(f"--init_from: {error}") from error
@@ -50,18 +49,27 @@ def _load_run(model: PixPro, checkpoint: str) -> str:
     # A lone checkpoint does not say what it is.
     if tf.io.gfile.exists(folder.config):
         _check_layout(model, checkpoint, read_config(folder).backbone_layout)
-    heads = {
-        "online/projector": model.online.projector,
-        "propagation": model.propagation,
-        "online/instance_projector": model.online.instance_projector,
-        "instance_predictor": model.instance_predictor,
-    }
     parts = {
-        name: head
-        for name, head in heads.items()
-        if head is not None and _same_shapes(stored, name, head)
+        label: (path, part)
+        for label, (path, part) in _heads_of_run(model).items()
+        if _same_shapes(stored, path, part)
     }
-    return _restore(checkpoint, {"online/backbone": backbone} | parts)
+    return _restore(checkpoint, {"backbone": ("online/backbone", backbone)} | parts)
+
+
+def _heads_of_run(model: PixPro) -> dict[str, tuple[str, tf.keras.layers.Layer]]:
+    """What a run may give beside the backbone: its place in a checkpoint and the part, by words for the user."""
+    heads = {"neck": ("online/neck", model.online.neck)}
+    for objective in model.objectives:
+        name = objective.name
+        heads[f"{name} projector"] = (
+            f"online/projectors/{name}",
+            model.online.projectors[name],
+        )
+        heads[f"{name} predictor"] = (name, objective)
+    return {
+        label: head for label, head in heads.items() if head[1] is not None and head[1].variables
+    }
 
 
 def _load_saved_model(model: PixPro, handle: str) -> str:
@@ -69,23 +77,23 @@ def _load_saved_model(model: PixPro, handle: str) -> str:
         card = model_card.read(folder)
         if card is None:
             return _load_by_names(model, handle, folder)
-        weights = weights_of_saved_model(folder, card)
+        weights = trained.weights_of_saved_model(folder, card)
         if weights.architecture != model.online.backbone.architecture:
             raise _another_backbone(model, f"the {weights.architecture} in {handle}")
         _check_layout(model, handle, weights.layout)
-        heads = {"projector": model.online.projector, "propagation": model.propagation}
         parts = {
-            name: head
-            for name, head in heads.items()
+            name: (name, head)
+            for name, head in trained.heads_of(model, "online").items()
             if card["heads"].get(name) == model_card.describe_head(head)
         }
-        return _restore(weights.checkpoint, {weights.part: model.online.backbone} | parts)
+        backbone = (weights.part, model.online.backbone)
+        return _restore(weights.checkpoint, {"backbone": backbone} | parts)
 
 
-def _restore(checkpoint: str, parts: dict[str, tf.keras.layers.Layer]) -> str:
-    for name, part in parts.items():
-        restore_part(checkpoint, name, part)
-    return ", ".join(name.split("/")[-1] for name in parts)
+def _restore(checkpoint: str, parts: dict[str, tuple[str, tf.keras.layers.Layer]]) -> str:
+    for path, part in parts.values():
+        trained.restore_part(checkpoint, path, part)
+    return ", ".join(parts)
 
 
 def _another_backbone(model: PixPro, what: str) -> RunError:

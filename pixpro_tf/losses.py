@@ -145,7 +145,7 @@ def instance_consistency(prediction: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 
 def instance_contrast(
     prediction: tf.Tensor, keys: tf.Tensor, own: tf.Tensor, temperature: float
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """How badly each image tells its own key from those of the other images (InfoNCE).
 
     Args:
@@ -155,14 +155,17 @@ def instance_contrast(
         temperature: above 0.
 
     Returns:
-        `[B]`, at least 0, in at least float32.
+        Two `[B]` in at least float32: the loss, at least 0; and 1 where the nearest key is the own, else 0.
 
     Source: the SimCLR* of Xie et al., CVPR 2021: SimCLR's loss against the keys of a momentum encoder.
     """
     prediction = at_least_float32(prediction)
     keys = tf.stop_gradient(tf.cast(keys, prediction.dtype))
+    own = tf.convert_to_tensor(own)
     logits = tf.matmul(prediction, keys, transpose_b=True) / temperature
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)
+    nearest = tf.argmax(logits, axis=-1, output_type=own.dtype) == own
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)
+    return loss, tf.cast(nearest, loss.dtype)
 
 
 def _unit(bins: Bins, target_bins: Bins) -> tf.Tensor:

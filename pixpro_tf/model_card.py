@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -22,6 +23,20 @@ _REQUIRED = {
     "training": {"step", "total_steps"},
     "weights": {"sha256"},
 }
+
+# Of a head's configuration.
+_DESCRIBED = (
+    "levels",
+    "channels",
+    "layout",
+    "head_layers",
+    "hidden_channels",
+    "out_channels",
+    "num_layers",
+    "shared",
+    "ppm_layers",
+    "gamma",
+)
 
 
 def weights_checksum(variables) -> str:
@@ -119,11 +134,12 @@ def compose(
 
 def describe_head(head: tf.keras.layers.Layer) -> dict[str, Any]:
     """What a head is made of; two that give the same here have the same weights' shapes."""
-    kept = ("hidden_channels", "out_channels", "num_layers", "gamma")
     config = head.get_config()
-    return {key: config[key] for key in kept if key in config} | {
-        "parameters": sum(int(tf.size(variable)) for variable in head.variables)
-    }
+    config |= config.get("settings", {})
+    described = {key: config[key] for key in _DESCRIBED if key in config}
+    # As JSON has it, so that a card that was read compares.
+    described["levels"] = list(described["levels"])
+    return described | {"parameters": sum(int(tf.size(variable)) for variable in head.variables)}
 
 
 def _outputs(
@@ -135,15 +151,27 @@ def _outputs(
         for name, shape in shapes.items()
     }
     outputs["pooled"] = {"channels": outputs["c5"]["channels"]}
+    if "neck" in heads:
+        for level in heads["neck"].levels:
+            outputs[level] = {"stride": 2 ** int(level[1:]), "channels": heads["neck"].fpn.channels}
+            if heads["neck"].dense_head is not None:
+                outputs[f"head_{level}"] = outputs[level]
     if "projector" in heads:
-        projected = {
-            "stride": outputs["c5"]["stride"],
-            "channels": heads["projector"].get_config()["out_channels"],
-        }
-        outputs["projected"] = projected
-        if "propagation" in heads:
-            outputs["propagated"] = projected
+        levels = heads["projector"].levels
+        for level in levels:
+            projected = {
+                "stride": outputs[level]["stride"],
+                "channels": heads["projector"].settings.out_channels,
+            }
+            outputs[output_name("projected", level, levels)] = projected
+            if "propagation" in heads:
+                outputs[output_name("propagated", level, levels)] = projected
     return outputs
+
+
+def output_name(what: str, level: str, levels: Sequence[str]) -> str:
+    """Name of what a head gives on a level: `projected`, or `projected_p3` where there are several."""
+    return what if len(levels) == 1 else f"{what}_{level}"
 
 
 def write(card: dict[str, Any], folder: str) -> None:

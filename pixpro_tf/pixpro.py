@@ -1,51 +1,26 @@
-"""PixPro as a Keras model: online and momentum networks, propagation, consistency, and the step that trains them."""
+"""PixPro as a Keras model: online and momentum networks, their objectives, and the step that trains them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
-from pixpro_tf import diagnostics, geometry, losses
+from pixpro_tf import diagnostics
 from pixpro_tf.backbones import resnet
-from pixpro_tf.blocks import is_large
+from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.config import Config
-from pixpro_tf.heads import ConvMLP
-from pixpro_tf.numerics import at_least_float32, unit_length
+from pixpro_tf.encoder import Encoder
+from pixpro_tf.objectives import build
+from pixpro_tf.objectives.base import Metrics, Objective, View
+from pixpro_tf.objectives.pixel import as_bins
 from pixpro_tf.optimizers.schedules import EmaSchedule
-from pixpro_tf.propagation import PixelPropagation
 
 JIT_MODES = ("ppm", "step", "off")
-_pixel_consistency_compiled = tf.function(losses.pixel_consistency, jit_compile=True)
-
-
-class Encoder(tf.keras.Model):
-    """A backbone with the heads that both networks have.
-
-    Args:
-        backbone: model that gives the endpoint "c5".
-        projector: head of the pixel branch.
-        instance_projector: head of the instance branch, or None.
-
-    Call with images `[B, H, W, 3]`. Returns `{"pixel": [B, h, w, C]}`, the projected map, and with an instance branch
-    `{"instance": [B, h, w, C]}`, its map.
-    """
-
-    def __init__(self, backbone, projector, instance_projector=None, name="encoder"):
-        super().__init__(name=name)
-        self.backbone = backbone
-        self.projector = projector
-        self.instance_projector = instance_projector
-
-    def call(self, images, training=None):
-        features = self.backbone(images, training=training)["c5"]
-        projections = {"pixel": self.projector(features, training=training)}
-        if self.instance_projector is not None:
-            projections["instance"] = self.instance_projector(features, training=training)
-        return projections
 
 
 class PixPro(tf.keras.Model):
-    """Pixel-to-propagation consistency.
+    """An online network that learns from its own momentum copy, by one or several objectives.
 
     One element of its training data is
     `{"view_1", "view_2": [B, S, S, 3], "box_1", "box_2": [B, 4] float32}`: two views of each image, normalised, and where they lie
@@ -54,28 +29,21 @@ class PixPro(tf.keras.Model):
     Args:
         online: `Encoder` that is trained; its variables exist already.
         target: `Encoder` of the same architecture, which follows it.
-        propagation: `PixelPropagation` on the online projections.
+        objectives: what is learnt, at least one; their names are keys of the encoders' projectors. The alarms watch the first one's.
         ema_schedule: from the step to the share of the online weights that the target takes over.
-        positive_threshold: see `geometry.positive_mask`.
-        instance_predictor: head between the online instance projection and its loss; None without instance branch.
-        instance_weight: weight of the instance loss.
         photometric: function `(images, seed, view) -> images` for photometric work on the accelerator, or None.
         jit: "step" compiles the whole step with XLA, "ppm" and "off" leave it to TensorFlow. (Whether the propagation alone is
-            compiled is `propagation`'s matter.)
+            compiled is its objective's matter.)
 
-    Source: Xie et al., CVPR 2021, and the authors' implementation where the two differ: the loss is -2 times the mean
-        similarity for each direction, so it lies in [-4, 4].
+    Source: Xie et al., CVPR 2021.
     """
 
     def __init__(
         self,
         online: Encoder,
         target: Encoder,
-        propagation: PixelPropagation,
+        objectives: Sequence[Objective],
         ema_schedule: Callable[[tf.Tensor], tf.Tensor],
-        positive_threshold: float = 0.7,
-        instance_predictor: tf.keras.layers.Layer | None = None,
-        instance_weight: float = 0.0,
         photometric: Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor] | None = None,
         jit: str = "ppm",
         name: str = "pixpro",
@@ -83,17 +51,13 @@ class PixPro(tf.keras.Model):
         super().__init__(name=name)
         if jit not in JIT_MODES:
             raise ValueError(f"jit must be one of {JIT_MODES}, not {jit!r}")
-        if bool(instance_weight) != (instance_predictor is not None):
-            raise ValueError(
-                "instance_weight and instance_predictor go together: give both or neither"
-            )
+        names = [objective.name for objective in objectives]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"objectives must be at least one, of different names, not {names}")
         self.online = online
         self.target = target
-        self.propagation = propagation
+        self.objectives = list(objectives)
         self.ema_schedule = ema_schedule
-        self.positive_threshold = positive_threshold
-        self.instance_predictor = instance_predictor
-        self.instance_weight = instance_weight
         self.photometric = photometric
         self.jit = jit
         # Kept in closures: Keras would track a tuple of variables as a part of the model, and save them twice.
@@ -107,11 +71,17 @@ class PixPro(tf.keras.Model):
         self.target.trainable = False
 
     def call(self, images, training=None):
-        """Propagated and target projections of images, and the instance predictions where there is such a branch."""
-        online = self._online(images, training)
-        return online | {
-            f"target_{name}": value
-            for name, value in self.target(images, training=training).items()
+        """Of each objective, by its name: the online predictions and the target projections of images, by level."""
+        online, target = (
+            network(images, training=training)["projections"]
+            for network in (self.online, self.target)
+        )
+        return {
+            objective.name: {
+                "online": objective(online[objective.name], training=training),
+                "target": target[objective.name],
+            }
+            for objective in self.objectives
         }
 
     def start_target_from_online(self):
@@ -139,13 +109,13 @@ class PixPro(tf.keras.Model):
         targets = [self.target(view, training=True) for view in views]
         variables = self.trainable_variables
         with tf.GradientTape() as tape:
-            online = [self._online(view, training=True) for view in views]
-            loss, metrics = self._loss(online, targets, batch["box_1"], batch["box_2"])
+            online = [self.online(view, training=True) for view in views]
+            loss, metrics = self._loss(online, targets, (batch["box_1"], batch["box_2"]))
             # Gradients are summed over replicas, so that each adds its part of the mean over the global batch.
-            objective = loss / replica_context.num_replicas_in_sync
+            share = loss / replica_context.num_replicas_in_sync
             if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
-                objective = self.optimizer.get_scaled_loss(objective)
-        gradients = tape.gradient(objective, variables)
+                share = self.optimizer.get_scaled_loss(share)
+        gradients = tape.gradient(share, variables)
         if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
             gradients = self.optimizer.get_unscaled_gradients(gradients)
         gradients = replica_context.all_reduce("SUM", gradients)
@@ -205,53 +175,29 @@ class PixPro(tf.keras.Model):
             return images
         return self.photometric(images, batch["seed"], view)
 
-    def _online(self, images, training):
-        projections = self.online(images, training=training)
-        outputs = {"pixel": self.propagation(projections["pixel"], training=training)}
-        if self.instance_predictor is not None:
-            outputs["instance"] = self.instance_predictor(
-                projections["instance"], training=training
+    def _loss(self, online, target, boxes):
+        total: tf.Tensor | float = 0.0
+        metrics: Metrics = {}
+        parts: Metrics = {}
+        for objective in self.objectives:
+            name = objective.name
+            predictions = [
+                objective(features["projections"][name], training=True) for features in online
+            ]
+            projections = [features["projections"][name] for features in target]
+            losses, found = objective.compare(
+                _views(online, predictions, boxes), _views(target, projections, boxes)
             )
-        return outputs
-
-    def _loss(self, online, targets, box_1, box_2):
-        propagated = [_bins(outputs["pixel"]) for outputs in online]
-        target = [_bins(outputs["pixel"]) for outputs in targets]
-        height, width = targets[0]["pixel"].shape[1:3]
-        dtype = propagated[0].dtype
-        bins = [geometry.bins_of(box, height, width) for box in (box_1, box_2)]
-        # On a small map the compiled program would be no faster.
-        compiled = self.jit == "ppm" and is_large(height * width)
-        consistency = _pixel_consistency_compiled if compiled else losses.pixel_consistency
-        similarity, pairs = consistency(
-            propagated[0], target[1], bins[0], bins[1], self.positive_threshold
+            parts[f"{name}_loss"] = tf.reduce_mean(losses)
+            total += objective.weight * parts[f"{name}_loss"]
+            metrics |= found
+        if len(parts) > 1:
+            metrics |= parts
+        watched = self.objectives[0]
+        maps = target[0]["projections"][watched.name]
+        return total, metrics | diagnostics.alarms(
+            [as_bins(maps[level]) for level in watched.levels]
         )
-        similarity += consistency(
-            propagated[1], target[0], bins[1], bins[0], self.positive_threshold
-        )[0]
-        loss = -2 * tf.reduce_mean(similarity)
-
-        overlapping = tf.cast(pairs > 0, dtype)
-        metrics = {
-            "consistency": tf.math.divide_no_nan(
-                tf.reduce_sum(similarity) / 2, tf.reduce_sum(overlapping)
-            ),
-            "positive_pairs": tf.reduce_mean(pairs),
-            "no_overlap": 1 - tf.reduce_mean(overlapping),
-            "feature_spread": diagnostics.feature_spread(target[0]),
-            "cross_image_cosine": diagnostics.cross_image_cosine(target[0]),
-            "position_share": diagnostics.position_share(target[0]),
-        }
-        if self.instance_predictor is not None:
-            prediction = [_pooled(outputs["instance"]) for outputs in online]
-            instance_target = [_pooled(outputs["instance"]) for outputs in targets]
-            agreement = losses.instance_consistency(prediction[0], instance_target[1])
-            agreement += losses.instance_consistency(prediction[1], instance_target[0])
-            instance_loss = -2 * tf.reduce_mean(agreement)
-            metrics["pixel_loss"] = loss
-            metrics["instance_loss"] = instance_loss
-            loss += self.instance_weight * instance_loss
-        return loss, metrics
 
     @staticmethod
     def _mean_over_replicas(metrics):
@@ -262,87 +208,62 @@ class PixPro(tf.keras.Model):
         return dict(zip(metrics, tf.unstack(means), strict=True))
 
 
-def _bins(feature_map):
-    """`[B, H, W, C]` to unit vectors `[B, H * W, C]`."""
-    batch, height, width, channels = feature_map.shape
-    batch = tf.shape(feature_map)[0] if batch is None else batch
-    return unit_length(tf.reshape(feature_map, [batch, height * width, channels]))
+def _views(features, outputs, boxes):
+    return [
+        View(each["maps"], output, box)
+        for each, output, box in zip(features, outputs, boxes, strict=True)
+    ]
 
 
-def _pooled(feature_map):
-    """`[B, H, W, C]` to unit vectors `[B, C]`, averaged after the head, as the authors do."""
-    return unit_length(tf.reduce_mean(at_least_float32(feature_map), axis=[1, 2]))
-
-
-def from_config(config: Config, total_steps: int, photometric=None) -> PixPro:
-    """The `PixPro` that a run's configuration describes; `total_steps` are those of its EMA schedule."""
-    return build(
-        backbone=config.backbone,
-        backbone_layout=config.backbone_layout,
-        output_stride=config.output_stride,
-        image_size=config.image_size,
-        projector_hidden=config.projector_hidden,
-        projector_dim=config.projector_dim,
-        ppm_layers=config.ppm_layers,
-        gamma=config.gamma,
-        positive_threshold=config.positive_threshold,
-        instance_weight=config.instance_weight,
-        ema_schedule=EmaSchedule(config.ema_momentum, total_steps),
-        photometric=photometric,
-        jit=config.jit,
-    )
-
-
-def build(
-    *,
-    backbone: str = "resnet50",
-    backbone_layout: str = "torchvision",
-    output_stride: int = 32,
-    image_size: int = 224,
-    projector_hidden: int = 4096,
-    projector_dim: int = 256,
-    ppm_layers: int = 1,
-    gamma: float = 2.0,
-    positive_threshold: float = 0.7,
-    instance_weight: float = 0.0,
-    ema_schedule: Callable[[tf.Tensor], tf.Tensor],
+def from_config(
+    config: Config,
+    total_steps: int,
     photometric: Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor] | None = None,
-    jit: str = "ppm",
+    objectives: Sequence[Objective] | None = None,
 ) -> PixPro:
-    """A `PixPro` whose variables exist; the target is a copy of the online network.
+    """The `PixPro` that a run's configuration describes; its variables exist, and the target is a copy of the online network.
 
     Args:
-        backbone, backbone_layout, output_stride: see `resnet.ResNet`.
-        image_size: S, side of the square views in pixels.
-        projector_hidden, projector_dim: channels inside the heads, and of what they give.
-        ppm_layers, gamma: see `PixelPropagation`.
-        positive_threshold, instance_weight, ema_schedule, photometric, jit: see `PixPro`.
+        config: of the run.
+        total_steps: of its EMA schedule.
+        photometric: see `PixPro`.
+        objectives: in the place of those that the configuration asks for.
     """
+    if objectives is None:
+        objectives = build.from_config(config)
+    neck = neck_settings(config)
+    images = tf.keras.Input([config.image_size, config.image_size, 3])
 
     def encoder(name):
-        def head(part):
-            return ConvMLP(projector_hidden, projector_dim, name=part)
-
         network = Encoder(
-            resnet.ResNet(backbone, backbone_layout, output_stride),
-            head("projector"),
-            head("projector_instance") if instance_weight else None,
+            resnet.ResNet(config.backbone, config.backbone_layout, config.output_stride),
+            {objective.name: objective.make_projector() for objective in objectives},
+            neck and Neck(**neck),
             name=name,
         )
-        network(tf.keras.Input([image_size, image_size, 3]))
+        network(images)
         return network
 
     model = PixPro(
         encoder("online"),
         encoder("target"),
-        PixelPropagation(ppm_layers, gamma, jit_compile=jit == "ppm", name="propagation"),
-        ema_schedule,
-        positive_threshold,
-        ConvMLP(projector_hidden, projector_dim, name="predictor") if instance_weight else None,
-        instance_weight,
+        objectives,
+        EmaSchedule(config.ema_momentum, total_steps),
         photometric,
-        jit,
+        config.jit,
     )
-    model(tf.keras.Input([image_size, image_size, 3]))
+    model(images)
     model.start_target_from_online()
     return model
+
+
+def neck_settings(config: Config) -> dict[str, Any] | None:
+    """Arguments of the `Neck` that a configuration asks for; None for a backbone alone."""
+    if not config.fpn_levels:
+        return None
+    return {
+        "levels": config.fpn_levels,
+        "channels": config.fpn_channels,
+        "layout": config.backbone_layout,
+        "head_layers": config.dense_head_layers,
+    }

@@ -9,25 +9,32 @@ import tensorflow as tf
 from pixpro_tf import handles, trained
 from pixpro_tf.data.photometric import normalize
 from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.model_card import output_name
 
 
-def reusable(backbone, projector=None, propagation=None) -> Any:
+def reusable(backbone, neck=None, projector=None, propagation=None) -> Any:
     """What has to be saved for a backbone to be reusable.
 
     Args:
         backbone: a built `ResNet`, in float32.
-        projector: head on c5 to save with it; None without.
-        propagation: `PixelPropagation` on what the projector gives; None without.
+        neck: `Neck` that was trained with it; None without.
+        projector: `Projector` to save with it; None without.
+        propagation: `PixelConsistency`, for its propagation of what the projector gives; None without.
 
     Returns:
         A trackable object and its signatures. The object's `__call__(inputs, training=False, return_endpoints=False)` takes
         float32 RGB `[B, H, W, 3]` in [0, 1], of any size, and normalises it; it returns the pooled features `[B, C]`, or a dict of
-        the maps "c2" to "c5" and "pooled", and with heads the maps "projected" and "propagated" at the stride of c5, not
-        normalised. It has `variables`, `trainable_variables` and `regularization_losses` (none: decay is the user's choice).
+        the maps "c2" to "c5" and "pooled", with a neck "p3" and what other levels it has (and "head_p3" behind its dense head), and
+        with heads "projected" and "propagated", not normalised ("projected_p3" and so on where there are several levels). It has `variables`, `trainable_variables` and `regularization_losses` (none: decay is the user's choice).
 
     Source: the Reusable SavedModel interface of TensorFlow.
     """
-    parts = {"backbone": backbone, "projector": projector, "propagation": propagation}
+    parts = {
+        "backbone": backbone,
+        "neck": neck,
+        "projector": projector,
+        "propagation": propagation,
+    }
     parts = {name: part for name, part in parts.items() if part is not None}
     images = tf.TensorSpec([None, None, None, 3], tf.float32, name="inputs")
 
@@ -35,11 +42,19 @@ def reusable(backbone, projector=None, propagation=None) -> Any:
     @tf.function
     def endpoints(inputs, training):
         found = backbone(normalize(inputs), training=training)
+        maps = dict(found)
         found["pooled"] = tf.reduce_mean(found["c5"], axis=[1, 2])
+        if neck is not None:
+            pyramid = neck(maps, training=training)
+            maps |= {level: neck.last(pyramid, level) for level in neck.levels}
+            found |= pyramid
         if projector is not None:
-            found["projected"] = projector(found["c5"], training=training)
+            made = {"projected": projector(maps, training=training)}
             if propagation is not None:
-                found["propagated"] = propagation(found["projected"], training=training)
+                made["propagated"] = propagation(made["projected"], training=training)
+            for what, by_level in made.items():
+                for level, projection in by_level.items():
+                    found[output_name(what, level, projector.levels)] = projection
         return found
 
     @tf.function
@@ -98,7 +113,9 @@ def load_backbone(
     with contextlib.ExitStack() as stack:
         if trained.find_checkpoint(handle) is not None:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            root, _ = reusable(trained.restore_backbone(handle))
+            with trained.open_weights(handle) as weights:
+                backbone = trained.restore(weights)
+                root, _ = reusable(backbone, trained.restore_neck(weights, backbone))
             tf.saved_model.save(root, folder)
         else:
             folder = stack.enter_context(handles.local_copy(handle))

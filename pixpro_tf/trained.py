@@ -3,16 +3,21 @@
 import contextlib
 import dataclasses
 import os
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
 from pixpro_tf import handles, model_card, pixpro
 from pixpro_tf.backbones import resnet
+from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.checkpoints import UNREADABLE, parts_of
 from pixpro_tf.config import Config
 from pixpro_tf.data.pipeline import batches_per_epoch
 from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.objectives.consistency import PixelConsistency
+from pixpro_tf.objectives.pixel import PixelObjective
 from pixpro_tf.run_folder import RunFolder, read_config, read_description
 
 NETWORKS = ("online", "target")
@@ -25,8 +30,9 @@ class Weights:
 
     Attributes:
         checkpoint: path of the checkpoint.
-        part: name of the backbone in it, attributes from its root down.
+        part: name of the backbone in it, attributes from its root down; that of the neck differs in its last.
         architecture, layout, output_stride: see `resnet.ResNet`.
+        neck: configuration of the `Neck` that was trained with it; None where there is none.
     """
 
     checkpoint: str
@@ -34,6 +40,7 @@ class Weights:
     architecture: str
     layout: str
     output_stride: int
+    neck: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +160,22 @@ def load_pixpro(run: str) -> tuple[pixpro.PixPro, Config]:
     return model, config
 
 
+def heads_of(model: pixpro.PixPro, network: str) -> dict[str, tf.keras.layers.Layer]:
+    """What is exported beside the backbone of a network, by its name there.
+
+    Returns:
+        The "neck", where there is one; and of a pixel objective the "projector" and, on the online side, the "propagation".
+    """
+    encoder = getattr(model, network)
+    heads = {"neck": encoder.neck} if encoder.neck is not None else {}
+    for objective in model.objectives:
+        if isinstance(objective, PixelObjective):
+            heads["projector"] = encoder.projectors[objective.name]
+            if isinstance(objective, PixelConsistency) and network == "online":
+                heads["propagation"] = objective
+    return heads
+
+
 def restore_backbone(
     run_or_handle: str, network: str | None = None, allow_unfinished: bool = True
 ) -> resnet.ResNet:
@@ -166,6 +189,16 @@ def restore(weights: Weights) -> resnet.ResNet:
     backbone = resnet.build(weights.architecture, weights.layout, weights.output_stride)
     restore_part(weights.checkpoint, weights.part, backbone)
     return backbone
+
+
+def restore_neck(weights: Weights, backbone: resnet.ResNet) -> Neck | None:
+    """The neck that was trained with a backbone, in float32; None where there is none. Raises `RunError` as `restore` does."""
+    if weights.neck is None:
+        return None
+    neck = Neck(**weights.neck)
+    neck(backbone(tf.keras.Input([None, None, 3])))
+    restore_part(weights.checkpoint, re.sub(r"backbone$", "neck", weights.part), neck)
+    return neck
 
 
 @contextlib.contextmanager
@@ -214,7 +247,14 @@ def weights_of_saved_model(folder: str, card: dict) -> Weights:
         backbone["architecture"],
         backbone["layout"],
         backbone["output_stride"],
+        neck_of_card(card),
     )
+
+
+def neck_of_card(card: dict) -> dict[str, Any] | None:
+    """Configuration of the neck that a SavedModel has beside its backbone."""
+    neck = card["heads"].get("neck")
+    return neck and {key: neck[key] for key in ("levels", "channels", "layout", "head_layers")}
 
 
 def _weights_of_run(run: str, network: str, allow_unfinished: bool) -> Weights:
@@ -227,6 +267,7 @@ def _weights_of_run(run: str, network: str, allow_unfinished: bool) -> Weights:
         config.backbone,
         config.backbone_layout,
         config.output_stride,
+        pixpro.neck_settings(config),
     )
 
 

@@ -325,7 +325,7 @@ def _chief_callbacks(
             folder,
             every=config.pictures_every or steps_per_epoch,
             views=_pictured_views(config, source, config.batch_size // replicas),
-            map_size=config.feature_map_size,
+            map_size=config.pictured_map_size,
             threshold=config.positive_threshold,
         ),
     ]

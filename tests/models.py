@@ -8,19 +8,14 @@ from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.config import Config
 from pixpro_tf.normalization import BatchNorm
 from pixpro_tf.optimizers.lars import LARS
-from pixpro_tf.optimizers.schedules import EmaSchedule
 from pixpro_tf.run_folder import RunFolder, start_run_folder
 
+SMALL = {"image_size": 64, "projector_hidden": 32, "projector_dim": 16}
 
-def make_model(backbone="resnet10", projector_dim=16, **options):
-    model = pixpro.build(
-        backbone=backbone,
-        image_size=64,
-        projector_hidden=32,
-        projector_dim=projector_dim,
-        ema_schedule=EmaSchedule(0.99, 10),
-        **options,
-    )
+
+def make_model(backbone="resnet10", objectives=None, **flags):
+    config = Config(backbone=backbone, **(SMALL | flags))
+    model = pixpro.from_config(config, total_steps=10, objectives=objectives)
     model.compile(optimizer=LARS(0.1), jit_compile=False)
     return model
 
@@ -48,8 +43,7 @@ def settle(backbone, seed=0):
 
 def make_run(folder, finished=True, **flags):
     """The folder of a run with random weights whose two networks differ, at step 3; returns it."""
-    options = {name: flags[name] for name in ("backbone_layout", "output_stride") if name in flags}
-    model = make_model(flags["backbone"], **options)
+    model = make_model(**flags)
     rng = np.random.default_rng(0)
     for variable in model.variables:
         if "projector" in variable.name or "value_transform" in variable.name:
@@ -59,15 +53,7 @@ def make_run(folder, finished=True, **flags):
     model.optimizer.build(model.trainable_variables)
     model.optimizer.iterations.assign(3)
     # 48 images in batches of 16 are 3 steps.
-    config = Config(
-        image_size=64,
-        projector_hidden=32,
-        projector_dim=16,
-        batch_size=16,
-        epochs=1 if finished else 2,
-        warmup_epochs=0,
-        **flags,
-    )
+    config = Config(batch_size=16, epochs=1 if finished else 2, warmup_epochs=0, **(SMALL | flags))
     run = RunFolder(str(folder))
     start_run_folder(config, run, 48, [])
     CheckpointStore(run.checkpoints, model).save()

@@ -67,15 +67,29 @@ def test_every_field_is_a_flag_of_its_type(name):
         "image_size": 64,
         "batch_size": 64,
         "tpu": "local",
+        "pixel_loss": "pixcontrast",
+        "pixel_levels": "p3,p4",
+        "instance_loss": "contrastive",
     }
     default = FIELDS[name].default
     value = values.get(name, not default if isinstance(default, bool) else type(default)(7))
     assert value != default
-    flags = ["--strategy=tpu"] if name == "tpu" else []
-    config = parse(*flags, f"--{name}={value}")
+    # Some are refused unless something hears them.
+    heard_by = {
+        "tpu": {"strategy": "tpu"},
+        "lr_drops": {"schedule": "step"},
+        "loss_scale": {"precision": "float16"},
+        "temperature": {"pixel_loss": "pixcontrast"},
+        "instance_loss": {"instance_weight": "1"},
+        "instance_temperature": {"instance_weight": "1", "instance_loss": "contrastive"},
+        "fpn_channels": {"pixel_levels": "p3"},
+        "dense_head_layers": {"pixel_levels": "p3"},
+        "shared_projector": {"pixel_levels": "p3,p4"},
+    }.get(name, {})
+    config = parse(*(f"--{key}={text}" for key, text in heard_by.items()), f"--{name}={value}")
     assert getattr(config, name) == value and type(getattr(config, name)) is type(default)
     changed = {key for key, other in config.to_dict().items() if other != FIELDS[key].default}
-    assert changed - {"strategy"} == {name} - {"strategy"}
+    assert changed == {name} | heard_by.keys()
 
 
 def test_later_flags_override_the_flag_file(flagfile):

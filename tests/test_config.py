@@ -6,7 +6,8 @@ import json
 import pytest
 
 from pixpro_tf import config as config_module
-from pixpro_tf.backbones import convolution, resnet
+from pixpro_tf import convolution
+from pixpro_tf.backbones import resnet
 from pixpro_tf.config import Config
 from pixpro_tf.data import photometric
 from pixpro_tf.errors import ConfigError
@@ -72,6 +73,49 @@ REFUSALS = [
     ({"split": "train", "dataset": "folder:photos"}, "split", "leave it out"),
     ({"strategy": "tpu", "tpu": "my-tpu", "run_dir": "runs/a"}, "run_dir", "gs://bucket/run"),
     ({"seed": -1}, "seed", "at least 0"),
+    ({"pixel_weight": 0.0}, "pixel_weight", "--instance_weight=1"),
+    ({"pixel_weight": -1.0}, "pixel_weight", "at least 0"),
+    ({"temperature": 0.0, "pixel_loss": "pixcontrast"}, "temperature", "above 0"),
+    ({"instance_temperature": -1.0}, "instance_temperature", "above 0"),
+    ({"temperature": 0.1}, "temperature", "--pixel_loss=pixpro; leave it out"),
+    ({"pixel_loss": "pixcontrast", "gamma": 4.0}, "gamma", "not used by --pixel_loss=pixcontr"),
+    ({"pixel_loss": "pixcontrast", "ppm_layers": 0}, "ppm_layers", "leave it out"),
+    ({"instance_loss": "contrastive"}, "instance_loss", "not used by --instance_weight=0"),
+    (
+        {"instance_weight": 1.0, "instance_temperature": 0.1},
+        "instance_temperature",
+        "not used by --instance_loss=regression",
+    ),
+    *(
+        ({"pixel_weight": 0.0, "instance_weight": 1.0, name: value}, name, "--pixel_weight=0")
+        for name, value in (
+            ("pixel_loss", "pixcontrast"),
+            ("pixel_levels", "c4,c5"),
+            ("projector_layers", 3),
+            ("positive_threshold", 1.4),
+            ("ppm_layers", 0),
+            ("gamma", 1.0),
+            ("temperature", 0.1),
+        )
+    ),
+    ({"pixel_levels": ""}, "pixel_levels", "as p3,p4,p5"),
+    ({"pixel_levels": "c6"}, "pixel_levels", "as p3,p4,p5"),
+    ({"pixel_levels": "p3,p3"}, "pixel_levels", "different maps"),
+    ({"pixel_levels": "c4"}, "pixel_levels", "add c5, or a level of an FPN"),
+    ({"pixel_levels": "c4,c5"}, "pixel_levels", "--noshared_projector"),
+    ({"pixel_levels": "c5,p3"}, "pixel_levels", "--noshared_projector"),
+    ({"pixel_levels": "p4,p6"}, "pixel_levels", "lacks p5"),
+    ({"pixel_levels": "p5,p7"}, "pixel_levels", "lacks p6"),
+    ({"pixel_levels": "p5,p6,p7", "image_size": 128}, "image_size", "at least 129"),
+    ({"pixel_levels": "p3", "image_size": 8}, "image_size", "at least 32"),
+    ({"pixel_levels": "p3,p4", "output_stride": 16}, "output_stride", "32"),
+    ({"shared_projector": False}, "shared_projector", "a single level"),
+    ({"fpn_channels": 64}, "fpn_channels", "no FPN"),
+    ({"dense_head_layers": 4}, "dense_head_layers", "no FPN"),
+    ({"optimizer": "lamb", "momentum": 0.8}, "momentum", "--optimizer=lamb"),
+    ({"optimizer": "sgd", "trust_coefficient": 0.1}, "trust_coefficient", "--optimizer=sgd"),
+    ({"lr_drops": "30"}, "lr_drops", "--schedule=cosine"),
+    ({"loss_scale": "128"}, "loss_scale", "--precision=float32"),
     ({"keep_checkpoints": 0}, "keep_checkpoints", "at least 1"),
 ]
 CHOICES = [name for name, field in FIELDS.items() if field.metadata["choices"]]
@@ -141,7 +185,13 @@ def test_a_close_name_is_offered(flag, typed, meant):
         {"momentum": 0.0},
         {"ppm_layers": 3, "gamma": 0.0},
         {"schedule": "step", "lr_drops": "1,99"},
-        {"schedule": "cosine", "lr_drops": "80,60"},
+        {"pixel_loss": "pixcontrast", "temperature": 0.1, "pixel_levels": "p3"},
+        {"instance_weight": 1.0, "instance_loss": "contrastive", "instance_temperature": 0.1},
+        {"pixel_weight": 0.0, "instance_weight": 1.0},
+        {"pixel_levels": "c4", "instance_weight": 1.0},
+        {"pixel_levels": "c4,c5", "shared_projector": False},
+        {"pixel_levels": "c5,p3", "shared_projector": False, "dense_head_layers": 4},
+        {"pixel_levels": "p2,p3,p4,p5,p6,p7", "image_size": 129, "fpn_channels": 64},
         {"strategy": "tpu", "tpu": "local", "precision": "bfloat16"},
         {"strategy": "mirrored", "num_devices": 4},
         {"precision": "float16"},
@@ -212,16 +262,32 @@ def test_the_peak_rate_follows_the_batch():
 
 
 @pytest.mark.parametrize(
-    ("image_size", "output_stride", "bins"),
-    [(224, 32, 7), (224, 16, 14), (224, 8, 28), (225, 32, 8), (33, 32, 2)],
+    ("image_size", "output_stride", "level", "bins"),
+    [
+        (224, 32, "c5", 7),
+        (224, 16, "c5", 14),
+        (224, 8, "c5", 28),
+        (225, 32, "c5", 8),
+        (33, 32, "c5", 2),
+        (224, 16, "c4", 14),
+        (224, 8, "c2", 56),
+        (224, 32, "p3", 28),
+        (225, 32, "p7", 2),
+    ],
 )
-def test_the_map_is_the_image_over_the_stride_rounded_up(image_size, output_stride, bins):
+def test_the_map_is_the_image_over_the_stride_rounded_up(image_size, output_stride, level, bins):
     config = Config(image_size=image_size, output_stride=output_stride)
-    assert config.feature_map_size == bins
+    assert config.map_size(level) == bins
+
+
+def test_the_pictured_map_is_the_coarsest_that_is_compared():
+    assert Config().pictured_map_size == 7
+    assert Config(pixel_levels="p3,p4").pictured_map_size == 14
+    assert Config(pixel_weight=0.0, instance_weight=1.0, image_size=96).pictured_map_size == 3
 
 
 def test_lists_are_read_from_their_text():
-    config = Config(lr_drops="60, 80", profile_steps="20,30")
+    config = Config(schedule="step", lr_drops="60, 80", profile_steps="20,30")
     assert config.lr_drop_epochs == [60, 80]
     assert config.profile_range == (20, 30)
     assert Config().profile_range is None

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from pixpro_tf import geometry, pixpro
+from pixpro_tf.config import Config
 from pixpro_tf.interop import torch as names
 from pixpro_tf.optimizers.lars import LARS
 from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine
@@ -60,7 +61,7 @@ def precision(request):
 def steps(precision):
     """Loss, gradients and variables by the authors' names after each of two steps."""
     tf.keras.mixed_precision.set_global_policy(precision)
-    model = pixpro.build(ema_schedule=EmaSchedule(0.99, 20))
+    model = pixpro.from_config(Config(), total_steps=20)
     tf.keras.mixed_precision.set_global_policy("float32")
     named = names.variables_by_name(model)
     names.load_state_dict(

@@ -47,19 +47,19 @@ def test_a_checkpoint_gives_backbone_and_heads_and_the_target_follows(saved):
     source, path = saved
     model = make_model()
     line = initialization.initialize_from(model, path)
-    assert "backbone, projector, propagation" in line
+    assert "backbone, pixel projector, pixel predictor" in line
     assert_equal(model.online, source.online)
-    assert_equal(model.propagation, source.propagation)
+    assert_equal(model.objectives[0], source.objectives[0])
     assert_target_follows(model)
 
 
 def test_heads_of_another_size_stay_as_they_are(saved):
     source, path = saved
     model = make_model(projector_dim=8)
-    before = values(model.online.projector)
+    before = values(model.online.projectors["pixel"])
     assert "projector" not in initialization.initialize_from(model, path).split(" of ")[0]
     assert_equal(model.online.backbone, source.online.backbone)
-    for a, b in zip(before, values(model.online.projector), strict=True):
+    for a, b in zip(before, values(model.online.projectors["pixel"]), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

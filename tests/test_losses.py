@@ -225,15 +225,25 @@ def test_instance_contrast_is_that_of_a_loop(images, temperature):
     variable = tf.constant(prediction)
     with tf.GradientTape() as tape:
         tape.watch(variable)
-        value = losses.instance_contrast(variable, tf.constant(keys), own, temperature)
+        value, nearest = losses.instance_contrast(variable, tf.constant(keys), own, temperature)
     wanted, gradient = reference.instance_contrast(prediction, keys, own, temperature)
     np.testing.assert_allclose(value, wanted, rtol=1e-12)
     np.testing.assert_allclose(tape.gradient(value, variable), gradient, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(nearest, np.argmax(prediction @ keys.T, axis=1) == own)
+
+
+def test_the_nearest_key_is_told():
+    keys = np.eye(3)
+    prediction = tf.constant([[0.8, 0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], tf.float64)
+    _, nearest = losses.instance_contrast(prediction, keys, [0, 0, 2], 0.2)
+    np.testing.assert_array_equal(nearest, [1, 0, 1])
 
 
 def test_instance_contrast_of_the_only_image_is_zero():
     vectors = tf.constant([[0.6, 0.8]])
-    np.testing.assert_array_equal(losses.instance_contrast(vectors, vectors, [0], 0.2), [0.0])
+    np.testing.assert_array_equal(
+        losses.instance_contrast(vectors, vectors, [0], 0.2), [[0.0], [1.0]]
+    )
 
 
 def test_targets_receive_no_gradient(form):
@@ -246,7 +256,9 @@ def test_targets_receive_no_gradient(form):
             losses.pixel_consistency(features, target, *bins, THRESHOLD)[0],
             losses.pixel_contrast(features, target, *bins, THRESHOLD, TEMPERATURE)[0],
             losses.instance_consistency(features[:, 0], target[:, 0]),
-            losses.instance_contrast(features[:, 0], target[:, 0], tf.range(len(BOX_PAIRS)), 0.2),
+            losses.instance_contrast(features[:, 0], target[:, 0], tf.range(len(BOX_PAIRS)), 0.2)[
+                0
+            ],
         )
     for value in values:
         assert tape.gradient(value, target) is None
@@ -272,7 +284,7 @@ def test_instance_losses_in_half_precision_are_computed_in_float32(dtype):
     low = [tf.cast(unit_vectors(rng, 5, 7), dtype) for _ in range(2)]
     a, b = (tf.cast(each, tf.float64).numpy() for each in low)
     consistency = losses.instance_consistency(*low)
-    contrast = losses.instance_contrast(*low, tf.range(5), 0.2)
+    contrast, _ = losses.instance_contrast(*low, tf.range(5), 0.2)
     assert consistency.dtype == contrast.dtype == tf.float32
     np.testing.assert_allclose(consistency, np.einsum("bc,bc->b", a, b), rtol=0, atol=1e-6)
     wanted, _ = reference.instance_contrast(a, b, range(5), 0.2)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pixpro_tf import geometry, pixpro
+from pixpro_tf.config import Config
 from pixpro_tf.interop import torch as names
 from pixpro_tf.optimizers.lars import LARS, MomentumSGD
 from pixpro_tf.optimizers.schedules import EmaSchedule
@@ -112,13 +113,16 @@ def exact_share(step):
 def our_steps(case, state, precision):
     """What `reference.run` returns, from our model."""
     tf.keras.mixed_precision.set_global_policy(precision)
-    model = pixpro.build(
+    config = Config(
         **case.settings,
         image_size=IMAGE_SIZE,
         projector_hidden=HIDDEN,
         projector_dim=DIM,
-        ema_schedule=exact_share if precision == "float64" else EmaSchedule(EMA_BASE, EMA_STEPS),
+        ema_momentum=EMA_BASE,
     )
+    model = pixpro.from_config(config, total_steps=EMA_STEPS)
+    if precision == "float64":
+        model.ema_schedule = exact_share
     tf.keras.mixed_precision.set_global_policy("float32")
     names.load_state_dict(model, state)
     make_optimizer = {"lars": LARS, "sgd": MomentumSGD}[case.optimizer]

@@ -14,8 +14,8 @@ from tests.runs import cluster_of_two
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
 
-def start(strategy, num_devices, photos, folder, **environment):
-    arguments = [strategy, str(num_devices), str(photos), str(folder)]
+def start(strategy, num_devices, objectives, photos, folder, **environment):
+    arguments = [strategy, str(num_devices), objectives, str(photos), str(folder)]
     return subprocess.Popen(
         [sys.executable, "-m", "tests.replicas", *arguments],
         cwd=ROOT,
@@ -48,7 +48,10 @@ def by_layer(weights):
 
 
 def assert_same_weights(folder_a, folder_b):
-    for precision, tolerance in TOLERANCE.items():
+    precisions = [path.stem for path in folder_a.iterdir()]
+    assert "float64" in precisions
+    for precision in precisions:
+        tolerance = TOLERANCE[precision]
         a, b = (by_layer(np.load(folder / f"{precision}.npz")) for folder in (folder_a, folder_b))
         assert a.keys() == b.keys() and len(a) > 50
         for layer in a:
@@ -56,23 +59,29 @@ def assert_same_weights(folder_a, folder_b):
             assert difference <= tolerance, (precision, layer)
 
 
+@pytest.fixture(scope="module", params=["pixpro", "contrast"])
+def objectives(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def one_replica(photos, tmp_path_factory):
+def one_replica(photos, objectives, tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
-    finish(start("one_device", 0, photos, folder))
+    finish(start("one_device", 0, objectives, photos, folder))
     return folder
 
 
 @pytest.mark.slow
-def test_two_replicas_train_as_one(one_replica, photos, tmp_path):
-    finish(start("mirrored", 2, photos, tmp_path))
+def test_two_replicas_train_as_one(one_replica, objectives, photos, tmp_path):
+    finish(start("mirrored", 2, objectives, photos, tmp_path))
     assert_same_weights(one_replica, tmp_path)
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(one_replica, photos, tmp_path):
+def test_two_processes_train_as_one(one_replica, objectives, photos, tmp_path):
     workers = [
-        start("multi_worker", 0, photos, tmp_path, TF_CONFIG=text) for text in cluster_of_two()
+        start("multi_worker", 0, objectives, photos, tmp_path, TF_CONFIG=text)
+        for text in cluster_of_two()
     ]
     finish(*workers)
     assert_same_weights(one_replica, tmp_path)

@@ -170,7 +170,10 @@ def test_a_run_starts_from_another_runs_weights(whole_run, train, tiny_flags, tm
     process = train(
         *tiny_flags, f"--run_dir={tmp_path}", f"--init_from={whole_run[0]}", "--max_steps=1"
     )
-    assert "Starts from" in process.stdout and "backbone, projector, propagation" in process.stdout
+    assert (
+        "Starts from" in process.stdout
+        and "backbone, pixel projector, pixel predictor" in process.stdout
+    )
     first, fresh = metrics_of(tmp_path)[0], metrics_of(whole_run[0])[0]
     assert first["loss"] < fresh["loss"] - 0.1
 

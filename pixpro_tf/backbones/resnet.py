@@ -8,7 +8,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from pixpro_tf.backbones.convolution import LAYOUTS, Convolution
+from pixpro_tf.convolution import LAYOUTS, Convolution
 from pixpro_tf.normalization import BatchNorm
 
 OUTPUT_STRIDES = (8, 16, 32)

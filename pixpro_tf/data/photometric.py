@@ -53,6 +53,10 @@ POLICIES: dict[str, dict[int, ViewPolicy]] = {
         1: _BYOL_1,
         2: dataclasses.replace(_BYOL_1, blur_probability=0.1, solarize_probability=0.2),
     },
+    # The paper's ablation: as many blurs and solarisations, whichever the view.
+    "byol_symmetric": _both(
+        dataclasses.replace(_BYOL_1, blur_probability=0.55, solarize_probability=0.1)
+    ),
     "moco_v2": _both(ViewPolicy((0.4, 0.4, 0.4, 0.1), 0.8, 0.2, 0.5)),
     "simclr": _both(_SIMCLR),
     "inst_disc": _both(ViewPolicy((0.4, 0.4, 0.4, 0.4), 1.0, 0.2)),

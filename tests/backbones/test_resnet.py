@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from pixpro_tf.backbones import resnet
-from pixpro_tf.backbones.convolution import LAYOUTS, Convolution
+from pixpro_tf.convolution import LAYOUTS, Convolution
 from pixpro_tf.normalization import BatchNorm
 
 # With the classifier of 1000 classes: torchvision's documentation of its weights, and for the "d" variants timm's table of results

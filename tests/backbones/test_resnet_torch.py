@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from pixpro_tf.backbones import resnet
-from pixpro_tf.backbones.convolution import Convolution
+from pixpro_tf.convolution import Convolution
 from pixpro_tf.normalization import BatchNorm
 
 torch = pytest.importorskip("torch")

@@ -195,8 +195,9 @@ def test_heads_on_request(run, exported_heads):
 
     @tf.function
     def heads(inputs):
-        projected = model.online(normalize(inputs))["pixel"]
-        return {"projected": projected, "propagated": model.propagation(projected)}
+        projected = model.online(normalize(inputs))["projections"]["pixel"]
+        propagated = model.objectives[0](projected)
+        return {"projected": projected["c5"], "propagated": propagated["c5"]}
 
     assert_same_maps(found, heads(tf.constant(IMAGES)), tolerance=1e-5)
     card = model_card.read(exported_heads)
@@ -345,12 +346,12 @@ def test_a_run_starts_from_its_heads_too_where_they_fit(run, exported_heads):
     model = make_model()
     line = initialization.initialize_from(model, exported_heads)
     assert line.endswith(": backbone, projector, propagation")
-    assert_same_variables(model.online.projector, source.online.projector)
-    assert_same_variables(model.propagation, source.propagation)
+    assert_same_variables(model.online.projectors["pixel"], source.online.projectors["pixel"])
+    assert_same_variables(model.objectives[0], source.objectives[0])
     other = make_model(projector_dim=8)
-    before = [variable.numpy() for variable in other.online.projector.variables]
+    before = [variable.numpy() for variable in other.online.projectors["pixel"].variables]
     assert initialization.initialize_from(other, exported_heads).endswith(": backbone")
-    for a, b in zip(before, other.online.projector.variables, strict=True):
+    for a, b in zip(before, other.online.projectors["pixel"].variables, strict=True):
         np.testing.assert_array_equal(a, b)
 
 

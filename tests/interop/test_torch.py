@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pixpro_tf import pixpro
+from pixpro_tf.config import Config
 from pixpro_tf.interop import torch as names
-from pixpro_tf.optimizers.schedules import EmaSchedule
 
 # Read off the authors' modules, contrast/models/PixPro.py and contrast/resnet.py.
 RESNET10_NAMES = {
@@ -51,15 +51,15 @@ RESNET50D = pytest.param("resnet50d", marks=pytest.mark.slow)
 
 
 def build(**flags):
-    return pixpro.build(
+    config = Config(
         image_size=32,
         output_stride=16,
         projector_hidden=24,
         projector_dim=16,
-        ema_schedule=EmaSchedule(0.99, 10),
         jit="off",
         **flags,
     )
+    return pixpro.from_config(config, total_steps=10)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_online_and_target_are_not_confused(resnet10):
     state = random_state(resnet10, seed=2)
     names.load_state_dict(resnet10, state)
     for network, suffix in ((resnet10.online, ""), (resnet10.target, "_k")):
-        shift = network.projector.norms[0].beta.numpy()
+        shift = network.projectors["pixel"].heads["c5"].norms[0].beta.numpy()
         np.testing.assert_array_equal(shift, state[f"projector{suffix}.bn1.bias"])
         average = network.backbone.stem[1].moving_variance.numpy()
         np.testing.assert_array_equal(average, state[f"encoder{suffix}.bn1.running_var"])

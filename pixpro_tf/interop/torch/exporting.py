@@ -37,7 +37,7 @@ def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list
 def _weights_of(run: str) -> dict[str, np.ndarray]:
     checkpoint = trained.require_checkpoint(run)
     stored = [name for name, _ in tf.train.list_variables(checkpoint)]
-    if any(name.startswith("online/projector/") for name in stored):
+    if any(name.startswith("online/projectors/") for name in stored):
         model, _ = trained.load_pixpro(run)
         weights = names.state_dict(model)
     else:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
+from pixpro_tf.heads import ConvMLP
 from pixpro_tf.normalization import BatchNorm
 from pixpro_tf.pixpro import PixPro
 
@@ -31,13 +32,15 @@ def variables_by_name(model: PixPro | ResNet) -> dict[str, tf.Variable]:
         return named
     for network, suffix in ((model.online, ""), (model.target, "_k")):
         _add_layers(named, network.backbone, f"encoder{suffix}.")
-        _add_head(named, network.projector, suffix)
-        if network.instance_projector is not None:
-            _add_head(named, network.instance_projector, suffix)
-    if model.instance_predictor is not None:
-        _add_head(named, model.instance_predictor, "")
-    if model.propagation.value_transform is not None:
-        _add_head(named, model.propagation.value_transform, "")
+        for projector in network.projectors.values():
+            for head in projector.heads.values():
+                _add_head(named, head, suffix)
+        if network.neck is not None:
+            _add_layers(named, network.neck, f"neck{suffix}.")
+    for objective in model.objectives:
+        for head in objective.submodules:
+            if isinstance(head, ConvMLP):
+                _add_head(named, head, "")
     return named
 
 

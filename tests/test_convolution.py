@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf.backbones.convolution import Convolution
+from pixpro_tf.convolution import Convolution
 
 
 def images(*shape, seed=0):

@@ -1,4 +1,4 @@
-"""The convolution that every backbone here is made of."""
+"""The convolution that backbones and necks are made of."""
 
 import tensorflow as tf
 
@@ -13,7 +13,7 @@ def _compiled_conv2d(inputs, kernel, strides, padding, dilations):
 
 
 class Convolution(tf.keras.layers.Conv2D):
-    """Bias-free 2-D convolution whose padding is that of the layout, with He initialisation by fan-out.
+    """2-D convolution whose padding is that of the layout; without bias, and with He initialisation by fan-out, unless told otherwise.
 
     Args:
         filters: number of output channels.
@@ -23,10 +23,20 @@ class Convolution(tf.keras.layers.Conv2D):
         groups: number of groups of channels.
         symmetric: pad by the same amount on both sides, as PyTorch does; false is TensorFlow's SAME, which pads a strided
             convolution of an even size on the far side alone. Both keep ceil(size / strides) for odd kernels.
+        use_bias, kernel_initializer: as of Keras' layer.
     """
 
     def __init__(
-        self, filters, kernel_size, strides=1, dilation=1, groups=1, symmetric=True, **kwargs
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        dilation=1,
+        groups=1,
+        symmetric=True,
+        use_bias=False,
+        kernel_initializer=None,
+        **kwargs,
     ):
         super().__init__(
             filters,
@@ -35,10 +45,9 @@ class Convolution(tf.keras.layers.Conv2D):
             dilation_rate=dilation,
             groups=groups,
             padding="same",
-            use_bias=False,
-            kernel_initializer=tf.keras.initializers.VarianceScaling(
-                2.0, "fan_out", "untruncated_normal"
-            ),
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer
+            or tf.keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
             **kwargs,
         )
         self.symmetric = symmetric
@@ -58,7 +67,15 @@ class Convolution(tf.keras.layers.Conv2D):
 
     def get_config(self):
         base = super().get_config()
-        keep = ("name", "trainable", "dtype", "filters", "groups")
+        keep = (
+            "name",
+            "trainable",
+            "dtype",
+            "filters",
+            "groups",
+            "use_bias",
+            "kernel_initializer",
+        )
         return {key: base[key] for key in keep} | {
             "kernel_size": self.kernel_size[0],
             "strides": self.strides[0],

@@ -1,0 +1,146 @@
+"""A feature pyramid network, and with it the dense head of a detector, to be pre-trained with the backbone."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from pixpro_tf.convolution import LAYOUTS, Convolution
+from pixpro_tf.heads import DenseHead
+from pixpro_tf.normalization import BatchNorm
+
+COARSEST_STAGE = 5
+
+
+class FPN(tf.keras.layers.Layer):
+    """Top-down maps of equal channels.
+
+    Args:
+        levels: of "p2" to "p7", those that it gives. "p6" needs "p5", and "p7" needs "p6".
+        channels: of every level.
+        layout: whose FPN it is. "torchvision" is Detectron2's: p6 from c5. "model_garden" is TF Model Garden's: p6 from p5, SAME
+            padding, and BN behind every level. "od_api" is as "torchvision" with p6 from p5.
+
+    Call with a dict of the backbone's maps; returns a dict of `[B, H, W, channels]` by level, at a stride of 2 to the level's number.
+    Of maps whose size is no multiple of 32, the enlarged coarser one is cut to the finer one's size.
+
+    Raises:
+        ValueError: for levels or a layout that it does not have.
+
+    Source: Lin et al., CVPR 2017; p6 and p7 of Lin et al., ICCV 2017 (RetinaNet).
+    """
+
+    def __init__(self, levels: Sequence[str], channels=256, layout="torchvision", **kwargs):
+        super().__init__(**kwargs)
+        if layout not in LAYOUTS:
+            raise ValueError(f"unknown layout {layout!r}; one of {', '.join(LAYOUTS)}")
+        known = {f"p{number}" for number in range(2, 8)}
+        if not levels or not set(levels) <= known:
+            raise ValueError(f"levels must be some of p2 to p7, not {', '.join(levels)}")
+        for level, below in (("p7", "p6"), ("p6", "p5")):
+            if level in levels and below not in levels:
+                raise ValueError(f"{level} is made from {below}, which levels lack")
+        self.levels = tuple(sorted(levels))
+        self.channels = channels
+        self.layout = layout
+        numbers = [int(level[1:]) for level in self.levels]
+        self.lowest = min(*numbers, COARSEST_STAGE)
+
+        def convolution(name, size, strides=1):
+            return Convolution(
+                channels,
+                size,
+                strides,
+                symmetric=layout != "model_garden",
+                use_bias=True,
+                kernel_initializer=tf.keras.initializers.VarianceScaling(1.0, "fan_in", "uniform"),
+                name=name,
+            )
+
+        self.laterals = {
+            f"c{number}": convolution(f"lateral{number}", 1)
+            for number in range(self.lowest, COARSEST_STAGE + 1)
+        }
+        self.outputs = {
+            f"p{number}": convolution(f"output{number}", 3)
+            if number <= COARSEST_STAGE
+            else convolution(f"coarser{number}", 3, 2)
+            for number in numbers
+        }
+        self.norms = {}
+        if layout == "model_garden":
+            self.norms = {level: BatchNorm(name=f"norm{level[1:]}") for level in self.levels}
+
+    def call(self, maps, training=None):
+        top_down = self.laterals[f"c{COARSEST_STAGE}"](maps[f"c{COARSEST_STAGE}"])
+        pyramid = {f"p{COARSEST_STAGE}": top_down}
+        for number in reversed(range(self.lowest, COARSEST_STAGE)):
+            finer = maps[f"c{number}"]
+            top_down = self.laterals[f"c{number}"](finer) + _enlarged(top_down, finer)
+            pyramid[f"p{number}"] = top_down
+        pyramid = {
+            level: self.outputs[level](pyramid[level]) for level in self.levels if level in pyramid
+        }
+        if "p6" in self.levels:
+            below = maps["c5"] if self.layout == "torchvision" else pyramid["p5"]
+            pyramid["p6"] = self.outputs["p6"](below)
+        if "p7" in self.levels:
+            pyramid["p7"] = self.outputs["p7"](tf.nn.relu(pyramid["p6"]))
+        for level, norm in self.norms.items():
+            pyramid[level] = norm(pyramid[level], training=training)
+        return pyramid
+
+    def get_config(self):
+        return super().get_config() | {
+            "levels": self.levels,
+            "channels": self.channels,
+            "layout": self.layout,
+        }
+
+
+def _enlarged(coarser, finer):
+    """Every bin twice along both axes, as far as the finer map goes."""
+    twice = tf.repeat(tf.repeat(coarser, 2, axis=1), 2, axis=2)
+    return twice[:, : tf.shape(finer)[1], : tf.shape(finer)[2]]
+
+
+class Neck(tf.keras.layers.Layer):
+    """An FPN, and the dense head behind it where there is one.
+
+    Args:
+        levels, channels, layout: see `FPN`.
+        head_layers: 3x3 convolutions of the `DenseHead` that all levels share; 0 is none.
+
+    Call with a dict of the backbone's maps; returns a dict: "p3" is a level of the FPN, "head_p3" what the dense head makes of it.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[str],
+        channels=256,
+        layout="torchvision",
+        head_layers=0,
+        name="neck",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        self.fpn = FPN(levels, channels, layout, name="fpn")
+        self.levels = self.fpn.levels
+        self.dense_head = DenseHead(channels, head_layers, name="head") if head_layers else None
+
+    def call(self, maps, training=None):
+        pyramid = self.fpn(maps, training=training)
+        if self.dense_head is None:
+            return pyramid
+        return pyramid | {f"head_{level}": self.dense_head(pyramid[level]) for level in self.levels}
+
+    def last(self, pyramid, level):
+        """Of what `call` returned, the last map of a level."""
+        return pyramid[level if self.dense_head is None else f"head_{level}"]
+
+    def get_config(self):
+        return super().get_config() | {
+            "levels": self.levels,
+            "channels": self.fpn.channels,
+            "layout": self.fpn.layout,
+            "head_layers": 0 if self.dense_head is None else self.dense_head.num_layers,
+        }

@@ -1,0 +1,53 @@
+"""PixContrast: a bin tells the target's bins that see the same place from the others."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from pixpro_tf import losses
+from pixpro_tf.heads import ProjectorSettings
+from pixpro_tf.objectives.pixel import PixelObjective
+
+_compiled = tf.function(losses.pixel_contrast, jit_compile=True)
+
+
+class PixelContrast(PixelObjective):
+    """Pixel contrast on the projections themselves; the loss is the mean of both directions.
+
+    Args:
+        levels, projector, threshold, jit_compile, weight: see `PixelObjective`.
+        temperature: above 0.
+
+    Source: the PixContrast of Xie et al., CVPR 2021. Bins of an image without a positive do not count, and an image without any adds 0.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[str],
+        projector: ProjectorSettings,
+        threshold: float = 0.7,
+        temperature: float = 0.3,
+        jit_compile: bool = True,
+        weight: float = 1.0,
+        name: str = "pixel",
+    ):
+        super().__init__(levels, projector, threshold, jit_compile, weight, name)
+        self.temperature = temperature
+
+    def compare_bins(self, online, target, bins):
+        contrast = self.compiled_if_large(losses.pixel_contrast, _compiled, target[0].shape[1])
+        settings = (self.threshold, self.temperature)
+        loss_1, counted_1, right_1 = contrast(online[0], target[1], *bins, *settings)
+        loss_2, counted_2, right_2 = contrast(online[1], target[0], *bins[::-1], *settings)
+        counted = counted_1 + counted_2
+        overlapping = tf.cast(counted > 0, counted.dtype)
+        return (loss_1 + loss_2) / 2, {
+            "matching_accuracy": tf.math.divide_no_nan(
+                tf.reduce_sum(right_1 + right_2), tf.reduce_sum(counted)
+            ),
+            "matched_bins": tf.reduce_mean(counted) / 2,
+            "no_overlap": 1 - tf.reduce_mean(overlapping),
+        }
+
+    def get_config(self):
+        return super().get_config() | {"temperature": self.temperature}

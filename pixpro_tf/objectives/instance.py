@@ -1,0 +1,100 @@
+"""The instance branch: a whole image predicts its own features in the other view."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from pixpro_tf import losses
+from pixpro_tf.heads import ConvMLP, Projector, ProjectorSettings
+from pixpro_tf.numerics import at_least_float32, unit_length
+from pixpro_tf.objectives.base import Objective
+
+LEVEL = "c5"
+
+
+class InstanceObjective(Objective):
+    """An objective about whole images: an own projector and predictor on c5, averaged over the map behind the heads.
+
+    Args:
+        projector: what both networks put on c5; the predictor has two layers of the same widths.
+        weight: of the loss.
+
+    Source: the authors' instance branch.
+    """
+
+    def __init__(self, projector: ProjectorSettings, weight: float = 1.0, name: str = "instance"):
+        super().__init__([LEVEL], weight, name)
+        self.projector_settings = settings = ProjectorSettings.of(projector)
+        self.predictor = ConvMLP(settings.hidden_channels, settings.out_channels, name="predictor")
+
+    def make_projector(self):
+        return Projector(self.levels, self.projector_settings, name="projector_instance")
+
+    def call(self, projections, training=None):
+        return {LEVEL: self.predictor(projections[LEVEL], training=training)}
+
+    def get_config(self):
+        return {
+            "projector": dataclasses.asdict(self.projector_settings),
+            "weight": self.weight,
+            "name": self.name,
+        }
+
+
+class InstanceRegression(InstanceObjective):
+    """The authors' loss: -2 times the cosine of prediction and target for each direction, so it lies in [-4, 4]."""
+
+    def compare(self, online, target):
+        prediction, keys = _pooled(online), _pooled(target)
+        agreement = losses.instance_consistency(prediction[0], keys[1])
+        agreement += losses.instance_consistency(prediction[1], keys[0])
+        return -2 * agreement, {"instance_consistency": tf.reduce_mean(agreement) / 2}
+
+
+class InstanceContrast(InstanceObjective):
+    """The paper's SimCLR*: an image tells its own key from those of the whole global batch; the mean of both directions.
+
+    Args:
+        projector, weight: see `InstanceObjective`.
+        temperature: above 0.
+    """
+
+    def __init__(
+        self,
+        projector: ProjectorSettings,
+        temperature: float = 0.2,
+        weight: float = 1.0,
+        name: str = "instance",
+    ):
+        super().__init__(projector, weight, name)
+        self.temperature = temperature
+
+    def compare(self, online, target):
+        prediction, keys = _pooled(online), _pooled(target)
+        keys, own = _of_all_replicas(keys)
+        loss_1, right_1 = losses.instance_contrast(prediction[0], keys[1], own, self.temperature)
+        loss_2, right_2 = losses.instance_contrast(prediction[1], keys[0], own, self.temperature)
+        return (loss_1 + loss_2) / 2, {"instance_accuracy": tf.reduce_mean(right_1 + right_2) / 2}
+
+    def get_config(self):
+        return super().get_config() | {"temperature": self.temperature}
+
+
+def _pooled(views):
+    """Unit vectors `[B, C]` of each view, averaged after the head, as the authors do."""
+    return [
+        unit_length(tf.reduce_mean(at_least_float32(view.outputs[LEVEL]), axis=[1, 2]))
+        for view in views
+    ]
+
+
+def _of_all_replicas(keys):
+    """The keys of both views from all replicas, `[G, C]` each, and which of them are this replica's own images."""
+    own = tf.range(tf.shape(keys[0])[0])
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return keys, own
+    # Replicas have equal shares of the batch, and come in the order of their numbers.
+    own += context.replica_id_in_sync_group * tf.shape(keys[0])[0]
+    gathered = context.all_gather(tf.concat(keys, axis=-1), axis=0)
+    return tf.split(gathered, 2, axis=-1), own

@@ -1,0 +1,95 @@
+"""What the pixel objectives share: bins that see the same place, on every level."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from pixpro_tf.blocks import is_large
+from pixpro_tf.geometry import Bins, bins_of
+from pixpro_tf.heads import Projector, ProjectorSettings
+from pixpro_tf.numerics import unit_length
+from pixpro_tf.objectives.base import Metrics, Objective, View
+
+
+class PixelObjective(Objective):
+    """An objective about bins of two views that see the same place, averaged over its levels.
+
+    Args:
+        levels: of the encoder's maps.
+        projector: what both networks put on them, a `ProjectorSettings` or its fields as a dict.
+        threshold: see `geometry.positive_mask`.
+        jit_compile: whether XLA compiles the loss of a large map; on a small one the compiled program would be no faster.
+        weight: of the loss.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[str],
+        projector: ProjectorSettings,
+        threshold: float = 0.7,
+        jit_compile: bool = True,
+        weight: float = 1.0,
+        name: str = "pixel",
+    ):
+        super().__init__(levels, weight, name)
+        self.projector_settings = ProjectorSettings.of(projector)
+        self.threshold = threshold
+        self.jit_compile = jit_compile
+
+    def make_projector(self):
+        return Projector(self.levels, self.projector_settings, name="projector")
+
+    def compare(self, online, target):
+        found = [self._compare_level(level, online, target) for level in self.levels]
+        losses = tf.add_n([losses for losses, _ in found]) / len(found)
+        metrics = {
+            name: tf.add_n([metrics[name] for _, metrics in found]) / len(found)
+            for name in found[0][1]
+        }
+        if len(found) > 1:
+            metrics |= {
+                f"pixel_loss_{level}": tf.reduce_mean(losses)
+                for level, (losses, _) in zip(self.levels, found, strict=True)
+            }
+        return losses, metrics
+
+    def compare_bins(
+        self, online: Sequence[tf.Tensor], target: Sequence[tf.Tensor], bins: Sequence[Bins]
+    ) -> tuple[tf.Tensor, Metrics]:
+        """The loss of one level.
+
+        Args:
+            online, target: float `[B, N, C]`, unit length along C, of views 1 and 2.
+            bins: where they lie.
+
+        Returns:
+            As `compare`.
+        """
+        raise NotImplementedError
+
+    def compiled_if_large(self, loss, compiled, num_bins: int):
+        """Which form of a loss a map of `num_bins` takes."""
+        return compiled if self.jit_compile and is_large(num_bins) else loss
+
+    def get_config(self):
+        return super().get_config() | {
+            "projector": dataclasses.asdict(self.projector_settings),
+            "threshold": self.threshold,
+            "jit_compile": self.jit_compile,
+        }
+
+    def _compare_level(self, level, online: Sequence[View], target: Sequence[View]):
+        height, width = target[0].outputs[level].shape[1:3]
+        return self.compare_bins(
+            [as_bins(view.outputs[level]) for view in online],
+            [as_bins(view.outputs[level]) for view in target],
+            [bins_of(view.box, height, width) for view in target],
+        )
+
+
+def as_bins(feature_map: tf.Tensor) -> tf.Tensor:
+    """`[B, H, W, C]` to unit vectors `[B, H * W, C]`."""
+    batch, height, width, channels = feature_map.shape
+    batch = tf.shape(feature_map)[0] if batch is None else batch
+    return unit_length(tf.reshape(feature_map, [batch, height * width, channels]))
