@@ -52,6 +52,44 @@ def _detectron2_name(name: str) -> str:
     return name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
 
 
+def neck_to_detectron2(neck) -> dict[str, np.ndarray]:
+    """A neck's weights under the names of Detectron2's FPN and, of its dense head, of both towers of RetinaNet.
+
+    Args:
+        neck: built `Neck` of layout torchvision.
+    """
+    from pixpro_tf.interop.torch.names import to_torch_layout
+
+    layers = {f"fpn_lateral{level[1:]}": layer for level, layer in neck.fpn.laterals.items()}
+    for level, layer in neck.fpn.outputs.items():
+        layers[f"fpn_output{level[1:]}" if level < "p6" else f"top_block.{level}"] = layer
+    if neck.dense_head is not None:
+        for index, layer in enumerate(neck.dense_head.convolutions):
+            # Each convolution of a tower is followed by its ReLU, which has a number too.
+            for tower in ("cls_subnet", "bbox_subnet"):
+                layers[f"head.{tower}.{2 * index}"] = layer
+    arrays = {}
+    for name, layer in layers.items():
+        arrays[f"{name}.weight"] = to_torch_layout(layer.kernel.numpy())
+        arrays[f"{name}.bias"] = layer.bias.numpy()
+    return arrays
+
+
+def neck_settings(neck) -> list[str]:
+    """Detectron2's settings of an FPN like a neck's, beside those of its backbone."""
+    features = ", ".join(f"res{level[1:]}" for level in sorted(neck.fpn.laterals))
+    retinanet = "p6" in neck.levels or neck.dense_head is not None
+    lines = [
+        f"MODEL.BACKBONE.NAME: build_{'retinanet_' if retinanet else ''}resnet_fpn_backbone",
+        f"MODEL.FPN.IN_FEATURES: [{features}]",
+        f"MODEL.FPN.OUT_CHANNELS: {neck.fpn.channels}",
+        "MODEL.FPN.NORM: ''",
+    ]
+    if neck.dense_head is not None:
+        lines.append(f"MODEL.RETINANET.NUM_CONVS: {neck.dense_head.num_layers}")
+    return lines
+
+
 def settings(architecture: str, output_stride: int) -> list[str]:
     """Detectron2's settings that go with a backbone.
 
@@ -91,7 +129,7 @@ def export(
     allow_unfinished: bool = False,
     overwrite: bool = False,
 ) -> list[str]:
-    """Writes the pickle.
+    """Writes the pickle; an FPN and dense head that were trained with the backbone go with it.
 
     Args:
         source: folder of a run or of imported weights, or handle of a SavedModel.
@@ -109,7 +147,7 @@ def export(
     check_output(source, output, overwrite)
     from pixpro_tf.interop.torch import names
 
-    backbone = restore_for(
+    backbone, neck = restore_for(
         "Detectron2",
         source,
         network,
@@ -124,13 +162,16 @@ def export(
             "pre-train with --output_stride=32"
         )
     model = to_detectron2(names.state_dict(backbone))
+    if neck is not None:
+        model |= neck_to_detectron2(neck)
     with atomic_output(output, overwrite) as path, open(path, "wb") as file:
         pickle.dump(
             {"model": model, "__author__": "pixpro_tf", "matching_heuristics": True},
             file,
             protocol=4,
         )
-    return settings(backbone.architecture, backbone.output_stride)
+    lines = settings(backbone.architecture, backbone.output_stride)
+    return lines if neck is None else [*lines, *neck_settings(neck)]
 
 
 def main(arguments: list[str]) -> int:

@@ -33,7 +33,7 @@ def restore_for(
     architectures: Sequence[str],
     layout: str,
     output_strides: Sequence[int] = (32,),
-) -> Any:
+) -> tuple[Any, Any]:
     """A trained backbone that a consumer builds in the same way.
 
     Args:
@@ -44,7 +44,7 @@ def restore_for(
         output_strides: with which it builds them.
 
     Returns:
-        A `ResNet` in float32.
+        A `ResNet`, and the `Neck` that was trained with it or None, in float32.
 
     Raises:
         RunError: if there is no such backbone, or the consumer has none like it; with the flag to pre-train with.
@@ -62,4 +62,5 @@ def restore_for(
                     f"{source} was pre-trained with --{flag}={found}, which {consumer} would misread; "
                     f"pre-train with --{flag}={' or '.join(map(str, known))}"
                 )
-        return trained.restore(weights)
+        backbone = trained.restore(weights)
+        return backbone, trained.restore_neck(weights, backbone)

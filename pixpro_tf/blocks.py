@@ -6,8 +6,9 @@ import tensorflow as tf
 
 # Up to here the pairs of all images are taken at once; those of one image are then at most four times a map of 256 channels.
 DENSE_BINS = 1024
-# In one block, 32 MiB in float32: a hundred rows of a map of 256 x 256 bins, enough to keep a matrix product busy.
-PAIRS_AT_ONCE = 2**23
+# In one block, 16 MiB in float32: for a map of 112 x 112 bins some three hundred rows, enough to keep a matrix product busy, and few
+# enough to keep the backward pass, which has several blocks at once, within 300 MB.
+PAIRS_AT_ONCE = 2**22
 
 
 # Of a block's rows and the columns that they meet, to what they give: a row for each row.

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -16,6 +16,8 @@ from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.config import Config
 from pixpro_tf.data import photometric, pipeline, sources
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
+from pixpro_tf.objectives import build as objectives
+from pixpro_tf.objectives.base import Objective
 from pixpro_tf.optimizers import build as optimizers
 from pixpro_tf.optimizers.schedules import WarmupCosine, WarmupSteps
 from pixpro_tf.run_folder import (
@@ -34,8 +36,15 @@ _NAMED_BAD_IMAGES = 20
 _AGREE_EVERY = 5
 
 
-def run(config: Config) -> int:
+MakeObjectives = Callable[[Config], Sequence[Objective]]
+
+
+def run(config: Config, make_objectives: MakeObjectives = objectives.from_config) -> int:
     """Trains until the run's last step, or until it is told to leave.
+
+    Args:
+        config: what to train, and on what.
+        make_objectives: what to learn; the default is what the configuration says. See docs/objectives.md.
 
     Returns:
         The exit code: 0, or 128 plus the number of the signal that ended the run early.
@@ -61,11 +70,12 @@ def run(config: Config) -> int:
         with locked(folder) if chief else contextlib.nullcontext():
             # Another process may have had the folder until now.
             find_run_folder(config)
-            return _run(config, strategy, folder, chief, source, bad_images)
+            return _run(config, make_objectives, strategy, folder, chief, source, bad_images)
 
 
 def _run(
     config: Config,
+    make_objectives: MakeObjectives,
     strategy: tf.distribute.Strategy,
     folder: RunFolder,
     chief: bool,
@@ -79,7 +89,7 @@ def _run(
 
     rate = make_schedule(config, steps_per_epoch)
     with strategy.scope():
-        model = make_model(config, total_steps)
+        model = make_model(config, total_steps, make_objectives)
         model.compile(optimizer=make_optimizer(config, rate), jit_compile=False)
         make_slots(model)
     if chief and not folder.has_checkpoint:
@@ -244,14 +254,15 @@ def make_schedule(config: Config, steps_per_epoch: int):
     return WarmupCosine(config.peak_rate, warmup_steps, config.epochs * steps_per_epoch)
 
 
-def make_model(config: Config, total_steps: int) -> pixpro.PixPro:
+def make_model(
+    config: Config, total_steps: int, make_objectives: MakeObjectives = objectives.from_config
+) -> pixpro.PixPro:
     """The model of a run, in the run's precision."""
     policy = "float32" if config.precision == "float32" else f"mixed_{config.precision}"
     tf.keras.mixed_precision.set_global_policy(policy)
     on_device = config.augment_on == "device"
-    return pixpro.from_config(
-        config, total_steps, photometric.Photometric(config.augmentation) if on_device else None
-    )
+    augment = photometric.Photometric(config.augmentation) if on_device else None
+    return pixpro.from_config(config, total_steps, augment, make_objectives(config))
 
 
 def make_optimizer(config: Config, rate):

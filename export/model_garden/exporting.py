@@ -58,7 +58,7 @@ def export(
     # Late, for it imports TensorFlow.
     from export.model_garden.checkpoint import RESNETS, write_checkpoint
 
-    backbone = restore_for(
+    backbone, _ = restore_for(
         "TF Model Garden",
         source,
         network,

@@ -64,7 +64,7 @@ def export(
     data = data or Data()
     schedule = TASKS[task].schedule.changed(**(sizes or {}))
     _check_data(task, data)
-    backbone = restore_for(
+    backbone, _ = restore_for(
         "the Object Detection API",
         source,
         network,

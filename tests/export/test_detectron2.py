@@ -97,3 +97,25 @@ def test_the_settings_fit_the_backbone(backbone, stride, lines):
     found = detectron2.settings(backbone, stride)
     assert {f"MODEL.RESNETS.{line}" for line in lines} <= set(found)
     assert any("RES5_DILATION" in line for line in found) == (stride == 16)
+
+
+def test_a_neck_goes_with_it_under_detectron2s_names(tmp_path, capsys):
+    neck_flags = {"pixel_levels": "p3,p4,p5,p6,p7", "fpn_channels": 8, "dense_head_layers": 2}
+    run = make_run(tmp_path / "run", backbone="resnet18", image_size=160, **neck_flags)
+    assert detectron2.main([f"--from={run}", f"--output={tmp_path / 'neck.pkl'}"]) == 0
+    with open(tmp_path / "neck.pkl", "rb") as file:
+        model = pickle.load(file)["model"]
+    # From Detectron2's FPN, LastLevelP6P7 and RetinaNetHead, whose towers are sequences of convolution and ReLU.
+    layers = [f"fpn_{part}{level}" for part in ("lateral", "output") for level in (3, 4, 5)]
+    layers += ["top_block.p6", "top_block.p7"]
+    layers += [f"head.{tower}_subnet.{index}" for tower in ("cls", "bbox") for index in (0, 2)]
+    wanted = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+    assert {name for name in model if "fpn" in name or "top" in name or "head" in name} == wanted
+    assert model["fpn_lateral4.weight"].shape == (8, 256, 1, 1)
+    assert model["top_block.p6.weight"].shape == (8, 512, 3, 3)
+    source, _ = trained.load_pixpro(str(run))
+    kernel = source.online.neck.dense_head.convolutions[1].kernel.numpy()
+    np.testing.assert_array_equal(model["head.bbox_subnet.2.weight"], kernel.transpose(3, 2, 0, 1))
+    printed = capsys.readouterr().out
+    assert "build_retinanet_resnet_fpn_backbone" in printed
+    assert "MODEL.FPN.IN_FEATURES: [res3, res4, res5]" in printed

@@ -430,3 +430,62 @@ def test_a_current_tensorflow_with_keras_3_loads_and_fine_tunes_it(run, exported
     assert max(found["feature_errors"].values()) < 1e-5
     assert found["trained"] == 38 and found["averages_moved"] == 12
     assert found["losses"][-1] < 0.5 * found["losses"][0]
+
+
+@pytest.fixture(scope="module")
+def run_with_neck(tmp_path_factory):
+    neck = {"pixel_levels": "p3,p5", "fpn_channels": 8, "dense_head_layers": 1}
+    return make_run(tmp_path_factory.mktemp("neck"), backbone="resnet10", **neck)
+
+
+@pytest.fixture(scope="module")
+def exported_neck(run_with_neck, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported_neck") / "detector"
+    assert savedmodel.main([f"--run={run_with_neck}", f"--output={folder}", "--include_heads"]) == 0
+    return str(folder)
+
+
+def test_a_neck_and_the_heads_of_its_levels_go_with_the_backbone(run_with_neck, exported_neck):
+    found = tf.saved_model.load(exported_neck)(IMAGES, return_endpoints=True)
+    model, _ = trained.load_pixpro(str(run_with_neck))
+    maps = tf.function(lambda inputs: model.online.backbone(normalize(inputs)))(IMAGES)
+    pyramid = model.online.neck(maps)
+    projected = model.online.projectors["pixel"](
+        {level: pyramid[f"head_{level}"] for level in ("p3", "p5")}
+    )
+    propagated = model.objectives[0](projected)
+    wanted = dict(maps) | pyramid
+    for level in ("p3", "p5"):
+        wanted |= {
+            f"projected_{level}": projected[level],
+            f"propagated_{level}": propagated[level],
+        }
+    assert set(found) == wanted.keys() | {"pooled"}
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-3, err_msg=name)
+    card = model_card.read(exported_neck)
+    assert set(card["outputs"]) == set(found)
+    assert card["outputs"]["head_p3"] == {"stride": 8, "channels": 8}
+    with open(f"{exported_neck}/README.md") as file:
+        assert "| `p3` | 8 | 8 |" in file.read()
+
+
+def test_a_run_starts_from_a_neck_too(run_with_neck, exported_neck):
+    source, _ = trained.load_pixpro(str(run_with_neck))
+    flags = {"pixel_levels": "p3,p5", "fpn_channels": 8, "dense_head_layers": 1}
+    for handle, said in (
+        (exported_neck, "backbone, neck, projector, propagation"),
+        (str(run_with_neck), "backbone, neck, pixel projector, pixel predictor"),
+    ):
+        model = make_model(**flags)
+        assert initialization.initialize_from(model, handle).endswith(said)
+        assert_same_variables(model.online.neck, source.online.neck)
+        assert_same_variables(model.online.projectors["pixel"], source.online.projectors["pixel"])
+    other = make_model(pixel_levels="p3,p4,p5", fpn_channels=8)
+    assert initialization.initialize_from(other, exported_neck).endswith(": backbone")
+
+
+def test_a_neck_is_part_of_a_layer(run_with_neck, exported_neck):
+    for handle in (exported_neck, str(run_with_neck)):
+        maps = pixpro_tf.load_backbone(handle, return_endpoints=True)(IMAGES)
+        assert maps["p3"].shape[-1] == 8 and maps["head_p5"].shape[-1] == 8

@@ -1,0 +1,211 @@
+"""Time and memory of the propagation and the pixel loss, forward and backward, all pairs at once and block by block.
+
+    python -m benchmarks.propagation
+
+Each row of the table comes from processes of their own. Memory is the peak of the first step, its compilation included, less what the
+process has when its inputs are there and the same step of a map of four bins has been run. --views=2 computes the propagation of both
+views and the loss of both directions, --views=1 one of each. Linux only, for the memory.
+"""
+
+import argparse
+import ctypes
+import dataclasses
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+FORMS = ("dense", "blockwise")
+LOSSES = ("pixpro", "pixcontrast")
+# What a view of 224 pixels has on c5, p4, p3 and p2, and one of 448 on p2.
+SIZES = ("7x7x32", "14x14x16", "28x28x4", "56x56x4", "112x112x1")
+CHANNELS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is measured: maps of `height` x `width` bins of `batch` images, and how."""
+
+    height: int
+    width: int
+    batch: int
+    form: str
+    loss: str = "pixpro"
+    views: int = 1
+    jit: bool = True
+    repeats: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Seconds of each step, and megabytes above the inputs."""
+
+    seconds: list[float]
+    megabytes: float
+
+
+def measure(case: Case) -> Cost:
+    """Measures in this process."""
+    import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
+
+    # isort: split
+    import tensorflow as tf
+
+    from pixpro_tf import blocks, geometry, losses, propagation
+    from pixpro_tf.numerics import unit_length
+
+    blockwise = case.form == "blockwise"
+    blocks.DENSE_BINS = 0 if blockwise else sys.maxsize
+    weights = tf.random.stateless_normal([CHANNELS, CHANNELS], [0, 1], stddev=CHANNELS**-0.5)
+
+    def inputs_of(height, width):
+        shape = [case.batch, height * width, CHANNELS]
+        features, targets = (
+            [tf.random.stateless_normal(shape, [seed, view]) for view in range(case.views)]
+            for seed in (1, 2)
+        )
+        bins = [
+            geometry.bins_of(tf.constant([box] * case.batch), height, width)
+            for box in ([0.1, 0.2, 0.7, 0.8], [0.9, 0.1, 0.3, 0.9])
+        ]
+        return features, [unit_length(target) for target in targets], bins
+
+    def loss_of(features, target, bins, target_bins):
+        if case.loss == "pixcontrast":
+            return losses.pixel_contrast(
+                unit_length(features), target, bins, target_bins, 0.7, temperature=0.3
+            )[0]
+        mixed = propagation.propagate(
+            features, tf.einsum("bnc,cd->bnd", features, weights), 2.0, blockwise
+        )
+        return -losses.pixel_consistency(unit_length(mixed), target, bins, target_bins, 0.7)[0]
+
+    @tf.function(jit_compile=case.jit)
+    def step(features, targets, bins):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            total = 0.0
+            for view in range(case.views):
+                total += tf.reduce_sum(
+                    loss_of(features[view], targets[view], bins[view], bins[1 - view])
+                )
+        return total, tape.gradient(total, features)
+
+    def seconds_of(inputs):
+        started = time.perf_counter()
+        value, _ = step(*inputs)
+        value.numpy()
+        return time.perf_counter() - started
+
+    seconds_of(inputs_of(2, 2))
+    inputs = inputs_of(case.height, case.width)
+    before = _memory_from_now_on()["VmRSS"]
+    seconds_of(inputs)
+    megabytes = (_memory()["VmHWM"] - before) / 1e3
+    return Cost([seconds_of(inputs) for _ in range(case.repeats)], megabytes)
+
+
+def _memory_from_now_on() -> dict[str, int]:
+    """Gives freed memory back, which would hide as much of the peak, and makes Linux forget the peak until now."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    return _memory()
+
+
+def _memory() -> dict[str, int]:
+    """Kilobytes: VmRSS, the resident size, and VmHWM, its peak."""
+    with open("/proc/self/status") as file:
+        lines = dict(line.split(":", 1) for line in file)
+    return {name: int(lines[name].split()[0]) for name in ("VmRSS", "VmHWM")}
+
+
+def measured_apart(case: Case) -> Cost | None:
+    """Measures in a process of its own; None if it did not live."""
+    process = subprocess.run(
+        [sys.executable, "-m", "benchmarks.propagation", f"--case={json.dumps(vars(case))}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    return Cost(**json.loads(process.stdout)) if process.returncode == 0 else None
+
+
+def table(rows: list[tuple[str, dict[str, Cost | None]]]) -> str:
+    """Both forms side by side: seconds of a step, the median and the range, and megabytes; and how many bytes a bin takes."""
+    lines = [
+        f"{'map x images':<14}{'bins':>7}"
+        + "".join(f"{form:>36}{'MB':>8}{'KB/bin':>8}" for form in FORMS)
+        + f"{'time ratio':>12}"
+    ]
+    for size, costs in rows:
+        height, width, batch = map(int, size.split("x"))
+        line, medians = f"{size:<14}{height * width:>7}", []
+        for form in FORMS:
+            cost = costs.get(form)
+            if cost is None:
+                line += f"{'not measured':>52}"
+                continue
+            medians.append(statistics.median(cost.seconds))
+            seconds = f"{medians[-1]:.3f} s ({min(cost.seconds):.3f}..{max(cost.seconds):.3f})"
+            of_a_bin = cost.megabytes * 1e3 / (height * width * batch)
+            line += f"{seconds:>36}{cost.megabytes:>8.0f}{of_a_bin:>8.1f}"
+        lines.append(line + (f"{medians[1] / medians[0]:>12.2f}" if len(medians) == 2 else ""))
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> None:
+    """Runs a command line, without the command's name."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--sizes",
+        default=",".join(SIZES),
+        help="maps, HEIGHTxWIDTHxIMAGES, with commas between them",
+    )
+    parser.add_argument("--loss", default="pixpro", choices=LOSSES)
+    parser.add_argument("--views", type=int, default=1, choices=(1, 2))
+    parser.add_argument("--nojit", action="store_true", help="without XLA")
+    parser.add_argument("--repeats", type=int, default=5, help="steps timed of each case")
+    parser.add_argument("--json", help="file to write the results to")
+    parser.add_argument("--forms", default=",".join(FORMS), help="which of the two, with a comma")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    flags = parser.parse_args(arguments)
+    if flags.case:
+        print(json.dumps(vars(measure(Case(**json.loads(flags.case))))))
+        return
+
+    rows = []
+    for size in flags.sizes.split(","):
+        if not re.fullmatch(r"\d+x\d+x\d+", size):
+            sys.exit(f"--sizes={size}: write HEIGHTxWIDTHxIMAGES, as 56x56x4")
+        height, width, batch = map(int, size.split("x"))
+        costs = {
+            form: measured_apart(
+                Case(
+                    height,
+                    width,
+                    batch,
+                    form,
+                    flags.loss,
+                    flags.views,
+                    not flags.nojit,
+                    flags.repeats,
+                )
+            )
+            for form in flags.forms.split(",")
+        }
+        rows.append((size, costs))
+    print(table(rows))
+    if flags.json:
+        figures = {
+            size: {form: cost and vars(cost) for form, cost in costs.items()}
+            for size, costs in rows
+        }
+        with open(flags.json, "w") as file:
+            json.dump({"flags": vars(flags), "results": figures}, file, indent=2)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,240 @@
+"""The objectives as parts of a model: what is summed, what is trained, and one of somebody else's."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixpro_tf import geometry, losses
+from pixpro_tf.config import Config
+from pixpro_tf.numerics import unit_length
+from pixpro_tf.objectives import build
+from pixpro_tf.objectives.base import Objective, View
+from pixpro_tf.objectives.pixel import as_bins
+from pixpro_tf.optimizers.lars import MomentumSGD
+from tests.conftest import ROOT
+from tests.models import make_model
+
+BOXES = (
+    np.array([[0.0, 0.0, 0.6, 0.6], [0.1, 0.1, 0.5, 0.9], [0.0, 0.0, 0.4, 0.4]], np.float32),
+    # Overlapping, flipped, and disjoint.
+    np.array([[0.3, 0.2, 0.9, 0.8], [0.7, 0.2, 0.2, 0.8], [0.5, 0.5, 1.0, 1.0]], np.float32),
+)
+
+
+def batch(size=64):
+    rng = np.random.default_rng(0)
+    views = rng.normal(size=(2, 3, size, size, 3)).astype(np.float32)
+    return {
+        "view_1": tf.constant(views[0]),
+        "view_2": tf.constant(views[1]),
+        "box_1": tf.constant(BOXES[0]),
+        "box_2": tf.constant(BOXES[1]),
+    }
+
+
+def objectives_of(**flags):
+    return build.from_config(Config(projector_hidden=16, projector_dim=8, **flags))
+
+
+def views(levels, seed):
+    rng = np.random.default_rng(seed)
+    made = []
+    for box in BOXES:
+        outputs = {
+            level: tf.constant(rng.normal(size=(3, side, side, 8)), tf.float32)
+            for level, side in levels.items()
+        }
+        made.append(View({}, outputs, tf.constant(box)))
+    return made
+
+
+FLAGS = {
+    "pixpro": {},
+    "pixcontrast": {"pixel_loss": "pixcontrast"},
+    "pixpro and regression": {"instance_weight": 0.5},
+    "pixcontrast and contrast": {
+        "pixel_loss": "pixcontrast",
+        "instance_weight": 0.5,
+        "instance_loss": "contrastive",
+    },
+    "contrast alone": {
+        "pixel_weight": 0.0,
+        "instance_weight": 1.0,
+        "instance_loss": "contrastive",
+    },
+    "own projectors": {"pixel_levels": "c4,c5", "shared_projector": False},
+    "fpn": {"pixel_levels": "p3,p4,p5", "fpn_channels": 8, "dense_head_layers": 1},
+    "fpn of the garden": {
+        "pixel_levels": "p3,p5",
+        "fpn_channels": 8,
+        "backbone_layout": "model_garden",
+    },
+}
+
+
+@pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
+def test_all_that_is_trained_moves(flags):
+    model = make_model(**flags)
+    # The last BN of a block starts at scale 0, behind which nothing has a gradient.
+    for variable in model.trainable_variables:
+        if "gamma" in variable.name:
+            variable.assign(tf.ones_like(variable))
+    model.start_target_from_online()
+    model.compile(optimizer=MomentumSGD(0.1, weight_decay=0.0), jit_compile=False)
+    before = [variable.numpy() for variable in model.trainable_variables]
+    metrics = tf.function(model.train_step)(batch())
+    assert all(np.isfinite(value) for value in metrics.values())
+    # What a bias moves ahead of a BN is rounding; weights with more than one dimension tell.
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        if variable.shape.rank > 1:
+            assert np.abs(variable - old).max() > 0, variable.name
+
+
+@pytest.mark.parametrize("instance_loss", ["regression", "contrastive"])
+def test_the_loss_is_the_weighted_sum(instance_loss):
+    model = make_model(pixel_weight=0.25, instance_weight=3.0, instance_loss=instance_loss)
+    metrics = tf.function(model.train_step)(batch())
+    parts = 0.25 * metrics["pixel_loss"] + 3.0 * metrics["instance_loss"]
+    assert float(metrics["loss"]) == pytest.approx(float(parts), rel=1e-6)
+
+
+def test_levels_are_averaged_and_told_apart():
+    levels = {"c4": 4, "c5": 2}
+    online, target = views(levels, 1), views(levels, 2)
+    both = objectives_of(pixel_levels="c4,c5", shared_projector=False)[0]
+    losses_of_both, metrics = both.compare(online, target)
+    alone = []
+    for level in levels:
+        both.levels = (level,)
+        alone.append(both.compare(online, target)[0])
+        assert float(metrics[f"pixel_loss_{level}"]) == pytest.approx(np.mean(alone[-1]), rel=1e-5)
+    np.testing.assert_allclose(losses_of_both, (alone[0] + alone[1]) / 2, rtol=1e-5)
+
+
+def test_pixel_contrast_is_the_mean_of_both_directions():
+    objective = objectives_of(pixel_loss="pixcontrast", temperature=0.5)[0]
+    online, target = views({"c5": 3}, 1), views({"c5": 3}, 2)
+    found, metrics = objective.compare(online, target)
+    bins = [geometry.bins_of(tf.constant(box), 3, 3) for box in BOXES]
+    o, t = ([as_bins(view.outputs["c5"]) for view in pair] for pair in (online, target))
+    loss_1, counted_1, right_1 = losses.pixel_contrast(o[0], t[1], bins[0], bins[1], 0.7, 0.5)
+    loss_2, counted_2, right_2 = losses.pixel_contrast(o[1], t[0], bins[1], bins[0], 0.7, 0.5)
+    np.testing.assert_allclose(found, (loss_1 + loss_2) / 2, rtol=1e-6)
+    counted = np.sum(counted_1 + counted_2)
+    assert float(metrics["matching_accuracy"]) == pytest.approx(np.sum(right_1 + right_2) / counted)
+    assert float(metrics["matched_bins"]) == pytest.approx(counted / 6)
+    # The third pair does not overlap.
+    assert found[2] == 0 and float(metrics["no_overlap"]) == pytest.approx(1 / 3)
+
+
+def test_instance_contrast_is_the_mean_of_both_directions():
+    objective = objectives_of(
+        pixel_weight=0.0, instance_weight=1.0, instance_loss="contrastive", instance_temperature=0.3
+    )[0]
+    online, target = views({"c5": 2}, 1), views({"c5": 2}, 2)
+    found, metrics = objective.compare(online, target)
+    p, k = (
+        [unit_length(tf.reduce_mean(view.outputs["c5"], [1, 2])) for view in pair]
+        for pair in (online, target)
+    )
+    loss_1, right_1 = losses.instance_contrast(p[0], k[1], [0, 1, 2], 0.3)
+    loss_2, right_2 = losses.instance_contrast(p[1], k[0], [0, 1, 2], 0.3)
+    np.testing.assert_allclose(found, (loss_1 + loss_2) / 2, rtol=1e-6)
+    assert float(metrics["instance_accuracy"]) == pytest.approx(np.mean([right_1, right_2]))
+
+
+@pytest.mark.parametrize("flags", list(FLAGS.values())[:5], ids=list(FLAGS)[:5])
+def test_objectives_are_built_again_from_their_configuration(flags):
+    for objective in objectives_of(**flags):
+        copy = type(objective).from_config(objective.get_config())
+        assert copy.get_config() == objective.get_config()
+
+
+@pytest.mark.slow
+def test_a_step_compiled_as_a_whole_gives_the_same_loss():
+    flags = FLAGS["pixcontrast and contrast"] | {"pixel_levels": "p4,p5", "fpn_channels": 8}
+    found = []
+    for jit in ("off", "step"):
+        tf.keras.utils.set_random_seed(0)
+        model = make_model(jit=jit, **flags)
+        step = tf.function(model.train_step, jit_compile=jit == "step")
+        found.append(float(step(batch())["loss"]))
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_objectives_of_one_name_or_none_are_refused():
+    with pytest.raises(ValueError, match="at least one, of different names"):
+        make_model(objectives=[])
+    with pytest.raises(ValueError, match="at least one, of different names"):
+        make_model(objectives=[objectives_of()[0], objectives_of()[0]])
+
+
+@pytest.mark.parametrize(
+    ("levels", "weight", "message"), [([], 1.0, "names no map"), (["c5"], 0.0, "above 0")]
+)
+def test_an_objective_without_levels_or_weight_is_refused(levels, weight, message):
+    with pytest.raises(ValueError, match=message):
+        Objective(levels, weight)
+
+
+@pytest.fixture(scope="module")
+def documented():
+    """The code of docs/objectives.md: an objective, and a script that trains with it."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "objectives.md").read_text(), re.S)
+
+
+def test_the_documented_objective_trains_and_is_that_of_loops(documented):
+    scope = {}
+    exec(documented[0], scope)
+    objective = scope["DenseCL"](temperature=0.5)
+    model = make_model(objectives=[objective])
+    assert np.isfinite(tf.function(model.train_step)(batch())["loss"])
+
+    rng = np.random.default_rng(3)
+    online, other = (
+        View(
+            {"c5": tf.constant(rng.normal(size=(3, 2, 2, 5)))},
+            {"c5": tf.constant(rng.normal(size=(3, 2, 2, 4)))},
+            None,
+        )
+        for _ in range(2)
+    )
+    unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
+    bins, keys, features, others = (
+        unit(x["c5"].numpy().reshape(3, 4, -1))
+        for x in (online.outputs, other.outputs, online.maps, other.maps)
+    )
+    images = unit(keys.mean(axis=1))
+    for b in range(3):
+        terms = []
+        for i in range(4):
+            positive = bins[b, i] @ keys[b, np.argmax(others[b] @ features[b, i])]
+            negatives = [bins[b, i] @ images[k] for k in range(3) if k != b]
+            weights = np.exp(np.array([positive, *negatives]) / 0.5)
+            terms.append(-np.log(weights[0] / weights.sum()))
+        found = objective.one_way(online, other)[b]
+        assert float(found) == pytest.approx(np.mean(terms), rel=1e-9)
+
+
+@pytest.mark.slow
+def test_the_documented_script_trains(documented, tiny_flags, tmp_path):
+    import subprocess
+    import sys
+
+    (tmp_path / "dense.py").write_text("\n".join(documented))
+    process = subprocess.run(
+        [
+            sys.executable,
+            str(tmp_path / "dense.py"),
+            *tiny_flags,
+            f"--run_dir={tmp_path / 'run'}",
+            "--max_steps=2",
+        ],
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "run" / "checkpoints" / "step-2.index").exists()
