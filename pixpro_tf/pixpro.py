@@ -17,6 +17,8 @@ from pixpro_tf.objectives.pixel import as_bins
 from pixpro_tf.optimizers.schedules import EmaSchedule
 
 JIT_MODES = ("ppm", "step", "off")
+# Names of a checkpoint's other parts.
+_TAKEN_NAMES = ("online", "target", "optimizer", "save_counter")
 
 
 class PixPro(tf.keras.Model):
@@ -54,6 +56,10 @@ class PixPro(tf.keras.Model):
         names = [objective.name for objective in objectives]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"objectives must be at least one, of different names, not {names}")
+        if taken := set(names).intersection(_TAKEN_NAMES):
+            raise ValueError(
+                f"an objective cannot be named {', '.join(sorted(taken))}: so is another part of a checkpoint"
+            )
         self.online = online
         self.target = target
         self.objectives = list(objectives)

@@ -8,9 +8,11 @@ import tensorflow as tf
 
 from pixpro_tf import geometry, losses
 from pixpro_tf.config import Config
+from pixpro_tf.heads import ProjectorSettings
 from pixpro_tf.numerics import unit_length
 from pixpro_tf.objectives import build
 from pixpro_tf.objectives.base import Objective, View
+from pixpro_tf.objectives.contrast import PixelContrast
 from pixpro_tf.objectives.pixel import as_bins
 from pixpro_tf.optimizers.lars import MomentumSGD
 from tests.conftest import ROOT
@@ -169,6 +171,12 @@ def test_objectives_of_one_name_or_none_are_refused():
         make_model(objectives=[])
     with pytest.raises(ValueError, match="at least one, of different names"):
         make_model(objectives=[objectives_of()[0], objectives_of()[0]])
+
+
+def test_an_objective_with_the_name_of_another_part_is_refused():
+    objective = PixelContrast(["c5"], ProjectorSettings(16, 8), name="target")
+    with pytest.raises(ValueError, match="cannot be named target"):
+        make_model(objectives=[objective])
 
 
 @pytest.mark.parametrize(
