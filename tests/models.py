@@ -10,6 +10,7 @@ from pixpro_tf.normalization import BatchNorm
 from pixpro_tf.optimizers.lars import LARS
 from pixpro_tf.run_folder import RunFolder, start_run_folder
 
+NECK_LAYERS = ("lateral", "output", "coarser", "norm")
 SMALL = {"image_size": 64, "projector_hidden": 32, "projector_dim": 16}
 
 
@@ -48,6 +49,9 @@ def make_run(folder, finished=True, **flags):
     for variable in model.variables:
         if "projector" in variable.name or "value_transform" in variable.name:
             variable.assign(rng.uniform(-1, 1, variable.shape))
+        # Of a neck, biases, scales, shifts and running averages.
+        if variable.shape.rank == 1 and any(kind in variable.name for kind in NECK_LAYERS):
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
     settle(model.online.backbone, seed=1)
     settle(model.target.backbone, seed=2)
     model.optimizer.build(model.trainable_variables)

@@ -1,9 +1,12 @@
-"""A backbone as the checkpoint that TF Model Garden's ResNet restores.
+"""A backbone as the checkpoint that TF Model Garden's ResNet restores, and an FPN as that of its decoder.
 
 `official.vision.modeling.backbones.ResNet` is a functional Keras model of 25 layers (with 50 convolutions): input, stem, BN, activation,
 pooling, then for each stage its blocks and an activation. A checkpoint names its layers by their numbers, once among all and once
 among those with weights, and a restore asks for all of them, so the layers without weights are in it too, as empty objects. The
 dilated ResNet of its segmentation models has the same layers.
+
+Its FPN is a functional model too; most of its layers are single operations, and Keras numbers all of them by their depth in the graph. So the
+numbers depend on the levels, and are written down here for those of the Garden's two detectors.
 """
 
 import os
@@ -19,13 +22,26 @@ RESNETS = {
     "resnet50w2": (50, 2.0),
 }
 
+# By the levels of an FPN: how many layers the decoder has, and the numbers of those with weights.
+_DECODERS = {
+    ("p3", "p4", "p5", "p6", "p7"): (
+        36,
+        {1: "c5", 11: "c4", 21: "p5", 23: "c3", 24: "p6", 27: "p3", 28: "p4", 29: "p7"},
+    ),
+    ("p2", "p3", "p4", "p5", "p6"): (
+        45,
+        {1: "c5", 11: "c4", 22: "c3", 33: "c2", 35: "p5", 36: "p2", 37: "p3", 38: "p4", 39: "p6"},
+    ),
+}
 
-def write_checkpoint(backbone, folder: str) -> None:
-    """Writes the checkpoint `ckpt-1` for `init_checkpoint_modules: backbone` into a folder.
+
+def write_checkpoint(backbone, folder: str, fpn=None) -> None:
+    """Writes the checkpoint `ckpt-1` for `init_checkpoint_modules: backbone`, and with an FPN `decoder` too, into a folder.
 
     Args:
         backbone: `ResNet` of layout model_garden, one of `RESNETS`.
         folder: that exists.
+        fpn: `FPN` of layout model_garden with the levels of one of the Garden's detectors; None without.
     """
     stem = [_convolution(backbone.stem[0]), _norm(backbone.stem[1])]
     layers, weighted = [_empty(), *stem, _empty(), _empty()], stem
@@ -33,9 +49,29 @@ def write_checkpoint(backbone, folder: str) -> None:
         stage = [_block(block) for block in blocks]
         layers += [*stage, _empty()]
         weighted = weighted + stage
+    parts = {"backbone": _numbered(layers, weighted)}
+    if fpn is not None:
+        parts["decoder"] = _decoder(fpn)
+    tf.train.Checkpoint(**parts).save(os.path.join(folder, "ckpt"))
+
+
+def _decoder(fpn) -> tf.train.Checkpoint:
+    total, numbers = _DECODERS[fpn.levels]
+    convolutions = fpn.laterals | fpn.outputs
+    layers = [_empty() for _ in range(total)]
+    for number, level in numbers.items():
+        layers[number] = _convolution(convolutions[level])
+    # The norms of all levels come last, in their order.
+    layers[-len(fpn.levels) :] = [_norm(fpn.norms[level]) for level in fpn.levels]
+    weighted = [layers[number] for number in numbers] + layers[-len(fpn.levels) :]
+    return _numbered(layers, weighted)
+
+
+def _numbered(layers, weighted) -> tf.train.Checkpoint:
+    """What a functional model of these layers is in a checkpoint."""
     edges = {f"layer-{index}": layer for index, layer in enumerate(layers)}
     edges |= {f"layer_with_weights-{index}": layer for index, layer in enumerate(weighted)}
-    tf.train.Checkpoint(backbone=tf.train.Checkpoint(**edges)).save(os.path.join(folder, "ckpt"))
+    return tf.train.Checkpoint(**edges)
 
 
 def _block(block) -> tf.train.Checkpoint:
@@ -55,7 +91,8 @@ def _block(block) -> tf.train.Checkpoint:
 
 
 def _convolution(layer) -> tf.train.Checkpoint:
-    return tf.train.Checkpoint(kernel=layer.kernel)
+    bias = {"bias": layer.bias} if layer.use_bias else {}
+    return tf.train.Checkpoint(kernel=layer.kernel, **bias)
 
 
 def _norm(layer) -> tf.train.Checkpoint:

@@ -16,7 +16,7 @@ runtime:
   mixed_precision_dtype: float32
 task:
   init_checkpoint: checkpoint/ckpt-1
-  init_checkpoint_modules: backbone
+  init_checkpoint_modules: $modules
   model:
     norm_activation:
       activation: relu
@@ -31,6 +31,13 @@ _RESNET = """\
       resnet:
         model_id: $model_id
         depth_multiplier: $depth_multiplier
+"""
+
+_DECODER = """\
+    decoder:
+      type: fpn
+      fpn:
+        num_filters: $channels
 """
 
 _DETECTION_DATA = """\
@@ -76,7 +83,7 @@ _RETINANET = (
     + """\
     num_classes: 91
     input_size: [1024, 1024, 3]
-"""
+$decoder"""
     + _RESNET
     + _DETECTION_DATA
     + _DETECTION_TRAINER
@@ -88,7 +95,7 @@ _MASK_RCNN = (
     num_classes: 91
     input_size: [1024, 1024, 3]
     include_mask: true
-"""
+$decoder"""
     + _RESNET
     + _DETECTION_DATA
     + _DETECTION_TRAINER
@@ -168,6 +175,7 @@ class Experiment:
         template: of its text.
         dilated: whether its backbone is the Garden's dilated ResNet, which has one width.
         rate: peak learning rate of a detector.
+        fpn_levels: of its decoder, which a pre-trained FPN of the same levels fits.
     """
 
     name: str
@@ -175,6 +183,7 @@ class Experiment:
     template: str
     dilated: bool = False
     rate: float = 0.0
+    fpn_levels: tuple[str, ...] = ()
 
 
 EXPERIMENTS = {
@@ -183,12 +192,14 @@ EXPERIMENTS = {
         "RetinaNet on COCO, 1x (90k steps of batch 16), with Detectron2's rate for it; the paper has no RetinaNet.",
         _RETINANET,
         rate=0.01,
+        fpn_levels=("p3", "p4", "p5", "p6", "p7"),
     ),
     "mask_rcnn.yaml": Experiment(
         "maskrcnn_resnetfpn_coco",
         "Mask R-CNN with FPN on COCO, with the paper's 1x schedule: 90k steps of batch 16, a tenth of the rate after 60k, a hundredth after 80k.",
         _MASK_RCNN,
         rate=0.02,
+        fpn_levels=("p2", "p3", "p4", "p5", "p6"),
     ),
     "semantic_segmentation.yaml": Experiment(
         "semantic_segmentation",
@@ -199,8 +210,16 @@ EXPERIMENTS = {
 }
 
 
-def yaml_of(experiment: Experiment, model_id: int, depth_multiplier: float) -> str:
-    """The text of an experiment's file, for a backbone of the Garden's `model_id` and `depth_multiplier`."""
+def yaml_of(
+    experiment: Experiment, model_id: int, depth_multiplier: float, fpn_channels: int = 0
+) -> str:
+    """The text of an experiment's file.
+
+    Args:
+        experiment: which.
+        model_id, depth_multiplier: the Garden's names of the backbone.
+        fpn_channels: of the FPN in the checkpoint that fits the experiment; 0 where there is none.
+    """
     rates = {
         "first_rate": experiment.rate / 1000,
         "rate": experiment.rate,
@@ -209,6 +228,8 @@ def yaml_of(experiment: Experiment, model_id: int, depth_multiplier: float) -> s
     }
     return Template(experiment.template).substitute(
         comment=experiment.comment,
+        modules="[backbone, decoder]" if fpn_channels else "backbone",
+        decoder=Template(_DECODER).substitute(channels=fpn_channels) if fpn_channels else "",
         model_id=model_id,
         depth_multiplier=depth_multiplier,
         # Not in powers of ten, for YAML takes 2e-05 for a text.

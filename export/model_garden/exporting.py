@@ -30,8 +30,14 @@ Start the commands in this folder, with the data's paths set in the file:
 ```sh
 python -m official.vision.train --experiment=EXPERIMENT --config_file=FILE --mode=train_and_eval --model_dir=training
 ```
-{width_note}"""
+{notes}"""
 _WIDTH_NOTE = "\nThere is no segmentation here: the Garden's dilated ResNet has no wider form.\n"
+_FPN_NOTE = """
+The FPN that was pre-trained with it is in the checkpoint too, and {files} starts from it: `init_checkpoint_modules: [backbone, decoder]`.
+"""
+_NO_FPN_NOTE = """
+The FPN that was pre-trained with it has the levels {levels}, which fit no detector here, so it is left out. Those that fit: {wanted}.
+"""
 
 
 def export(
@@ -58,7 +64,7 @@ def export(
     # Late, for it imports TensorFlow.
     from export.model_garden.checkpoint import RESNETS, write_checkpoint
 
-    backbone, _ = restore_for(
+    backbone, neck = restore_for(
         "TF Model Garden",
         source,
         network,
@@ -72,8 +78,16 @@ def export(
         for file, experiment in EXPERIMENTS.items()
         if depth_multiplier == 1 or not experiment.dilated
     }
+    fpn = neck and neck.fpn
+    fitting = [
+        file
+        for file, each in experiments.items()
+        if fpn is not None and each.fpn_levels == fpn.levels
+    ]
     texts = {
-        file: yaml_of(experiment, model_id, depth_multiplier)
+        file: yaml_of(
+            experiment, model_id, depth_multiplier, fpn.channels if file in fitting else 0
+        )
         for file, experiment in experiments.items()
     }
     width = f", depth_multiplier={depth_multiplier}" if depth_multiplier != 1 else ""
@@ -81,9 +95,23 @@ def export(
         backbone=backbone.architecture,
         arguments=f"{model_id}{width}, norm_epsilon=1e-5",
         rows="\n".join(f"| `{file}` | `{found.name}` |" for file, found in experiments.items()),
-        width_note="" if len(experiments) == len(EXPERIMENTS) else _WIDTH_NOTE,
+        notes=_notes(experiments, fpn, fitting),
     )
     with atomic_output(output, overwrite) as folder:
         os.makedirs(os.path.join(folder, "checkpoint"))
-        write_checkpoint(backbone, os.path.join(folder, "checkpoint"))
+        write_checkpoint(backbone, os.path.join(folder, "checkpoint"), fpn if fitting else None)
         write_texts(folder, texts)
+
+
+def _notes(experiments, fpn, fitting: list[str]) -> str:
+    notes = "" if len(experiments) == len(EXPERIMENTS) else _WIDTH_NOTE
+    if fitting:
+        notes += _FPN_NOTE.format(files=" and ".join(f"`{file}`" for file in fitting))
+    elif fpn is not None:
+        wanted = ", ".join(
+            f"--pixel_levels={','.join(each.fpn_levels)} ({file})"
+            for file, each in EXPERIMENTS.items()
+            if each.fpn_levels
+        )
+        notes += _NO_FPN_NOTE.format(levels=", ".join(fpn.levels), wanted=wanted)
+    return notes

@@ -17,14 +17,14 @@ WITHOUT_DEPENDENCIES = {"od_api"}
 
 @pytest.fixture(scope="session")
 def consume(tmp_path_factory):
-    """Runs `consumers/NAME.py EXPORT DATA RESULT` in the environment of `consumers/NAME.txt`; returns the result."""
+    """Runs `consumers/SCRIPT.py EXPORT DATA RESULT` in the environment of `consumers/NAME.txt`; returns the result."""
 
-    def run(name, export, **arrays):
+    def run(name, export, script=None, **arrays):
         folder = tmp_path_factory.mktemp(name)
         np.savez(folder / "data.npz", **arrays)
-        script = CONSUMERS / f"{name}.py"
+        path = CONSUMERS / f"{script or name}.py"
         process = subprocess.run(
-            [environment(name), script, export, folder / "data.npz", folder / "result.json"],
+            [environment(name), path, export, folder / "data.npz", folder / "result.json"],
             capture_output=True,
             text=True,
             cwd=folder,

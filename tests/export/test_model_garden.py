@@ -76,6 +76,67 @@ def test_a_wide_backbone_has_no_segmentation(tmp_path):
     assert "dilated ResNet has no wider form" in (output / "README.md").read_text()
 
 
+RETINANET_LEVELS = "p3,p4,p5,p6,p7"
+MASK_RCNN_LEVELS = "p2,p3,p4,p5,p6"
+
+
+def export_with_fpn(folder, levels):
+    run = make_run(
+        folder / "run",
+        backbone="resnet50",
+        backbone_layout="model_garden",
+        image_size=160,
+        pixel_levels=levels,
+        fpn_channels=32,
+    )
+    assert main([f"--from={run}", f"--output={folder / 'garden'}"]) == 0
+    return run, folder / "garden"
+
+
+@pytest.mark.parametrize(
+    ("levels", "starts", "does_not"),
+    [
+        (RETINANET_LEVELS, "retinanet.yaml", "mask_rcnn.yaml"),
+        (MASK_RCNN_LEVELS, "mask_rcnn.yaml", "retinanet.yaml"),
+    ],
+)
+def test_the_detector_whose_levels_they_are_starts_from_an_fpn(tmp_path, levels, starts, does_not):
+    _, output = export_with_fpn(tmp_path, levels)
+    text = (output / starts).read_text()
+    assert "init_checkpoint_modules: [backbone, decoder]" in text and "num_filters: 32" in text
+    text = (output / does_not).read_text()
+    assert "init_checkpoint_modules: backbone" in text and "decoder" not in text
+    assert f"and `{starts}` starts from it" in (output / "README.md").read_text()
+
+
+def test_an_fpn_of_other_levels_is_left_out_and_the_readme_says_so(tmp_path):
+    _, output = export_with_fpn(tmp_path, "p3,p4,p5")
+    found = tf.train.list_variables(str(output / "checkpoint" / "ckpt-1"))
+    assert not [name for name, _ in found if name.startswith("decoder")]
+    text = (output / "README.md").read_text()
+    assert "has the levels p3, p4, p5, which fit no detector" in text
+    assert f"--pixel_levels={MASK_RCNN_LEVELS} (mask_rcnn.yaml)" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="its TensorFlow 2.15 needs Python 3.11")
+@pytest.mark.parametrize(
+    ("levels", "file"),
+    [(RETINANET_LEVELS, "retinanet.yaml"), (MASK_RCNN_LEVELS, "mask_rcnn.yaml")],
+)
+def test_the_garden_restores_an_fpn_and_gives_its_features(tmp_path, consume, levels, file):
+    run, output = export_with_fpn(tmp_path, levels)
+    with trained.open_weights(str(run)) as weights:
+        backbone = trained.restore(weights)
+        neck = trained.restore_neck(weights, backbone)
+    images = np.random.default_rng(0).normal(size=(2, 128, 128, 3)).astype(np.float32)
+    pyramid = neck(backbone(images))
+    maps = {level: features.numpy() for level, features in pyramid.items()}
+    found = consume("model_garden", output, "model_garden_fpn", images=images, yaml=file, **maps)
+    assert set(found) == set(maps)
+    assert max(found.values()) < 1e-4
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="its TensorFlow 2.15 needs Python 3.11")
 def test_the_garden_restores_it_gives_its_features_and_trains_a_detector(run, exported, consume):
