@@ -54,7 +54,8 @@ def pixel_consistency(
         [target, target_bins.centres, _unit(bins, target_bins)],
         [target.dtype, target.dtype],
     )
-    pairs = tf.reduce_sum(pairs, axis=-1)
+    # Said once more for XLA, which otherwise keeps each block for a gradient that nothing asks for.
+    sums, pairs = tf.stop_gradient(sums), tf.reduce_sum(tf.stop_gradient(pairs), axis=-1)
     total = tf.einsum("bnc,bnc->b", propagated, sums)
     return total / (pairs + EMPTY_MASK_EPSILON), pairs
 

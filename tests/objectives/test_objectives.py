@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import geometry, losses
+from pixpro_tf import blocks, geometry, losses
 from pixpro_tf.config import Config
 from pixpro_tf.heads import ProjectorSettings
 from pixpro_tf.numerics import unit_length
@@ -152,6 +152,22 @@ def test_objectives_are_built_again_from_their_configuration(flags):
     for objective in objectives_of(**flags):
         copy = type(objective).from_config(objective.get_config())
         assert copy.get_config() == objective.get_config()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pixel_loss", ["pixpro", "pixcontrast"])
+def test_a_step_of_a_large_map_is_that_of_all_pairs_at_once(pixel_loss, monkeypatch):
+    """p2 of 132 pixels has 1089 bins, which are taken block by block, compiled and not."""
+    found = []
+    for jit, dense_bins in (("ppm", 1024), ("off", 1024), ("off", 2000)):
+        monkeypatch.setattr(blocks, "DENSE_BINS", dense_bins)
+        tf.keras.utils.set_random_seed(0)
+        flags = {"pixel_loss": pixel_loss, "pixel_levels": "p2", "fpn_channels": 8}
+        model = make_model(jit=jit, image_size=132, **flags)
+        metrics = tf.function(model.train_step)(batch(132))
+        found.append([float(metrics["loss"]), float(metrics["gradient_norm"])])
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-4)
+    np.testing.assert_allclose(found[1], found[2], rtol=1e-4)
 
 
 @pytest.mark.slow
