@@ -96,8 +96,7 @@ def export(
         backbone, heads = _with_heads(run, network)
     else:
         with trained.open_weights(run, network) as weights:
-            backbone = trained.restore(weights)
-            neck = trained.restore_neck(weights, backbone)
+            backbone, neck = trained.restore_with_neck(weights)
         heads = {} if neck is None else {"neck": neck}
     root, signatures = reusable(backbone, **heads)
     card = model_card.compose(

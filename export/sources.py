@@ -62,5 +62,4 @@ def restore_for(
                     f"{source} was pre-trained with --{flag}={found}, which {consumer} would misread; "
                     f"pre-train with --{flag}={' or '.join(map(str, known))}"
                 )
-        backbone = trained.restore(weights)
-        return backbone, trained.restore_neck(weights, backbone)
+        return trained.restore_with_neck(weights)

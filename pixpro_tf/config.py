@@ -357,11 +357,14 @@ class Config:
             return []
         return [level for level in self.pixel_level_names if level.startswith("p")]
 
+    def stride_of(self, level: str) -> int:
+        """Pixels from one bin of a level's map to the next."""
+        stride = 2 ** int(level[1:])
+        return stride if level.startswith("p") else min(stride, self.output_stride)
+
     def map_size(self, level: str) -> int:
         """Side of the square map of a level, in bins."""
-        number = int(level[1:])
-        stride = 2**number if level.startswith("p") else min(2**number, self.output_stride)
-        return -(-self.image_size // stride)
+        return -(-self.image_size // self.stride_of(level))
 
     @property
     def pictured_map_size(self) -> int:
@@ -505,14 +508,11 @@ def _check_levels(config: Config) -> None:
     if fpn and config.output_stride != 32:
         refuse("output_stride", "leaves an FPN no coarser maps to add; give 32 with p2 to p7")
     for level in levels if config.pixel_weight else ["c5"]:
-        # Two bins along a side need one pixel more than the stride.
-        stride = (
-            2 ** int(level[1:]) if level in fpn else min(2 ** int(level[1:]), config.output_stride)
-        )
         if config.map_size(level) < 2:
             refuse(
                 "image_size",
-                f"gives a map {level} of a single bin, which has nothing to compare; give at least {stride + 1}",
+                f"gives a map {level} of a single bin, which has nothing to compare; "
+                f"give at least {config.stride_of(level) + 1}",
             )
 
 

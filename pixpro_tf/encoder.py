@@ -24,8 +24,7 @@ class Encoder(tf.keras.Model):
     def call(self, images, training=None):
         maps = self.backbone(images, training=training)
         if self.neck is not None:
-            pyramid = self.neck(maps, training=training)
-            maps = maps | {level: self.neck.last(pyramid, level) for level in self.neck.levels}
+            maps = maps | self.neck.last(self.neck(maps, training=training))
         projections = {
             name: projector(maps, training=training) for name, projector in self.projectors.items()
         }

@@ -1,7 +1,7 @@
 """Heads on feature maps: projectors, the predictor, the transform inside the propagation, and the dense head of a detector."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -94,6 +94,15 @@ class ProjectorSettings:
         return cls(**settings) if isinstance(settings, dict) else settings
 
 
+def layers_by_level(
+    levels: Sequence[str], shared: bool, make: Callable[[str], tf.keras.layers.Layer], name: str
+) -> dict[str, tf.keras.layers.Layer]:
+    """The layer of each level: one that all share, by `make(name)`, or one for each, by `make("NAME_p3")`."""
+    if shared:
+        return dict.fromkeys(levels, make(name))
+    return {level: make(f"{name}_{level}") for level in levels}
+
+
 class Projector(tf.keras.layers.Layer):
     """A `ConvMLP` on the map of each level.
 
@@ -115,10 +124,7 @@ class Projector(tf.keras.layers.Layer):
                 settings.hidden_channels, settings.out_channels, settings.num_layers, name=name
             )
 
-        if settings.shared:
-            self.heads = dict.fromkeys(self.levels, head(self.name))
-        else:
-            self.heads = {level: head(f"{self.name}_{level}") for level in self.levels}
+        self.heads = layers_by_level(self.levels, settings.shared, head, self.name)
 
     def call(self, maps, training=None):
         return {level: self.heads[level](maps[level], training=training) for level in self.levels}

@@ -46,7 +46,7 @@ def reusable(backbone, neck=None, projector=None, propagation=None) -> Any:
         found["pooled"] = tf.reduce_mean(found["c5"], axis=[1, 2])
         if neck is not None:
             pyramid = neck(maps, training=training)
-            maps |= {level: neck.last(pyramid, level) for level in neck.levels}
+            maps |= neck.last(pyramid)
             found |= pyramid
         if projector is not None:
             made = {"projected": projector(maps, training=training)}
@@ -114,8 +114,7 @@ def load_backbone(
         if trained.find_checkpoint(handle) is not None:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             with trained.open_weights(handle) as weights:
-                backbone = trained.restore(weights)
-                root, _ = reusable(backbone, trained.restore_neck(weights, backbone))
+                root, _ = reusable(*trained.restore_with_neck(weights))
             tf.saved_model.save(root, folder)
         else:
             folder = stack.enter_context(handles.local_copy(handle))

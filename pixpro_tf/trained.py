@@ -191,14 +191,15 @@ def restore(weights: Weights) -> resnet.ResNet:
     return backbone
 
 
-def restore_neck(weights: Weights, backbone: resnet.ResNet) -> Neck | None:
-    """The neck that was trained with a backbone, in float32; None where there is none. Raises `RunError` as `restore` does."""
+def restore_with_neck(weights: Weights) -> tuple[resnet.ResNet, Neck | None]:
+    """The backbone, and the neck that was trained with it or None, in float32; raises `RunError` as `restore` does."""
+    backbone = restore(weights)
     if weights.neck is None:
-        return None
+        return backbone, None
     neck = Neck(**weights.neck)
     neck(backbone(tf.keras.Input([None, None, 3])))
     restore_part(weights.checkpoint, re.sub(r"backbone$", "neck", weights.part), neck)
-    return neck
+    return backbone, neck
 
 
 @contextlib.contextmanager
@@ -247,11 +248,11 @@ def weights_of_saved_model(folder: str, card: dict) -> Weights:
         backbone["architecture"],
         backbone["layout"],
         backbone["output_stride"],
-        neck_of_card(card),
+        _neck_of_card(card),
     )
 
 
-def neck_of_card(card: dict) -> dict[str, Any] | None:
+def _neck_of_card(card: dict) -> dict[str, Any] | None:
     """Configuration of the neck that a SavedModel has beside its backbone."""
     neck = card["heads"].get("neck")
     return neck and {key: neck[key] for key in ("levels", "channels", "layout", "head_layers")}

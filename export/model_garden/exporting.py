@@ -33,7 +33,7 @@ python -m official.vision.train --experiment=EXPERIMENT --config_file=FILE --mod
 {notes}"""
 _WIDTH_NOTE = "\nThere is no segmentation here: the Garden's dilated ResNet has no wider form.\n"
 _FPN_NOTE = """
-The FPN that was pre-trained with it is in the checkpoint too, and {files} starts from it: `init_checkpoint_modules: [backbone, decoder]`.
+The FPN that was pre-trained with it is in the checkpoint too, and `{file}` starts from it: `init_checkpoint_modules: [backbone, decoder]`.
 """
 _NO_FPN_NOTE = """
 The FPN that was pre-trained with it has the levels {levels}, which fit no detector here, so it is left out. Those that fit: {wanted}.
@@ -79,15 +79,10 @@ def export(
         if depth_multiplier == 1 or not experiment.dilated
     }
     fpn = neck and neck.fpn
-    fitting = [
-        file
-        for file, each in experiments.items()
-        if fpn is not None and each.fpn_levels == fpn.levels
-    ]
+    levels = None if fpn is None else fpn.levels
+    fits = {file: each.fpn_levels == levels for file, each in experiments.items()}
     texts = {
-        file: yaml_of(
-            experiment, model_id, depth_multiplier, fpn.channels if file in fitting else 0
-        )
+        file: yaml_of(experiment, model_id, depth_multiplier, fpn.channels if fits[file] else 0)
         for file, experiment in experiments.items()
     }
     width = f", depth_multiplier={depth_multiplier}" if depth_multiplier != 1 else ""
@@ -95,23 +90,25 @@ def export(
         backbone=backbone.architecture,
         arguments=f"{model_id}{width}, norm_epsilon=1e-5",
         rows="\n".join(f"| `{file}` | `{found.name}` |" for file, found in experiments.items()),
-        notes=_notes(experiments, fpn, fitting),
+        notes=_notes(fits, levels),
     )
     with atomic_output(output, overwrite) as folder:
         os.makedirs(os.path.join(folder, "checkpoint"))
-        write_checkpoint(backbone, os.path.join(folder, "checkpoint"), fpn if fitting else None)
+        write_checkpoint(
+            backbone, os.path.join(folder, "checkpoint"), fpn if any(fits.values()) else None
+        )
         write_texts(folder, texts)
 
 
-def _notes(experiments, fpn, fitting: list[str]) -> str:
-    notes = "" if len(experiments) == len(EXPERIMENTS) else _WIDTH_NOTE
-    if fitting:
-        notes += _FPN_NOTE.format(files=" and ".join(f"`{file}`" for file in fitting))
-    elif fpn is not None:
+def _notes(fits: dict[str, bool], levels: tuple[str, ...] | None) -> str:
+    notes = "" if len(fits) == len(EXPERIMENTS) else _WIDTH_NOTE
+    for file in (file for file, fitting in fits.items() if fitting):
+        notes += _FPN_NOTE.format(file=file)
+    if levels and not any(fits.values()):
         wanted = ", ".join(
             f"--pixel_levels={','.join(each.fpn_levels)} ({file})"
             for file, each in EXPERIMENTS.items()
             if each.fpn_levels
         )
-        notes += _NO_FPN_NOTE.format(levels=", ".join(fpn.levels), wanted=wanted)
+        notes += _NO_FPN_NOTE.format(levels=", ".join(levels), wanted=wanted)
     return notes

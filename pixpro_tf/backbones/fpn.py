@@ -133,9 +133,10 @@ class Neck(tf.keras.layers.Layer):
             return pyramid
         return pyramid | {f"head_{level}": self.dense_head(pyramid[level]) for level in self.levels}
 
-    def last(self, pyramid, level):
-        """Of what `call` returned, the last map of a level."""
-        return pyramid[level if self.dense_head is None else f"head_{level}"]
+    def last(self, pyramid):
+        """Of what `call` returned, the last map of each level, by its name."""
+        prefix = "" if self.dense_head is None else "head_"
+        return {level: pyramid[prefix + level] for level in self.levels}
 
     def get_config(self):
         return super().get_config() | {

@@ -5,19 +5,18 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pixpro_tf import losses
-from pixpro_tf.heads import ProjectorSettings
+from pixpro_tf.heads import ProjectorSettings, layers_by_level
 from pixpro_tf.objectives.pixel import PixelObjective
 from pixpro_tf.propagation import PixelPropagation
-
-_compiled = tf.function(losses.pixel_consistency, jit_compile=True)
 
 
 class PixelConsistency(PixelObjective):
     """Pixel-to-propagation consistency.
 
     Args:
-        levels, projector, threshold, jit_compile, weight: see `PixelObjective`; levels that share the projector share the propagation.
+        levels, projector: see `PixelObjective`; levels that share the projector share the propagation.
         ppm_layers, gamma: see `PixelPropagation`.
+        common: the other arguments of `PixelObjective`.
 
     Source: Xie et al., CVPR 2021, and the authors' implementation where the two differ: the loss is -2 times the mean similarity for
         each direction, so it lies in [-4, 4].
@@ -27,24 +26,19 @@ class PixelConsistency(PixelObjective):
         self,
         levels: Sequence[str],
         projector: ProjectorSettings,
-        threshold: float = 0.7,
         ppm_layers: int = 1,
         gamma: float = 2.0,
-        jit_compile: bool = True,
-        weight: float = 1.0,
-        name: str = "pixel",
+        **common,
     ):
-        super().__init__(levels, projector, threshold, jit_compile, weight, name)
+        super().__init__(levels, projector, **common)
         self.ppm_layers = ppm_layers
         self.gamma = gamma
 
-        def propagation(suffix=""):
-            return PixelPropagation(ppm_layers, gamma, jit_compile, name=f"propagation{suffix}")
+        def propagation(name):
+            return PixelPropagation(ppm_layers, gamma, self.jit_compile, name=name)
 
-        if self.projector_settings.shared:
-            self.propagations = dict.fromkeys(self.levels, propagation())
-        else:
-            self.propagations = {level: propagation(f"_{level}") for level in self.levels}
+        shared = self.projector_settings.shared
+        self.propagations = layers_by_level(self.levels, shared, propagation, "propagation")
 
     def call(self, projections, training=None):
         return {
@@ -53,9 +47,7 @@ class PixelConsistency(PixelObjective):
         }
 
     def compare_bins(self, online, target, bins):
-        consistency = self.compiled_if_large(
-            losses.pixel_consistency, _compiled, target[0].shape[1]
-        )
+        consistency = self.form_of(losses.pixel_consistency, target[0].shape[1])
         similarity, pairs = consistency(online[0], target[1], bins[0], bins[1], self.threshold)
         similarity += consistency(online[1], target[0], bins[1], bins[0], self.threshold)[0]
         overlapping = tf.cast(pairs > 0, similarity.dtype)

@@ -8,15 +8,14 @@ from pixpro_tf import losses
 from pixpro_tf.heads import ProjectorSettings
 from pixpro_tf.objectives.pixel import PixelObjective
 
-_compiled = tf.function(losses.pixel_contrast, jit_compile=True)
-
 
 class PixelContrast(PixelObjective):
     """Pixel contrast on the projections themselves; the loss is the mean of both directions.
 
     Args:
-        levels, projector, threshold, jit_compile, weight: see `PixelObjective`.
+        levels, projector: see `PixelObjective`.
         temperature: above 0.
+        common: the other arguments of `PixelObjective`.
 
     Source: the PixContrast of Xie et al., CVPR 2021. Bins of an image without a positive do not count, and an image without any adds 0.
     """
@@ -25,17 +24,14 @@ class PixelContrast(PixelObjective):
         self,
         levels: Sequence[str],
         projector: ProjectorSettings,
-        threshold: float = 0.7,
         temperature: float = 0.3,
-        jit_compile: bool = True,
-        weight: float = 1.0,
-        name: str = "pixel",
+        **common,
     ):
-        super().__init__(levels, projector, threshold, jit_compile, weight, name)
+        super().__init__(levels, projector, **common)
         self.temperature = temperature
 
     def compare_bins(self, online, target, bins):
-        contrast = self.compiled_if_large(losses.pixel_contrast, _compiled, target[0].shape[1])
+        contrast = self.form_of(losses.pixel_contrast, target[0].shape[1])
         settings = (self.threshold, self.temperature)
         loss_1, counted_1, right_1 = contrast(online[0], target[1], *bins, *settings)
         loss_2, counted_2, right_2 = contrast(online[1], target[0], *bins[::-1], *settings)

@@ -1,7 +1,8 @@
 """What the pixel objectives share: bins that see the same place, on every level."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -68,9 +69,9 @@ class PixelObjective(Objective):
         """
         raise NotImplementedError
 
-    def compiled_if_large(self, loss, compiled, num_bins: int):
-        """Which form of a loss a map of `num_bins` takes."""
-        return compiled if self.jit_compile and is_large(num_bins) else loss
+    def form_of(self, loss: Callable, num_bins: int) -> Callable:
+        """A loss as a map of `num_bins` takes it: compiled, or as it is."""
+        return _compiled(loss) if self.jit_compile and is_large(num_bins) else loss
 
     def get_config(self):
         return super().get_config() | {
@@ -86,6 +87,11 @@ class PixelObjective(Objective):
             [as_bins(view.outputs[level]) for view in target],
             [bins_of(view.box, height, width) for view in target],
         )
+
+
+@functools.cache
+def _compiled(loss):
+    return tf.function(loss, jit_compile=True)
 
 
 def as_bins(feature_map: tf.Tensor) -> tf.Tensor:

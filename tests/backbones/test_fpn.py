@@ -123,7 +123,7 @@ def test_every_weight_of_it_is_trained(levels, layout):
     neck = Neck(levels, 4, layout, head_layers=2)
     with tf.GradientTape() as tape:
         pyramid = neck(maps, training=True)
-        loss = tf.add_n([tf.reduce_sum(neck.last(pyramid, level) ** 2) for level in levels])
+        loss = tf.add_n([tf.reduce_sum(neck.last(pyramid)[level] ** 2) for level in levels])
     assert all(grad is not None for grad in tape.gradient(loss, neck.trainable_variables))
 
 
@@ -139,14 +139,14 @@ def test_the_dense_head_is_shared_by_all_levels():
         for convolution in neck.dense_head.convolutions:
             expected = np.maximum(convolved(expected, convolution), 0)
         np.testing.assert_allclose(pyramid[f"head_{level}"], expected, rtol=1e-3, atol=1e-3)
-        np.testing.assert_array_equal(neck.last(pyramid, level), pyramid[f"head_{level}"])
+        np.testing.assert_array_equal(neck.last(pyramid)[level], pyramid[f"head_{level}"])
     assert len(neck.dense_head.trainable_variables) == 6
 
 
 def test_without_a_head_the_last_map_is_the_level():
     neck = Neck(["p3"], 4)
     pyramid = neck(backbone_maps())
-    assert set(pyramid) == {"p3"} and neck.last(pyramid, "p3") is pyramid["p3"]
+    assert set(pyramid) == {"p3"} and neck.last(pyramid)["p3"] is pyramid["p3"]
 
 
 def test_only_the_gardens_layout_has_norms():

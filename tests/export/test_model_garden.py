@@ -127,8 +127,7 @@ def test_an_fpn_of_other_levels_is_left_out_and_the_readme_says_so(tmp_path):
 def test_the_garden_restores_an_fpn_and_gives_its_features(tmp_path, consume, levels, file):
     run, output = export_with_fpn(tmp_path, levels)
     with trained.open_weights(str(run)) as weights:
-        backbone = trained.restore(weights)
-        neck = trained.restore_neck(weights, backbone)
+        backbone, neck = trained.restore_with_neck(weights)
     images = np.random.default_rng(0).normal(size=(2, 128, 128, 3)).astype(np.float32)
     pyramid = neck(backbone(images))
     maps = {level: features.numpy() for level, features in pyramid.items()}
