@@ -74,7 +74,7 @@ def same_place(
     Args:
         centres_1: `[..., N, 2]`, of bins of one view.
         centres_2: `[..., M, 2]`, of bins of the other.
-        unit: `[...]`, the larger bin diagonal of the two views.
+        unit: `[..., N]` or `[..., 1]`, the larger bin diagonal of the two views.
         threshold: largest distance of a positive pair, exclusive, in these units.
 
     Returns:
@@ -82,7 +82,27 @@ def same_place(
     """
     offset = centres_1[..., :, None, :] - centres_2[..., None, :, :]
     distance = tf.sqrt(tf.reduce_sum(tf.square(offset), axis=-1))
-    return distance / unit[..., None, None] < threshold
+    return distance / unit[..., None] < threshold
+
+
+def may_meet(
+    centres_1: tf.Tensor, centres_2: tf.Tensor, unit: tf.Tensor, threshold: float
+) -> tf.Tensor:
+    """Whether any of some bins of one view may see the same place as any of some bins of the other.
+
+    Args:
+        centres_1, centres_2, unit, threshold: as of `same_place`, of one image.
+
+    Returns:
+        One bool, false only if `same_place` is false for all pairs: the rectangles around the centres are too far apart.
+    """
+    (low_1, high_1), (low_2, high_2) = (
+        (tf.reduce_min(centres, axis=0), tf.reduce_max(centres, axis=0))
+        for centres in (centres_1, centres_2)
+    )
+    gap = tf.maximum(tf.maximum(low_1 - high_2, low_2 - high_1), 0)
+    # A little more than the threshold, for what rounding does to distances.
+    return tf.norm(gap) < 1.001 * threshold * tf.reduce_max(unit)
 
 
 def positive_mask(
@@ -104,4 +124,4 @@ def positive_mask(
     """
     bins_1, bins_2 = bins_of(box_1, height, width), bins_of(box_2, height, width)
     unit = tf.maximum(bins_1.diagonal, bins_2.diagonal)
-    return same_place(bins_1.centres, bins_2.centres, unit, threshold)
+    return same_place(bins_1.centres, bins_2.centres, unit[:, None], threshold)

@@ -8,8 +8,8 @@ import math
 
 import tensorflow as tf
 
-from pixpro_tf.blocks import over_pairs
-from pixpro_tf.geometry import Bins, same_place
+from pixpro_tf.blocks import over_rows, weighted_sums
+from pixpro_tf.geometry import Bins, may_meet, same_place
 from pixpro_tf.numerics import at_least_float32
 
 EMPTY_MASK_EPSILON = 1e-6
@@ -36,26 +36,26 @@ def pixel_consistency(
     Raises:
         ValueError: if the static shapes do not fit together.
 
-    Source: Xie et al., CVPR 2021, equation 4. The authors' loss is -2 times this, per direction; the paper's is -1 times.
+    Source: Xie et al., CVPR 2021, equation 5. The authors' loss is -2 times this, per direction; the paper's is -1 times.
     """
     _check_shapes("propagated", propagated, target, bins, target_bins)
     propagated = at_least_float32(propagated)
     target = tf.stop_gradient(tf.cast(target, propagated.dtype))
 
-    def matched(rows, columns):
-        (centres,), (target, target_centres, unit) = rows, columns
-        mask = tf.cast(same_place(centres, target_centres, unit, threshold), target.dtype)
-        return tf.matmul(mask, target), tf.reduce_sum(mask, axis=-1)
+    def positives(rows, columns):
+        mask = tf.cast(same_place(rows[0], columns[0], rows[1], threshold), target.dtype)
+        return mask, mask
 
     # sum_ij A_ij y_i.x'_j = sum_i y_i.(sum_j A_ij x'_j): one product less than the cosines of all pairs, the same number.
-    sums, pairs = over_pairs(
-        matched,
-        [bins.centres],
-        [target, target_bins.centres, _unit(bins, target_bins)],
-        [target.dtype, target.dtype],
+    sums, pairs = weighted_sums(
+        positives,
+        [bins.centres, _unit(bins, target_bins)],
+        [target_bins.centres],
+        [target, tf.ones_like(target[..., :1])],
+        meet=lambda rows, columns: may_meet(rows[0], columns[0], rows[1], threshold),
     )
     # Said once more for XLA, which otherwise keeps each block for a gradient that nothing asks for.
-    sums, pairs = tf.stop_gradient(sums), tf.reduce_sum(tf.stop_gradient(pairs), axis=-1)
+    sums, pairs = tf.stop_gradient(sums), tf.reduce_sum(tf.stop_gradient(pairs), axis=[1, 2])
     total = tf.einsum("bnc,bnc->b", propagated, sums)
     return total / (pairs + EMPTY_MASK_EPSILON), pairs
 
@@ -86,7 +86,7 @@ def pixel_contrast(
     Raises:
         ValueError: if the static shapes do not fit together.
 
-    Source: Xie et al., CVPR 2021, the loss of PixContrast; the paper's temperature is 0.3.
+    Source: Xie et al., CVPR 2021, equation 2; the paper's temperature is 0.3.
     """
     _check_shapes("projected", projected, target, bins, target_bins)
     projected = at_least_float32(projected)
@@ -94,7 +94,7 @@ def pixel_contrast(
     dtype = projected.dtype
 
     def contrast(rows, columns):
-        (projected, centres), (target, target_centres, unit) = rows, columns
+        (projected, centres, unit), (target, target_centres) = rows, columns
         positives = same_place(centres, target_centres, unit, threshold)
         logits = tf.einsum("...nc,...mc->...nm", projected, target) / temperature
         of_positives = tf.where(positives, logits, -math.inf)
@@ -111,10 +111,10 @@ def pixel_contrast(
 
     @tf.custom_gradient
     def of_bins(projected):
-        losses, slope, counts, nearest = over_pairs(
+        losses, slope, counts, nearest = over_rows(
             contrast,
-            [projected, bins.centres],
-            [target, target_bins.centres, _unit(bins, target_bins)],
+            [projected, bins.centres, _unit(bins, target_bins)],
+            [target, target_bins.centres],
             [dtype] * 4,
         )
 
@@ -170,7 +170,9 @@ def instance_contrast(
 
 
 def _unit(bins: Bins, target_bins: Bins) -> tf.Tensor:
-    return tf.maximum(bins.diagonal, target_bins.diagonal)
+    """`[B, N]`, the larger diagonal of the two views' bins, for each bin."""
+    unit = tf.maximum(bins.diagonal, target_bins.diagonal)[:, None]
+    return tf.broadcast_to(unit, tf.shape(bins.centres)[:2])
 
 
 def _check_shapes(name, features, target, bins, target_bins):

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from pixpro_tf.blocks import is_large, map_rows
+from pixpro_tf.blocks import is_large, symmetric_weighted_sums
 from pixpro_tf.heads import ConvMLP
 from pixpro_tf.numerics import unit_length
 
@@ -21,12 +21,12 @@ def propagate(
         values: float `[B, N, C]`, the transformed projections g(z).
         gamma: sharpness of the similarity, at least 0.
         by_blocks: the same numbers in memory that grows with N: similarities are computed a block at a time, and again for the
-            gradient. Without it all `[B, N, N]` are kept, which is faster on small maps.
+            gradient. Without it all `[B, N, N]` are kept.
 
     Returns:
         `[B, N, C]` in at least float32, not normalised.
 
-    Source: Xie et al., CVPR 2021, equations 2 and 3; g is normalised as in the authors' code, which for gamma < 1 adds 1e-6 before
+    Source: Xie et al., CVPR 2021, equations 3 and 4; g is normalised as in the authors' code, which for gamma < 1 adds 1e-6 before
         the power, whose gradient at 0 is infinite.
     """
     unit, values = unit_length(features), unit_length(values)
@@ -38,29 +38,28 @@ def propagate(
 def _mix_by_blocks(unit, values, gamma):
     """With S = f(U U^T) and Y = S V, the gradients are dV = S^T dY and dU = (W + W^T) U for W = f'(U U^T) * (dY V^T).
 
-    S and f'(U U^T) are symmetric. So a block of rows of both gradients needs the same rows of U, V and dY, and nothing of other
-    blocks: W + W^T is f'(U U^T) * (dY V^T + V dY^T), whose second factor is one product of [dY, V] and [V, dY].
+    S and f'(U U^T) are symmetric, and so is W + W^T = f'(U U^T) * (dY V^T + V dY^T), whose second factor is one product of [dY, V] and
+    [V, dY]. So Y and both gradients are symmetric weighted sums, of V, of U and of dY.
     """
-    dtype = unit.dtype
 
     @tf.custom_gradient
     def mix(unit, values):
-        def forward(rows, columns):
-            (unit_rows,), (unit, values) = rows, columns
-            return [_mix(_similarity(_cosines(unit_rows, unit), gamma), values)]
+        def similarity(rows, columns):
+            (unit_rows,), (unit_columns,) = rows, columns
+            return [_similarity(_cosines(unit_rows, unit_columns), gamma)]
 
-        def backward(rows, columns):
-            (unit_rows, outer_rows), (unit, upstream, outer) = rows, columns
-            cosines = _cosines(unit_rows, unit)
-            of_cosines = _slope(cosines, gamma) * _cosines(outer_rows, outer)
-            return _mix(of_cosines, unit), _mix(_similarity(cosines, gamma), upstream)
+        def slope_and_similarity(rows, columns):
+            (unit_rows, *outer_rows), (unit_columns, *outer_columns) = rows, columns
+            cosines = _cosines(unit_rows, unit_columns)
+            outer = _cosines(tf.concat(outer_rows, -1), tf.concat(outer_columns[::-1], -1))
+            return [_slope(cosines, gamma) * outer, _similarity(cosines, gamma)]
 
         def gradient(upstream):
-            outer_rows = tf.concat([upstream, values], axis=-1)
-            outer = tf.concat([values, upstream], axis=-1)
-            return map_rows(backward, [unit, outer_rows], [unit, upstream, outer], [dtype, dtype])
+            return symmetric_weighted_sums(
+                slope_and_similarity, [unit, upstream, values], [unit, upstream]
+            )
 
-        (mixed,) = map_rows(forward, [unit], [unit, values], [dtype])
+        (mixed,) = symmetric_weighted_sums(similarity, [unit], [values])
         return mixed, gradient
 
     return mix(unit, values)

@@ -163,3 +163,16 @@ def test_the_threshold_is_exclusive():
     above = geometry.positive_mask(box_1, box_2, 2, 2, 0.501).numpy()[0]
     assert not at.diagonal().any()
     assert above.diagonal().all()
+
+
+def test_bins_that_see_the_same_place_may_meet():
+    box_1, box_2 = random_boxes(200, seed=7), random_boxes(200, seed=8)
+    bins_1, bins_2 = (geometry.bins_of(box, 3, 4) for box in (box_1, box_2))
+    unit = tf.maximum(bins_1.diagonal, bins_2.diagonal)[:, None]
+    found = []
+    for one in zip(bins_1.centres[:, :4], bins_2.centres[:, -4:], unit, strict=True):
+        found.append([bool(geometry.may_meet(*one, 0.7)), np.any(geometry.same_place(*one, 0.7))])
+    may, do = np.array(found).T
+    assert np.all(may[do])
+    # Most of what does not meet is told apart.
+    assert 0 < np.sum(do) and np.sum(may & ~do) < 0.1 * np.sum(~do)

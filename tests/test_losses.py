@@ -20,12 +20,8 @@ def form(request, monkeypatch):
     """Four blocks of four of the fifteen rows of each image; the last of them is not full."""
     if request.param == "by blocks":
         monkeypatch.setattr(blocks, "DENSE_BINS", 1)
-        in_large_blocks = blocks.map_rows
-
-        def map_rows(*arguments):
-            return in_large_blocks(*arguments, pairs_at_once=4 * HEIGHT * WIDTH)
-
-        monkeypatch.setattr(blocks, "map_rows", map_rows)
+        monkeypatch.setattr(blocks, "BLOCK_BINS", 4)
+        monkeypatch.setattr(blocks, "PAIRS_AT_ONCE", 4 * HEIGHT * WIDTH)
     return request.param
 
 
@@ -167,6 +163,8 @@ def test_by_blocks_a_pixel_loss_has_the_numbers_of_all_at_once(
     )
     shape = len(BOX_PAIRS), height * width, 32
     features, target = (tf.constant(unit_vectors(rng, *shape), tf.float32) for _ in range(2))
+    monkeypatch.setattr(blocks, "BLOCK_BINS", max(30, height * width // 5))
+    monkeypatch.setattr(blocks, "PAIRS_AT_ONCE", 30 * height * width)
 
     def run(features):
         bins = [geometry.bins_of(box, height, width) for box in (box_1, box_2)]
@@ -183,6 +181,27 @@ def test_by_blocks_a_pixel_loss_has_the_numbers_of_all_at_once(
     for found, expected in zip(*results, strict=True):
         scale = np.abs(expected).max()
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_blocks_of_bins_that_lie_apart_are_left_out(jit_compile, monkeypatch):
+    """A product with the last rows of the target would be NaN: zero times NaN."""
+    monkeypatch.setattr(blocks, "DENSE_BINS", 1)
+    monkeypatch.setattr(blocks, "BLOCK_BINS", 2 * WIDTH)
+    features, target = (np.ones([1, 6 * WIDTH, CHANNELS]) for _ in range(2))
+    target[:, 4 * WIDTH :] = np.nan
+
+    @tf.function(jit_compile=jit_compile)
+    def value_of(box, target_box):
+        bins, target_bins = (geometry.bins_of(each, 6, WIDTH) for each in (box, target_box))
+        return losses.pixel_consistency(
+            tf.constant(features), tf.constant(target), bins, target_bins, 0.7
+        )[0]
+
+    whole = tf.constant([[0, 0, 1, 1]], tf.float64)
+    assert np.isnan(value_of(whole, whole))
+    # The last two of these rows of bins lie half a box below the other view.
+    assert np.isfinite(value_of(whole, tf.constant([[0, 0.5, 1, 2]], tf.float64)))
 
 
 @pytest.mark.parametrize("wrong", ["bins", "target", "channels"])

@@ -1,13 +1,10 @@
 """The pixel propagation module against NumPy in float64, compiled and not, in all its depths and powers."""
 
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import propagation
-from pixpro_tf.blocks import map_rows
+from pixpro_tf import blocks, propagation
 from pixpro_tf.propagation import PixelPropagation
 from tests.test_heads import reference as head_reference
 
@@ -98,7 +95,7 @@ def test_by_blocks_it_is_that_of_a_loop_with_the_gradient_of_the_dense_form(
     gamma, jit_compile, monkeypatch
 ):
     # Three blocks of three, three and one row, filled up.
-    monkeypatch.setattr(propagation, "map_rows", functools.partial(map_rows, pairs_at_once=23))
+    monkeypatch.setattr(blocks, "BLOCK_BINS", 3)
     features, values = random(2, 7, 4), random(2, 7, 4, seed=1)
     features[0, 2], values[1, 3] = 0, 0
     dense = value_and_gradients(propagation.propagate, features, values, gamma)
@@ -118,9 +115,7 @@ def test_by_blocks_gives_the_dense_forms_numbers_in_float32(
     height, width, jit_compile, monkeypatch
 ):
     # At least two blocks of the smallest map, and some that are filled up.
-    monkeypatch.setattr(
-        propagation, "map_rows", functools.partial(map_rows, pairs_at_once=30 * height * width)
-    )
+    monkeypatch.setattr(blocks, "BLOCK_BINS", max(30, height * width // 5))
     features, values = (
         random(2, height * width, 32, seed=seed).astype(np.float32) for seed in (0, 1)
     )
