@@ -1,6 +1,8 @@
 """Work on all pairs of bins, a block of them at a time: memory that grows with the bins, and not with their square."""
 
+import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -8,12 +10,12 @@ import tensorflow as tf
 DENSE_BINS = 1024
 # Bins on a side of a square block, at most: enough to keep a matrix product busy, and few enough for blocks of views that lie apart.
 BLOCK_BINS = 896
-# In a block of whole rows, 16 MiB in float32: for a map of 112 x 112 bins some three hundred rows.
-PAIRS_AT_ONCE = 2**22
 
 Tensors = Sequence[tf.Tensor]
-# Of some rows and some columns, to what all pairs of them give.
+# Of some rows and some columns, to matrices of what their pairs give.
 PairFunction = Callable[[Tensors, Tensors], Tensors]
+# Whether a block of rows and one of columns have anything to say to each other, one bool.
+Meet = Callable[[Tensors, Tensors], tf.Tensor]
 
 
 def is_large(num_bins: int | None) -> bool:
@@ -22,11 +24,7 @@ def is_large(num_bins: int | None) -> bool:
 
 
 def weighted_sums(
-    weights: PairFunction,
-    rows: Tensors,
-    columns: Tensors,
-    values: Tensors,
-    meet: Callable[[Tensors, Tensors], tf.Tensor],
+    weights: PairFunction, rows: Tensors, columns: Tensors, values: Tensors, meet: Meet
 ) -> Tensors:
     """`sum_j weights(i, j) * values_j` for every row i of each image: at once for small maps, by square blocks for large ones.
 
@@ -36,43 +34,106 @@ def weighted_sums(
         rows: `[B, N, ...]`.
         columns: `[B, M, ...]`.
         values: `[B, M, C]`, each with its own C.
-        meet: of a block of an image's rows and one of its columns; a bool, false where all weights are zero. Such blocks are left out.
+        meet: of a block of an image's rows and one of its columns; false where all weights are zero. Such blocks are left out.
 
     Returns:
         `[B, N, C]` for each of the values. A gradient through blocks would keep all of them: there must be none, or one of its own.
     """
-    if not is_large(rows[0].shape[1]):
-        matrices = weights(rows, columns)
-        return [tf.matmul(matrix, each) for matrix, each in zip(matrices, values, strict=True)]
 
-    def of_image(image):
-        rows, columns, values = image
-        num_rows = _length(rows[0])
-        rows, columns, values = (
-            [_split(tensor, *_divide(_length(tensor), BLOCK_BINS)) for tensor in tensors]
-            for tensors in (rows, columns, values)
+    def add(sums, rows, columns, met):
+        columns, values = columns
+
+        def added(sums):
+            matrices = weights(rows, columns)
+            return [
+                total + tf.matmul(matrix, each)
+                for total, matrix, each in zip(sums, matrices, values, strict=True)
+            ]
+
+        return _if(met, added, sums)
+
+    def start(shape):
+        return [tf.zeros([*shape, each.shape[-1]], each.dtype) for each in values]
+
+    dtypes = [each.dtype for each in values]
+    return _fold(add, start, rows, (columns, values), meet, dtypes)
+
+
+class Softmax(NamedTuple):
+    """The softmax of each row's logits, and the average of the columns' values by it.
+
+    Attributes:
+        largest: `[..., N, 1]`, the largest logit; -inf for a row without any.
+        total: `[..., N, 1]`, sum of the exponentials of the logits less the largest.
+        sums: `[..., N, C]`, sums of the values with these weights.
+    """
+
+    largest: tf.Tensor
+    total: tf.Tensor
+    sums: tf.Tensor
+
+    def averages(self) -> tf.Tensor:
+        """`[..., N, C]`; 0 for a row without logits."""
+        return tf.math.divide_no_nan(self.sums, self.total)
+
+    def log_sum(self) -> tf.Tensor:
+        """`[..., N]`, the logarithm of the sum of the logits' exponentials; -inf for a row without logits."""
+        return (tf.math.log(self.total) + self.largest)[..., 0]
+
+    def with_more(self, logits, values) -> "Softmax":
+        """Some more columns: exponentials are relative to the largest logit, and what was summed up before follows it."""
+        largest = tf.maximum(self.largest, tf.reduce_max(logits, axis=-1, keepdims=True))
+        shift = tf.where(largest > -math.inf, largest, tf.zeros_like(largest))
+        kept, weights = tf.exp(self.largest - shift), tf.exp(logits - shift)
+        total = kept * self.total + tf.reduce_sum(weights, axis=-1, keepdims=True)
+        return Softmax(largest, total, kept * self.sums + tf.matmul(weights, values))
+
+
+def softmax_of_all_and_some(
+    logits: Callable[[Tensors, Tensors], tf.Tensor],
+    some: Callable[[Tensors, Tensors], tf.Tensor],
+    rows: Tensors,
+    columns: Tensors,
+    values: tf.Tensor,
+    meet: Meet,
+) -> tuple[Softmax, Softmax]:
+    """For every row of each image, the softmax over all columns and that over some: at once, or by square blocks.
+
+    Args:
+        logits: of rows `[..., b, ...]` and columns `[..., c, ...]`; gives `[..., b, c]`.
+        some: of the same; bool `[..., b, c]`.
+        rows: `[B, N, ...]`.
+        columns: `[B, M, ...]`.
+        values: `[B, M, C]`.
+        meet: as of `weighted_sums`, false where `some` is.
+
+    Returns:
+        The softmax of all and that of some, with `[B, N]` in front. As of `weighted_sums`, not to take a gradient through.
+    """
+
+    def add(state, rows, columns, met):
+        columns, values, real = columns
+        found = tf.where(real[..., None, :], logits(rows, columns), -math.inf)
+        of_all, of_some = Softmax(*state[:3]), Softmax(*state[3:])
+
+        def added(of_some):
+            chosen = tf.where(some(rows, columns), found, -math.inf)
+            return of_some.with_more(chosen, values)
+
+        return [*of_all.with_more(found, values), *_if(met, added, of_some)]
+
+    def start(shape):
+        empty = Softmax(
+            tf.fill([*shape, 1], tf.constant(-math.inf, values.dtype)),
+            tf.zeros([*shape, 1], values.dtype),
+            tf.zeros([*shape, values.shape[-1]], values.dtype),
         )
+        return [*empty, *empty]
 
-        def of_rows(rows):
-            def add(sums, block):
-                columns, values = block
-
-                def added(sums):
-                    matrices = weights(rows, columns)
-                    return [
-                        total + tf.matmul(matrix, each)
-                        for total, matrix, each in zip(sums, matrices, values, strict=True)
-                    ]
-
-                return _if(meet(rows, columns), added, sums)
-
-            block = tf.shape(rows[0])[0]
-            zeros = [tf.zeros([block, each.shape[-1]], each.dtype) for each in values]
-            return tf.foldl(add, (columns, values), zeros, parallel_iterations=1)
-
-        return [_join(each)[:num_rows] for each in _map(of_rows, rows, _dtypes(values))]
-
-    return _map(of_image, (rows, columns, values), _dtypes(values))
+    # The columns that fill up the last block are no columns.
+    real = tf.ones(tf.shape(values)[:2], tf.bool)
+    state = _fold(add, start, rows, (columns, values, real), meet, [values.dtype] * 6)
+    return Softmax(*state[:3]), Softmax(*state[3:])
 
 
 def symmetric_weighted_sums(weights: PairFunction, bins: Tensors, values: Tensors) -> Tensors:
@@ -91,7 +152,7 @@ def symmetric_weighted_sums(weights: PairFunction, bins: Tensors, values: Tensor
 
     def of_image(image):
         num_bins = _length(image[0][0])
-        num_blocks, block = _divide(num_bins, BLOCK_BINS)
+        num_blocks, block = _divide(num_bins)
         bins, values = ([_split(each, num_blocks, block) for each in tensors] for tensors in image)
 
         def add(i, j, sums):
@@ -114,34 +175,33 @@ def symmetric_weighted_sums(weights: PairFunction, bins: Tensors, values: Tensor
         *_, sums = tf.while_loop(lambda i, *_: i < num_blocks, add, start, parallel_iterations=1)
         return [_join(each)[:num_bins] for each in sums]
 
-    return _map(of_image, (bins, values), _dtypes(values))
+    return _map(of_image, (bins, values), [each.dtype for each in values])
 
 
-def over_rows(
-    function: PairFunction, rows: Tensors, columns: Tensors, dtypes: Sequence[tf.DType]
-) -> Tensors:
-    """What a function gives for each row that meets all columns: at once for small maps, by blocks of rows for large ones.
+def _fold(add, start, rows, columns, meet, dtypes):
+    """What `add` makes of a start for each row and of the columns, all at once or one block after another.
 
-    Args:
-        function: of rows `[..., b, ...]` and all columns `[..., M, ...]`; gives tensors `[..., b, ...]`, each row of which follows from
-            the same row of its arguments. What comes of rows of zeros, which fill up the last block, is left out.
-        rows: `[B, N, ...]`.
-        columns: `[B, M, ...]`.
-        dtypes: of what the function gives.
-
-    Returns:
-        Tensors `[B, N, ...]`. As of `weighted_sums`, not to take a gradient through.
+    `columns[0]` are those that `meet` sees.
     """
     if not is_large(rows[0].shape[1]):
-        return function(rows, columns)
+        return add(start(tf.unstack(tf.shape(rows[0])[:2])), rows, columns, True)
 
     def of_image(image):
         rows, columns = image
-        num_rows, num_columns = (_length(tensors[0]) for tensors in (rows, columns))
-        num_blocks, block = _divide(num_rows, PAIRS_AT_ONCE // num_columns)
-        blocks = [_split(each, num_blocks, block) for each in rows]
-        results = _map(lambda rows: function(rows, columns), blocks, dtypes)
-        return [_join(each)[:num_rows] for each in results]
+        num_rows = _length(rows[0])
+        rows, columns = (
+            tf.nest.map_structure(lambda each: _split(each, *_divide(_length(each))), tensors)
+            for tensors in (rows, columns)
+        )
+
+        def of_rows(rows):
+            def of_block(state, columns):
+                return add(state, rows, columns, meet(rows, columns[0]))
+
+            block = tf.shape(rows[0])[0]
+            return tf.foldl(of_block, columns, start([block]), parallel_iterations=1)
+
+        return [_join(each)[:num_rows] for each in _map(of_rows, rows, dtypes)]
 
     return _map(of_image, (rows, columns), dtypes)
 
@@ -157,16 +217,18 @@ def _map(function, elements, dtypes):
 
 
 def _if(condition, function, tensors):
-    """`function(tensors)` or the tensors themselves. A loop of one turn, for XLA leaves what a `tf.cond` does to a single core."""
+    """`function(tensors)` or the tensors themselves, by a bool known now or not. A loop of one turn, for XLA leaves what a `tf.cond` does to a single core."""
+    if condition is True:
+        return function(tensors)
     _, tensors = tf.while_loop(
         lambda again, _: again, lambda _, tensors: (False, function(tensors)), (condition, tensors)
     )
     return tensors
 
 
-def _divide(length, largest):
+def _divide(length):
     """How many blocks, of how many bins, the last of them filled up."""
-    num_blocks = _ceil_divide(length, largest)
+    num_blocks = _ceil_divide(length, BLOCK_BINS)
     return num_blocks, _ceil_divide(length, num_blocks)
 
 
@@ -182,10 +244,6 @@ def _join(blocks):
 
 def _at(tensors, index):
     return [tf.gather(tensor, index) for tensor in tensors]
-
-
-def _dtypes(tensors):
-    return [tensor.dtype for tensor in tensors]
 
 
 def _length(tensor):

@@ -8,7 +8,7 @@ import math
 
 import tensorflow as tf
 
-from pixpro_tf.blocks import over_rows, weighted_sums
+from pixpro_tf.blocks import softmax_of_all_and_some, weighted_sums
 from pixpro_tf.geometry import Bins, may_meet, same_place
 from pixpro_tf.numerics import at_least_float32
 
@@ -93,35 +93,34 @@ def pixel_contrast(
     target = tf.stop_gradient(tf.cast(target, projected.dtype))
     dtype = projected.dtype
 
-    def contrast(rows, columns):
-        (projected, centres, unit), (target, target_centres) = rows, columns
-        positives = same_place(centres, target_centres, unit, threshold)
-        logits = tf.einsum("...nc,...mc->...nm", projected, target) / temperature
-        of_positives = tf.where(positives, logits, -math.inf)
-        counts = tf.reduce_any(positives, axis=-1)
-        of_all = tf.reduce_logsumexp(logits, axis=-1)
-        kept = tf.where(counts, tf.reduce_logsumexp(of_positives, axis=-1), of_all)
-        # The gradient of the loss: every bin pushes by its share of the whole, positives pull by theirs of their own.
-        push = tf.exp(logits - of_all[..., None])
-        pull = tf.exp(of_positives - kept[..., None])
-        slope = tf.einsum("...nm,...mc->...nc", push - pull, target) / temperature
-        slope = tf.where(counts[..., None], slope, tf.zeros_like(slope))
-        nearest = tf.reduce_max(of_positives, axis=-1) >= tf.reduce_max(logits, axis=-1)
-        return of_all - kept, slope, tf.cast(counts, dtype), tf.cast(nearest, dtype)
+    def logits(rows, columns):
+        return tf.einsum("...nc,...mc->...nm", rows[0], columns[0]) / temperature
+
+    def positives(rows, columns):
+        return same_place(rows[1], columns[1], rows[2], threshold)
 
     @tf.custom_gradient
     def of_bins(projected):
-        losses, slope, counts, nearest = over_rows(
-            contrast,
+        of_all, of_positives = softmax_of_all_and_some(
+            logits,
+            positives,
             [projected, bins.centres, _unit(bins, target_bins)],
             [target, target_bins.centres],
-            [dtype] * 4,
+            target,
+            meet=lambda rows, columns: may_meet(rows[1], columns[1], rows[2], threshold),
         )
+        counts = of_positives.largest[..., 0] > -math.inf
+        losses = of_all.log_sum() - of_positives.log_sum()
+        losses = tf.where(counts, losses, tf.zeros_like(losses))
+        # The gradient of the loss: every bin pushes by its share of the whole, positives pull by theirs of their own.
+        slope = (of_all.averages() - of_positives.averages()) / temperature
+        slope = tf.where(counts[..., None], slope, tf.zeros_like(slope))
 
         def gradient(of_losses, *_):
             return of_losses[..., None] * slope
 
-        return (losses, counts, nearest), gradient
+        nearest = (of_positives.largest >= of_all.largest)[..., 0]
+        return (losses, tf.cast(counts, dtype), tf.cast(nearest, dtype)), gradient
 
     losses, counts, nearest = (tf.reduce_sum(each, axis=-1) for each in of_bins(projected))
     return tf.math.divide_no_nan(losses, counts), counts, nearest

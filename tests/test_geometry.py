@@ -175,4 +175,4 @@ def test_bins_that_see_the_same_place_may_meet():
     may, do = np.array(found).T
     assert np.all(may[do])
     # Most of what does not meet is told apart.
-    assert 0 < np.sum(do) and np.sum(may & ~do) < 0.1 * np.sum(~do)
+    assert np.sum(do) > 0 and np.sum(may & ~do) < 0.1 * np.sum(~do)

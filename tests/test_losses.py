@@ -21,7 +21,6 @@ def form(request, monkeypatch):
     if request.param == "by blocks":
         monkeypatch.setattr(blocks, "DENSE_BINS", 1)
         monkeypatch.setattr(blocks, "BLOCK_BINS", 4)
-        monkeypatch.setattr(blocks, "PAIRS_AT_ONCE", 4 * HEIGHT * WIDTH)
     return request.param
 
 
@@ -164,7 +163,6 @@ def test_by_blocks_a_pixel_loss_has_the_numbers_of_all_at_once(
     shape = len(BOX_PAIRS), height * width, 32
     features, target = (tf.constant(unit_vectors(rng, *shape), tf.float32) for _ in range(2))
     monkeypatch.setattr(blocks, "BLOCK_BINS", max(30, height * width // 5))
-    monkeypatch.setattr(blocks, "PAIRS_AT_ONCE", 30 * height * width)
 
     def run(features):
         bins = [geometry.bins_of(box, height, width) for box in (box_1, box_2)]
