@@ -181,6 +181,25 @@ def test_by_blocks_a_pixel_loss_has_the_numbers_of_all_at_once(
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * scale)
 
 
+def test_a_pixel_loss_of_maps_whose_size_is_not_known_before(pixel_loss, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_BINS", 4)
+    ours, expected, options = pixel_loss
+    features, target, box_1, box_2, positives = inputs()
+    bins = [geometry.bins_of(tf.constant(box), HEIGHT, WIDTH) for box in (box_1, box_2)]
+
+    def unknown(*shape):
+        return tf.TensorSpec([None, *shape], tf.float64)
+
+    one_bins = geometry.Bins(unknown(None, 2), unknown())
+    maps = [unknown(None, CHANNELS)] * 2
+    function = tf.function(
+        lambda *arguments: ours(*arguments, THRESHOLD, *options)[0],
+        input_signature=[*maps, one_bins, one_bins],
+    )
+    wanted, _ = expected(features, target, positives, *options)
+    np.testing.assert_allclose(function(features, target, *bins), wanted, rtol=1e-12)
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_blocks_of_bins_that_lie_apart_are_left_out(jit_compile, monkeypatch):
     """A product with the last rows of the target would be NaN: zero times NaN."""
