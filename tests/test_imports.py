@@ -18,7 +18,7 @@ LAYERS = (
     {"pixpro"},
     {"checkpoints", "run_folder", "visualize", "model_card"},
     {"trained"},
-    {"interop", "initialization", "callbacks", "reusable"},
+    {"interop", "initialization", "callbacks", "reusable", "evaluation"},
     {"training"},
     {"command_line", "interop.torch.importing", "interop.torch.__main__"},
 )

@@ -1,0 +1,287 @@
+"""Semantic segmentation from a backbone: a linear layer on its frozen features, or all of it fine-tuned with an FCN head.
+
+python -m pixpro_tf.evaluation.dense --from=runs/mine --dataset=scenes/128 --data_dir=data
+python -m pixpro_tf.evaluation.dense --from=exported/mine --dataset=voc:VOC2012 --split=val --mode=finetune --crop_size=512
+"""
+
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
+from pixpro_tf.errors import ConfigError
+from pixpro_tf.evaluation.flags import SOURCE_HELP, check_minimums, flag, parse
+
+MODES = ("linear", "finetune")
+PICTURED = 6
+_BATCHES_OF_MOMENTS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a segmentation is trained and scored.
+
+    Raises:
+        ConfigError: for values that cannot be, or do not go together.
+    """
+
+    source: str = flag(SOURCE_HELP, name="from")
+    dataset: str = flag(
+        "scenes/128, scenes/256, cityscapes as TFDS has it, voc:PATH or folder:PATH"
+    )
+    data_dir: str = flag("of TFDS", "")
+    mode: str = flag(
+        "a linear layer on frozen features, or an FCN head with everything trained",
+        "linear",
+        choices=MODES,
+    )
+    network: str = flag(
+        "of a run: online, if not given, or target", "", choices=("", "online", "target")
+    )
+    level: str = flag("the map that the head sees", "c5", choices=("c2", "c3", "c4", "c5"))
+    output_stride: int = flag(
+        "of the backbone, dilated if need be: 8, 16 or 32; 0 as it was trained",
+        0,
+        choices=(0, 8, 16, 32),
+    )
+    train_split: str = flag("on which the head is trained", "train")
+    split: str = flag("on which the scores are taken", "validation")
+    selection_split: str = flag("on which the best of several rates is chosen", "")
+    crop_size: int = flag(
+        "side of random crops to train on; 0 for whole images, which then have to be of one size",
+        0,
+        minimum=0,
+    )
+    batch_size: int = flag("images a step", 16, minimum=1)
+    epochs: int = flag("passes over the training split", 20, minimum=1)
+    rates: tuple = flag(
+        "learning rates, with commas: of Adam for the linear layer, of SGD in fine-tuning",
+        (0.01,),
+        minimum=1e-12,
+    )
+    weight_decay: float = flag("in fine-tuning", 1e-4, minimum=0)
+    seed: int = flag("of everything random", 0, minimum=0)
+    output: str = flag("folder to make for results.json, confusion.png and predictions.png", "")
+    overwrite: bool = flag("replace an output", False)
+
+    def __post_init__(self):
+        check_minimums(self)
+        if len(self.rates) > 1 and self.selection_split in ("", self.split):
+            raise ConfigError(
+                f"--rates has {len(self.rates)} values: give a --selection_split other than --split={self.split}, "
+                "on which the best of them is chosen"
+            )
+        if len(self.rates) == 1 and self.selection_split:
+            raise ConfigError(
+                f"--selection_split={self.selection_split} has nothing to choose between; give several --rates, or leave it out"
+            )
+        if self.mode == "finetune" and not self.crop_size:
+            raise ConfigError(
+                "--mode=finetune trains on random crops; give their --crop_size, as 512"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What an evaluation found.
+
+    Attributes:
+        scores: `SegmentationScores` on the split.
+        rate: the learning rate that was taken.
+        selection: mIoU on the selection split, by rate; empty where there was one rate.
+        segmenter: that was scored.
+        data: on which.
+    """
+
+    scores: Any
+    rate: float
+    selection: dict[float, float]
+    segmenter: Any
+    data: Any
+
+
+def evaluate(settings: Settings) -> Result:
+    """Trains and scores as the settings say.
+
+    Raises:
+        UserError: whatever the user can mend.
+    """
+    from pixpro_tf.data.segmentation import open_segmentation, reading
+
+    with reading(settings.dataset):
+        return _evaluate(settings, open_segmentation(settings.dataset, settings.data_dir))
+
+
+def _evaluate(settings, data):
+    from pixpro_tf.data.segmentation import image_batches
+    from pixpro_tf.evaluation.segmenter import score
+
+    # Unknown splits are found before anything is trained.
+    splits = {
+        name: data.split(name)
+        for name in (settings.train_split, settings.split, settings.selection_split)
+        if name
+    }
+
+    def scored(segmenter, split):
+        return score(
+            segmenter, image_batches(splits[split], settings.batch_size), len(data.class_names)
+        )
+
+    selection: dict[float, float] = {}
+    best = None
+    for rate, segmenter in _trained(settings, splits[settings.train_split], len(data.class_names)):
+        if settings.selection_split:
+            selection[rate] = scored(segmenter, settings.selection_split).mean_iou
+        if best is None or selection[rate] > selection[best[0]]:
+            best = rate, segmenter
+    assert best is not None
+    return Result(scored(best[1], settings.split), best[0], selection, best[1], data)
+
+
+def _trained(settings, examples, num_classes) -> Iterator[tuple]:
+    """Of each rate, the segmenter that was trained with it."""
+    import tensorflow as tf
+
+    from pixpro_tf.data.segmentation import image_batches
+    from pixpro_tf.evaluation import frozen
+    from pixpro_tf.evaluation.segmenter import FCNHead, LinearHead, Segmenter
+    from pixpro_tf.evaluation.sources import load_backbone
+
+    def backbone():
+        # Random weights, and a head's, are the same for each rate.
+        tf.keras.utils.set_random_seed(settings.seed)
+        return load_backbone(settings.source, settings.network, settings.output_stride)
+
+    if settings.mode == "finetune":
+        for rate in settings.rates:
+            segmenter = Segmenter(backbone(), settings.level, FCNHead(num_classes), True)
+            yield rate, _trained_on_crops(settings, examples, segmenter, rate)
+    elif settings.crop_size:
+        frozen_backbone = backbone()
+        crops = _crops(settings, examples).take(_BATCHES_OF_MOMENTS)
+        batches = frozen.maps_of_batches(frozen_backbone, settings.level, crops)
+        mean, deviation = frozen.moments(maps for maps, _ in batches)
+        for rate in settings.rates:
+            head = LinearHead(num_classes, mean, deviation)
+            segmenter = Segmenter(frozen_backbone, settings.level, head, False)
+            yield rate, _trained_on_crops(settings, examples, segmenter, rate)
+    else:
+        frozen_backbone = backbone()
+        batches = image_batches(examples, settings.batch_size)
+        maps, masks = frozen.maps_and_masks(frozen_backbone, settings.level, batches)
+        for rate in settings.rates:
+            head = frozen.train_linear(
+                maps,
+                masks,
+                num_classes,
+                rate=rate,
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+            )
+            yield rate, Segmenter(frozen_backbone, settings.level, head, False)
+
+
+def _crops(settings, examples):
+    from pixpro_tf.data.segmentation import random_crops
+
+    crops = random_crops(examples, settings.crop_size, settings.seed)
+    return crops.batch(settings.batch_size, drop_remainder=True).prefetch(2)
+
+
+def _trained_on_crops(settings, examples, segmenter, rate):
+    import tensorflow as tf
+
+    from pixpro_tf.evaluation.segmenter import train
+
+    segmenter(tf.zeros([1, settings.crop_size, settings.crop_size, 3]))
+    # As many crops as images, each epoch.
+    steps = settings.epochs * max(int(examples.cardinality()) // settings.batch_size, 1)
+    schedule = tf.keras.optimizers.schedules.CosineDecay(rate, steps)
+    linear = settings.mode == "linear"
+    train(
+        segmenter,
+        segmenter.trainable_variables,
+        tf.keras.optimizers.Adam(schedule) if linear else tf.keras.optimizers.SGD(schedule, 0.9),
+        _crops(settings, examples).take(steps),
+        0.0 if linear else settings.weight_decay,
+    )
+    return segmenter
+
+
+def results(settings: Settings, result: Result) -> dict:
+    """What results.json holds; a class that is nowhere has the IoU null."""
+    scores = result.scores
+    iou = zip(result.data.class_names, scores.class_iou.tolist(), strict=True)
+    return {
+        "settings": dataclasses.asdict(settings),
+        "mean_iou": scores.mean_iou,
+        "pixel_accuracy": scores.pixel_accuracy,
+        "class_iou": {name: None if math.isnan(value) else value for name, value in iou},
+        "rate": result.rate,
+        "selection": {f"{rate:g}": value for rate, value in result.selection.items()},
+        "confusion": scores.confusion.tolist(),
+    }
+
+
+def table(settings: Settings, result: Result) -> str:
+    """The scores as the command prints them."""
+    scores = result.scores
+    lines = [f"IoU in %, {settings.dataset}, {settings.split}, {settings.mode}:"]
+    for name, iou in zip(result.data.class_names, scores.class_iou, strict=True):
+        lines.append(f"  {name:<20}{'absent' if math.isnan(iou) else format(100 * iou, '.1f'):>7}")
+    lines.append(f"  {'mean':<20}{100 * scores.mean_iou:>7.2f}")
+    lines.append(f"Pixels that are right: {100 * scores.pixel_accuracy:.2f} %")
+    for rate, iou in result.selection.items():
+        chosen = ", which was taken" if rate == result.rate else ""
+        lines.append(f"Rate {rate:g}: mIoU {100 * iou:.2f} on {settings.selection_split}{chosen}")
+    return "\n".join(lines)
+
+
+def write(folder: str, settings: Settings, result: Result) -> None:
+    """Makes a folder with results.json, confusion.png and predictions.png."""
+    from pixpro_tf.data.segmentation import image_batches
+    from pixpro_tf.evaluation import pictures
+    from pixpro_tf.evaluation.segmenter import predict
+
+    os.makedirs(folder)
+    with open(os.path.join(folder, "results.json"), "w") as file:
+        json.dump(results(settings, result), file, indent=2)
+    title = f"{settings.dataset}, {settings.split}: mIoU {100 * result.scores.mean_iou:.1f} %"
+    names = result.data.class_names
+    figure = pictures.confusion_picture(result.scores.confusion, names, title)
+    figure.savefig(os.path.join(folder, "confusion.png"), dpi=110)
+    shown = [
+        (images[0].numpy(), masks[0].numpy(), predict(result.segmenter, images, masks)[0].numpy())
+        for images, masks in image_batches(result.data.split(settings.split).take(PICTURED), 1)
+    ]
+    images, masks, predictions = zip(*shown, strict=True)
+    figure = pictures.predictions_picture(images, masks, predictions, names, title)
+    figure.savefig(os.path.join(folder, "predictions.png"), dpi=110)
+
+
+def _run(arguments: list[str]) -> None:
+    settings = parse(Settings, "pixpro_tf.evaluation.dense", __doc__ or "", arguments)
+    if settings.output:
+        refuse_existing("output", settings.output, settings.overwrite)
+    quiet_tensorflow()
+    result = evaluate(settings)
+    print(table(settings, result))
+    if settings.output:
+        with atomic_output(settings.output, settings.overwrite) as folder:
+            write(folder, settings, result)
+        print(f"Written to {settings.output}: results.json, confusion.png, predictions.png")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a command line, without the command's name; returns the exit code."""
+    return exit_code_of(lambda: _run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

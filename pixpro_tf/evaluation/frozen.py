@@ -1,0 +1,100 @@
+"""Linear classifiers of pixels on frozen maps, which are computed once."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_tf.backbones.resnet import ResNet
+from pixpro_tf.errors import ConfigError
+from pixpro_tf.evaluation.segmenter import LinearHead, train
+from pixpro_tf.evaluation.sources import maps_of
+
+
+def maps_and_masks(
+    backbone: ResNet, level: str, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The maps of all images of a split, in memory.
+
+    Args:
+        backbone: in float32.
+        level: "c2" to "c5".
+        batches: of images uint8 `[B, H, W, 3]` and masks `[B, H, W]`, all of one size.
+
+    Returns:
+        Maps float32 `[N, h, w, C]`, and masks `[N, H, W]`.
+
+    Raises:
+        ConfigError: if the images differ in size.
+    """
+    maps, masks = zip(*maps_of_batches(backbone, level, batches), strict=True)
+    if len({each.shape[1:] for each in masks}) > 1:
+        raise ConfigError(
+            "the images of this dataset differ in size, so that a linear layer has no whole maps to learn from; give --crop_size"
+        )
+    return np.concatenate(maps), np.concatenate(masks)
+
+
+def maps_of_batches(
+    backbone: ResNet, level: str, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Maps and masks of batches of images and masks."""
+    function = tf.function(lambda images: maps_of(backbone, images, level), reduce_retracing=True)
+    for images, masks in batches:
+        yield function(images).numpy(), masks.numpy()
+
+
+def moments(all_maps: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, float64 `[C]`, over maps `[..., C]` of any size.
+
+    Source: Chan et al., 1979, whose sums of squares are about the mean: a channel that never varies has a deviation of exactly 0.
+    """
+    count, mean, squares = 0, np.zeros([]), np.zeros([])
+    for maps in all_maps:
+        flat = maps.reshape(-1, maps.shape[-1]).astype(np.float64)
+        more, its_mean = len(flat), flat.mean(axis=0)
+        offset = its_mean - mean
+        squares = squares + np.square(flat - its_mean).sum(axis=0)
+        squares = squares + np.square(offset) * (count * more / (count + more))
+        count += more
+        mean = mean + offset * (more / count)
+    return mean, np.sqrt(squares / count)
+
+
+def train_linear(
+    maps: np.ndarray,
+    masks: np.ndarray,
+    num_classes: int,
+    *,
+    rate: float,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+) -> LinearHead:
+    """A linear layer, trained by Adam with a cosine rate; a pure function of its arguments.
+
+    Args:
+        maps: float32 `[N, h, w, C]`.
+        masks: uint8 `[N, H, W]`.
+        num_classes: K.
+        rate: of Adam, at the start.
+        epochs: passes over all maps.
+        batch_size: maps a step; the last of an epoch may be fewer.
+        seed: of the order.
+    """
+    head = LinearHead(num_classes, *moments(maps))
+    head.build(maps.shape)
+    steps = epochs * -(-len(maps) // batch_size)
+    schedule = tf.keras.optimizers.schedules.CosineDecay(rate, steps)
+    batches = _batches(maps, masks, epochs, batch_size, seed)
+    train(head, head.trainable_variables, tf.keras.optimizers.Adam(schedule), batches)
+    return head
+
+
+def _batches(maps, masks, epochs, batch_size, seed) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    for _ in range(epochs):
+        order = rng.permutation(len(maps))
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            yield maps[chosen], masks[chosen]

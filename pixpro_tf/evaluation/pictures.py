@@ -1,0 +1,115 @@
+"""Pictures of what evaluations find. Colours are told apart by the colour-blind too, as far as there are enough such colours."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import matplotlib.colors
+import matplotlib.figure
+import matplotlib.patches
+import numpy as np
+
+from pixpro_tf.data.segmentation import IGNORED
+
+# Source: Paul Tol, "Colour Schemes" (SRON/EPS/TN/09-002), the scheme "muted".
+_MUTED = [
+    "#CC6677",
+    "#332288",
+    "#DDCC77",
+    "#117733",
+    "#88CCEE",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#AA4499",
+    "#BBBBBB",
+]
+_INK, _PAPER = "black", "white"
+
+
+def class_colours(num_classes: int) -> np.ndarray:
+    """RGB in [0, 1] for each class, `[K, 3]`: ten that are easily told apart, and for more of them an order of greens and blues."""
+    if num_classes <= len(_MUTED):
+        return np.array([matplotlib.colors.to_rgb(colour) for colour in _MUTED[:num_classes]])
+    return matplotlib.colormaps["viridis"](np.linspace(0, 1, num_classes))[:, :3]
+
+
+def confusion_picture(
+    confusion: np.ndarray, class_names: Sequence[str], title: str
+) -> matplotlib.figure.Figure:
+    """The confusion matrix, each row in percent of the pixels that are of the class.
+
+    Args:
+        confusion: int `[K, K]`, rows are the truth.
+        class_names: K names.
+        title: of the picture.
+    """
+    count = len(class_names)
+    rows = confusion.sum(axis=1, keepdims=True)
+    shares = 100 * np.divide(confusion, rows, out=np.zeros(confusion.shape), where=rows > 0)
+    side = 2.5 + 0.5 * count
+    figure = matplotlib.figure.Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100)
+    axes.set_xticks(range(count), class_names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count), class_names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("truth")
+    axes.set_title(title)
+    for row in range(count):
+        for column in range(count):
+            share = shares[row, column]
+            if share >= 0.5:
+                colour = _PAPER if share < 60 else _INK
+                axes.text(
+                    column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8
+                )
+    figure.colorbar(image, ax=axes, label="% of the class's pixels", shrink=0.8)
+    return figure
+
+
+def predictions_picture(
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    class_names: Sequence[str],
+    title: str,
+) -> matplotlib.figure.Figure:
+    """Images, their masks and what was predicted, in columns.
+
+    Args:
+        images: uint8 `[H, W, 3]` each.
+        masks, predictions: integer `[H, W]` each; `IGNORED` is left white.
+        class_names: of the classes, for the legend.
+        title: of the picture.
+    """
+    colours = class_colours(len(class_names))
+    table = np.ones([IGNORED + 1, 3])
+    table[: len(class_names)] = colours
+    rows = {
+        "image": images,
+        "truth": [table[mask] for mask in masks],
+        "predicted": [table[prediction] for prediction in predictions],
+    }
+    count = len(images)
+    figure = matplotlib.figure.Figure(
+        figsize=(1.7 * count + 0.6, 5.9 + 0.25 * (len(class_names) // 5)), layout="constrained"
+    )
+    axes = figure.subplots(len(rows), count, squeeze=False)
+    for line, (name, pictures) in zip(axes, rows.items(), strict=True):
+        for panel, picture in zip(line, pictures, strict=True):
+            panel.imshow(picture, interpolation="nearest")
+            panel.set_xticks([])
+            panel.set_yticks([])
+        line[0].set_ylabel(name)
+    figure.suptitle(title)
+    figure.legend(
+        handles=[
+            matplotlib.patches.Patch(color=colour, label=name)
+            for colour, name in zip(colours, class_names, strict=True)
+        ],
+        loc="outside lower center",
+        ncols=5,
+        frameon=False,
+        fontsize=8,
+    )
+    return figure

@@ -1,0 +1,175 @@
+"""Heads that turn maps of features into a class for every pixel, how they are trained, and how they are scored."""
+
+from collections.abc import Callable, Iterable
+
+import tensorflow as tf
+
+from pixpro_tf.convolution import Convolution
+from pixpro_tf.data.segmentation import IGNORED
+from pixpro_tf.evaluation.scores import SegmentationScores, count_pixels
+from pixpro_tf.evaluation.sources import maps_of
+from pixpro_tf.normalization import BatchNorm
+
+Head = Callable[..., tf.Tensor]
+
+
+class LinearHead(tf.keras.layers.Layer):
+    """One linear layer on standardised features.
+
+    Args:
+        num_classes: K.
+        mean, deviation: float `[C]`, of the features that it will be trained on.
+
+    Input float `[B, h, w, C]`; output logits `[B, h, w, K]`, zero before any training.
+    """
+
+    def __init__(self, num_classes, mean, deviation, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.mean = tf.constant(mean, tf.float32)
+        # What never varies says nothing; it is left at zero.
+        self.scale = tf.math.divide_no_nan(1.0, tf.constant(deviation, tf.float32))
+        self.classify = tf.keras.layers.Conv2D(num_classes, 1, kernel_initializer="zeros")
+
+    def build(self, input_shape):
+        self.classify.build(input_shape)
+        super().build(input_shape)
+
+    def call(self, features, training=None):
+        del training
+        return self.classify((features - self.mean) * self.scale)
+
+
+class FCNHead(tf.keras.layers.Layer):
+    """3x3 convolutions with BN and ReLU, and a 1x1 classifier.
+
+    Args:
+        num_classes: K.
+        channels: of the convolutions.
+        num_layers: how many.
+
+    Input float `[B, h, w, C]`; output logits `[B, h, w, K]`.
+
+    Source: Long et al., CVPR 2015, with two convolutions as it is used on dilated ResNets.
+    """
+
+    def __init__(self, num_classes, channels=256, num_layers=2, **kwargs):
+        super().__init__(**kwargs)
+        self.convolutions = [
+            Convolution(channels, 3, name=f"conv{i + 1}") for i in range(num_layers)
+        ]
+        self.norms = [BatchNorm(name=f"bn{i + 1}") for i in range(num_layers)]
+        self.classify = tf.keras.layers.Conv2D(
+            num_classes, 1, kernel_initializer=tf.keras.initializers.RandomNormal(stddev=0.01)
+        )
+
+    def call(self, features, training=None):
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            features = tf.nn.relu(norm(convolution(features), training=training))
+        return self.classify(features)
+
+
+class Segmenter(tf.keras.Model):
+    """A backbone and a head.
+
+    Args:
+        backbone: in float32.
+        level: "c2" to "c5", the map that the head sees.
+        head: from maps to logits.
+        trains_backbone: whether the backbone is trained, and its BN goes by the batch in training.
+
+    Call with images uint8 or float `[B, H, W, 3]` in 0..255; returns logits `[B, h, w, K]`.
+    """
+
+    def __init__(self, backbone, level, head, trains_backbone):
+        super().__init__()
+        backbone.trainable = trains_backbone
+        self.backbone = backbone
+        self.level = level
+        self.head = head
+        self.trains_backbone = trains_backbone
+
+    def call(self, images, training=False):
+        maps = maps_of(
+            self.backbone, images, self.level, training=training and self.trains_backbone
+        )
+        return self.head(maps, training=training)
+
+
+def pixel_loss(masks: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Mean cross-entropy of the pixels that count.
+
+    Args:
+        masks: uint8 `[B, H, W]`, classes and `IGNORED`.
+        logits: float `[B, h, w, K]`, stretched to the masks' size.
+    """
+    masks = tf.cast(masks, tf.int32)
+    counted = masks != IGNORED
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tf.where(counted, masks, 0), at_size_of(masks, logits)
+    )
+    counted = tf.cast(counted, losses.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(losses * counted), tf.reduce_sum(counted))
+
+
+def at_size_of(masks: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Logits `[B, h, w, K]` stretched bilinearly to the size of masks `[B, H, W]`, in float32."""
+    return tf.image.resize(tf.cast(logits, tf.float32), tf.shape(masks)[1:3])
+
+
+def train(
+    head: Head,
+    variables: list[tf.Variable],
+    optimizer: tf.keras.optimizers.Optimizer,
+    batches: Iterable[tuple[tf.Tensor, tf.Tensor]],
+    weight_decay: float = 0.0,
+) -> float:
+    """Trains a head, or a whole segmenter.
+
+    Args:
+        head: from inputs and `training=True` to logits.
+        variables: what is trained.
+        optimizer: not used before.
+        batches: of inputs and masks, one for each step.
+        weight_decay: of variables with more than one dimension, added to their gradients.
+
+    Returns:
+        The loss of the last step; NaN without a step.
+    """
+    optimizer.build(variables)
+
+    @tf.function(reduce_retracing=True)
+    def step(inputs, masks):
+        with tf.GradientTape() as tape:
+            loss = pixel_loss(masks, head(inputs, training=True))
+        # A stage above the level that the head sees has no gradient.
+        pairs = [
+            (gradient + weight_decay * variable if variable.shape.rank > 1 else gradient, variable)
+            for gradient, variable in zip(tape.gradient(loss, variables), variables, strict=True)
+            if gradient is not None
+        ]
+        optimizer.apply_gradients(pairs)
+        return loss
+
+    loss = float("nan")
+    for inputs, masks in batches:
+        loss = step(inputs, masks)
+    return float(loss)
+
+
+def score(
+    head: Head, batches: Iterable[tuple[tf.Tensor, tf.Tensor]], num_classes: int
+) -> SegmentationScores:
+    """Scores a head, or a whole segmenter, on batches of inputs and masks."""
+
+    @tf.function(reduce_retracing=True)
+    def count(inputs, masks):
+        return count_pixels(masks, predict(head, inputs, masks), num_classes)
+
+    confusion = sum(count(inputs, masks).numpy() for inputs, masks in batches)
+    return SegmentationScores(confusion)
+
+
+def predict(head: Head, inputs: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """The class of every pixel, int64 `[B, H, W]`, at the masks' size."""
+    return tf.argmax(at_size_of(masks, head(inputs, training=False)), axis=-1)

@@ -1,0 +1,49 @@
+"""The backbones that evaluations take: of runs, of SavedModels, and with random weights."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from pixpro_tf import trained
+from pixpro_tf.backbones import resnet
+from pixpro_tf.data.photometric import normalize
+from pixpro_tf.errors import ConfigError
+
+RANDOM = "random:"
+
+
+def load_backbone(source: str, network: str = "", output_stride: int = 0) -> resnet.ResNet:
+    """A backbone in float32.
+
+    Args:
+        source: folder of a run, TF Hub-style handle of a SavedModel that `export.savedmodel` wrote, or `random:resnet50` for that
+            architecture with random weights, by TensorFlow's global seed.
+        network: "online" or "target" of a run; empty for the online one.
+        output_stride: in the place of that which it was trained with; 0 keeps it, and for random weights is 32.
+
+    Raises:
+        ConfigError: for an architecture that is not known.
+        RunError: if there are no such weights.
+    """
+    if source.startswith(RANDOM):
+        architecture = source.removeprefix(RANDOM)
+        if architecture not in resnet.ARCHITECTURES:
+            raise ConfigError(
+                f"--from={source} is no backbone; give {RANDOM} and one of {', '.join(resnet.ARCHITECTURES)}"
+            )
+        return resnet.build(architecture, output_stride=output_stride or 32)
+    with trained.open_weights(source, network or None) as weights:
+        if output_stride:
+            weights = dataclasses.replace(weights, output_stride=output_stride)
+        return trained.restore(weights)
+
+
+def maps_of(backbone: resnet.ResNet, images: tf.Tensor, level: str, training=False) -> tf.Tensor:
+    """A backbone's map of images in 0..255, float32 `[B, h, w, C]`.
+
+    Args:
+        images: uint8 or float `[B, H, W, 3]`, RGB.
+        level: "c2" to "c5".
+        training: whether BN goes by the batch.
+    """
+    return backbone(normalize(tf.cast(images, tf.float32) / 255.0), training=training)[level]

@@ -1,0 +1,174 @@
+"""Images with masks, from every kind of place."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from pixpro_tf.data import segmentation
+from pixpro_tf.data.segmentation import (
+    IGNORED,
+    image_batches,
+    open_segmentation,
+    random_crops,
+    reading,
+)
+from pixpro_tf.errors import ConfigError, RunError
+
+
+def examples_of(dataset, split, data_dir=""):
+    return list(open_segmentation(dataset, str(data_dir)).split(split).as_numpy_iterator())
+
+
+def draw(path, pixels, palette=None, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(pixels)
+    if palette is not None:
+        image.putpalette(palette)
+    image.save(path, **options)
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """The folder of the challenge with one image of 6 x 8, whose mask has a palette."""
+    mask = np.zeros([6, 8], np.uint8)
+    mask[1:4, 2:5], mask[4:] = 15, 255
+    draw(tmp_path / "JPEGImages" / "2007_1.jpg", np.full([6, 8, 3], 90, np.uint8))
+    palette = np.random.default_rng(0).integers(0, 256, 768).tolist()
+    draw(tmp_path / "SegmentationClass" / "2007_1.png", mask, palette)
+    listing = tmp_path / "ImageSets" / "Segmentation" / "val.txt"
+    listing.parent.mkdir(parents=True)
+    listing.write_text("2007_1\n")
+    return tmp_path, mask
+
+
+def test_voc_is_read_from_the_challenges_folder(voc):
+    path, mask = voc
+    (example,) = examples_of(f"voc:{path}", "val")
+    np.testing.assert_array_equal(example["mask"], mask)
+    assert example["image"].shape == (6, 8, 3) and example["image"].dtype == np.uint8
+    names = open_segmentation(f"voc:{path}").class_names
+    assert len(names) == 21 and names[0] == "background" and names[15] == "person"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two training images and one to validate with, of two classes."""
+    (tmp_path / "classes.txt").write_text("sky\nland\n")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 2), ("validation", 1)):
+        for index in range(count):
+            draw(
+                tmp_path / split / "images" / f"{index}.jpg",
+                rng.integers(0, 256, [10, 12, 3], np.uint8),
+            )
+            draw(
+                tmp_path / split / "masks" / f"{index}.png", rng.integers(0, 2, [10, 12], np.uint8)
+            )
+    return tmp_path
+
+
+def test_a_folder_of_images_and_masks(folder):
+    assert open_segmentation(f"folder:{folder}").class_names == ("sky", "land")
+    first, second = examples_of(f"folder:{folder}", "train")
+    masks = [np.asarray(Image.open(folder / f"train/masks/{index}.png")) for index in range(2)]
+    np.testing.assert_array_equal(first["mask"], masks[0])
+    np.testing.assert_array_equal(second["mask"], masks[1])
+
+
+def test_scenes_come_with_their_masks(tmp_path):
+    data = open_segmentation("scenes/128", tmp_path)
+    example = next(data.split("validation[:1]").as_numpy_iterator())
+    assert len(data.class_names) == 10 and "striped_ball" in data.class_names
+    assert example["mask"].shape == (128, 128) and example["mask"].max() < 10
+    assert data.split("test").element_spec["image"].shape == (128, 128, 3)
+    with pytest.raises(ConfigError, match="'tset' is no split of scenes/128; it has"):
+        data.split("tset")
+
+
+def test_cityscapes_has_its_nineteen_classes(monkeypatch, tmp_path):
+    """TFDS's own features, with random pixels in the place of the data set, which may not be passed on."""
+    with tfds.testing.mock_data(1, policy=tfds.testing.MockPolicy.USE_CODE):
+        builder = tfds.builder("cityscapes/semantic_segmentation", data_dir=tmp_path)
+        monkeypatch.setattr(segmentation, "prepared_builder", lambda name, data_dir: builder)
+        ids = next(builder.as_dataset(split="train").as_numpy_iterator())["segmentation_label"]
+        (example,) = examples_of("cityscapes", "train")
+    expected = np.full(ids.shape[:2], IGNORED)
+    # The benchmark's label table: the id of each of the classes that are scored.
+    table = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
+    for number, identity in enumerate(table):
+        expected[ids[..., 0] == identity] = number
+    np.testing.assert_array_equal(example["mask"], expected)
+    assert example["image"].shape == (1024, 2048, 3)
+
+
+def striped(height=40, width=60):
+    """An image that shows its mask: each class has its own grey, in blocks of ten pixels."""
+    mask = np.add.outer(np.arange(height) // 10, np.arange(width) // 10).astype(np.uint8)
+    image = np.repeat(20 * mask[..., None], 3, axis=-1)
+    return tf.data.Dataset.from_tensors({"image": image, "mask": mask})
+
+
+def test_random_crops_keep_image_and_mask_together():
+    scales, ignored = [], []
+    for image, mask in random_crops(striped(), 32, seed=1).take(40).as_numpy_iterator():
+        assert image.shape == (32, 32, 3) and mask.shape == (32, 32)
+        counted = mask != IGNORED
+        ignored.append(1 - counted.mean())
+        agree = np.abs(image[..., 0].astype(int) - 20 * mask)[counted] < 4
+        # Edges are blurred by the change of size.
+        assert agree.mean() > 0.5
+        scales.append(len(np.unique(mask[counted])))
+        np.testing.assert_array_equal(
+            image[~counted], np.tile([124, 116, 104], [(~counted).sum(), 1])
+        )
+    assert np.mean(np.array(ignored) > 0) > 0.2
+    assert len(set(scales)) > 3
+
+
+def test_random_crops_are_a_function_of_their_seed():
+    def crops(seed):
+        return [image for image, _ in random_crops(striped(), 24, seed).take(4).as_numpy_iterator()]
+
+    np.testing.assert_array_equal(crops(3), crops(3))
+    assert not np.array_equal(crops(3), crops(4))
+    assert not np.array_equal(crops(3)[0], crops(3)[1])
+
+
+def test_batches_hold_one_image_where_sizes_differ(voc, tmp_path):
+    path, _ = voc
+    ((images, masks),) = image_batches(open_segmentation(f"voc:{path}").split("val"), 4)
+    assert images.shape == (1, 6, 8, 3) and masks.shape == (1, 6, 8)
+    sizes = [len(images) for images, _ in image_batches(striped().repeat(5), 2)]
+    assert sizes == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "error", "message"),
+    [
+        ("coco", ConfigError, "give scenes/128, scenes/256, cityscapes, voc:PATH or folder:PATH"),
+        ("voc:/nowhere", RunError, "there is no folder /nowhere"),
+        ("folder:/nowhere", RunError, "there is no /nowhere/classes.txt; write the names"),
+    ],
+)
+def test_what_is_not_there_is_said(dataset, error, message):
+    with pytest.raises(error, match=message):
+        examples_of(dataset, "train")
+
+
+def test_a_split_that_is_not_there_is_said(voc, folder):
+    with pytest.raises(ConfigError, match="'train' is no split of voc:"):
+        examples_of(f"voc:{voc[0]}", "train")
+    with pytest.raises(ConfigError, match="'test' is no split of folder:"):
+        examples_of(f"folder:{folder}", "test")
+    (folder / "train" / "masks" / "1.png").unlink()
+    with pytest.raises(RunError, match=r"1\.jpg has no .*1\.png"):
+        examples_of(f"folder:{folder}", "train")
+
+
+def test_a_mask_of_colours_is_refused(folder):
+    draw(folder / "train" / "masks" / "0.png", np.zeros([10, 12, 3], np.uint8))
+    message = rf"^--dataset=mine cannot be read: {folder}.*0\.png is no mask: it has to be 8-bit, of one channel$"
+    with pytest.raises(RunError, match=message), reading("mine"):
+        examples_of(f"folder:{folder}", "train")

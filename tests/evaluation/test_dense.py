@@ -1,0 +1,220 @@
+"""The segmentation command on images whose classes are colours, from runs, exports and random weights."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from export import savedmodel
+from pixpro_tf.backbones import resnet
+from pixpro_tf.data.segmentation import IGNORED
+from pixpro_tf.errors import ConfigError
+from pixpro_tf.evaluation import dense, frozen, segmenter
+from pixpro_tf.evaluation.flags import parse
+from tests.models import make_run
+
+COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]], np.uint8)
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    """A folder of images of three colours, in blocks of eight pixels, of which some are ignored."""
+    folder = tmp_path_factory.mktemp("colours")
+    (folder / "classes.txt").write_text("red\ngreen\nblue\n")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 24), ("validation", 6), ("test", 6)):
+        for kind in ("images", "masks"):
+            (folder / split / kind).mkdir(parents=True)
+        for index in range(count):
+            mask = rng.integers(0, 3, [SIZE // 16, SIZE // 16], np.uint8)
+            mask = mask.repeat(16, axis=0).repeat(16, axis=1)
+            image = COLOURS[mask] + rng.integers(0, 40, [SIZE, SIZE, 3], np.uint8)
+            mask[:2] = IGNORED
+            Image.fromarray(image).save(folder / split / "images" / f"{index}.png")
+            Image.fromarray(mask).save(folder / split / "masks" / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"), backbone="resnet10", output_stride=8)
+
+
+def command(colours, *flags, source="random:resnet10"):
+    return dense.main([f"--from={source}", f"--dataset=folder:{colours}", *flags])
+
+
+def settings_of(colours, source="random:resnet10", **settings):
+    return dense.Settings(str(source), f"folder:{colours}", **settings)
+
+
+def test_a_linear_layer_on_random_features_tells_colours_apart(colours, tmp_path, capsys):
+    flags = ("--output_stride=8", "--level=c3", "--epochs=30", f"--output={tmp_path / 'found'}")
+    assert command(colours, *flags) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "found" / "results.json").read_text())
+    assert found["mean_iou"] > 0.6
+    assert set(found["class_iou"]) == {"red", "green", "blue"}
+    assert f"{100 * found['mean_iou']:.2f}" in printed
+    # Two rows in 32 are ignored.
+    assert np.sum(found["confusion"]) == 6 * (SIZE - 2) * SIZE
+    for name in ("confusion.png", "predictions.png"):
+        with Image.open(tmp_path / "found" / name) as picture:
+            assert min(picture.size) > 300
+
+
+def test_a_run_and_its_export_give_the_same_numbers(colours, run, tmp_path):
+    savedmodel.export(str(run), str(tmp_path / "exported"), allow_unfinished=True)
+    for mode in ({}, {"mode": "finetune", "crop_size": 16, "batch_size": 8}):
+        confusions = [
+            dense.evaluate(settings_of(colours, source, epochs=1, **mode)).scores.confusion
+            for source in (run, tmp_path / "exported")
+        ]
+        np.testing.assert_array_equal(*confusions)
+
+
+def test_the_networks_of_a_run_differ(colours, run):
+    confusions = [
+        dense.evaluate(settings_of(colours, run, network=network, epochs=1)).scores.confusion
+        for network in ("online", "target", "")
+    ]
+    assert np.any(confusions[0] != confusions[1])
+    np.testing.assert_array_equal(confusions[0], confusions[2])
+
+
+def test_fine_tuning_trains_the_backbone_and_learns(colours):
+    settings = settings_of(
+        colours,
+        mode="finetune",
+        output_stride=8,
+        crop_size=SIZE,
+        batch_size=8,
+        epochs=12,
+        rates=(0.05,),
+    )
+    result = dense.evaluate(settings)
+    assert result.scores.mean_iou > 0.6
+    tf.keras.utils.set_random_seed(settings.seed)
+    before = resnet.build("resnet10", output_stride=8)
+    stem, stem_before = (each.stem[0].kernel for each in (result.segmenter.backbone, before))
+    assert np.abs(stem - stem_before).max() > 1e-3
+
+
+def test_a_linear_layer_on_crops_leaves_the_backbone_alone(colours):
+    settings = settings_of(colours, output_stride=8, level="c3", crop_size=SIZE, epochs=20)
+    result = dense.evaluate(settings)
+    assert result.scores.mean_iou > 0.5
+    tf.keras.utils.set_random_seed(settings.seed)
+    before = resnet.build("resnet10", output_stride=8)
+    before.trainable = False
+    for variable, expected in zip(
+        result.segmenter.backbone.variables, before.variables, strict=True
+    ):
+        np.testing.assert_array_equal(variable, expected)
+
+
+def test_the_best_of_several_rates_is_chosen_where_it_does_not_count(colours, capsys):
+    flags = ("--level=c3", "--rates=1e-6,1e-2", "--selection_split=validation", "--split=test")
+    assert command(colours, *flags) == 0
+    printed = capsys.readouterr().out
+    assert "Rate 0.01: mIoU" in printed and "on validation, which was taken" in printed
+    settings = settings_of(
+        colours, level="c3", rates=(1e-6, 1e-2), selection_split="validation", split="test"
+    )
+    several = dense.evaluate(settings)
+    alone = dense.evaluate(settings_of(colours, level="c3", rates=(1e-2,), split="test"))
+    assert several.rate == 1e-2 and several.selection[1e-2] > several.selection[1e-6]
+    np.testing.assert_array_equal(several.scores.confusion, alone.scores.confusion)
+
+
+def test_evaluating_twice_gives_the_same_numbers(colours):
+    for mode in ({}, {"mode": "finetune", "crop_size": 16, "batch_size": 8}):
+        first, second, other = (
+            dense.evaluate(
+                settings_of(colours, level="c2", epochs=3, seed=seed, **mode)
+            ).scores.confusion
+            for seed in (3, 3, 4)
+        )
+        np.testing.assert_array_equal(first, second)
+        assert np.any(first != other)
+
+
+def test_moments_are_those_of_all_pixels():
+    rng = np.random.default_rng(0)
+    maps = [rng.normal(1e4, 1e-2, [size, 3, 5]) for size in (2, 7, 1)]
+    for each in maps:
+        each[..., 4] = 0.1
+    mean, deviation = frozen.moments(maps)
+    pixels = np.concatenate([each.reshape(-1, 5) for each in maps])
+    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(deviation[:4], pixels.std(axis=0)[:4], rtol=1e-6)
+
+
+def test_a_feature_that_never_varies_says_nothing():
+    maps = np.random.default_rng(0).normal(size=[4, 3, 3, 2]).astype(np.float32)
+    maps[..., 1] = 0.1
+    head = segmenter.LinearHead(2, *frozen.moments(maps))
+    head.build(maps.shape)
+    head.classify.kernel.assign(tf.ones_like(head.classify.kernel))
+    standardised = (maps[..., 0] - maps[..., 0].mean()) / maps[..., 0].std()
+    np.testing.assert_allclose(head(maps)[..., 0], standardised, atol=1e-5)
+
+
+def test_ignored_pixels_add_nothing_to_the_loss():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=[2, 4, 4, 3]).astype(np.float32)
+    masks = rng.integers(0, 3, [2, 4, 4]).astype(np.uint8)
+    masks[0, 1] = IGNORED
+    shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    losses = [
+        -np.log(shares[index][masks[index]])
+        for index in np.ndindex(*masks.shape)
+        if masks[index] != IGNORED
+    ]
+    assert float(segmenter.pixel_loss(masks, logits)) == pytest.approx(np.mean(losses), rel=1e-5)
+    assert float(segmenter.pixel_loss(np.full_like(masks, IGNORED), logits)) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--rates=0.1,0.2"], "--rates has 2 values: give a --selection_split"),
+        (["--selection_split=test"], "--selection_split=test has nothing to choose between"),
+        (["--mode=finetune"], "--mode=finetune trains on random crops; give their --crop_size"),
+        (["--epochs=0"], "--epochs=0 must be at least 1"),
+        (["--rates=fast"], "argument --rates: invalid"),
+        (["--level=c9"], "argument --level: invalid choice"),
+        (["--split=nowhere"], "'nowhere' is no split of folder:"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(colours, capsys, flags, message):
+    assert command(colours, *flags) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_unknown_weights_are_refused(colours, capsys):
+    assert command(colours, source="random:resnet7") == 2
+    assert "random: and one of resnet10" in capsys.readouterr().err
+    assert command(colours, source="/nowhere") == 1
+    assert "/nowhere is neither a run's folder" in capsys.readouterr().err
+
+
+def test_an_output_that_is_there_is_kept(colours, tmp_path, capsys):
+    assert command(colours, f"--output={tmp_path}") == 2
+    assert f"--output={tmp_path} exists already" in capsys.readouterr().err
+
+
+def test_every_flag_has_a_help_that_says_its_default(capsys):
+    with pytest.raises(SystemExit):
+        parse(dense.Settings, "x", "Title.", ["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "passes over the training split (default: 20)" in text
+    assert "of SGD in fine-tuning (default: 0.01)" in text
+    with pytest.raises(
+        ConfigError, match="the following arguments are required: --from, --dataset"
+    ):
+        parse(dense.Settings, "x", "Title.", [])

@@ -1,0 +1,54 @@
+"""Scores of segmentations against Keras' metric and counts by NumPy."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixpro_tf.evaluation.scores import SegmentationScores, count_pixels
+
+
+def random_pixels(num_classes=5, shape=(3, 20, 30), seed=0):
+    rng = np.random.default_rng(seed)
+    masks = rng.integers(0, num_classes, shape)
+    predictions = np.where(
+        rng.uniform(size=shape) < 0.6, masks, rng.integers(0, num_classes, shape)
+    )
+    return masks, predictions
+
+
+def test_pixels_are_counted_as_by_numpy_without_those_that_are_ignored():
+    masks, predictions = random_pixels()
+    masks[0, :5] = 255
+    expected = np.zeros([5, 5], int)
+    for truth, predicted in zip(masks.flat, predictions.flat, strict=True):
+        if truth != 255:
+            expected[truth, predicted] += 1
+    found = count_pixels(tf.constant(masks, tf.uint8), tf.constant(predictions), 5)
+    assert found.dtype == tf.int64
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("absent", [None, 4])
+def test_mean_iou_is_that_of_keras(absent):
+    masks, predictions = random_pixels()
+    if absent is not None:
+        masks, predictions = masks % absent, predictions % absent
+    metric = tf.keras.metrics.MeanIoU(5)
+    metric.update_state(masks, predictions)
+    scores = SegmentationScores(count_pixels(masks, predictions, 5).numpy())
+    assert scores.mean_iou == pytest.approx(float(metric.result()), abs=1e-6)
+
+
+def test_the_scores_of_a_confusion_by_hand():
+    # Class 0: 3 of 4 found, 1 false. Class 1: 2 of 3 found, 2 false. Class 2 is only ever predicted, class 3 nowhere.
+    confusion = np.array([[3, 1, 0, 0], [1, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    confusion[0, 2] = 1
+    scores = SegmentationScores(confusion)
+    np.testing.assert_allclose(scores.class_iou, [3 / 6, 2 / 4, 0, np.nan])
+    assert scores.mean_iou == pytest.approx(1 / 3)
+    assert scores.pixel_accuracy == pytest.approx(5 / 8)
+
+
+def test_without_a_pixel_there_is_no_score():
+    scores = SegmentationScores(np.zeros([3, 3], int))
+    assert np.isnan(scores.mean_iou) and np.isnan(scores.pixel_accuracy)
