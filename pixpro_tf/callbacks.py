@@ -170,7 +170,7 @@ class TrainingLog(StepCallback):
     def _write(self, step, values):
         # JSON has no infinity; in float16 the gradients of a step that loss scaling leaves out can be infinite.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        with _writing(self._folder):
+        with writing(self._folder):
             with tf.io.gfile.GFile(self._folder.metrics, "a") as file:
                 file.write(json.dumps({"step": step, **finite}) + "\n")
             with self._writer.as_default(step):
@@ -247,7 +247,7 @@ class Pictures(StepCallback):
     def _draw(self, step):
         png = visualize.matched_views(*self._views(step), self._map_size, self._threshold)
         path = os.path.join(self._folder.pictures, f"views-{step:07d}.png")
-        with _writing(self._folder):
+        with writing(self._folder):
             tf.io.gfile.makedirs(self._folder.pictures)
             with tf.io.gfile.GFile(path, "wb") as file:
                 file.write(png)
@@ -350,7 +350,7 @@ class Profile(StepCallback):
 
 
 @contextlib.contextmanager
-def _writing(folder: RunFolder):
+def writing(folder: RunFolder):
     """A full disk among what is written here is not the accelerator's memory, though TensorFlow calls both exhausted."""
     try:
         yield

@@ -312,6 +312,14 @@ class Config:
         minimum=0,
         fixed=False,
     )
+    probe_every: int = _flag(
+        0,
+        "Run",
+        "between looks at what the features are good for: mIoU of a linear layer on them, on scenes/128; 0 is never",
+        unit="steps",
+        minimum=0,
+        fixed=False,
+    )
     profile_steps: str = _flag(
         "", "Run", "FIRST,LAST step of a TensorBoard profile, as 20,30; empty is none", fixed=False
     )

@@ -16,6 +16,7 @@ from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.config import Config
 from pixpro_tf.data import photometric, pipeline, sources
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
+from pixpro_tf.evaluation.online import OnlineProbe
 from pixpro_tf.objectives import build as objectives
 from pixpro_tf.objectives.base import Objective
 from pixpro_tf.optimizers import build as optimizers
@@ -130,6 +131,7 @@ def _run(
             last_step,
             steps_per_epoch,
             rate,
+            model,
         )
     started = time.monotonic()
     with saver.catching_signals():
@@ -318,7 +320,7 @@ def distributed_dataset(
 
 
 def _chief_callbacks(
-    config, folder, source, replicas, start_step, last_step, steps_per_epoch, rate
+    config, folder, source, replicas, start_step, last_step, steps_per_epoch, rate, model
 ):
     made: list[callbacks.StepCallback] = [
         callbacks.TrainingLog(
@@ -340,6 +342,16 @@ def _chief_callbacks(
             threshold=config.positive_threshold,
         ),
     ]
+    if config.probe_every:
+        made.append(
+            OnlineProbe(
+                start_step,
+                folder,
+                model.online.backbone,
+                every=config.probe_every,
+                data_dir=config.data_dir,
+            )
+        )
     if config.profile_range is not None:
         first, last = config.profile_range
         made.append(callbacks.Profile(start_step, folder, first=first, last=last))

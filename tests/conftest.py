@@ -40,6 +40,12 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def scenes_dir(tmp_path_factory):
+    """Where TFDS keeps `scenes`, which the first test that asks for them builds."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
 def train():
     """Runs `train.py` with flags in a process of its own; returns the finished process."""
 

@@ -36,8 +36,8 @@ for name in names:
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
-    return f"--data_dir={tmp_path_factory.mktemp('data')}"
+def scenes(scenes_dir):
+    return f"--data_dir={scenes_dir}"
 
 
 def assert_trained(run_dir, name):

@@ -18,7 +18,8 @@ LAYERS = (
     {"pixpro"},
     {"checkpoints", "run_folder", "visualize", "model_card"},
     {"trained"},
-    {"interop", "initialization", "callbacks", "reusable", "evaluation"},
+    {"interop", "initialization", "callbacks", "reusable"},
+    {"evaluation"},
     {"training"},
     {"command_line", "interop.torch.importing", "interop.torch.__main__"},
 )

@@ -164,16 +164,18 @@ def _trained(settings, examples, num_classes) -> Iterator[tuple]:
     elif settings.crop_size:
         frozen_backbone = backbone()
         crops = _crops(settings, examples).take(_BATCHES_OF_MOMENTS)
-        batches = frozen.maps_of_batches(frozen_backbone, settings.level, crops)
-        mean, deviation = frozen.moments(maps for maps, _ in batches)
+        function = frozen.map_function(frozen_backbone, settings.level)
+        mean, deviation = frozen.moments(function(images).numpy() for images, _ in crops)
         for rate in settings.rates:
             head = LinearHead(num_classes, mean, deviation)
             segmenter = Segmenter(frozen_backbone, settings.level, head, False)
             yield rate, _trained_on_crops(settings, examples, segmenter, rate)
     else:
         frozen_backbone = backbone()
-        batches = image_batches(examples, settings.batch_size)
-        maps, masks = frozen.maps_and_masks(frozen_backbone, settings.level, batches)
+        maps, masks = frozen.maps_and_masks(
+            frozen.map_function(frozen_backbone, settings.level),
+            image_batches(examples, settings.batch_size),
+        )
         for rate in settings.rates:
             head = frozen.train_linear(
                 maps,

@@ -1,6 +1,6 @@
 """Linear classifiers of pixels on frozen maps, which are computed once."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -10,16 +10,22 @@ from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation.segmenter import LinearHead, train
 from pixpro_tf.evaluation.sources import maps_of
 
+MapFunction = Callable[[tf.Tensor], tf.Tensor]
+
+
+def map_function(backbone: ResNet, level: str) -> MapFunction:
+    """From images uint8 `[B, H, W, 3]` to a backbone's maps, traced once for each size."""
+    return tf.function(lambda images: maps_of(backbone, images, level), reduce_retracing=True)
+
 
 def maps_and_masks(
-    backbone: ResNet, level: str, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]
+    function: MapFunction, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The maps of all images of a split, in memory.
 
     Args:
-        backbone: in float32.
-        level: "c2" to "c5".
-        batches: of images uint8 `[B, H, W, 3]` and masks `[B, H, W]`, all of one size.
+        function: of `map_function`.
+        batches: of images and masks, all of one size.
 
     Returns:
         Maps float32 `[N, h, w, C]`, and masks `[N, H, W]`.
@@ -27,21 +33,13 @@ def maps_and_masks(
     Raises:
         ConfigError: if the images differ in size.
     """
-    maps, masks = zip(*maps_of_batches(backbone, level, batches), strict=True)
+    pairs = [(function(images).numpy(), each.numpy()) for images, each in batches]
+    maps, masks = zip(*pairs, strict=True)
     if len({each.shape[1:] for each in masks}) > 1:
         raise ConfigError(
             "the images of this dataset differ in size, so that a linear layer has no whole maps to learn from; give --crop_size"
         )
     return np.concatenate(maps), np.concatenate(masks)
-
-
-def maps_of_batches(
-    backbone: ResNet, level: str, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Maps and masks of batches of images and masks."""
-    function = tf.function(lambda images: maps_of(backbone, images, level), reduce_retracing=True)
-    for images, masks in batches:
-        yield function(images).numpy(), masks.numpy()
 
 
 def moments(all_maps: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

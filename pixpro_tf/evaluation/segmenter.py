@@ -23,13 +23,16 @@ class LinearHead(tf.keras.layers.Layer):
     Input float `[B, h, w, C]`; output logits `[B, h, w, K]`, zero before any training.
     """
 
-    def __init__(self, num_classes, mean, deviation, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, num_classes, mean, deviation):
+        # Whatever the precision of the network that it looks at.
+        super().__init__(dtype="float32")
         self.num_classes = num_classes
         self.mean = tf.constant(mean, tf.float32)
         # What never varies says nothing; it is left at zero.
         self.scale = tf.math.divide_no_nan(1.0, tf.constant(deviation, tf.float32))
-        self.classify = tf.keras.layers.Conv2D(num_classes, 1, kernel_initializer="zeros")
+        self.classify = tf.keras.layers.Conv2D(
+            num_classes, 1, kernel_initializer="zeros", dtype="float32"
+        )
 
     def build(self, input_shape):
         self.classify.build(input_shape)

@@ -46,4 +46,5 @@ def maps_of(backbone: resnet.ResNet, images: tf.Tensor, level: str, training=Fal
         level: "c2" to "c5".
         training: whether BN goes by the batch.
     """
-    return backbone(normalize(tf.cast(images, tf.float32) / 255.0), training=training)[level]
+    maps = backbone(normalize(tf.cast(images, tf.float32) / 255.0), training=training)[level]
+    return tf.cast(maps, tf.float32)

@@ -77,8 +77,9 @@ def test_a_folder_of_images_and_masks(folder):
     np.testing.assert_array_equal(second["mask"], masks[1])
 
 
-def test_scenes_come_with_their_masks(tmp_path):
-    data = open_segmentation("scenes/128", tmp_path)
+@pytest.mark.slow
+def test_scenes_come_with_their_masks(scenes_dir):
+    data = open_segmentation("scenes/128", str(scenes_dir))
     example = next(data.split("validation[:1]").as_numpy_iterator())
     assert len(data.class_names) == 10 and "striped_ball" in data.class_names
     assert example["mask"].shape == (128, 128) and example["mask"].max() < 10
