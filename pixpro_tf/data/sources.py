@@ -1,6 +1,7 @@
 """Where images come from: folders, and any dataset of TFDS. A source lists encoded images in a different order each epoch."""
 
 import difflib
+import importlib.util
 import os
 from collections.abc import Iterable
 
@@ -9,6 +10,21 @@ import tensorflow as tf
 from pixpro_tf.errors import ConfigError, RunError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+PHOTOGRAPHS = "photographs"
+# What scikit-image's package holds of things and stuff, not of cells, stars and print.
+_PHOTOGRAPHS = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "clock_motion.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "motorcycle_left.png",
+    "rocket.jpg",
+)
 # Shards of a TFDS dataset read in turn, this many images of each at a time.
 _OPEN_SHARDS, _SHARD_BLOCK = 16, 16
 
@@ -223,7 +239,8 @@ def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int)
     """The source that `--dataset` names.
 
     Args:
-        dataset: `folder:PATH`, `scenes/128`, `scenes/256`, or a TFDS name; `voc/2007+2012` is both configurations.
+        dataset: `folder:PATH`, `scenes/128`, `scenes/256`, `photographs` (the eleven that come with scikit-image), or a TFDS name;
+            `voc/2007+2012` is both configurations.
         data_dir: of TFDS; empty for its default.
         split: of TFDS; empty for all training images.
         shuffle_buffer: see `TfdsSource`.
@@ -234,6 +251,8 @@ def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int)
     """
     if dataset.startswith("folder:"):
         return FolderSource(dataset.removeprefix("folder:"))
+    if dataset == PHOTOGRAPHS:
+        return _photographs()
     instructions: list[tuple[str, int, int]] = []
     feature = None
     name, _, configurations = dataset.partition("/")
@@ -245,6 +264,16 @@ def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int)
         feature = feature or _image_feature(full_name, builder)
     assert feature is not None
     return TfdsSource(instructions, feature, shuffle_buffer)
+
+
+def _photographs() -> FolderSource:
+    package = importlib.util.find_spec("skimage")
+    if package is None or package.origin is None:
+        raise RunError(
+            f"--dataset={PHOTOGRAPHS} is a part of scikit-image: `pip install scikit-image`"
+        )
+    folder = os.path.join(os.path.dirname(package.origin), "data")
+    return FolderSource(folder, [os.fsencode(os.path.join(folder, name)) for name in _PHOTOGRAPHS])
 
 
 def prepared_builder(name: str, data_dir: str):

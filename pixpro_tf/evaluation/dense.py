@@ -14,7 +14,15 @@ from typing import Any
 
 from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.evaluation.flags import SOURCE_HELP, check_minimums, flag, parse
+from pixpro_tf.evaluation.flags import (
+    LEVELS,
+    NETWORKS,
+    OUTPUT_STRIDES,
+    SOURCE_HELP,
+    check_minimums,
+    flag,
+    parse,
+)
 
 MODES = ("linear", "finetune")
 PICTURED = 6
@@ -39,14 +47,12 @@ class Settings:
         "linear",
         choices=MODES,
     )
-    network: str = flag(
-        "of a run: online, if not given, or target", "", choices=("", "online", "target")
-    )
-    level: str = flag("the map that the head sees", "c5", choices=("c2", "c3", "c4", "c5"))
+    network: str = flag("of a run: online, if not given, or target", "", choices=NETWORKS)
+    level: str = flag("the map that the head sees", "c5", choices=LEVELS)
     output_stride: int = flag(
         "of the backbone, dilated if need be: 8, 16 or 32; 0 as it was trained",
         0,
-        choices=(0, 8, 16, 32),
+        choices=OUTPUT_STRIDES,
     )
     train_split: str = flag("on which the head is trained", "train")
     split: str = flag("on which the scores are taken", "validation")

@@ -8,6 +8,9 @@ from pixpro_tf.errors import ConfigError
 
 Settings = TypeVar("Settings")
 
+LEVELS = ("c2", "c3", "c4", "c5")
+NETWORKS = ("", "online", "target")
+OUTPUT_STRIDES = (0, 8, 16, 32)
 SOURCE_HELP = "folder of a run, TF Hub-style handle of a SavedModel that export.savedmodel wrote, or random:resnet50 for random weights"
 
 

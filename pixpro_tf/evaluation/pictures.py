@@ -1,14 +1,17 @@
 """Pictures of what evaluations find. Colours are told apart by the colour-blind too, as far as there are enough such colours."""
 
+import math
 from collections.abc import Sequence
 
 import matplotlib
 import matplotlib.colors
 import matplotlib.figure
+import matplotlib.lines
 import matplotlib.patches
 import numpy as np
 
 from pixpro_tf.data.segmentation import IGNORED
+from pixpro_tf.evaluation.matching import Matches
 
 # Source: Paul Tol, "Colour Schemes" (SRON/EPS/TN/09-002), the scheme "muted".
 _MUTED = [
@@ -24,6 +27,9 @@ _MUTED = [
     "#BBBBBB",
 ]
 _INK, _PAPER = "black", "white"
+# Marker and colour, from the palette of Okabe and Ito.
+_RIGHT, _WRONG = ("o", "#0072B2"), ("s", "#D55E00")
+_SHOWN_BINS = 12
 
 
 def class_colours(num_classes: int) -> np.ndarray:
@@ -113,3 +119,67 @@ def predictions_picture(
         fontsize=8,
     )
     return figure
+
+
+def matches_picture(
+    examples: Sequence[tuple[np.ndarray, np.ndarray, Matches]], title: str
+) -> matplotlib.figure.Figure:
+    """Some bins of a view of each image, and where the network finds them in the other view.
+
+    Args:
+        examples: `(view, other view, matches of the view's bins)` of one image each; views float `[S, S, 3]`, RGB in [0, 1], and maps
+            are square.
+        title: of the picture.
+    """
+    count = len(examples)
+    figure = matplotlib.figure.Figure(figsize=(2.9 * count, 6.6), layout="constrained")
+    axes = figure.subplots(2, count, squeeze=False)
+    for column, (view, other, matches) in zip(axes.T, examples, strict=True):
+        side = math.isqrt(len(matches.seen))
+        for panel, pixels in zip(column, (view, other), strict=True):
+            panel.imshow(np.clip(pixels, 0, 1), extent=(0, side, side, 0))
+            panel.set_xticks([])
+            panel.set_yticks([])
+        seen = np.flatnonzero(matches.seen)
+        column[0].set_title(f"{int(matches.right.sum())} of {len(seen)} found", fontsize=9)
+        shown = seen[np.linspace(0, len(seen) - 1, min(_SHOWN_BINS, len(seen))).astype(int)]
+        for number, index in enumerate(shown, start=1):
+            right = bool(matches.right[index])
+            found = _centre(int(matches.nearest[index]), side)
+            _mark(column[0], _centre(int(index), side), number, right)
+            column[1].plot(
+                *zip(found, matches.place[index], strict=True), color="white", linewidth=1
+            )
+            _mark(column[1], found, number, right)
+    axes[0, 0].set_ylabel("a view")
+    axes[1, 0].set_ylabel("where its bins are found in another")
+    figure.suptitle(title, fontsize=11)
+    figure.legend(
+        handles=[
+            matplotlib.lines.Line2D([], [], marker=marker, color=colour, linestyle="", label=label)
+            for (marker, colour), label in zip(
+                (_RIGHT, _WRONG),
+                ("within one bin", "elsewhere; a line leads to the true place"),
+                strict=True,
+            )
+        ],
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+    )
+    return figure
+
+
+def _centre(index, side):
+    row, column = divmod(index, side)
+    return column + 0.5, row + 0.5
+
+
+def _mark(panel, place, number, right):
+    marker, colour = _RIGHT if right else _WRONG
+    panel.scatter(
+        *place, s=110, marker=marker, color=colour, edgecolors="white", linewidths=0.7, zorder=3
+    )
+    panel.text(
+        *place, str(number), color="white", fontsize=6, ha="center", va="center_baseline", zorder=4
+    )

@@ -1,0 +1,176 @@
+"""Without labels: does a network find the same place again in another view of the image, cropped, coloured and blurred otherwise?
+
+python -m pixpro_tf.evaluation.correspondence --from=runs/mine --dataset=scenes/128 --split=validation --data_dir=data
+python -m pixpro_tf.evaluation.correspondence --from=exported/mine --dataset=photographs
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from typing import Any
+
+from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
+from pixpro_tf.config import AUGMENTATIONS
+from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.evaluation.flags import (
+    LEVELS,
+    NETWORKS,
+    OUTPUT_STRIDES,
+    SOURCE_HELP,
+    check_minimums,
+    flag,
+    parse,
+)
+
+PICTURED = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Which views of which images are compared; raises `ConfigError` for values that cannot be."""
+
+    source: str = flag(SOURCE_HELP, name="from")
+    dataset: str = flag("as of train.py: folder:PATH, scenes/128, photographs, or a TFDS name")
+    data_dir: str = flag("of TFDS", "")
+    split: str = flag("of a TFDS dataset; empty for all its training images", "")
+    network: str = flag("of a run; empty is online", "", choices=NETWORKS)
+    level: str = flag("the map whose bins are matched", "c5", choices=LEVELS)
+    output_stride: int = flag(
+        "of the backbone, dilated if need be; 0 as it was trained", 0, choices=OUTPUT_STRIDES
+    )
+    image_size: int = flag("side of the views in pixels", 224, minimum=1)
+    min_crop_area: float = flag("smallest share of the image that a view shows", 0.2, minimum=0.01)
+    augmentation: str = flag("photometric policy", "byol", choices=AUGMENTATIONS)
+    pairs: int = flag("of views that are compared", 256, minimum=1)
+    batch_size: int = flag("pairs at once", 16, minimum=1)
+    seed: int = flag("of the views", 0, minimum=0)
+    output: str = flag("folder to make for results.json and matches.png", "")
+    overwrite: bool = flag("replace an output", False)
+
+    def __post_init__(self):
+        check_minimums(self)
+        if self.min_crop_area > 1:
+            raise ConfigError(
+                f"--min_crop_area={self.min_crop_area:g} is a share; it must be at most 1"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What was found.
+
+    Attributes:
+        found: share of the bins that the other view shows too whose nearest bin there is at most one bin away from their place.
+        chance: the share that guessing finds.
+        bins: how many bins that were, both ways together.
+        examples: the first pairs, each `(view, other view, Matches of the view's bins)` of one image, in NumPy, views RGB in [0, 1].
+    """
+
+    found: float
+    chance: float
+    bins: int
+    examples: list[Any]
+
+
+def evaluate(settings: Settings) -> Result:
+    """Compares as the settings say; raises `UserError` for whatever the user can mend."""
+    import numpy as np
+    import tensorflow as tf
+
+    from pixpro_tf.data.photometric import Photometric, denormalize
+    from pixpro_tf.data.pipeline import training_dataset
+    from pixpro_tf.data.sources import open_source
+    from pixpro_tf.evaluation.matching import Matches, match
+    from pixpro_tf.evaluation.sources import load_backbone
+
+    tf.keras.utils.set_random_seed(settings.seed)
+    source = open_source(
+        settings.dataset, data_dir=settings.data_dir, split=settings.split, shuffle_buffer=2000
+    )
+    backbone = load_backbone(settings.source, settings.network, settings.output_stride)
+    batch_size = min(settings.batch_size, source.num_images, settings.pairs)
+    batches = training_dataset(
+        source,
+        batch_size=batch_size,
+        image_size=settings.image_size,
+        min_crop_area=settings.min_crop_area,
+        seed=settings.seed,
+        photometric=Photometric(settings.augmentation),
+    )
+
+    @tf.function
+    def compare(batch):
+        map_1, map_2 = (
+            backbone(batch[view], training=False)[settings.level] for view in ("view_1", "view_2")
+        )
+        box_1, box_2 = batch["box_1"], batch["box_2"]
+        return match(map_1, map_2, box_1, box_2), match(map_2, map_1, box_2, box_1)
+
+    seen, right, chance = 0, 0, 0.0
+    examples: list[Any] = []
+    left = settings.pairs
+    for batch in batches.take(-(-settings.pairs // batch_size)):
+        both = compare(batch)
+        for matches in both:
+            seen += int(np.sum(matches.seen[:left]))
+            right += int(np.sum(matches.right[:left]))
+            chance += float(np.sum(matches.chance[:left]))
+        if not examples:
+            views = [denormalize(batch[view]).numpy() for view in ("view_1", "view_2")]
+            one = [each.numpy() for each in both[0]]
+            for image in range(min(PICTURED, batch_size)):
+                matches = Matches(*(each[image] for each in one))
+                examples.append((views[0][image], views[1][image], matches))
+        left -= batch_size
+    if not seen:
+        raise RunError(
+            f"no pair of views shows the same place; give a larger --min_crop_area than {settings.min_crop_area:g}, or more --pairs"
+        )
+    return Result(right / seen, chance / seen, seen, examples)
+
+
+def results(settings: Settings, result: Result) -> dict:
+    """What results.json holds."""
+    return {
+        "settings": dataclasses.asdict(settings),
+        "found": result.found,
+        "chance": result.chance,
+        "bins": result.bins,
+    }
+
+
+def _run(arguments: list[str]) -> None:
+    settings = parse(Settings, "pixpro_tf.evaluation.correspondence", __doc__ or "", arguments)
+    if settings.output:
+        refuse_existing("output", settings.output, settings.overwrite)
+    quiet_tensorflow()
+    result = evaluate(settings)
+    print(
+        f"{100 * result.found:.1f} % of {result.bins} bins are found within one bin of their place in another view; "
+        f"guessing finds {100 * result.chance:.1f} %"
+    )
+    if settings.output:
+        with atomic_output(settings.output, settings.overwrite) as folder:
+            _write(folder, settings, result)
+        print(f"Written to {settings.output}: results.json, matches.png")
+
+
+def _write(folder, settings, result):
+    from pixpro_tf.evaluation import pictures
+
+    os.makedirs(folder)
+    with open(os.path.join(folder, "results.json"), "w") as file:
+        json.dump(results(settings, result), file, indent=2)
+    title = f"{settings.dataset}: {100 * result.found:.1f} % of the bins found within one bin, by chance {100 * result.chance:.1f} %"
+    figure = pictures.matches_picture(result.examples, title)
+    figure.savefig(os.path.join(folder, "matches.png"), dpi=110)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a command line, without the command's name; returns the exit code."""
+    return exit_code_of(lambda: _run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""The correspondence command, on photographs and scenes."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from export import savedmodel
+from pixpro_tf.evaluation import correspondence
+from tests.models import make_run
+
+SMALL = {"image_size": 64, "pairs": 20, "batch_size": 8, "level": "c3"}
+
+
+def settings_of(**settings):
+    return correspondence.Settings(
+        **({"source": "random:resnet10", "dataset": "photographs"} | SMALL | settings)
+    )
+
+
+def test_the_same_view_is_found_and_another_colour_makes_it_harder():
+    easy = correspondence.evaluate(settings_of(augmentation="none", min_crop_area=1.0))
+    hard = correspondence.evaluate(settings_of(augmentation="byol", min_crop_area=0.2))
+    # Of whole images, which are flipped or not, every bin is seen.
+    assert easy.bins == 2 * 20 * 64 > hard.bins
+    assert easy.found > 0.3 > hard.found > hard.chance > 0
+    # In the middle nine of 64 bins are within one, at the edges fewer.
+    assert 4 / 64 < easy.chance < 9 / 64
+
+
+def test_a_run_and_its_export_find_the_same(tmp_path):
+    run = make_run(tmp_path / "run", backbone="resnet10")
+    savedmodel.export(str(run), str(tmp_path / "exported"))
+    found = [
+        correspondence.evaluate(settings_of(source=str(source))).found
+        for source in (run, tmp_path / "exported")
+    ]
+    assert found[0] == found[1] > 0
+
+
+def test_the_command_writes_what_it_finds(tmp_path, capsys):
+    flags = [f"--{name}={value}" for name, value in SMALL.items()]
+    output = tmp_path / "found"
+    code = correspondence.main(
+        ["--from=random:resnet10", "--dataset=photographs", f"--output={output}", *flags]
+    )
+    assert code == 0
+    printed = capsys.readouterr().out
+    found = json.loads((output / "results.json").read_text())
+    assert f"{100 * found['found']:.1f} % of {found['bins']} bins are found" in printed
+    assert found["settings"]["pairs"] == 20
+    with Image.open(output / "matches.png") as picture:
+        assert min(picture.size) > 300
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--min_crop_area=2"], 2, "--min_crop_area=2 is a share; it must be at most 1"),
+        (["--pairs=0"], 2, "--pairs=0 must be at least 1"),
+        (["--augmentation=much"], 2, "argument --augmentation: invalid choice"),
+        # Crops of a hundredth of an image, of which the first pair lie apart.
+        (["--min_crop_area=0.01", "--pairs=1", "--seed=1"], 1, "no pair of views shows"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(capsys, flags, code, message):
+    assert (
+        correspondence.main(
+            ["--from=random:resnet10", "--dataset=photographs", "--image_size=64", *flags]
+        )
+        == code
+    )
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
