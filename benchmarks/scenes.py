@@ -23,6 +23,8 @@ import tensorflow as tf
 
 from pixpro_tf.backbones import resnet
 from pixpro_tf.data import scene_renderer, scenes
+from pixpro_tf.data.segmentation import image_batches
+from pixpro_tf.evaluation.segmenter import score
 
 _NUM_CLASSES = len(scene_renderer.CLASS_NAMES)
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255.0
@@ -114,16 +116,15 @@ def train(dataset, output_stride, trains_backbone, steps, batch_size, crop, seed
 
 def class_iou(dataset, segmenter, batch_size=25):
     """IoU of each class over all pixels of a split, float64 `[10]`; 1 if neither side has it."""
-    predict = tf.function(lambda images: tf.argmax(segmenter(images), axis=-1))
-    confusion = np.zeros([_NUM_CLASSES, _NUM_CLASSES], np.int64)
-    pixels = dataset.map(lambda example: (example["image"], example["segmentation_mask"][..., 0]))
-    for images, masks in pixels.batch(batch_size):
-        pairs = masks.numpy() * np.int64(_NUM_CLASSES) + predict(images).numpy()
-        counts = np.bincount(pairs.ravel(), minlength=confusion.size)
-        confusion += counts.reshape(confusion.shape)
-    hits = np.diag(confusion)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
-    return np.where(union > 0, hits / np.maximum(union, 1), 1.0)
+    examples = dataset.map(
+        lambda example: {"image": example["image"], "mask": example["segmentation_mask"][..., 0]}
+    )
+    iou = score(
+        lambda images, training: segmenter(images),
+        image_batches(examples, batch_size),
+        _NUM_CLASSES,
+    ).class_iou
+    return np.where(np.isnan(iou), 1.0, iou)
 
 
 def measure(builder, split="validation", **options) -> dict[str, Result]:

@@ -170,7 +170,7 @@ class TrainingLog(StepCallback):
     def _write(self, step, values):
         # JSON has no infinity; in float16 the gradients of a step that loss scaling leaves out can be infinite.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        with writing(self._folder):
+        with _writing(self._folder):
             with tf.io.gfile.GFile(self._folder.metrics, "a") as file:
                 file.write(json.dumps({"step": step, **finite}) + "\n")
             with self._writer.as_default(step):
@@ -247,14 +247,12 @@ class Pictures(StepCallback):
     def _draw(self, step):
         png = visualize.matched_views(*self._views(step), self._map_size, self._threshold)
         path = os.path.join(self._folder.pictures, f"views-{step:07d}.png")
-        with writing(self._folder):
+        with _writing(self._folder):
             tf.io.gfile.makedirs(self._folder.pictures)
             with tf.io.gfile.GFile(path, "wb") as file:
                 file.write(png)
-            writer = tf.summary.create_file_writer(self._folder.tensorboard)
-            with writer.as_default(step):
-                tf.summary.image("views", tf.io.decode_png(png, channels=3)[None])
-            writer.close()
+        with summaries(self._folder, step):
+            tf.summary.image("views", tf.io.decode_png(png, channels=3)[None])
 
 
 class Checkpoints(StepCallback):
@@ -350,7 +348,17 @@ class Profile(StepCallback):
 
 
 @contextlib.contextmanager
-def writing(folder: RunFolder):
+def summaries(folder: RunFolder, step: int):
+    """What `tf.summary` is told inside stands in the run's TensorBoard at this step."""
+    with _writing(folder):
+        writer = tf.summary.create_file_writer(folder.tensorboard)
+        with writer.as_default(step):
+            yield
+        writer.close()
+
+
+@contextlib.contextmanager
+def _writing(folder: RunFolder):
     """A full disk among what is written here is not the accelerator's memory, though TensorFlow calls both exhausted."""
     try:
         yield

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
-from pixpro_tf.callbacks import StepCallback, writing
+from pixpro_tf.callbacks import StepCallback, summaries
 from pixpro_tf.data.segmentation import image_batches, open_segmentation
 from pixpro_tf.evaluation import frozen
 from pixpro_tf.evaluation.segmenter import score
@@ -36,7 +36,13 @@ class OnlineProbe(StepCallback):
         super().__init__(start_step)
         self._folder = folder
         self._every = every
-        self._data = open_segmentation(DATASET, data_dir)
+        data = open_segmentation(DATASET, data_dir)
+        self._num_classes = len(data.class_names)
+        # Some 20 MB, decoded once.
+        self._batches = {
+            split: image_batches(data.split(split), _BATCH_SIZE).cache()
+            for split in (TRAIN_SPLIT, SPLIT)
+        }
         self._function = frozen.map_function(backbone, "c5")
 
     def on_train_begin(self, logs=None):
@@ -51,27 +57,21 @@ class OnlineProbe(StepCallback):
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
             mean_iou = thread.submit(self._mean_iou).result()
         print(f"probe at step {step}: mIoU {100 * mean_iou:.1f} % on {DATASET}", flush=True)
-        with writing(self._folder):
-            writer = tf.summary.create_file_writer(self._folder.tensorboard)
-            with writer.as_default(step):
-                tf.summary.scalar("probe/mean_iou", mean_iou)
-            writer.close()
+        with summaries(self._folder, step):
+            tf.summary.scalar("probe/mean_iou", mean_iou)
 
     def _mean_iou(self):
-        num_classes = len(self._data.class_names)
         maps, masks = self._maps_of(TRAIN_SPLIT)
         head = frozen.train_linear(
             maps,
             masks,
-            num_classes,
+            self._num_classes,
             rate=_RATE,
             epochs=_EPOCHS,
             batch_size=_BATCH_SIZE,
             seed=0,
         )
-        return score(head, [self._maps_of(SPLIT)], num_classes).mean_iou
+        return score(head, [self._maps_of(SPLIT)], self._num_classes).mean_iou
 
     def _maps_of(self, split) -> tuple[np.ndarray, np.ndarray]:
-        return frozen.maps_and_masks(
-            self._function, image_batches(self._data.split(split), _BATCH_SIZE)
-        )
+        return frozen.maps_and_masks(self._function, self._batches[split])
