@@ -10,46 +10,28 @@ import os
 import sys
 from typing import Any
 
-from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
+from pixpro_tf.commands import exit_code_of
 from pixpro_tf.config import AUGMENTATIONS
 from pixpro_tf.errors import ConfigError, RunError
-from pixpro_tf.evaluation.flags import (
-    LEVELS,
-    NETWORKS,
-    OUTPUT_STRIDES,
-    SOURCE_HELP,
-    check_minimums,
-    flag,
-    parse,
-)
+from pixpro_tf.evaluation import flags
+from pixpro_tf.evaluation.flags import flag, run
 
 PICTURED = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(flags.Settings):
     """Which views of which images are compared; raises `ConfigError` for values that cannot be."""
 
-    source: str = flag(SOURCE_HELP, name="from")
     dataset: str = flag("as of train.py: folder:PATH, scenes/128, photographs, or a TFDS name")
-    data_dir: str = flag("of TFDS", "")
     split: str = flag("of a TFDS dataset; empty for all its training images", "")
-    network: str = flag("of a run; empty is online", "", choices=NETWORKS)
-    level: str = flag("the map whose bins are matched", "c5", choices=LEVELS)
-    output_stride: int = flag(
-        "of the backbone, dilated if need be; 0 as it was trained", 0, choices=OUTPUT_STRIDES
-    )
     image_size: int = flag("side of the views in pixels", 224, minimum=1)
     min_crop_area: float = flag("smallest share of the image that a view shows", 0.2, minimum=0.01)
     augmentation: str = flag("photometric policy", "byol", choices=AUGMENTATIONS)
     pairs: int = flag("of views that are compared", 256, minimum=1)
-    batch_size: int = flag("pairs at once", 16, minimum=1)
-    seed: int = flag("of the views", 0, minimum=0)
-    output: str = flag("folder to make for results.json and matches.png", "")
-    overwrite: bool = flag("replace an output", False)
 
     def __post_init__(self):
-        check_minimums(self)
+        super().__post_init__()
         if self.min_crop_area > 1:
             raise ConfigError(
                 f"--min_crop_area={self.min_crop_area:g} is a share; it must be at most 1"
@@ -140,26 +122,19 @@ def results(settings: Settings, result: Result) -> dict:
     }
 
 
-def _run(arguments: list[str]) -> None:
-    settings = parse(Settings, "pixpro_tf.evaluation.correspondence", __doc__ or "", arguments)
-    if settings.output:
-        refuse_existing("output", settings.output, settings.overwrite)
-    quiet_tensorflow()
-    result = evaluate(settings)
-    print(
+def describe(settings: Settings, result: Result) -> str:
+    """What the command prints."""
+    del settings
+    return (
         f"{100 * result.found:.1f} % of {result.bins} bins are found within one bin of their place in another view; "
         f"guessing finds {100 * result.chance:.1f} %"
     )
-    if settings.output:
-        with atomic_output(settings.output, settings.overwrite) as folder:
-            _write(folder, settings, result)
-        print(f"Written to {settings.output}: results.json, matches.png")
 
 
-def _write(folder, settings, result):
+def write(folder: str, settings: Settings, result: Result) -> None:
+    """Writes results.json and matches.png."""
     from pixpro_tf.evaluation import pictures
 
-    os.makedirs(folder)
     with open(os.path.join(folder, "results.json"), "w") as file:
         json.dump(results(settings, result), file, indent=2)
     title = f"{settings.dataset}: {100 * result.found:.1f} % of the bins found within one bin, by chance {100 * result.chance:.1f} %"
@@ -169,7 +144,17 @@ def _write(folder, settings, result):
 
 def main(arguments: list[str]) -> int:
     """Runs a command line, without the command's name; returns the exit code."""
-    return exit_code_of(lambda: _run(arguments))
+    return exit_code_of(
+        lambda: run(
+            Settings,
+            "pixpro_tf.evaluation.correspondence",
+            __doc__ or "",
+            arguments,
+            evaluate=evaluate,
+            describe=describe,
+            write=write,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -12,17 +12,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
+from pixpro_tf.commands import exit_code_of
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.evaluation.flags import (
-    LEVELS,
-    NETWORKS,
-    OUTPUT_STRIDES,
-    SOURCE_HELP,
-    check_minimums,
-    flag,
-    parse,
-)
+from pixpro_tf.evaluation import flags
+from pixpro_tf.evaluation.flags import flag, run
 
 MODES = ("linear", "finetune")
 PICTURED = 6
@@ -30,29 +23,20 @@ _BATCHES_OF_MOMENTS = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(flags.Settings):
     """How a segmentation is trained and scored.
 
     Raises:
         ConfigError: for values that cannot be, or do not go together.
     """
 
-    source: str = flag(SOURCE_HELP, name="from")
     dataset: str = flag(
         "scenes/128, scenes/256, cityscapes as TFDS has it, voc:PATH or folder:PATH"
     )
-    data_dir: str = flag("of TFDS", "")
     mode: str = flag(
         "a linear layer on frozen features, or an FCN head with everything trained",
         "linear",
         choices=MODES,
-    )
-    network: str = flag("of a run: online, if not given, or target", "", choices=NETWORKS)
-    level: str = flag("the map that the head sees", "c5", choices=LEVELS)
-    output_stride: int = flag(
-        "of the backbone, dilated if need be: 8, 16 or 32; 0 as it was trained",
-        0,
-        choices=OUTPUT_STRIDES,
     )
     train_split: str = flag("on which the head is trained", "train")
     split: str = flag("on which the scores are taken", "validation")
@@ -62,7 +46,6 @@ class Settings:
         0,
         minimum=0,
     )
-    batch_size: int = flag("images a step", 16, minimum=1)
     epochs: int = flag("passes over the training split", 20, minimum=1)
     rates: tuple = flag(
         "learning rates, with commas: of Adam for the linear layer, of SGD in fine-tuning",
@@ -70,12 +53,9 @@ class Settings:
         minimum=1e-12,
     )
     weight_decay: float = flag("in fine-tuning", 1e-4, minimum=0)
-    seed: int = flag("of everything random", 0, minimum=0)
-    output: str = flag("folder to make for results.json, confusion.png and predictions.png", "")
-    overwrite: bool = flag("replace an output", False)
 
     def __post_init__(self):
-        check_minimums(self)
+        super().__post_init__()
         if len(self.rates) > 1 and self.selection_split in ("", self.split):
             raise ConfigError(
                 f"--rates has {len(self.rates)} values: give a --selection_split other than --split={self.split}, "
@@ -252,12 +232,11 @@ def table(settings: Settings, result: Result) -> str:
 
 
 def write(folder: str, settings: Settings, result: Result) -> None:
-    """Makes a folder with results.json, confusion.png and predictions.png."""
+    """Writes results.json, confusion.png and predictions.png."""
     from pixpro_tf.data.segmentation import image_batches
     from pixpro_tf.evaluation import pictures
     from pixpro_tf.evaluation.segmenter import predict
 
-    os.makedirs(folder)
     with open(os.path.join(folder, "results.json"), "w") as file:
         json.dump(results(settings, result), file, indent=2)
     title = f"{settings.dataset}, {settings.split}: mIoU {100 * result.scores.mean_iou:.1f} %"
@@ -273,22 +252,19 @@ def write(folder: str, settings: Settings, result: Result) -> None:
     figure.savefig(os.path.join(folder, "predictions.png"), dpi=110)
 
 
-def _run(arguments: list[str]) -> None:
-    settings = parse(Settings, "pixpro_tf.evaluation.dense", __doc__ or "", arguments)
-    if settings.output:
-        refuse_existing("output", settings.output, settings.overwrite)
-    quiet_tensorflow()
-    result = evaluate(settings)
-    print(table(settings, result))
-    if settings.output:
-        with atomic_output(settings.output, settings.overwrite) as folder:
-            write(folder, settings, result)
-        print(f"Written to {settings.output}: results.json, confusion.png, predictions.png")
-
-
 def main(arguments: list[str]) -> int:
     """Runs a command line, without the command's name; returns the exit code."""
-    return exit_code_of(lambda: _run(arguments))
+    return exit_code_of(
+        lambda: run(
+            Settings,
+            "pixpro_tf.evaluation.dense",
+            __doc__ or "",
+            arguments,
+            evaluate=evaluate,
+            describe=table,
+            write=write,
+        )
+    )
 
 
 if __name__ == "__main__":

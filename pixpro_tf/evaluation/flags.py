@@ -1,17 +1,12 @@
-"""Flags of the evaluations: a field of a frozen dataclass gives each its name, type, default and help."""
+"""The commands of the evaluations. A field of a frozen dataclass gives each flag its name, type, default and help."""
 
 import dataclasses
+import os
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pixpro_tf.commands import Parser
+from pixpro_tf.commands import Parser, atomic_output, quiet_tensorflow, refuse_existing
 from pixpro_tf.errors import ConfigError
-
-Settings = TypeVar("Settings")
-
-LEVELS = ("c2", "c3", "c4", "c5")
-NETWORKS = ("", "online", "target")
-OUTPUT_STRIDES = (0, 8, 16, 32)
-SOURCE_HELP = "folder of a run, TF Hub-style handle of a SavedModel that export.savedmodel wrote, or random:resnet50 for random weights"
 
 
 def flag(
@@ -35,9 +30,71 @@ def flag(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What every evaluation asks for; raises `ConfigError` for values that cannot be."""
+
+    source: str = flag(
+        "folder of a run, TF Hub-style handle of a SavedModel that export.savedmodel wrote, or random:resnet50 for random weights",
+        name="from",
+    )
+    dataset: str = flag("whose images are looked at")
+    data_dir: str = flag("of TFDS", "")
+    network: str = flag("of a run; empty is online", "", choices=("", "online", "target"))
+    level: str = flag("the map that is looked at", "c5", choices=("c2", "c3", "c4", "c5"))
+    output_stride: int = flag(
+        "of the backbone, dilated if need be; 0 as it was trained", 0, choices=(0, 8, 16, 32)
+    )
+    batch_size: int = flag("images at once", 16, minimum=1)
+    seed: int = flag("of everything random", 0, minimum=0)
+    output: str = flag("folder to make for the results and pictures", "")
+    overwrite: bool = flag("replace an output", False)
+
+    def __post_init__(self):
+        check_minimums(self)
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def run(
+    settings_class: type[AnySettings],
+    module: str,
+    description: str,
+    arguments: list[str],
+    *,
+    evaluate: Callable[[AnySettings], Any],
+    describe: Callable[[AnySettings, Any], str],
+    write: Callable[[str, AnySettings, Any], None],
+) -> None:
+    """Runs the command line of an evaluation.
+
+    Args:
+        settings_class, module, description, arguments: as of `parse`.
+        evaluate: from settings to a result.
+        describe: what is printed of a result.
+        write: into an empty folder, what `--output` asks for.
+
+    Raises:
+        UserError: whatever the user can mend.
+    """
+    settings = parse(settings_class, module, description, arguments)
+    if settings.output:
+        refuse_existing("output", settings.output, settings.overwrite)
+    quiet_tensorflow()
+    result = evaluate(settings)
+    print(describe(settings, result))
+    if settings.output:
+        with atomic_output(settings.output, settings.overwrite) as folder:
+            os.makedirs(folder)
+            write(folder, settings, result)
+            names = ", ".join(sorted(os.listdir(folder), reverse=True))
+        print(f"Written to {settings.output}: {names}")
+
+
 def parse(
-    settings: type[Settings], module: str, description: str, arguments: list[str]
-) -> Settings:
+    settings: type[AnySettings], module: str, description: str, arguments: list[str]
+) -> AnySettings:
     """The settings that a command line asks for.
 
     Args:
@@ -50,7 +107,7 @@ def parse(
         ConfigError: for a flag that is unknown, cannot be read, or does not fit the others.
     """
     parser = Parser(prog=f"python -m {module}", description=description.splitlines()[0])
-    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+    for field in dataclasses.fields(settings):
         required = field.default is dataclasses.MISSING
         kind = str if required else type(field.default)
         options: dict[str, Any] = {"dest": field.name, "help": field.metadata["help"]}
