@@ -1,0 +1,239 @@
+"""Image classification from a frozen backbone: a linear layer on its pooled features, or their nearest neighbours.
+
+python -m pixpro_tf.evaluation.linear --from=runs/mine --dataset=imagenet2012
+python -m pixpro_tf.evaluation.linear --from=exported/mine --dataset=food101 --mode=knn
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from typing import Any
+
+from pixpro_tf.commands import exit_code_of
+from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.evaluation import flags
+from pixpro_tf.evaluation.flags import flag, run
+
+MODES = ("linear", "knn")
+# Of the epochs, after which the rate is a tenth.
+_DROPS = (0.6, 0.8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(flags.Settings):
+    """How a classification is trained and scored; raises `ConfigError` for values that cannot be."""
+
+    dataset: str = flag(
+        "a TFDS name whose images have a class, as imagenet2012 or food101, or folder:PATH with images as PATH/SPLIT/CLASS/NAME.jpg"
+    )
+    mode: str = flag(
+        "a linear layer on frozen, pooled features, or the nearest neighbours among the training images",
+        "linear",
+        choices=MODES,
+    )
+    train_split: str = flag("whose classes are known", "train")
+    split: str = flag("on which the scores are taken", "validation")
+    image_size: int = flag("side of the views in pixels", 224, minimum=1)
+    batch_size: int = flag("images at once", 256, minimum=1)
+    epochs: int = flag("linear: passes over the training split", 100, minimum=1)
+    rate: float = flag(
+        "linear: learning rate of SGD, a tenth of it after 60 and 80 % of the epochs",
+        30.0,
+        minimum=1e-12,
+    )
+    min_crop_area: float = flag("linear: smallest share of the image in a crop", 0.08, minimum=1e-6)
+    neighbours: int = flag("knn: how many vote", 20, minimum=1)
+    temperature: float = flag(
+        "knn: a vote weighs exp(cosine / temperature); 0 counts all alike", 0.07, minimum=0
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.min_crop_area > 1:
+            raise ConfigError(
+                f"--min_crop_area={self.min_crop_area:g} is a share; it must be at most 1"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What was found, as shares of the images of the split.
+
+    Attributes:
+        top_1: whose class was the first choice.
+        top_5: whose class was among the first five; None for five classes or fewer.
+        class_top_1: by class; None for one that the split has no image of.
+        images: how many there were.
+    """
+
+    top_1: float
+    top_5: float | None
+    class_top_1: dict[str, float | None]
+    images: int
+
+
+def evaluate(settings: Settings) -> Result:
+    """Trains and scores as the settings say; raises `UserError` for whatever the user can mend."""
+    import tensorflow as tf
+
+    from pixpro_tf.data.classification import open_classification
+    from pixpro_tf.data.segmentation import reading
+    from pixpro_tf.evaluation.sources import load_backbone, maps_of
+
+    with reading(settings.dataset):
+        data = open_classification(settings.dataset, settings.data_dir)
+        # Unknown splits are found before anything is trained.
+        splits = [data.split(name) for name in (settings.train_split, settings.split)]
+        tf.keras.utils.set_random_seed(settings.seed)
+        backbone = load_backbone(settings.source, settings.network, settings.output_stride)
+
+        @tf.function(reduce_retracing=True)
+        def pooled(images):
+            return tf.reduce_mean(maps_of(backbone, images, settings.level), axis=[1, 2])
+
+        scores = _by_neighbours if settings.mode == "knn" else _by_a_layer
+        found = scores(settings, pooled, splits[0], splits[1], len(data.class_names))
+        return _result(data.class_names, *found)
+
+
+def _by_neighbours(settings, pooled, train_examples, examples, num_classes):
+    """Votes `[M, K]` and classes `[M]` of the split."""
+    from pixpro_tf.data.classification import central_views
+    from pixpro_tf.evaluation.neighbours import neighbour_votes
+
+    known, labels = _features(pooled, _central(settings, train_examples))
+    if settings.neighbours > len(known):
+        raise ConfigError(
+            f"--neighbours={settings.neighbours} are more than the {len(known)} images of --train_split={settings.train_split}"
+        )
+    features, truth = _features(
+        pooled, central_views(examples, settings.image_size, settings.batch_size)
+    )
+    votes = neighbour_votes(
+        features, known, labels, num_classes, settings.neighbours, settings.temperature
+    )
+    return votes, truth
+
+
+def _by_a_layer(settings, pooled, train_examples, examples, num_classes):
+    """Logits `[M, K]` and classes `[M]` of the split."""
+    from pixpro_tf.data.classification import random_views
+
+    count = int(train_examples.cardinality())
+    if count < settings.batch_size:
+        raise ConfigError(
+            f"--batch_size={settings.batch_size} is more than the {count} images of --train_split={settings.train_split}; give fewer"
+        )
+    views = random_views(
+        train_examples,
+        settings.image_size,
+        settings.batch_size,
+        settings.min_crop_area,
+        settings.seed,
+    )
+    layer = _train_layer(settings, pooled, views, num_classes, count // settings.batch_size)
+    features, truth = _features(pooled, _central(settings, examples))
+    return layer(features).numpy(), truth
+
+
+def _train_layer(settings, pooled, views, num_classes, epoch_steps):
+    import tensorflow as tf
+
+    layer = tf.keras.layers.Dense(
+        num_classes, kernel_initializer=tf.keras.initializers.RandomNormal(stddev=0.01)
+    )
+    drops = [max(1, int(settings.epochs * share * epoch_steps)) for share in _DROPS]
+    rates = [settings.rate * 0.1**power for power in range(len(drops) + 1)]
+    optimizer = tf.keras.optimizers.SGD(
+        tf.keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates), momentum=0.9
+    )
+
+    @tf.function
+    def step(images, labels):
+        features = pooled(images)
+        with tf.GradientTape() as tape:
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, layer(features))
+            loss = tf.reduce_mean(losses)
+        variables = layer.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+
+    layer.build(pooled(next(iter(views))[0]).shape)
+    optimizer.build(layer.trainable_variables)
+    for images, labels in views.take(settings.epochs * epoch_steps):
+        step(images, labels)
+    return layer
+
+
+def _central(settings, examples):
+    from pixpro_tf.data.classification import central_views
+
+    return central_views(examples, settings.image_size, settings.batch_size)
+
+
+def _features(pooled, batches):
+    import numpy as np
+
+    pairs = [(pooled(images).numpy(), labels.numpy()) for images, labels in batches]
+    if not pairs:
+        raise RunError("a split has no image")
+    features, labels = zip(*pairs, strict=True)
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def _result(class_names, scores, truth) -> Result:
+    import numpy as np
+
+    order = np.argsort(-scores, axis=1, kind="stable")
+    hits = order[:, 0] == truth
+    known = [truth == index for index in range(len(class_names))]
+    return Result(
+        top_1=float(hits.mean()),
+        top_5=float((order[:, :5] == truth[:, None]).any(axis=1).mean())
+        if len(class_names) > 5
+        else None,
+        class_top_1={
+            name: float(hits[chosen].mean()) if chosen.any() else None
+            for name, chosen in zip(class_names, known, strict=True)
+        },
+        images=len(truth),
+    )
+
+
+def results(settings: Settings, result: Result) -> dict[str, Any]:
+    """What results.json holds."""
+    return {"settings": dataclasses.asdict(settings), **dataclasses.asdict(result)}
+
+
+def describe(settings: Settings, result: Result) -> str:
+    """What the command prints."""
+    top_5 = "" if result.top_5 is None else f", top-5 {100 * result.top_5:.2f} %"
+    return (
+        f"{settings.dataset}, {settings.split}, {settings.mode}: top-1 {100 * result.top_1:.2f} %{top_5} "
+        f"of {result.images} images"
+    )
+
+
+def write(folder: str, settings: Settings, result: Result) -> None:
+    """Writes results.json."""
+    with open(os.path.join(folder, "results.json"), "w") as file:
+        json.dump(results(settings, result), file, indent=2)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a command line, without the command's name; returns the exit code."""
+    return exit_code_of(
+        lambda: run(
+            Settings,
+            "pixpro_tf.evaluation.linear",
+            __doc__ or "",
+            arguments,
+            evaluate=evaluate,
+            describe=describe,
+            write=write,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

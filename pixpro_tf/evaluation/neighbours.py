@@ -1,0 +1,53 @@
+"""Classification by the nearest neighbours among examples whose class is known."""
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_tf.numerics import unit_length
+
+_AT_ONCE = 256
+
+
+def neighbour_votes(
+    features: np.ndarray,
+    known_features: np.ndarray,
+    known_labels: np.ndarray,
+    num_classes: int,
+    neighbours: int,
+    temperature: float,
+) -> np.ndarray:
+    """How the nearest known examples, by the cosine, vote.
+
+    Args:
+        features: float `[M, C]`, of examples to classify.
+        known_features: float `[N, C]`.
+        known_labels: integer `[N]` in [0, K).
+        num_classes: K.
+        neighbours: how many vote, at most N.
+        temperature: a vote weighs exp(cosine / temperature); 0 counts all alike.
+
+    Returns:
+        float32 `[M, K]`, each row sums to 1.
+
+    Source: Wu et al., CVPR 2018.
+    """
+    known = tf.transpose(unit_length(tf.constant(known_features, tf.float32)))
+    labels = tf.constant(known_labels, tf.int64)
+
+    @tf.function(reduce_retracing=True)
+    def votes(some):
+        cosines, nearest = tf.math.top_k(unit_length(some) @ known, neighbours)
+        if temperature:
+            # Of the differences to the nearest, for exp(1 / temperature) may be no number.
+            weights = tf.exp((cosines - cosines[:, :1]) / temperature)
+        else:
+            weights = tf.ones_like(cosines)
+        classes = tf.one_hot(tf.gather(labels, nearest), num_classes)
+        summed = tf.einsum("mk,mkc->mc", weights, classes)
+        return summed / tf.reduce_sum(weights, axis=1, keepdims=True)
+
+    parts = [
+        votes(tf.constant(features[start : start + _AT_ONCE], tf.float32)).numpy()
+        for start in range(0, len(features), _AT_ONCE)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,161 @@
+"""Classification by a linear layer and by neighbours, on images whose classes are colours."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from sklearn.neighbors import KNeighborsClassifier
+
+from export import savedmodel
+from pixpro_tf.evaluation import linear
+from pixpro_tf.evaluation.neighbours import neighbour_votes
+from tests.models import make_run
+
+COLOURS = {
+    "red": (200, 40, 40),
+    "green": (40, 200, 40),
+    "blue": (40, 40, 200),
+    "grey": (120, 120, 120),
+    "white": (230, 230, 230),
+    "black": (20, 20, 20),
+}
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    """A folder of images of six colours, of different sizes."""
+    folder = tmp_path_factory.mktemp("colours")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("validation", 4)):
+        for name, colour in COLOURS.items():
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                shape = [*rng.integers(24, 48, 2), 3]
+                image = np.array(colour) + rng.integers(-20, 25, shape)
+                image = Image.fromarray(image.astype(np.uint8))
+                image.save(folder / split / name / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"), backbone="resnet10")
+
+
+def settings_of(colours, source="random:resnet10", **settings):
+    return linear.Settings(
+        str(source), f"folder:{colours}", **{"image_size": 32, "batch_size": 12} | settings
+    )
+
+
+def test_a_layer_on_random_features_tells_colours_apart(colours, tmp_path, capsys):
+    output = tmp_path / "found"
+    flags = ["--image_size=32", "--batch_size=12", "--epochs=10", "--rate=0.5"]
+    source = ["--from=random:resnet10", f"--dataset=folder:{colours}", f"--output={output}"]
+    assert linear.main([*source, *flags]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((output / "results.json").read_text())
+    assert found["top_1"] > 0.6 and found["top_5"] >= found["top_1"]
+    assert found["images"] == 24
+    np.testing.assert_allclose(np.mean(list(found["class_top_1"].values())), found["top_1"])
+    assert set(found["class_top_1"]) == set(COLOURS)
+    assert f"top-1 {100 * found['top_1']:.2f} %" in printed
+
+
+def test_more_training_and_the_rate_matter(colours):
+    few, many = (linear.evaluate(settings_of(colours, epochs=epochs)) for epochs in (1, 12))
+    assert many.top_1 > few.top_1
+    slow = linear.evaluate(settings_of(colours, epochs=1, rate=1e-9))
+    assert slow.class_top_1 != few.class_top_1
+
+
+@pytest.mark.parametrize("mode", [{"mode": "knn", "neighbours": 3}, {"epochs": 2, "rate": 1.0}])
+def test_a_run_and_its_export_give_the_same_numbers(colours, run, tmp_path, mode):
+    savedmodel.export(str(run), str(tmp_path / "exported"), allow_unfinished=True)
+    first, second = (
+        linear.evaluate(settings_of(colours, source, **mode))
+        for source in (run, tmp_path / "exported")
+    )
+    assert first == second
+
+
+def test_neighbours_tell_colours_apart(colours):
+    result = linear.evaluate(settings_of(colours, mode="knn", neighbours=5))
+    assert result.top_1 > 0.6
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.07, 0.001])
+@pytest.mark.parametrize("neighbours", [1, 7, 40])
+def test_neighbours_vote_as_those_of_scikit_learn(temperature, neighbours):
+    rng = np.random.default_rng(1)
+    known, features = (rng.normal(size=[count, 9]).astype(np.float32) for count in (300, 290))
+    labels = rng.integers(0, 6, 300)
+
+    def weights(distances):
+        if not temperature:
+            return np.ones_like(distances)
+        return np.exp((distances[:, :1] - distances) / temperature)
+
+    reference = KNeighborsClassifier(neighbours, weights=weights, metric="cosine")
+    expected = reference.fit(known.astype(np.float64), labels).predict_proba(features)
+    votes = neighbour_votes(features, known, labels, 6, neighbours, temperature)
+    if temperature >= 0.07 or not temperature:
+        np.testing.assert_allclose(votes, expected, atol=1e-6)
+    else:
+        # The cosines are rounded in float32, and the rounding is a ten-thousandth of this temperature.
+        np.testing.assert_allclose(votes, expected, atol=1e-3)
+    np.testing.assert_array_equal(votes.argmax(axis=1), expected.argmax(axis=1))
+
+
+def test_a_class_without_images_has_no_score():
+    scores = np.array([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1]])
+    result = linear._result(["a", "b", "c"], scores, np.array([1, 1]))
+    assert result.top_1 == 0.5 and result.top_5 is None
+    assert result.class_top_1 == {"a": None, "b": 0.5, "c": None}
+
+
+def test_ties_go_to_the_first_class():
+    result = linear._result(["a", "b"], np.array([[0.5, 0.5]]), np.array([0]))
+    assert result.top_1 == 1.0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--mode=knn", "--neighbours=100"], "--neighbours=100 are more than the 72 images"),
+        (["--batch_size=100"], "--batch_size=100 is more than the 72 images"),
+        (["--split=nowhere"], "'nowhere' is no split of folder:"),
+        (["--min_crop_area=2"], "--min_crop_area=2 is a share"),
+        (["--neighbours=0"], "--neighbours=0 must be at least 1"),
+        (["--dataset=folder:/not/there"], "there is no folder /not/there"),
+        (["--dataset=scenes/128"], "does not give each image a class"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(colours, scenes_dir, capsys, flags, message):
+    source = ["--from=random:resnet10", f"--dataset=folder:{colours}", f"--data_dir={scenes_dir}"]
+    assert linear.main([*source, "--image_size=32", *flags]) != 0
+    lines = capsys.readouterr().err.strip().splitlines()
+    # The scenes say that they are rendered.
+    (error,) = (line for line in lines if not line.startswith("Render"))
+    assert message in error and error.startswith("error: ")
+
+
+def test_a_folder_without_images_is_refused(tmp_path, capsys):
+    (tmp_path / "train" / "red").mkdir(parents=True)
+    assert linear.main(["--from=random:resnet10", f"--dataset=folder:{tmp_path}"]) != 0
+    assert "SPLIT/CLASS/NAME.jpg" in capsys.readouterr().err
+
+
+def test_random_views_are_a_function_of_the_seed():
+    from pixpro_tf.data.classification import random_views
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, [8, 20, 24, 3], np.uint8)
+    examples = tf.data.Dataset.from_tensor_slices((images, np.arange(8)))
+    first, again, other = (
+        next(iter(random_views(examples, 16, 4, 0.3, seed)))[0].numpy() for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
