@@ -20,7 +20,7 @@ PICTURED = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(flags.Settings):
+class Settings(flags.MapSettings):
     """Which views of which images are compared; raises `ConfigError` for values that cannot be."""
 
     dataset: str = flag("as of train.py: folder:PATH, scenes/128, photographs, or a TFDS name")

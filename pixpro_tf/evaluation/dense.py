@@ -23,7 +23,7 @@ _BATCHES_OF_MOMENTS = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(flags.Settings):
+class Settings(flags.MapSettings):
     """How a segmentation is trained and scored.
 
     Raises:

@@ -41,10 +41,6 @@ class Settings:
     dataset: str = flag("whose images are looked at")
     data_dir: str = flag("of TFDS", "")
     network: str = flag("of a run; empty is online", "", choices=("", "online", "target"))
-    level: str = flag("the map that is looked at", "c5", choices=("c2", "c3", "c4", "c5"))
-    output_stride: int = flag(
-        "of the backbone, dilated if need be; 0 as it was trained", 0, choices=(0, 8, 16, 32)
-    )
     batch_size: int = flag("images at once", 16, minimum=1)
     seed: int = flag("of everything random", 0, minimum=0)
     output: str = flag("folder to make for the results and pictures", "")
@@ -52,6 +48,16 @@ class Settings:
 
     def __post_init__(self):
         check_minimums(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class MapSettings(Settings):
+    """What evaluations of a single map of a backbone ask for."""
+
+    level: str = flag("the map that is looked at", "c5", choices=("c2", "c3", "c4", "c5"))
+    output_stride: int = flag(
+        "of the backbone, dilated if need be; 0 as it was trained", 0, choices=(0, 8, 16, 32)
+    )
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

@@ -21,7 +21,7 @@ _DROPS = (0.6, 0.8)
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(flags.Settings):
+class Settings(flags.MapSettings):
     """How a classification is trained and scored; raises `ConfigError` for values that cannot be."""
 
     dataset: str = flag(

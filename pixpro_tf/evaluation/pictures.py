@@ -10,6 +10,7 @@ import matplotlib.lines
 import matplotlib.patches
 import numpy as np
 
+from pixpro_tf.data.detection import NO_OBJECT
 from pixpro_tf.data.segmentation import IGNORED
 from pixpro_tf.evaluation.matching import Matches
 
@@ -115,6 +116,68 @@ def predictions_picture(
         ],
         loc="outside lower center",
         ncols=5,
+        frameon=False,
+        fontsize=8,
+    )
+    return figure
+
+
+def detections_picture(
+    batch: dict[str, np.ndarray],
+    detections: Sequence[np.ndarray],
+    class_names: Sequence[str],
+    title: str,
+    min_score: float = 0.3,
+) -> matplotlib.figure.Figure:
+    """Images with their objects, and below them those that were found.
+
+    Args:
+        batch: "image" uint8 `[B, H, W, 3]`, "boxes" `[B, M, 4]` and "labels" `[B, M]`, as `object_batches` gives them.
+        detections: boxes `[B, N, 4]`, labels `[B, N]`, scores `[B, N]` and count `[B]`, as `Detections` has them.
+        class_names: of the labels, for the legend.
+        title: of the picture.
+        min_score: of the boxes that are shown.
+    """
+    count = len(batch["image"])
+    colours = class_colours(len(class_names))
+    figure = matplotlib.figure.Figure(figsize=(2.2 * count + 0.6, 5.6), layout="constrained")
+    axes = figure.subplots(2, count, squeeze=False)
+    shown = set()
+    for column in range(count):
+        kept = batch["labels"][column] != NO_OBJECT
+        truth = batch["boxes"][column][kept], batch["labels"][column][kept]
+        boxes, labels, scores, found = (each[column] for each in detections)
+        good = (np.arange(len(scores)) < found) & (scores >= min_score)
+        for panel, (some_boxes, some_labels) in zip(
+            axes[:, column], (truth, (boxes[good], labels[good])), strict=True
+        ):
+            panel.imshow(batch["image"][column], interpolation="nearest")
+            panel.set_xticks([])
+            panel.set_yticks([])
+            for (y0, x0, y1, x1), label in zip(some_boxes, some_labels, strict=True):
+                shown.add(int(label))
+                # A white line below the coloured one, to be seen on every ground.
+                for colour, line_width in (("white", 3.2), (colours[label], 1.8)):
+                    panel.add_patch(
+                        matplotlib.patches.Rectangle(
+                            (x0 - 0.5, y0 - 0.5),
+                            x1 - x0,
+                            y1 - y0,
+                            fill=False,
+                            edgecolor=colour,
+                            linewidth=line_width,
+                        )
+                    )
+    axes[0, 0].set_ylabel("truth")
+    axes[1, 0].set_ylabel(f"found, score from {min_score:g}")
+    figure.suptitle(title)
+    figure.legend(
+        handles=[
+            matplotlib.patches.Patch(color=colours[label], label=class_names[label])
+            for label in sorted(shown)
+        ],
+        loc="outside lower center",
+        ncols=6,
         frameon=False,
         fontsize=8,
     )

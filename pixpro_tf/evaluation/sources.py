@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from pixpro_tf import trained
 from pixpro_tf.backbones import resnet
+from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.data.photometric import normalize
 from pixpro_tf.errors import ConfigError
 
@@ -26,16 +27,28 @@ def load_backbone(source: str, network: str = "", output_stride: int = 0) -> res
         RunError: if there are no such weights.
     """
     if source.startswith(RANDOM):
-        architecture = source.removeprefix(RANDOM)
-        if architecture not in resnet.ARCHITECTURES:
-            raise ConfigError(
-                f"--from={source} is no backbone; give {RANDOM} and one of {', '.join(resnet.ARCHITECTURES)}"
-            )
-        return resnet.build(architecture, output_stride=output_stride or 32)
+        return _random_backbone(source, output_stride or 32)
     with trained.open_weights(source, network or None) as weights:
         if output_stride:
             weights = dataclasses.replace(weights, output_stride=output_stride)
         return trained.restore(weights)
+
+
+def load_backbone_and_neck(source: str, network: str = "") -> tuple[resnet.ResNet, Neck | None]:
+    """A backbone of output stride 32, and the neck that was pre-trained with it or None; arguments and errors as of `load_backbone`."""
+    if source.startswith(RANDOM):
+        return _random_backbone(source, 32), None
+    with trained.open_weights(source, network or None) as weights:
+        return trained.restore_with_neck(dataclasses.replace(weights, output_stride=32))
+
+
+def _random_backbone(source, output_stride):
+    architecture = source.removeprefix(RANDOM)
+    if architecture not in resnet.ARCHITECTURES:
+        raise ConfigError(
+            f"--from={source} is no backbone; give {RANDOM} and one of {', '.join(resnet.ARCHITECTURES)}"
+        )
+    return resnet.build(architecture, output_stride=output_stride)
 
 
 def maps_of(backbone: resnet.ResNet, images: tf.Tensor, level: str, training=False) -> tf.Tensor:

@@ -1,0 +1,132 @@
+"""Average precision as COCO defines it, by pycocotools."""
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from pixpro_tf.errors import RunError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Objects:
+    """Objects of one image.
+
+    Attributes:
+        boxes: float `[N, 4]`, (y0, x0, y1, x1) in pixels.
+        labels: integer `[N]`.
+        scores: float `[N]` of what was found; of no account in the truth.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros([0]))
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragePrecision:
+    """In [0, 1], the mean over the classes that the truth has.
+
+    Attributes:
+        ap: mean over the overlaps 0.5, 0.55, ..., 0.95.
+        ap_50, ap_75: at overlaps of 0.5 and 0.75.
+        class_ap: `ap` of each class; None for one that the truth lacks.
+    """
+
+    ap: float
+    ap_50: float
+    ap_75: float
+    class_ap: dict[str, float | None]
+
+
+def require_pycocotools() -> None:
+    """Raises `RunError`, with what to do, where pycocotools is not installed."""
+    try:
+        import pycocotools  # noqa: F401
+    except ImportError:
+        raise RunError("average precision needs pycocotools: `pip install pycocotools`") from None
+
+
+def average_precision(
+    truth: Sequence[Objects], found: Sequence[Objects], class_names: Sequence[str]
+) -> AveragePrecision:
+    """Average precision over a split.
+
+    Args:
+        truth, found: of each image, in one order.
+        class_names: of the labels 0, 1, ...
+
+    Raises:
+        ValueError: if the truth has no object, or the numbers of images differ.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    annotations = [
+        {
+            "id": 0,
+            "image_id": image,
+            "category_id": int(label),
+            "bbox": _corner_and_size(box),
+            "area": float(np.prod(np.maximum(box[2:] - box[:2], 0))),
+            "iscrowd": 0,
+        }
+        for image, objects in enumerate(truth)
+        for box, label in zip(np.asarray(objects.boxes, float), objects.labels, strict=True)
+    ]
+    if not annotations:
+        raise ValueError("there is no object in any image")
+    for number, annotation in enumerate(annotations, start=1):
+        annotation["id"] = number
+    results = [
+        {
+            "image_id": image,
+            "category_id": int(label),
+            "bbox": _corner_and_size(box),
+            "score": float(score),
+        }
+        for image, (objects, _) in enumerate(zip(found, truth, strict=True))
+        for box, label, score in zip(
+            np.asarray(objects.boxes, float), objects.labels, objects.scores, strict=True
+        )
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        data = COCO()
+        data.dataset = {
+            "info": {},
+            "images": [{"id": image} for image in range(len(truth))],
+            "categories": [{"id": label, "name": name} for label, name in enumerate(class_names)],
+            "annotations": annotations,
+        }
+        data.createIndex()
+        if not results:
+            return _nothing_found(annotations, class_names)
+        evaluation = COCOeval(data, data.loadRes(results), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    # [overlaps, recalls, classes, areas, largest numbers of objects]; -1 where the truth has none.
+    by_class = evaluation.eval["precision"][:, :, :, 0, -1].mean(axis=(0, 1))
+    ap, ap_50, ap_75 = evaluation.stats[:3]
+    return AveragePrecision(
+        float(ap),
+        float(ap_50),
+        float(ap_75),
+        {
+            name: None if ap < 0 else float(ap)
+            for name, ap in zip(class_names, by_class, strict=True)
+        },
+    )
+
+
+def _corner_and_size(box):
+    y0, x0, y1, x1 = map(float, box)
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def _nothing_found(annotations, class_names):
+    present = {annotation["category_id"] for annotation in annotations}
+    by_class = {name: 0.0 if i in present else None for i, name in enumerate(class_names)}
+    return AveragePrecision(0.0, 0.0, 0.0, by_class)
