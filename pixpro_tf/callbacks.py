@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf import visualize
+from pixpro_tf import view_pictures
 from pixpro_tf.checkpoints import DIVERGED, CheckpointStore
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.run_folder import RunFolder
@@ -217,7 +217,7 @@ class Pictures(StepCallback):
         folder: of the run.
         every: steps between pictures; there is one at the start too.
         views: gives `(view_1, view_2, box_1, box_2)` for a step, views RGB in [0, 1].
-        map_size, threshold: see `visualize.matched_views`.
+        map_size, threshold: see `view_pictures.matched_views`.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class Pictures(StepCallback):
             self._draw(step)
 
     def _draw(self, step):
-        png = visualize.matched_views(*self._views(step), self._map_size, self._threshold)
+        png = view_pictures.matched_views(*self._views(step), self._map_size, self._threshold)
         path = os.path.join(self._folder.pictures, f"views-{step:07d}.png")
         with _writing(self._folder):
             tf.io.gfile.makedirs(self._folder.pictures)

@@ -1,94 +1,225 @@
-"""Pictures of what the training sees."""
+"""Pictures of what a backbone has learnt: what a point is mixed with, where its like are, and what its features tell apart.
 
-import io
+python -m pixpro_tf.visualize --from=runs/mine --images=photographs --output=pictures/mine
+python -m pixpro_tf.visualize --from=exported/mine --images=cat.jpg,dog.jpg --points=0.5,0.5 --output=pictures/pets
+"""
 
-import matplotlib
-import matplotlib.figure
-import numpy as np
-import tensorflow as tf
+import dataclasses
+import os
+import re
+import sys
+from typing import Any
 
-from pixpro_tf import geometry
+from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
+from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.evaluation import flags
+from pixpro_tf.evaluation.flags import flag
 
-# Reads as an order of places, also to the colour-blind and in grey.
-_COLOURS = matplotlib.colormaps["viridis"]
+# Points of the image where things often are, off its centre and off its border.
+_POINTS = "0.5,0.5;0.25,0.7;0.8,0.3"
+_MIN_CROP_AREA = 0.3
 
 
-def matched_views(
-    view_1: np.ndarray,
-    view_2: np.ndarray,
-    box_1: np.ndarray,
-    box_2: np.ndarray,
-    map_size: int,
-    threshold: float,
-) -> bytes:
-    """Two views of each image side by side, with their bins and which of them see the same place.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(flags.BackboneSettings):
+    """Which pictures are made; raises `ConfigError` for values that cannot be."""
 
-    Args:
-        view_1, view_2: float `[B, S, S, 3]`, RGB in [0, 1].
-        box_1, box_2: float32 `[B, 4]`, see `geometry`.
-        map_size: side of the map of bins.
-        threshold: see `geometry.positive_mask`.
-
-    Returns:
-        A PNG file's bytes: a column of two views for each image. Positive pairs that are each other's nearest carry a dot of the
-        same number and colour.
-    """
-    count = view_1.shape[0]
-    positives = geometry.positive_mask(
-        tf.constant(box_1), tf.constant(box_2), map_size, map_size, threshold
-    ).numpy()
-    centres = [
-        geometry.bin_centres(tf.constant(box), map_size, map_size).numpy().reshape(count, -1, 2)
-        for box in (box_1, box_2)
-    ]
-    figure = matplotlib.figure.Figure(figsize=(2.6 * count, 6.1), layout="constrained")
-    axes = figure.subplots(2, count, squeeze=False)
-    for image in range(count):
-        pairs = _nearest_pairs(positives[image], centres[0][image], centres[1][image])
-        for row, view in enumerate((view_1, view_2)):
-            panel = axes[row, image]
-            panel.imshow(np.clip(view[image], 0, 1), extent=(0, map_size, map_size, 0))
-            panel.set_xticks(range(map_size + 1), [])
-            panel.set_yticks(range(map_size + 1), [])
-            panel.tick_params(length=0)
-            panel.grid(color="white", linewidth=0.4, alpha=0.5)
-            for number, pair in enumerate(pairs, start=1):
-                _draw_dot(panel, pair[row], number, len(pairs), map_size)
-            if row == 0:
-                panel.set_title(f"{int(positives[image].sum())} positive pairs", fontsize=9)
-            if image == 0:
-                panel.set_ylabel(f"view {row + 1}", fontsize=10)
-    figure.suptitle(
-        "Two views of each image; equal numbers mark bins that see the same place", fontsize=10
+    images: str = flag(
+        "files, with commas, or a dataset as of train.py: folder:PATH, scenes/128, photographs"
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    output: str = flag("folder to make for the pictures")
+    data_dir: str = flag("of TFDS", "")
+    split: str = flag("of a TFDS dataset; empty for all its training images", "")
+    level: str = flag("the map that is shown", "c5", choices=("c2", "c3", "c4", "c5"))
+    output_stride: int = flag(
+        "of the backbone, dilated if need be; 0 as it was trained", 0, choices=(0, 8, 16, 32)
+    )
+    count: int = flag("images that are shown, at least 2", 4, minimum=2)
+    image_size: int = flag(
+        "side of the square that is cut from the middle of each image", 224, minimum=8
+    )
+    points: str = flag("x,y of each point that is followed, as shares of the image", _POINTS)
+    seed: int = flag("of the views and of random weights", 0, minimum=0)
+    overwrite: bool = flag("replace an output", False)
+
+    def __post_init__(self):
+        flags.check_minimums(self)
+        if not self.points_xy:
+            raise ConfigError(f"--points={self.points} has no point; write x,y;x,y as {_POINTS}")
+
+    @property
+    def points_xy(self) -> list[tuple[float, float]]:
+        """The points, `(x, y)` in [0, 1)."""
+        found = []
+        for text in filter(None, self.points.split(";")):
+            try:
+                x, y = map(float, text.split(","))
+            except ValueError:
+                x = y = -1.0
+            if not (0 <= x < 1 and 0 <= y < 1):
+                raise ConfigError(
+                    f"--points={self.points}: {text} is no point; write x,y with both from 0 up to, but not, 1"
+                )
+            found.append((x, y))
+        return found
 
 
-def _nearest_pairs(positives, centres_1, centres_2):
-    """`(bin of view 1, bin of view 2)` of positive pairs that are each other's nearest, in reading order."""
-    distance = np.linalg.norm(centres_1[:, None] - centres_2[None], axis=-1)
-    distance = np.where(positives, distance, np.inf)
-    of_1, of_2 = distance.argmin(axis=1), distance.argmin(axis=0)
+def write(folder: str, settings: Settings) -> None:
+    """Writes matches.png, propagation.png, components.png and neighbours.png into a folder; raises `UserError`s."""
+    import numpy as np
+    import tensorflow as tf
+
+    from pixpro_tf.data.segmentation import reading
+    from pixpro_tf.evaluation import feature_pictures, pictures
+    from pixpro_tf.evaluation.components import principal_components
+    from pixpro_tf.evaluation.projections import find_projections, propagation_weights
+    from pixpro_tf.evaluation.sources import load_backbone, maps_of
+    from pixpro_tf.numerics import unit_length
+
+    tf.keras.utils.set_random_seed(settings.seed)
+    backbone = load_backbone(settings.source, settings.network, settings.output_stride)
+    with reading(settings.images):
+        images = _squares(settings)
+    maps = maps_of(backbone, tf.constant(images), settings.level)
+    of = f"{settings.level} of {settings.source}"
+    figures: dict[str, Any] = {}
+
+    projections = find_projections(settings.source, settings.network)
+    if projections is None:
+        mixed, gamma, name = maps, 2.0, settings.level
+    else:
+        mixed = projections.function(tf.cast(images, tf.float32))
+        gamma, name = projections.gamma, projections.name
+    points = settings.points_xy
+    bins = tf.constant([[_bin_of(point, mixed.shape) for point in points]] * len(images))
+    figures["propagation"] = feature_pictures.propagation_picture(
+        images,
+        points,
+        propagation_weights(mixed, gamma, bins).numpy(),
+        f"What the propagation (gamma {gamma:g}) mixes into a point, by the {name} of {settings.source}",
+    )
+
+    components, shares = principal_components(maps.numpy())
+    figures["components"] = feature_pictures.components_picture(
+        images,
+        components,
+        shares,
+        f"The three directions in which {of} varies most, and their shares of the variance",
+    )
+
+    unit = unit_length(maps).numpy()
+    flat = unit[0].reshape(-1, unit.shape[-1])
+    chosen = flat[[_bin_of(point, maps.shape) for point in points]]
+    figures["neighbours"] = feature_pictures.neighbours_picture(
+        images,
+        points,
+        np.einsum("qc,bhwc->qbhw", chosen, unit[1:]),
+        f"The bins of other images that are most like points of the first, by {of}",
+    )
+
+    examples = _views(settings, backbone, images)
+    found = sum(int(matches.right.sum()) for _, _, matches in examples)
+    seen = sum(int(matches.seen.sum()) for _, _, matches in examples)
+    figures["matches"] = pictures.matches_picture(
+        examples, f"Bins of a view, looked for in another by {of}: {found} of {seen} found"
+    )
+    for name, figure in figures.items():
+        figure.savefig(os.path.join(folder, f"{name}.png"), dpi=110)
+
+
+def _bin_of(point, shape):
+    x, y = point
+    height, width = shape[1:3]
+    return int(y * height) * width + int(x * width)
+
+
+def _squares(settings):
+    """uint8 `[B, S, S, 3]`, the middle of each image."""
+    import numpy as np
+    import tensorflow as tf
+
+    from pixpro_tf.data.sources import decode
+
+    squares = []
+    for encoded in _encoded(settings):
+        image = decode(encoded)
+        height, width = image.shape[:2]
+        side = min(height, width)
+        row, column = (height - side) // 2, (width - side) // 2
+        square = image[row : row + side, column : column + side]
+        size = [settings.image_size, settings.image_size]
+        resized = tf.image.resize(square, size, antialias=True)
+        squares.append(np.round(np.clip(resized.numpy(), 0, 255)).astype(np.uint8))
+    return np.stack(squares)
+
+
+def _encoded(settings):
+    """The bytes of the images' files."""
+    import tensorflow as tf
+
+    from pixpro_tf.data.sources import IMAGE_SUFFIXES, open_source
+
+    if re.search(rf"({'|'.join(IMAGE_SUFFIXES)})\Z", settings.images, re.IGNORECASE):
+        paths = [os.path.expanduser(path) for path in settings.images.split(",") if path]
+        for path in paths:
+            if not tf.io.gfile.exists(path):
+                raise RunError(f"--images={settings.images}: there is no file {path}")
+        if len(paths) < 2:
+            raise ConfigError(
+                f"--images={settings.images} is a single image, and neighbours are looked for in others; give more"
+            )
+        return [tf.io.read_file(path) for path in paths[: settings.count]]
+    source = open_source(
+        settings.images, data_dir=settings.data_dir, split=settings.split, shuffle_buffer=2000
+    )
+    if source.num_images < 2:
+        raise ConfigError(f"--images={settings.images} has a single image; give more")
+    records = source.epoch(settings.seed, tf.constant(0, tf.int64)).take(settings.count)
+    return [source.encoded(record) for record in records]
+
+
+def _views(settings, backbone, images):
+    """Two views of each image, and what became of the first one's bins."""
+    import tensorflow as tf
+
+    from pixpro_tf.data import crops, randomness
+    from pixpro_tf.data.photometric import Photometric, denormalize
+    from pixpro_tf.evaluation.matching import Matches, match
+
+    keys = randomness.image_key(settings.seed, tf.zeros([], tf.int64), tf.range(len(images)))
+    views, boxes = [], []
+    for view in (1, 2):
+        made = [
+            crops.make_view(tf.constant(image), key, view, settings.image_size, _MIN_CROP_AREA)
+            for image, key in zip(images, keys, strict=True)
+        ]
+        pixels, box = (tf.stack(column) for column in zip(*made, strict=True))
+        views.append(Photometric("byol")(pixels, keys, view))
+        boxes.append(box)
+    maps = [tf.cast(backbone(view)[settings.level], tf.float32) for view in views]
+    found = [each.numpy() for each in match(*maps, *boxes)]
+    shown = [denormalize(view).numpy() for view in views]
     return [
-        (bin_1, int(of_1[bin_1]))
-        for bin_1 in range(len(of_1))
-        if positives[bin_1].any() and of_2[of_1[bin_1]] == bin_1
+        (shown[0][i], shown[1][i], Matches(*(each[i] for each in found)))
+        for i in range(len(images))
     ]
 
 
-def _draw_dot(panel, index, number, total, map_size):
-    row, column = divmod(index, map_size)
-    colour = _COLOURS((number - 1) / max(total - 1, 1))
-    dark = np.dot(colour[:3], (0.299, 0.587, 0.114)) < 0.5
-    panel.scatter(column + 0.5, row + 0.5, s=80, color=colour, edgecolors="white", linewidths=0.6)
-    panel.text(
-        column + 0.5,
-        row + 0.5,
-        str(number),
-        color="white" if dark else "black",
-        fontsize=6,
-        ha="center",
-        va="center_baseline",
-    )
+def _run(arguments):
+    settings = flags.parse(Settings, "pixpro_tf.visualize", __doc__ or "", arguments)
+    refuse_existing("output", settings.output, settings.overwrite)
+    quiet_tensorflow()
+    with atomic_output(settings.output, settings.overwrite) as folder:
+        os.makedirs(folder)
+        write(folder, settings)
+        names = ", ".join(sorted(os.listdir(folder)))
+    print(f"Written to {settings.output}: {names}")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a command line, without the command's name; returns the exit code."""
+    return exit_code_of(lambda: _run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -47,7 +47,9 @@ def make_run(folder, finished=True, **flags):
     model = make_model(**flags)
     rng = np.random.default_rng(0)
     for variable in model.variables:
-        if "projector" in variable.name or "value_transform" in variable.name:
+        if "moving_variance" in variable.name:
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+        elif "projector" in variable.name or "value_transform" in variable.name:
             variable.assign(rng.uniform(-1, 1, variable.shape))
         # Of a neck, biases, scales, shifts and running averages.
         if variable.shape.rank == 1 and any(kind in variable.name for kind in NECK_LAYERS):

@@ -16,10 +16,11 @@ LAYERS = (
     {"backbones", "encoder", "propagation", "strategy"},
     {"objectives"},
     {"pixpro"},
-    {"checkpoints", "run_folder", "visualize", "model_card"},
+    {"checkpoints", "run_folder", "view_pictures", "model_card"},
     {"trained"},
     {"interop", "initialization", "callbacks", "reusable"},
     {"evaluation"},
+    {"visualize"},
     {"training"},
     {"command_line", "interop.torch.importing", "interop.torch.__main__"},
 )

@@ -1,47 +1,155 @@
-import io
+"""The command that draws what a backbone has learnt."""
 
 import numpy as np
+import pytest
+import tensorflow as tf
 from PIL import Image
 
+from export import savedmodel
 from pixpro_tf import visualize
+from pixpro_tf.data.photometric import normalize
+from pixpro_tf.errors import ConfigError
+from pixpro_tf.evaluation.components import principal_components
+from pixpro_tf.evaluation.projections import find_projections, propagation_weights
+from tests.models import make_run
 
-IDENTICAL = np.array([[0.0, 0.0, 1.0, 1.0]], np.float32)
-
-
-def picture(box_1, box_2):
-    views = np.full([1, 32, 32, 3], 0.5, np.float32)
-    png = visualize.matched_views(views, views, box_1, box_2, 3, 0.7)
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-
-
-def test_the_picture_is_a_png_of_both_views():
-    pixels = picture(IDENTICAL, IDENTICAL)
-    assert pixels.shape[0] > pixels.shape[1] > 100
+PICTURES = {"components.png", "matches.png", "neighbours.png", "propagation.png"}
 
 
-def test_matched_bins_are_drawn_and_others_are_not():
-    disjoint = (
-        np.array([[0.0, 0.0, 0.2, 0.2]], np.float32),
-        np.array([[0.7, 0.7, 1, 1]], np.float32),
-    )
-    matched = picture(IDENTICAL, IDENTICAL)
-    assert len(np.unique(matched.reshape(-1, 3), axis=0)) > len(
-        np.unique(picture(*disjoint).reshape(-1, 3), axis=0)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"), backbone="resnet10", output_stride=8, gamma=3.0)
+
+
+def draw(output, *flags, source="random:resnet10", images="photographs"):
+    return visualize.main(
+        [f"--from={source}", f"--images={images}", f"--output={output}", "--image_size=64", *flags]
     )
 
 
-def test_pairs_are_each_others_nearest():
-    positives = np.array([[True, True], [True, False]])
-    centres_1 = np.array([[0.0, 0.0], [1.0, 0.0]])
-    centres_2 = np.array([[0.1, 0.0], [0.6, 0.0]])
-    assert visualize._nearest_pairs(positives, centres_1, centres_2) == [(0, 0)]
+@pytest.mark.parametrize("source", ["run", "random:resnet10"])
+def test_four_pictures_are_made(run, tmp_path, capsys, source):
+    output = tmp_path / "made"
+    flags = ("--count=2", "--output_stride=8")
+    assert draw(output, *flags, source=run if source == "run" else source) == 0
+    assert "propagation.png" in capsys.readouterr().out
+    assert {path.name for path in output.iterdir()} == PICTURES
+    for name in PICTURES:
+        with Image.open(output / name) as picture:
+            assert min(picture.size) > 300
+            # Not a blank sheet.
+            assert len(picture.convert("L").getcolors(256)) > 50
 
 
-def test_a_flipped_view_pairs_mirrored_bins():
-    from pixpro_tf import geometry
+def test_files_are_taken_in_their_order(photos, tmp_path):
+    first, second = (str(photos / f"{index:02d}.jpg") for index in (0, 1))
+    one, two, again = (tmp_path / name for name in ("one", "two", "again"))
+    assert draw(one, images=f"{first},{second}") == 0
+    assert draw(two, images=f"{second},{first}") == 0
+    assert draw(again, images=f"{first},{second}") == 0
+    for name in PICTURES:
+        assert (one / name).read_bytes() == (again / name).read_bytes()
+        assert (one / name).read_bytes() != (two / name).read_bytes()
 
-    box = IDENTICAL
-    flipped = IDENTICAL[:, [2, 1, 0, 3]]
-    positives = geometry.positive_mask(box, flipped, 1, 3, 0.7).numpy()[0]
-    centres = [geometry.bin_centres(b, 1, 3).numpy().reshape(-1, 2) for b in (box, flipped)]
-    assert visualize._nearest_pairs(positives, *centres) == [(0, 2), (1, 1), (2, 0)]
+
+def test_projections_are_those_that_the_run_propagates(run):
+    from pixpro_tf import trained
+
+    projections = find_projections(str(run))
+    assert projections.gamma == 3.0
+    model, _ = trained.load_pixpro(str(run))
+    images = tf.constant(np.random.default_rng(0).uniform(0, 255, [2, 64, 64, 3]), tf.float32)
+    found = model.online(normalize(images / 255), training=False)["projections"]["pixel"]["c5"]
+    np.testing.assert_allclose(projections.function(images), found, rtol=1e-5, atol=1e-5)
+    other = find_projections(str(run), "target").function(images)
+    assert np.abs(other - found).max() > 1e-3
+
+
+def test_an_export_with_heads_has_the_projections_of_its_run(run, tmp_path):
+    for heads in (True, False):
+        savedmodel.export(
+            str(run), str(tmp_path / str(heads)), include_heads=heads, allow_unfinished=True
+        )
+    assert find_projections(str(tmp_path / "False")) is None
+    images = tf.constant(np.random.default_rng(0).uniform(0, 255, [2, 64, 64, 3]), tf.float32)
+    of_run, of_export = (find_projections(source) for source in (str(run), str(tmp_path / "True")))
+    assert of_run.gamma == of_export.gamma == 3.0
+    expected = of_run.function(images).numpy()
+    largest = np.abs(expected).max()
+    np.testing.assert_allclose(of_export.function(images), expected, atol=1e-5 * largest)
+
+
+def test_random_weights_have_no_projections():
+    assert find_projections("random:resnet10") is None
+
+
+def test_propagation_weights_are_powers_of_cosines():
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=[2, 3, 4, 5])
+    bins = np.array([[0, 11], [5, 7]])
+    weights = propagation_weights(tf.constant(maps, tf.float32), 3.0, tf.constant(bins)).numpy()
+    assert weights.shape == (2, 2, 3, 4)
+    flat = maps.reshape(2, 12, 5)
+    for image in range(2):
+        for query, index in enumerate(bins[image]):
+            for other in range(12):
+                a, b = flat[image, index], flat[image, other]
+                cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+                found = weights[image, query].reshape(-1)[other]
+                np.testing.assert_allclose(found, max(cosine, 0) ** 3, atol=1e-6)
+
+
+def test_components_are_the_directions_of_largest_variance():
+    rng = np.random.default_rng(0)
+    # Unit vectors near (1, 0, 0, 0) that differ most along the second axis, and half as much along the third.
+    maps = np.zeros([3, 8, 8, 4])
+    maps[..., 0] = 1
+    maps[..., 1] = rng.normal(0, 0.02, [3, 8, 8])
+    maps[..., 2] = rng.normal(0, 0.01, [3, 8, 8])
+    components, shares = principal_components(7.0 * maps, 2)
+    assert components.shape == (3, 8, 8, 2) and components.min() == 0 and components.max() == 1
+    np.testing.assert_allclose(shares, [0.8, 0.2], atol=0.05)
+    for index in range(2):
+        along = maps[..., index + 1].ravel()
+        assert np.corrcoef(components[..., index].ravel(), along)[0, 1] > 0.95
+
+
+def test_components_of_a_constant_are_grey():
+    components, shares = principal_components(np.ones([2, 3, 3, 4]))
+    np.testing.assert_array_equal(components, 0.5)
+    np.testing.assert_array_equal(shares, 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--points=0.5"], "0.5 is no point; write x,y"),
+        (["--points=0.5,1.0"], "0.5,1.0 is no point"),
+        (["--points="], "--points= has no point"),
+        (["--count=1"], "--count=1 must be at least 2"),
+        (["--images=nothere.jpg,nor.png"], "there is no file nothere.jpg"),
+        (["--images=folder:/not/there"], "/not/there"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(tmp_path, capsys, flags, message):
+    assert draw(tmp_path / "made", *flags) != 0
+    error = capsys.readouterr().err.strip()
+    assert message in error and error.startswith("error: ") and "\n" not in error
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_single_image_is_refused(photos, tmp_path, capsys):
+    assert draw(tmp_path / "made", images=str(photos / "00.jpg")) != 0
+    assert "is a single image" in capsys.readouterr().err
+
+
+def test_an_output_that_is_there_is_left_alone(tmp_path, capsys):
+    (tmp_path / "made").mkdir()
+    assert draw(tmp_path / "made") != 0
+    assert "exists already" in capsys.readouterr().err
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+def test_settings_are_checked_without_a_command_line():
+    with pytest.raises(ConfigError, match="is no point"):
+        visualize.Settings(source="run", images="photographs", output="made", points="a,b")

@@ -19,7 +19,7 @@ from pixpro_tf.evaluation.flags import flag, run
 PICTURED = 4
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(flags.MapSettings):
     """Which views of which images are compared; raises `ConfigError` for values that cannot be."""
 

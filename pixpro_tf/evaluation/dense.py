@@ -22,7 +22,7 @@ PICTURED = 6
 _BATCHES_OF_MOMENTS = 20
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(flags.MapSettings):
     """How a segmentation is trained and scored.
 

@@ -21,7 +21,7 @@ _WARMUP, _LONGEST_GRADIENT = 0.05, 10.0
 _CHANNELS, _HEAD_LAYERS = 64, 2
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(flags.Settings):
     """How a detector is trained and scored; raises `ConfigError` for values that cannot be."""
 

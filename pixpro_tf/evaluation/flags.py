@@ -30,17 +30,23 @@ def flag(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What every evaluation asks for; raises `ConfigError` for values that cannot be."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BackboneSettings:
+    """Which backbone is looked at."""
 
     source: str = flag(
         "folder of a run, TF Hub-style handle of a SavedModel that export.savedmodel wrote, or random:resnet50 for random weights",
         name="from",
     )
+    network: str = flag("of a run; empty is online", "", choices=("", "online", "target"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(BackboneSettings):
+    """What every evaluation asks for; raises `ConfigError` for values that cannot be."""
+
     dataset: str = flag("whose images are looked at")
     data_dir: str = flag("of TFDS", "")
-    network: str = flag("of a run; empty is online", "", choices=("", "online", "target"))
     batch_size: int = flag("images at once", 16, minimum=1)
     seed: int = flag("of everything random", 0, minimum=0)
     output: str = flag("folder to make for the results and pictures", "")
@@ -50,7 +56,7 @@ class Settings:
         check_minimums(self)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class MapSettings(Settings):
     """What evaluations of a single map of a backbone ask for."""
 
@@ -60,6 +66,7 @@ class MapSettings(Settings):
     )
 
 
+AnyBackboneSettings = TypeVar("AnyBackboneSettings", bound=BackboneSettings)
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
@@ -99,8 +106,8 @@ def run(
 
 
 def parse(
-    settings: type[AnySettings], module: str, description: str, arguments: list[str]
-) -> AnySettings:
+    settings: type[AnyBackboneSettings], module: str, description: str, arguments: list[str]
+) -> AnyBackboneSettings:
     """The settings that a command line asks for.
 
     Args:

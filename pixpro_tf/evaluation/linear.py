@@ -20,7 +20,7 @@ MODES = ("linear", "knn")
 _DROPS = (0.6, 0.8)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(flags.MapSettings):
     """How a classification is trained and scored; raises `ConfigError` for values that cannot be."""
 

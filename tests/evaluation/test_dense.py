@@ -48,7 +48,7 @@ def command(colours, *flags, source="random:resnet10"):
 
 
 def settings_of(colours, source="random:resnet10", **settings):
-    return dense.Settings(str(source), f"folder:{colours}", **settings)
+    return dense.Settings(source=str(source), dataset=f"folder:{colours}", **settings)
 
 
 def test_a_linear_layer_on_random_features_tells_colours_apart(colours, tmp_path, capsys):

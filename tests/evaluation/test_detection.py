@@ -32,8 +32,8 @@ def run(tmp_path_factory):
 
 def settings_of(scenes_dir, source="random:resnet10", **settings):
     return detection.Settings(
-        str(source),
-        "scenes/128",
+        source=str(source),
+        dataset="scenes/128",
         **{"data_dir": str(scenes_dir), "train_split": "train[:8]", "split": "train[:8]"}
         | {"batch_size": 4, "epochs": 1}
         | settings,

@@ -46,7 +46,9 @@ def run(tmp_path_factory):
 
 def settings_of(colours, source="random:resnet10", **settings):
     return linear.Settings(
-        str(source), f"folder:{colours}", **{"image_size": 32, "batch_size": 12} | settings
+        source=str(source),
+        dataset=f"folder:{colours}",
+        **{"image_size": 32, "batch_size": 12} | settings,
     )
 
 

@@ -1,0 +1,154 @@
+"""Pictures of the features of images: what a bin is mixed with, where its like are elsewhere, and in what features differ."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import matplotlib.figure
+import numpy as np
+
+# Perceptually uniform, rising in lightness, and made for the colour-blind.
+_HEAT = "cividis"
+_POINT = "#D55E00"
+
+
+def _figure(rows, columns, width=2.3, height=2.3):
+    figure = matplotlib.figure.Figure(
+        figsize=(width * columns + 1.0, height * rows + 0.9), layout="constrained"
+    )
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for panel in axes.flat:
+        panel.set_xticks([])
+        panel.set_yticks([])
+    return figure, axes
+
+
+def _show_image(panel, image):
+    panel.imshow(image, extent=(0, 1, 1, 0), interpolation="nearest")
+
+
+def _show_heat(panel, heat, largest=1.0, smallest=0.0):
+    return panel.imshow(
+        heat,
+        cmap=_HEAT,
+        vmin=smallest,
+        vmax=largest,
+        extent=(0, 1, 1, 0),
+        interpolation="nearest",
+    )
+
+
+def _mark(panel, point, label=""):
+    x, y = point
+    panel.scatter(
+        x, y, s=70, marker="o", color=_POINT, edgecolors="white", linewidths=1.2, zorder=3
+    )
+    if label:
+        panel.text(
+            x,
+            y,
+            label,
+            color="white",
+            fontsize=6,
+            ha="center",
+            va="center_baseline",
+            zorder=4,
+        )
+
+
+def propagation_picture(
+    images: Sequence[np.ndarray],
+    points: Sequence[tuple[float, float]],
+    weights: np.ndarray,
+    title: str,
+) -> matplotlib.figure.Figure:
+    """Of some points of each image, the bins that they are mixed with.
+
+    Args:
+        images: uint8 `[S, S, 3]` each, B of them.
+        points: `(x, y)` in [0, 1], Q of them.
+        weights: float `[B, Q, h, w]` in [0, 1].
+        title: of the picture.
+    """
+    figure, axes = _figure(len(images), 1 + len(points))
+    shown = None
+    for line, image, heats in zip(axes, images, weights, strict=True):
+        _show_image(line[0], image)
+        for number, (panel, point, heat) in enumerate(
+            zip(line[1:], points, heats, strict=True), start=1
+        ):
+            _mark(line[0], point, str(number))
+            shown = _show_heat(panel, heat)
+            _mark(panel, point, str(number))
+    axes[0, 0].set_title("image", fontsize=10)
+    for number, panel in enumerate(axes[0, 1:], start=1):
+        panel.set_title(f"weights of point {number}", fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    figure.colorbar(shown, ax=axes, label="weight of a bin", shrink=0.8)
+    return figure
+
+
+def components_picture(
+    images: Sequence[np.ndarray],
+    components: np.ndarray,
+    shares: np.ndarray,
+    title: str,
+) -> matplotlib.figure.Figure:
+    """Principal components as colours, and each by itself in colours that the colour-blind tell apart too.
+
+    Args:
+        images: uint8 `[S, S, 3]` each, B of them.
+        components: float `[B, h, w, 3]` in [0, 1].
+        shares: of the variance, `[3]`.
+        title: of the picture.
+    """
+    figure, axes = _figure(len(images), 5)
+    shown = None
+    for line, image, coordinates in zip(axes, images, components, strict=True):
+        _show_image(line[0], image)
+        line[1].imshow(coordinates, extent=(0, 1, 1, 0), interpolation="nearest")
+        for index, panel in enumerate(line[2:]):
+            shown = _show_heat(panel, coordinates[..., index])
+    axes[0, 0].set_title("image", fontsize=10)
+    axes[0, 1].set_title("1, 2, 3 as red, green, blue", fontsize=10)
+    for index, panel in enumerate(axes[0, 2:]):
+        panel.set_title(f"component {index + 1} ({100 * shares[index]:.0f} %)", fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.8)
+    bar.set_ticks([0, 1], labels=["low", "high"])
+    return figure
+
+
+def neighbours_picture(
+    images: Sequence[np.ndarray],
+    points: Sequence[tuple[float, float]],
+    cosines: np.ndarray,
+    title: str,
+) -> matplotlib.figure.Figure:
+    """Of some points of the first image, the bins of the others that are most like them.
+
+    Args:
+        images: uint8 `[S, S, 3]` each, at least two.
+        points: `(x, y)` in [0, 1] in the first image, Q of them.
+        cosines: float `[Q, B - 1, h, w]`, of a point's bin to each bin of the other images.
+        title: of the picture.
+    """
+    figure, axes = _figure(2 * len(points), len(images))
+    shown = None
+    smallest = min(0.0, float(cosines.min()))
+    for number, (point, of_point) in enumerate(zip(points, cosines, strict=True)):
+        above, below = axes[2 * number], axes[2 * number + 1]
+        _show_image(above[0], images[0])
+        _mark(above[0], point)
+        above[0].set_title(f"point {number + 1}", fontsize=10)
+        below[0].axis("off")
+        for column, (image, heat) in enumerate(zip(images[1:], of_point, strict=True), start=1):
+            row, col = np.unravel_index(heat.argmax(), heat.shape)
+            found = (col + 0.5) / heat.shape[1], (row + 0.5) / heat.shape[0]
+            _show_image(above[column], image)
+            _mark(above[column], found)
+            above[column].set_title(f"cosine {heat.max():.2f}", fontsize=10)
+            shown = _show_heat(below[column], heat, smallest=smallest)
+            _mark(below[column], found)
+    figure.suptitle(title, fontsize=11)
+    figure.colorbar(shown, ax=axes, label="cosine to the point's bin", shrink=0.5)
+    return figure

@@ -1,0 +1,105 @@
+"""What a network mixes its bins by: the projections that were pre-trained, or the backbone's own map."""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from pixpro_tf import handles, model_card, trained
+from pixpro_tf.config import Config
+from pixpro_tf.data.photometric import normalize
+from pixpro_tf.errors import RunError
+from pixpro_tf.evaluation.sources import RANDOM
+from pixpro_tf.numerics import unit_length
+from pixpro_tf.objectives.pixel import PixelObjective
+from pixpro_tf.reusable import load_backbone
+
+
+@dataclasses.dataclass(frozen=True)
+class Projections:
+    """What a propagation goes by.
+
+    Attributes:
+        function: from images float `[B, H, W, 3]` in 0..255 to `[B, h, w, C]`.
+        gamma: of the propagation.
+        name: what it is, for people.
+    """
+
+    function: Callable[[tf.Tensor], tf.Tensor]
+    gamma: float
+    name: str
+
+
+def find_projections(source: str, network: str = "") -> Projections | None:
+    """The projections of a run, or of a SavedModel that was exported with its heads; of several levels the first.
+
+    Args:
+        source: see `evaluation.sources.load_backbone`.
+        network: "online" or "target" of a run; empty for the online one.
+
+    Returns:
+        None where there are none: random or imported weights, a run without pixel loss, a SavedModel without heads.
+
+    Raises:
+        RunError: if there are no such weights.
+    """
+    if source.startswith(RANDOM):
+        return None
+    if trained.find_checkpoint(source) is not None:
+        return _of_run(source, network or "online")
+    return _of_saved_model(source)
+
+
+def _of_run(run, network):
+    try:
+        model, _ = trained.load_pixpro(run)
+    except RunError:
+        # Imported weights are a backbone without heads; whether they can be read is for whoever loads the backbone to say.
+        return None
+    objectives = [each for each in model.objectives if isinstance(each, PixelObjective)]
+    if not objectives:
+        return None
+    encoder, objective = getattr(model, network), objectives[0]
+    level = objective.levels[0]
+
+    def function(images):
+        found = encoder(normalize(images / 255.0), training=False)
+        return found["projections"][objective.name][level]
+
+    gamma = getattr(objective, "gamma", Config.gamma)
+    return Projections(function, gamma, f"projections of {level}")
+
+
+def _of_saved_model(handle):
+    with handles.local_copy(handle) as folder:
+        card = model_card.read(folder) or {"heads": {}}
+        heads = card["heads"]
+    if "projector" not in heads:
+        return None
+    levels = heads["projector"]["levels"]
+    layer = load_backbone(handle, return_endpoints=True)
+    output = model_card.output_name("projected", levels[0], levels)
+    gamma = heads.get("propagation", {}).get("gamma", Config.gamma)
+    return Projections(
+        lambda images: layer(images / 255.0)[output], gamma, f"projections of {levels[0]}"
+    )
+
+
+def propagation_weights(maps: tf.Tensor, gamma: float, bins: tf.Tensor) -> tf.Tensor:
+    """How much of each bin the propagation gives some bins of the same image.
+
+    Args:
+        maps: float `[B, h, w, C]`.
+        gamma: sharpness of the similarity.
+        bins: int `[B, Q]`, row-major.
+
+    Returns:
+        `[B, Q, h, w]` in [0, 1]; 1 at the bin itself.
+
+    Source: Xie et al., CVPR 2021, equation 3.
+    """
+    shape = tf.shape(maps)
+    unit = unit_length(tf.reshape(maps, [shape[0], -1, maps.shape[-1]]))
+    cosines = tf.einsum("bqc,bnc->bqn", tf.gather(unit, bins, batch_dims=1), unit)
+    weights = tf.pow(tf.nn.relu(cosines), gamma)
+    return tf.reshape(weights, [shape[0], -1, shape[1], shape[2]])
