@@ -15,6 +15,7 @@ from typing import Any
 from pixpro_tf.errors import ConfigError
 
 BACKBONES = (
+    "resnet10w0.5",
     "resnet10",
     "resnet18",
     "resnet34",
@@ -206,8 +207,8 @@ class Config:
     optimizer: str = _flag(
         "lars",
         "Optimisation",
-        "lamb comes from tensorflow-addons, on Python 3.10 and 3.11",
-        choices=("lars", "sgd", "lamb"),
+        "lamb comes from tensorflow-addons, on Python 3.10 and 3.11; adamw suits small batches and short runs",
+        choices=("lars", "sgd", "lamb", "adamw"),
     )
     batch_size: int = _flag(
         1024, "Optimisation", "global batch, over all replicas", unit="images", minimum=1
@@ -230,7 +231,7 @@ class Config:
     weight_decay: float = _flag(
         1e-5,
         "Optimisation",
-        "lars, lamb: of weights with more than one dimension; sgd: of all",
+        "lars, lamb, adamw: of weights with more than one dimension; sgd: of all",
         minimum=0,
     )
     momentum: float = _flag(0.9, "Optimisation", "of lars and sgd")

@@ -18,6 +18,7 @@ torch.set_num_threads(1)
 
 # Keyword arguments of `ResNet`.
 RESNETS: dict[str, dict] = {
+    "resnet10w0.5": {"blocks": (1, 1, 1, 1), "bottleneck": False, "stem_channels": 32},
     "resnet10": {"blocks": (1, 1, 1, 1), "bottleneck": False},
     "resnet18": {"blocks": (2, 2, 2, 2), "bottleneck": False},
     "resnet34": {"blocks": (3, 4, 6, 3), "bottleneck": False},

@@ -29,13 +29,14 @@ class Architecture:
 
     blocks: tuple[int, int, int, int]
     bottleneck: bool = True
-    width: int = 1
+    width: float = 1
     groups: int = 1
     group_width: int = 64
     deep: bool = False
 
 
 ARCHITECTURES = {
+    "resnet10w0.5": Architecture((1, 1, 1, 1), bottleneck=False, width=0.5),
     "resnet10": Architecture((1, 1, 1, 1), bottleneck=False),
     "resnet18": Architecture((2, 2, 2, 2), bottleneck=False),
     "resnet34": Architecture((3, 4, 6, 3), bottleneck=False),
@@ -178,7 +179,7 @@ class ResNet(tf.keras.Model):
 
         spec = ARCHITECTURES[architecture]
         symmetric = layout != "model_garden"
-        base = 64 * spec.width
+        base = int(64 * spec.width)
         self.stem = self._make_stem(spec, base, symmetric)
         self.symmetric = symmetric
 

@@ -46,6 +46,12 @@ class Settings(flags.MapSettings):
         0,
         minimum=0,
     )
+    margin: int = flag(
+        "linear, on whole images: pixels by which they are continued on all sides, mirrored, and which are cut off the maps, so that "
+        "zero padding does not tell where in the image a bin lies",
+        0,
+        minimum=0,
+    )
     epochs: int = flag("passes over the training split", 20, minimum=1)
     rates: tuple = flag(
         "learning rates, with commas: of Adam for the linear layer, of SGD in fine-tuning",
@@ -64,6 +70,10 @@ class Settings(flags.MapSettings):
         if len(self.rates) == 1 and self.selection_split:
             raise ConfigError(
                 f"--selection_split={self.selection_split} has nothing to choose between; give several --rates, or leave it out"
+            )
+        if self.margin and self.crop_size:
+            raise ConfigError(
+                f"--margin={self.margin} is for whole images; leave out --crop_size={self.crop_size}"
             )
         if self.mode == "finetune" and not self.crop_size:
             raise ConfigError(
@@ -141,7 +151,13 @@ def _trained(settings, examples, num_classes) -> Iterator[tuple]:
     def backbone():
         # Random weights, and a head's, are the same for each rate.
         tf.keras.utils.set_random_seed(settings.seed)
-        return load_backbone(settings.source, settings.network, settings.output_stride)
+        found = load_backbone(settings.source, settings.network, settings.output_stride)
+        stride = min(2 ** int(settings.level[1:]), found.output_stride)
+        if settings.margin % stride:
+            raise ConfigError(
+                f"--margin={settings.margin} is no multiple of {settings.level}'s stride of {stride}"
+            )
+        return found
 
     if settings.mode == "finetune":
         for rate in settings.rates:
@@ -159,7 +175,7 @@ def _trained(settings, examples, num_classes) -> Iterator[tuple]:
     else:
         frozen_backbone = backbone()
         maps, masks = frozen.maps_and_masks(
-            frozen.map_function(frozen_backbone, settings.level),
+            frozen.map_function(frozen_backbone, settings.level, settings.margin),
             image_batches(examples, settings.batch_size),
         )
         for rate in settings.rates:
@@ -172,7 +188,7 @@ def _trained(settings, examples, num_classes) -> Iterator[tuple]:
                 batch_size=settings.batch_size,
                 seed=settings.seed,
             )
-            yield rate, Segmenter(frozen_backbone, settings.level, head, False)
+            yield rate, Segmenter(frozen_backbone, settings.level, head, False, settings.margin)
 
 
 def _crops(settings, examples):

@@ -13,9 +13,11 @@ from pixpro_tf.evaluation.sources import maps_of
 MapFunction = Callable[[tf.Tensor], tf.Tensor]
 
 
-def map_function(backbone: ResNet, level: str) -> MapFunction:
-    """From images uint8 `[B, H, W, 3]` to a backbone's maps, traced once for each size."""
-    return tf.function(lambda images: maps_of(backbone, images, level), reduce_retracing=True)
+def map_function(backbone: ResNet, level: str, margin: int = 0) -> MapFunction:
+    """From images uint8 `[B, H, W, 3]` to a backbone's maps, traced once for each size; arguments as of `maps_of`."""
+    return tf.function(
+        lambda images: maps_of(backbone, images, level, margin=margin), reduce_retracing=True
+    )
 
 
 def maps_and_masks(

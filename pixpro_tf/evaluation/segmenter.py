@@ -80,21 +80,27 @@ class Segmenter(tf.keras.Model):
         level: "c2" to "c5", the map that the head sees.
         head: from maps to logits.
         trains_backbone: whether the backbone is trained, and its BN goes by the batch in training.
+        margin: see `maps_of`.
 
     Call with images uint8 or float `[B, H, W, 3]` in 0..255; returns logits `[B, h, w, K]`.
     """
 
-    def __init__(self, backbone, level, head, trains_backbone):
+    def __init__(self, backbone, level, head, trains_backbone, margin=0):
         super().__init__()
         backbone.trainable = trains_backbone
         self.backbone = backbone
         self.level = level
         self.head = head
         self.trains_backbone = trains_backbone
+        self.margin = margin
 
     def call(self, images, training=False):
         maps = maps_of(
-            self.backbone, images, self.level, training=training and self.trains_backbone
+            self.backbone,
+            images,
+            self.level,
+            training=training and self.trains_backbone,
+            margin=self.margin,
         )
         return self.head(maps, training=training)
 

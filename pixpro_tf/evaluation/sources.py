@@ -51,13 +51,24 @@ def _random_backbone(source, output_stride):
     return resnet.build(architecture, output_stride=output_stride)
 
 
-def maps_of(backbone: resnet.ResNet, images: tf.Tensor, level: str, training=False) -> tf.Tensor:
+def maps_of(
+    backbone: resnet.ResNet, images: tf.Tensor, level: str, training=False, margin: int = 0
+) -> tf.Tensor:
     """A backbone's map of images in 0..255, float32 `[B, h, w, C]`.
 
     Args:
         images: uint8 or float `[B, H, W, 3]`, RGB.
         level: "c2" to "c5".
         training: whether BN goes by the batch.
+        margin: pixels by which images are continued on all sides, mirrored, while the network sees them; the map is cut to the image
+            itself. Zero padding tells a network where the border is, and with a margin as wide as that reaches its maps do not. A
+            multiple of the level's stride, less than the images' sides.
     """
-    maps = backbone(normalize(tf.cast(images, tf.float32) / 255.0), training=training)[level]
+    images = tf.cast(images, tf.float32)
+    if margin:
+        images = tf.pad(images, [[0, 0], [margin, margin], [margin, margin], [0, 0]], "REFLECT")
+    maps = backbone(normalize(images / 255.0), training=training)[level]
+    if margin:
+        cut = margin // min(2 ** int(level[1:]), backbone.output_stride)
+        maps = maps[:, cut:-cut, cut:-cut]
     return tf.cast(maps, tf.float32)

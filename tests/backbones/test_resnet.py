@@ -27,6 +27,7 @@ PUBLISHED_SIZES = {
 }
 # Blocks, bottleneck, width, groups, channels of a group in the first stage, deep stem.
 DESCRIPTIONS = {
+    "resnet10w0.5": ((1, 1, 1, 1), False, 0.5, 1, 64, False),
     "resnet10": ((1, 1, 1, 1), False, 1, 1, 64, False),
     "resnet18": ((2, 2, 2, 2), False, 1, 1, 64, False),
     "resnet34": ((3, 4, 6, 3), False, 1, 1, 64, False),
@@ -54,7 +55,7 @@ def counted_size(blocks, bottleneck, width, groups, group_width, deep):
     def convolution(inputs, outputs, size, groups=1):
         return size * size * inputs // groups * outputs + 2 * outputs
 
-    base = 64 * width
+    base = int(64 * width)
     total = convolution(3, base, 7)
     if deep:
         total = convolution(3, 32, 3) + convolution(32, 32, 3) + convolution(32, 64, 3)

@@ -13,6 +13,7 @@ from pixpro_tf.data.segmentation import IGNORED
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import dense, frozen, segmenter
 from pixpro_tf.evaluation.flags import parse
+from pixpro_tf.evaluation.sources import maps_of
 from tests.models import make_run
 
 COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]], np.uint8)
@@ -181,6 +182,8 @@ def test_ignored_pixels_add_nothing_to_the_loss():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--margin=12", "--output_stride=8"], "--margin=12 is no multiple of c5's stride of 8"),
+        (["--margin=16", "--crop_size=16"], "--margin=16 is for whole images"),
         (["--rates=0.1,0.2"], "--rates has 2 values: give a --selection_split"),
         (["--selection_split=test"], "--selection_split=test has nothing to choose between"),
         (["--mode=finetune"], "--mode=finetune trains on random crops; give their --crop_size"),
@@ -218,3 +221,30 @@ def test_every_flag_has_a_help_that_says_its_default(capsys):
         ConfigError, match="the following arguments are required: --from, --dataset"
     ):
         parse(dense.Settings, "x", "Title.", [])
+
+
+def test_a_margin_hides_the_border_from_the_features():
+    tf.keras.utils.set_random_seed(0)
+    backbone = resnet.build("resnet10", output_stride=8)
+    # One texture everywhere, mirrored at the border as the margin mirrors it.
+    x = np.abs(np.arange(128) % 64 - 32)
+    image = np.round(7.9 * np.minimum.outer(x, x)).astype(np.uint8)
+    images = tf.constant(np.stack(3 * [image], axis=-1)[None])
+
+    def unlike_the_middle(margin):
+        maps = maps_of(backbone, images, "c4", margin=margin).numpy()[0]
+        assert maps.shape[:2] == (16, 16)
+        corner, same_place = maps[0, 0], maps[8, 8]
+        return np.abs(corner - same_place).max() / np.abs(same_place).max()
+
+    assert unlike_the_middle(0) > 0.05
+    assert unlike_the_middle(64) < 1e-5
+
+
+def test_a_margin_changes_the_scores_and_not_their_pixels(colours):
+    flags = {"output_stride": 8, "level": "c3", "epochs": 2}
+    plain, margin = (
+        dense.evaluate(settings_of(colours, margin=margin, **flags)).scores.confusion
+        for margin in (0, 16)
+    )
+    assert plain.sum() == margin.sum() and np.any(plain != margin)

@@ -218,5 +218,5 @@ def test_build_gives_the_optimizer_of_the_name():
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(ValueError, match="unknown optimizer 'adam'; one of lars, sgd, lamb"):
+    with pytest.raises(ValueError, match="unknown optimizer 'adam'; one of lars, sgd, lamb, adamw"):
         build("adam", 0.5, momentum=0.9, weight_decay=0.0, trust_coefficient=0.001)

@@ -89,7 +89,7 @@ def architecture_of(weights: Weights) -> str:
     shape = weights.get("layer1.0.conv2.weight", np.empty((0, 0))).shape
     if not stem or not shape[1]:
         raise RunError("its ResNet lacks bn1.weight or layer1.0.conv2.weight")
-    width, groups = stem // 64, shape[0] // shape[1]
+    width, groups = stem / 64, shape[0] // shape[1]
     spec = Architecture(
         blocks,
         bottleneck,
