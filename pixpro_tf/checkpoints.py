@@ -1,6 +1,7 @@
 """Checkpoints of a run: written whole or not at all, the last few kept, some for good."""
 
 import os
+from typing import Any
 
 import tensorflow as tf
 
@@ -24,6 +25,19 @@ def parts_of(model: PixPro) -> dict[str, tf.keras.layers.Layer]:
 def checkpoint_of(model: PixPro) -> tf.train.Checkpoint:
     """All that a run needs to go on: its parts, and the optimiser with its slots and the step."""
     return tf.train.Checkpoint(**parts_of(model), optimizer=model.optimizer)
+
+
+def save_weights(parts: dict[str, Any], folder: str) -> None:
+    """Writes a checkpoint of weights alone, with which no training goes on.
+
+    Args:
+        parts: "online" and "target", each an `Encoder` or a checkpoint with a backbone, and what other parts there are.
+        folder: of checkpoints.
+    """
+    checkpoint = tf.train.Checkpoint(**parts)
+    tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1, checkpoint_name="imported").save(
+        checkpoint_number=0
+    )
 
 
 class CheckpointStore:

@@ -31,7 +31,16 @@ BACKBONES = (
     "resnext101_32x8d",
     "resnext152_32x8d",
 )
-AUGMENTATIONS = ("byol", "byol_symmetric", "moco_v2", "simclr", "inst_disc", "rand_augment", "none")
+AUGMENTATIONS = (
+    "byol",
+    "byol_symmetric",
+    "moco_v2",
+    "simclr",
+    "simclr_grey",
+    "inst_disc",
+    "rand_augment",
+    "none",
+)
 
 
 def _flag(default, group, help_text, *, choices=None, unit="", minimum=None, fixed=True):
@@ -87,7 +96,7 @@ class Config:
     augmentation: str = _flag(
         "byol",
         "Data",
-        "photometric policy; byol treats the two views differently, byol_symmetric both by the mean of that",
+        "photometric policy; byol treats the two views differently, byol_symmetric both by the mean of that; simclr_grey leaves no colour",
         choices=AUGMENTATIONS,
     )
     augment_on: str = _flag(

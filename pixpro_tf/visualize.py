@@ -28,6 +28,7 @@ class Settings(flags.BackboneSettings):
         "files, with commas, or a dataset as of train.py: folder:PATH, scenes/128, photographs"
     )
     output: str = flag("folder to make for the pictures")
+    name: str = flag("what the pictures call the backbone; empty is --from", "")
     data_dir: str = flag("of TFDS", "")
     split: str = flag("of a TFDS dataset; empty for all its training images", "")
     level: str = flag("the map that is shown", "c5", choices=("c2", "c3", "c4", "c5"))
@@ -81,7 +82,8 @@ def write(folder: str, settings: Settings) -> None:
     with reading(settings.images):
         images = _squares(settings)
     maps = maps_of(backbone, tf.constant(images), settings.level)
-    of = f"{settings.level} of {settings.source}"
+    called = settings.name or settings.source
+    of = f"{settings.level} of {called}"
     figures: dict[str, Any] = {}
 
     projections = find_projections(settings.source, settings.network)
@@ -96,7 +98,7 @@ def write(folder: str, settings: Settings) -> None:
         images,
         points,
         propagation_weights(mixed, gamma, bins).numpy(),
-        f"What the propagation (gamma {gamma:g}) mixes into a point, by the {name} of {settings.source}",
+        f"What the propagation (gamma {gamma:g}) mixes into a point, by the {name} of {called}",
     )
 
     components, shares = principal_components(maps.numpy())

@@ -59,6 +59,8 @@ POLICIES: dict[str, dict[int, ViewPolicy]] = {
     ),
     "moco_v2": _both(ViewPolicy((0.4, 0.4, 0.4, 0.1), 0.8, 0.2, 0.5)),
     "simclr": _both(_SIMCLR),
+    # Our own, for data whose classes have nothing to do with colour: by it alone the places of one image are told apart too easily.
+    "simclr_grey": _both(dataclasses.replace(_SIMCLR, grey_probability=1.0)),
     "inst_disc": _both(ViewPolicy((0.4, 0.4, 0.4, 0.4), 1.0, 0.2)),
     "rand_augment": _both(dataclasses.replace(_SIMCLR, rand_augment=True)),
     "none": _both(ViewPolicy()),

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pixpro_tf import pixpro
 from pixpro_tf.backbones import resnet
-from pixpro_tf.checkpoints import CheckpointStore, parts_of
+from pixpro_tf.checkpoints import CheckpointStore, parts_of, save_weights
 from pixpro_tf.commands import atomic_output
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError
@@ -183,22 +183,15 @@ def _import_backbones(
         loaded = _load(backbone, below(file.weights, prefix), file.path)
         used |= {prefix + name for name in loaded}
         parts[network] = tf.train.Checkpoint(backbone=backbone)
-    _save(parts, folder)
+    save_weights(parts, folder.checkpoints)
     return used
 
 
 def _import_model(file: TorchFile, config: Config, folder: RunFolder) -> set[str]:
     model = pixpro.from_config(config, total_steps=1)
     used = _load(model, file.weights, file.path)
-    _save(parts_of(model), folder)
+    save_weights(parts_of(model), folder.checkpoints)
     return set(used)
-
-
-def _save(parts: dict[str, Any], folder: RunFolder) -> None:
-    checkpoint = tf.train.Checkpoint(**parts)
-    tf.train.CheckpointManager(
-        checkpoint, folder.checkpoints, max_to_keep=1, checkpoint_name="imported"
-    ).save(checkpoint_number=0)
 
 
 def _load(model: pixpro.PixPro | resnet.ResNet, weights: Weights, path: str) -> list[str]:

@@ -1,0 +1,165 @@
+"""Does pixel-level pre-training pay for dense tasks? Trains and measures every method of a plan, and writes the page that shows it.
+
+    python -m benchmarks.report --plan=configs/report/full.json --output=docs/report
+
+What is done stays in `--work_dir`, and the same command goes on from there. Rates are chosen on the
+validation split; the test split is read once a backbone, after that.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from benchmarks.report.one import Place
+from benchmarks.report.page import write_page
+from benchmarks.report.plan import Plan, Run, read_plan
+from benchmarks.report.results import chosen_rates, read_result
+from pixpro_tf.commands import Parser, exit_code_of, quiet_tensorflow
+from pixpro_tf.errors import RunError
+
+_LAST_LINES = 12
+
+
+def measure_all(
+    plan_file: str, plan: Plan, place: Place, runs: list[Run], split: str, jobs: int
+) -> None:
+    """Trains and measures backbones, several at a time, and tells how far it has come.
+
+    Args:
+        plan_file, plan, place: of the report.
+        runs: those that are wanted; what is done is passed over.
+        split: "validation" or "test".
+        jobs: how many at a time; the processor's cores are shared out among them.
+
+    Raises:
+        RunError: if one fails, with the end of its log.
+    """
+    left = [run for run in runs if not os.path.exists(place.result_file(run, split))]
+    done = len(runs) - len(left)
+    print(f"{split}: {done} of {len(runs)} backbones are measured", flush=True)
+    cores = _shared_out(sorted(os.sched_getaffinity(0)), jobs)
+    started, finished = time.monotonic(), 0
+    working: dict[int, tuple[Run, subprocess.Popen]] = {}
+    with _stopped_at_the_end(working):
+        while left or working:
+            for slot in range(jobs):
+                if left and slot not in working:
+                    run = left.pop(0)
+                    working[slot] = run, _start(plan_file, place, run, split, cores[slot])
+            time.sleep(0.5)
+            for slot, (run, process) in list(working.items()):
+                if process.poll() is None:
+                    continue
+                del working[slot]
+                if process.returncode:
+                    raise RunError(
+                        f"{run.name} failed; the end of {_log(place, run, split)}:\n{_end_of(_log(place, run, split))}"
+                    )
+                finished += 1
+                seconds = (time.monotonic() - started) / finished * (len(left) + len(working))
+                mean_iou = read_result(place, run, split)["mean_iou"]
+                print(
+                    f"{split}: {done + finished} of {len(runs)}, {run.name}: mIoU {100 * mean_iou:.1f}; "
+                    f"about {_duration(seconds)} left",
+                    flush=True,
+                )
+
+
+def _start(plan_file, place, run, split, cores) -> subprocess.Popen:
+    command = ["benchmarks.report.one", plan_file, place.work_dir, place.data_dir]
+    command += [run.method.name, f"{run.rate!r}", str(run.seed), split]
+    log = _log(place, run, split)
+    os.makedirs(os.path.dirname(log), exist_ok=True)
+    with open(log, "w") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", *command],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+
+
+def _shared_out(cores: list[int], jobs: int) -> list[list[int]]:
+    """Cores of each job; with fewer cores than jobs, jobs share them."""
+    return [cores[slot::jobs] or [cores[slot % len(cores)]] for slot in range(jobs)]
+
+
+@contextlib.contextmanager
+def _stopped_at_the_end(working: dict[int, tuple[Run, subprocess.Popen]]) -> Iterator[None]:
+    """Lets no process outlive an error or Ctrl-C; training writes a checkpoint when it is told to end."""
+    try:
+        yield
+    finally:
+        for _, process in working.values():
+            process.terminate()
+        for _, process in working.values():
+            process.wait()
+
+
+def _log(place, run, split) -> str:
+    return os.path.join(place.work_dir, "logs", f"{run.name}.{split}.txt")
+
+
+def _end_of(path: str) -> str:
+    with open(path, errors="replace") as file:
+        return "".join(file.readlines()[-_LAST_LINES:]).rstrip()
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _run(arguments: list[str]) -> None:
+    parser = Parser(prog="python -m benchmarks.report", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--plan", default="configs/report/full.json", help="what is trained and measured"
+    )
+    parser.add_argument(
+        "--output",
+        default="docs/report",
+        help="folder of the page; what is of an older one there is replaced",
+    )
+    parser.add_argument(
+        "--work_dir",
+        default="runs/report",
+        help="folder of the runs and results; one for each plan",
+    )
+    parser.add_argument("--data_dir", default="data", help="of TFDS")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=2,
+        help="backbones at a time; the cores are shared out among them",
+    )
+    flags = parser.parse_args(arguments)
+    if flags.jobs < 1:
+        raise RunError(f"--jobs={flags.jobs} does nothing; give at least 1")
+    plan = read_plan(flags.plan)
+    place = Place(flags.work_dir, flags.data_dir)
+    quiet_tensorflow()
+    _prepare_scenes(flags.data_dir)
+    started = time.monotonic()
+    measure_all(flags.plan, plan, place, plan.selection_runs(), "validation", flags.jobs)
+    rates = chosen_rates(plan, place)
+    for name, rate in rates.items():
+        if rate:
+            print(f"{name}: rate {rate:g}")
+    measure_all(flags.plan, plan, place, plan.measured_runs(rates), "test", flags.jobs)
+    write_page(flags.output, flags.plan, plan, place, rates)
+    print(f"Written to {flags.output}; {_duration(time.monotonic() - started)} this time")
+
+
+def _prepare_scenes(data_dir: str) -> None:
+    """Before several processes want them."""
+    from pixpro_tf.data import scenes
+
+    scenes.prepare(data_dir, 128)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(lambda: _run(sys.argv[1:])))

@@ -1,0 +1,191 @@
+"""Trains one backbone of the report and measures it, in a process of its own.
+
+python -m benchmarks.report.one PLAN WORK_DIR DATA_DIR METHOD RATE SEED SPLIT
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from benchmarks.report.plan import Plan, Run, read_plan
+from pixpro_tf import command_line
+from pixpro_tf.commands import exit_code_of, quiet_tensorflow
+from pixpro_tf.errors import RunError
+
+# Of test images, for the figures of collapse and position.
+_FIGURE_IMAGES = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where the report's runs and results lie.
+
+    Attributes:
+        work_dir: folder of both.
+        data_dir: of TFDS.
+    """
+
+    work_dir: str
+    data_dir: str
+
+    def run_dir(self, run: Run) -> str:
+        """Folder of a backbone."""
+        return os.path.join(self.work_dir, "runs", run.name)
+
+    def result_file(self, run: Run, split: str) -> str:
+        """What was measured of it on a split, as JSON."""
+        return os.path.join(self.work_dir, "results", f"{run.name}.{split}.json")
+
+
+def measure(plan: Plan, place: Place, run: Run, split: str) -> None:
+    """Trains a backbone, as far as that has not been done, and writes what is measured of it.
+
+    Args:
+        plan, place: of the report.
+        run: which backbone.
+        split: "validation", for the linear layer's mIoU alone, by which rates are chosen; or "test", for everything.
+    """
+    started = time.monotonic()
+    source = _backbone_source(plan, place, run)
+    trained = time.monotonic()
+    found = _measured(plan, place, run, source, split)
+    found["seconds"] = {
+        "training": round(trained - started, 1),
+        "measuring": round(time.monotonic() - trained, 1),
+    }
+    path = place.result_file(run, split)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".partial", "w") as file:
+        json.dump(found, file, indent=2)
+    os.replace(path + ".partial", path)
+
+
+def _backbone_source(plan, place, run) -> str:
+    """What `--from` of the evaluations is for a backbone; trains it if need be."""
+    if run.method.kind == "random":
+        return f"random:{plan.backbone}"
+    if run.method.kind == "supervised":
+        return _supervised(plan, place, run)
+    from pixpro_tf import training
+
+    flags = [
+        f"--flagfile={plan.common}",
+        f"--backbone={plan.backbone}",
+        f"--output_stride={plan.output_stride}",
+        *run.method.flags,
+        f"--base_lr={run.rate}",
+        f"--seed={run.seed}",
+        f"--data_dir={place.data_dir}",
+        f"--run_dir={place.run_dir(run)}",
+    ]
+    config = command_line.parse(["train.py", *flags])
+    assert config is not None
+    if code := training.run(config):
+        raise SystemExit(code)
+    return place.run_dir(run)
+
+
+def _supervised(plan, place, run) -> str:
+    """A backbone trained with the labels of the training split, saved as a run's folder without heads."""
+    import tensorflow as tf
+
+    from pixpro_tf.checkpoints import save_weights
+    from pixpro_tf.config import Config
+    from pixpro_tf.evaluation import dense
+    from pixpro_tf.run_folder import RunFolder, write_description
+
+    folder = RunFolder(place.run_dir(run))
+    if not folder.has_checkpoint:
+        settings = dense.Settings(
+            source=f"random:{plan.backbone}",
+            dataset="scenes/128",
+            data_dir=place.data_dir,
+            mode="finetune",
+            output_stride=plan.output_stride,
+            seed=run.seed,
+            rates=(run.rate,),
+            split="validation",
+            **plan.supervised,
+        )
+        result = dense.evaluate(settings)
+        config = Config(
+            backbone=plan.backbone, output_stride=plan.output_stride, run_dir=folder.path
+        )
+        os.makedirs(folder.path, exist_ok=True)
+        write_description(config, folder, None, {"file": "scenes/128", "kind": "labels"})
+        backbone = tf.train.Checkpoint(backbone=result.segmenter.backbone)
+        save_weights({"online": backbone, "target": backbone}, folder.checkpoints)
+    return folder.path
+
+
+def _measured(plan, place, run, source, split) -> dict[str, Any]:
+    from pixpro_tf.evaluation import correspondence, dense
+
+    common = {"source": source, "data_dir": place.data_dir, "seed": run.seed}
+    maps = {"output_stride": plan.output_stride}
+    probe = common | maps | {"dataset": "scenes/128", "split": split} | plan.probe
+    scores = dense.evaluate(dense.Settings(**probe)).scores
+    found: dict[str, Any] = {
+        "mean_iou": scores.mean_iou,
+        "pixel_accuracy": scores.pixel_accuracy,
+        "class_iou": scores.class_iou.tolist(),
+    }
+    if split == "validation":
+        return found
+    found["margin_mean_iou"] = dense.evaluate(
+        dense.Settings(**(probe | {"margin": plan.margin}))
+    ).scores.mean_iou
+    found["figures"] = _figures(plan, place, run, source, split)
+    for dataset in ("scenes/128", "photographs"):
+        settings = correspondence.Settings(
+            **(common | maps | plan.correspondence),
+            dataset=dataset,
+            split=split if dataset != "photographs" else "",
+        )
+        result = correspondence.evaluate(settings)
+        found[f"found_{dataset.partition('/')[0]}"] = result.found
+        found[f"chance_{dataset.partition('/')[0]}"] = result.chance
+    if run.seed in plan.detection_seeds and not run.method.of:
+        from pixpro_tf.evaluation import detection
+
+        detector = detection.Settings(**common, dataset="scenes/128", split=split, **plan.detection)
+        average = detection.evaluate(detector).scores
+        found["detection"] = {"ap": average.ap, "ap_50": average.ap_50, "ap_75": average.ap_75}
+    return found
+
+
+def _figures(plan, place, run, source, split) -> dict[str, float]:
+    """Those that tell a collapse, and a shortcut by position, of c5 over whole images."""
+    import tensorflow as tf
+
+    from pixpro_tf import diagnostics
+    from pixpro_tf.data.segmentation import image_batches, open_segmentation
+    from pixpro_tf.evaluation.sources import load_backbone, maps_of
+
+    tf.keras.utils.set_random_seed(run.seed)
+    backbone = load_backbone(source, "", plan.output_stride)
+    examples = open_segmentation("scenes/128", place.data_dir).split(f"{split}[:{_FIGURE_IMAGES}]")
+    maps = tf.concat(
+        [maps_of(backbone, images, "c5") for images, _ in image_batches(examples, 16)], 0
+    )
+    bins = tf.reshape(maps, [maps.shape[0], -1, maps.shape[-1]])
+    return {name: float(value) for name, value in diagnostics.alarms([bins]).items()}
+
+
+def _main(arguments: list[str]) -> None:
+    if len(arguments) != 7:
+        raise RunError(
+            f"give seven arguments, not {len(arguments)}: PLAN WORK_DIR DATA_DIR METHOD RATE SEED SPLIT"
+        )
+    plan_file, work_dir, data_dir, method, rate, seed, split = arguments
+    quiet_tensorflow()
+    plan = read_plan(plan_file)
+    run = Run(plan.method(method), float(rate), int(seed))
+    measure(plan, Place(work_dir, data_dir), run, split)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(lambda: _main(sys.argv[1:])))

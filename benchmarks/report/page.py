@@ -1,0 +1,328 @@
+"""The report's page: Markdown, tables, plots and pictures from what was measured."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.report import plots
+from benchmarks.report.one import Place
+from benchmarks.report.plan import Plan, Run
+from benchmarks.report.results import (
+    Measured,
+    Sample,
+    measured,
+    selection_scores,
+    standard_error_of_difference,
+)
+from pixpro_tf.commands import atomic_output
+
+# What the report was made to find out.
+_FIT_SUPERVISED, _FIT_RANDOM = 0.5, 0.5
+_GAP, _LEAD = 1 / 3, 0.02
+
+Figure = Callable[[dict[str, Any]], float | None]
+
+
+def write_page(
+    output: str, plan_file: str, plan: Plan, place: Place, rates: dict[str, float]
+) -> None:
+    """Writes README.md, results.json, plots and pictures into a folder, in the place of what was there.
+
+    Args:
+        output: folder.
+        plan_file, plan, place: of the report.
+        rates: that were chosen, by method.
+
+    Raises:
+        RunError: if something has not been measured, or the folder cannot be written.
+    """
+    found = measured(plan, place, rates)
+    main = [each for each in found.values() if not each.method.of]
+    with atomic_output(output, overwrite=True) as folder:
+        os.makedirs(folder)
+        _draw_plots(folder, found, main)
+        pictures = _draw_pictures(folder, plan, place, rates)
+        parts = [
+            "# Does it learn anything, and does the pixel pay?",
+            _setting(plan_file, plan),
+            "## In short",
+            _findings(found),
+            "## Methods",
+            _methods_table(main),
+            "![mIoU by method](methods.png)",
+            _explanations(plan),
+            "## Ablations",
+            _ablations(plan, found),
+            "## Content or place?",
+            _content_table(main),
+            "## Classes",
+            _classes_table(main),
+            "## Rates",
+            _rates_table(plan, place, rates),
+            "## Pictures",
+            pictures,
+            _notes(plan_file),
+            "## Again",
+            _commands(plan_file),
+        ]
+        with open(os.path.join(folder, "README.md"), "w") as file:
+            file.write("\n\n".join(part for part in parts if part) + "\n")
+        with open(os.path.join(folder, "results.json"), "w") as file:
+            json.dump(_all_results(found), file, indent=1)
+            file.write("\n")
+
+
+def _setting(plan_file, plan):
+    from pixpro_tf import command_line
+
+    config = command_line.parse(["train.py", f"--flagfile={plan.common}"])
+    assert config is not None
+    seeds = len(plan.seeds)
+    return (
+        f"Backbones are pre-trained without labels on the 2000 scenes of the split `unlabelled` of `scenes/128`, and looked at on other "
+        f"scenes: a linear layer on frozen c5 maps is trained on the split `train` and scored on `test`. The encoder is a "
+        f"`{plan.backbone}` of output stride {plan.output_stride}; {config.epochs} epochs of batch {config.batch_size} at "
+        f"{config.image_size} pixels, {config.optimizer}, policy `{config.augmentation}`. Each method has the best of the same "
+        f"{len(plan.rates)} rates by its mIoU on `validation`; `test` was read once, after that. "
+        f"Figures are means over {seeds} seed{'s' if seeds > 1 else ''} ± the standard deviation of a seed. "
+        f"Seeds, grids and settings stand in [`{plan_file}`](../../{plan_file}) and [`{plan.common}`](../../{plan.common})."
+    )
+
+
+def _findings(found):
+    """What was to be found out, answered from the numbers."""
+    lines = []
+    random, supervised = found.get("random"), found.get("supervised")
+    pixpro, instance = found.get("pixpro"), found.get("instance")
+    if random and supervised:
+        ceiling, floor = supervised.mean_iou.mean, random.mean_iou.mean
+        fit = ceiling >= _FIT_SUPERVISED and floor <= _FIT_RANDOM * ceiling
+        lines.append(
+            f"{_mark(fit)} The dataset is fit for the question: training with labels reaches {100 * ceiling:.1f} mIoU (at least 50 was asked "
+            f"for), random weights {100 * floor:.1f} (at most half of that)."
+        )
+        if pixpro:
+            share = (pixpro.mean_iou.mean - floor) / (ceiling - floor)
+            lines.append(
+                f"{_mark(share >= _GAP)} PixPro closes {100 * share:.0f} % of the gap between random weights and training with labels "
+                "(at least a third was asked for)."
+            )
+    if pixpro and instance:
+        lead = pixpro.mean_iou.mean - instance.mean_iou.mean
+        error = standard_error_of_difference(pixpro.mean_iou, instance.mean_iou)
+        met = lead >= _LEAD and lead > 2 * error
+        lines.append(
+            f"{_mark(met)} PixPro is {100 * lead:+.1f} points from instance-level regression, with a standard error of the difference of "
+            f"{100 * error:.1f} (at least 2 points, and more than two standard errors, were asked for)."
+        )
+    ordered = sorted(
+        (each for each in found.values() if not each.method.of), key=lambda each: each.mean_iou.mean
+    )
+    lines.append(
+        "The order by mIoU: "
+        + ", ".join(f"{each.method.title} ({100 * each.mean_iou.mean:.1f})" for each in ordered)
+        + "."
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _mark(met):
+    return "**Yes.**" if met else "**No.**"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+_METHOD_COLUMNS: list[tuple[str, Figure, float, int]] = [
+    ("mIoU", lambda r: r["mean_iou"], 100, 1),
+    ("pixels right", lambda r: r["pixel_accuracy"], 100, 1),
+    ("AP", lambda r: r.get("detection", {}).get("ap"), 100, 1),
+    ("AP50", lambda r: r.get("detection", {}).get("ap_50"), 100, 1),
+    ("AP75", lambda r: r.get("detection", {}).get("ap_75"), 100, 1),
+    ("found, scenes", lambda r: r["found_scenes"], 100, 1),
+    ("found, photographs", lambda r: r["found_photographs"], 100, 1),
+]
+_CONTENT_COLUMNS: list[tuple[str, Figure, float, int]] = [
+    ("mIoU", lambda r: r["mean_iou"], 100, 1),
+    ("mIoU with a margin", lambda r: r["margin_mean_iou"], 100, 1),
+    ("position share", lambda r: r["figures"]["position_share"], 1, 3),
+    ("feature spread", lambda r: r["figures"]["feature_spread"], 1, 2),
+    ("cross-image cosine", lambda r: r["figures"]["cross_image_cosine"], 1, 2),
+]
+
+
+def _columns(found: Sequence[Measured], columns) -> str:
+    rows = [
+        [each.method.title]
+        + [each.sample(figure).text(scale, digits) for _, figure, scale, digits in columns]
+        for each in found
+    ]
+    return _table(["", *(name for name, *_ in columns)], rows)
+
+
+def _methods_table(main):
+    return _columns(main, _METHOD_COLUMNS)
+
+
+def _explanations(plan):
+    seeds = ", ".join(map(str, plan.detection_seeds))
+    return (
+        "mIoU and the share of pixels that are right are the linear layer's, in %. AP is that of a small FCOS-style detector on an FPN, "
+        f"everything fine-tuned (COCO's, in %; seeds {seeds}). *Found*: of the bins that two views of an image share, cropped, coloured and blurred "
+        "apart, those whose nearest feature in the other view lies within one bin of the right place, in %; on test scenes, and on the "
+        "photographs that come with scikit-image."
+    )
+
+
+def _content_table(main):
+    return (
+        _columns(main, _CONTENT_COLUMNS)
+        + "\n\n*With a margin*, images are continued by mirroring while the network sees them, and the maps cut back: zero padding then does not "
+        "tell where in the image a bin lies, to the linear layer neither. *Position share* is the share of the features' variance that the place in the grid explains; "
+        "*spread* falls to 0 and *cosine* rises to 1 when features collapse to a constant. All on test scenes."
+    )
+
+
+def _ablations(plan, found):
+    parts = []
+    for name in dict.fromkeys(method.of for method in plan.methods if method.of):
+        base = found[name]
+        rows = [base, *(each for each in found.values() if each.method.of == name)]
+        text = []
+        for each in rows:
+            # The same seeds on both sides.
+            count = min(len(each.mean_iou.values), len(base.mean_iou.values))
+            pairs = zip(each.mean_iou.values[:count], base.mean_iou.values[:count], strict=True)
+            difference = Sample(tuple(a - b for a, b in pairs))
+            text.append(
+                [
+                    each.method.title,
+                    each.mean_iou.text(100),
+                    "" if each is base else difference.text(100),
+                    each.sample(lambda r: r["found_scenes"]).text(100),
+                    each.sample(lambda r: r["figures"]["feature_spread"]).text(1, 2),
+                    str(len(each.mean_iou.values)),
+                ]
+            )
+        header = ["", "mIoU", "difference, same seeds", "found, scenes", "feature spread", "seeds"]
+        parts += [_table(header, text), f"![Ablations of {name}](ablations_{name}.png)"]
+    return "\n\n".join(parts)
+
+
+def _classes_table(main):
+    from pixpro_tf.data.scene_renderer import CLASS_NAMES
+
+    rows = [
+        [name.replace("_", " "), *(_class_text(each, index) for each in main)]
+        for index, name in enumerate(CLASS_NAMES)
+    ]
+    return "IoU of each class, in %:\n\n" + _table(
+        ["", *(each.method.title for each in main)], rows
+    )
+
+
+def _class_text(each: Measured, index: int) -> str:
+    return each.sample(lambda result: result["class_iou"][index]).text(100)
+
+
+def _rates_table(plan, place, rates):
+    rows = []
+    for method in plan.methods:
+        scores = {} if method.of else selection_scores(plan, place, method)
+        if scores:
+            cells = [
+                f"{rate:g}: {100 * score:.1f}"
+                if rate != rates[method.name]
+                else f"**{rate:g}: {100 * score:.1f}**"
+                for rate, score in scores.items()
+            ]
+            rows.append([method.title, ", ".join(cells)])
+    if not rows:
+        return "There was one rate, and nothing to choose."
+    lines = [["", "rate: mIoU on `validation`"], ["---", "---"], *rows]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return (
+        f"`--base_lr` of pre-training (the rate is that times the batch over 256) and Adam's rate of supervised training, seed {plan.selection_seed}; "
+        f"in bold the one that was taken. Ablations take the rate of the method that they change.\n\n{table}"
+    )
+
+
+def _draw_plots(folder, found, main):
+    lines = [
+        (name, found[name].mean_iou.mean) for name in ("random", "supervised") if name in found
+    ]
+    figure = plots.mean_iou_plot(main, "Linear segmentation of test scenes", lines)
+    figure.savefig(os.path.join(folder, "methods.png"), dpi=110)
+    for name in dict.fromkeys(each.method.of for each in found.values() if each.method.of):
+        rows = [found[name], *(each for each in found.values() if each.method.of == name)]
+        figure = plots.mean_iou_plot(rows, f"Ablations of {found[name].method.title}")
+        figure.savefig(os.path.join(folder, f"ablations_{name}.png"), dpi=110)
+
+
+def _draw_pictures(folder, plan, place, rates) -> str:
+    """Draws what some backbones of the first seed have learnt; returns the Markdown that shows it."""
+    from pixpro_tf import visualize
+
+    parts = []
+    kinds = {
+        "components": "The three directions in which c5 varies most, over four test scenes",
+        "propagation": "What the propagation mixes into three points",
+        "neighbours": "Where the features of three points of the first scene are found in others",
+        "matches": "Bins of a view that are looked for in another",
+    }
+    made = []
+    for method in plan.methods:
+        if method.of or method.name not in ("random", "instance", "pixpro"):
+            continue
+        run = Run(method, rates[method.name], plan.seeds[0])
+        source = f"random:{plan.backbone}" if method.kind == "random" else place.run_dir(run)
+        pictures = os.path.join(folder, method.name)
+        os.makedirs(pictures)
+        visualize.write(
+            pictures,
+            visualize.Settings(
+                source=source,
+                name=method.title,
+                images="scenes/128",
+                split="test",
+                data_dir=place.data_dir,
+                output=pictures,
+                output_stride=plan.output_stride,
+                image_size=128,
+                seed=run.seed,
+            ),
+        )
+        made.append(method)
+    for kind, text in kinds.items():
+        shown = [method for method in made if kind != "neighbours" or method.name == "pixpro"]
+        parts.append(f"**{text}.**")
+        parts += [f"![{kind} of {m.title}]({m.name}/{kind}.png)" for m in shown]
+    return "\n\n".join(parts)
+
+
+def _notes(plan_file):
+    """What a person has to say of it, beside the plan."""
+    path = os.path.splitext(plan_file)[0] + ".md"
+    if not os.path.exists(path):
+        return ""
+    with open(path) as file:
+        return file.read().strip()
+
+
+def _commands(plan_file):
+    return f"""```bash
+make report          # or: python -m benchmarks.report --plan={plan_file}
+python -m pixpro_tf.visualize --from=runs/report/runs/NAME --images=photographs --output=pictures
+```
+
+`results.json` beside this page has every figure of every seed."""
+
+
+def _all_results(found):
+    return {
+        name: {"title": each.method.title, "rate": each.rate, "seeds": list(each.results)}
+        for name, each in found.items()
+    }

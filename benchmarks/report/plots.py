@@ -1,0 +1,77 @@
+"""The report's plots: every seed is a dot, so that spread is seen and not summed up."""
+
+from collections.abc import Sequence
+
+import matplotlib.figure
+import matplotlib.lines
+
+from benchmarks.report.results import Measured, Sample
+
+# From the palette of Okabe and Ito.
+_DOT, _MEAN, _LINE = "#0072B2", "#D55E00", "#555555"
+
+
+def dots(
+    rows: Sequence[tuple[str, Sample]],
+    label: str,
+    title: str,
+    *,
+    lines: Sequence[tuple[str, float]] = (),
+    scale: float = 100.0,
+) -> matplotlib.figure.Figure:
+    """A row of dots for each method, and its mean as a bar.
+
+    Args:
+        rows: of a name and its values, from top to bottom.
+        label: of the axis.
+        title: of the picture.
+        lines: of a name and a value, drawn through all rows.
+        scale: by which values are multiplied.
+    """
+    figure = matplotlib.figure.Figure(figsize=(7.2, 0.9 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for name, value in lines:
+        axes.axvline(scale * value, color=_LINE, linestyle="--", linewidth=1)
+        axes.text(
+            scale * value,
+            -0.75,
+            name,
+            color=_LINE,
+            fontsize=8,
+            ha="center",
+            va="bottom",
+        )
+    for place, (_, sample) in enumerate(rows):
+        values = [scale * value for value in sample.values]
+        axes.scatter(values, [place] * len(values), s=26, color=_DOT, alpha=0.75, zorder=3)
+        if values:
+            axes.plot(
+                2 * [scale * sample.mean], [place - 0.3, place + 0.3], color=_MEAN, linewidth=2
+            )
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.85)
+    axes.set_xlabel(label)
+    axes.set_title(title, fontsize=11)
+    axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.legend(
+        handles=[
+            matplotlib.lines.Line2D([], [], marker="o", linestyle="", color=_DOT, label="a seed"),
+            matplotlib.lines.Line2D([], [], color=_MEAN, linewidth=2, label="mean"),
+        ],
+        loc="lower right",
+        frameon=False,
+        fontsize=8,
+    )
+    return figure
+
+
+def mean_iou_plot(
+    found: Sequence[Measured], title: str, lines: Sequence[tuple[str, float]] = ()
+) -> matplotlib.figure.Figure:
+    """mIoU of the linear layer, by method."""
+    rows = [(each.method.title, each.mean_iou) for each in found]
+    return dots(rows, "mIoU of a linear layer on frozen features, %", title, lines=lines)

@@ -1,0 +1,125 @@
+"""What was measured, by method: choices, means and spreads."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report.one import Place
+from benchmarks.report.plan import Method, Plan, Run
+from pixpro_tf.errors import RunError
+
+
+def read_result(place: Place, run: Run, split: str) -> dict[str, Any]:
+    """What `one.measure` wrote.
+
+    Raises:
+        RunError: if it has not been measured, or what was written is damaged.
+    """
+    path = place.result_file(run, split)
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}; remove it and measure again") from None
+
+
+def chosen_rates(plan: Plan, place: Place) -> dict[str, float]:
+    """Of each method that is no ablation, the rate with the best mIoU on the validation split; 0 where nothing is trained."""
+    found = {}
+    for method in plan.methods:
+        if method.of:
+            continue
+        rates = plan.grid(method)
+        scores = selection_scores(plan, place, method) if len(rates) > 1 else {rates[0]: 0.0}
+        found[method.name] = max(scores, key=lambda rate: scores[rate])
+    return found
+
+
+def selection_scores(plan: Plan, place: Place, method: Method) -> dict[float, float]:
+    """mIoU on the validation split by rate; empty where there was nothing to choose between."""
+    return {
+        run.rate: read_result(place, run, "validation")["mean_iou"]
+        for run in plan.selection_runs()
+        if run.method == method
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """One figure of one method, over its seeds.
+
+    Attributes:
+        values: one for each seed.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return float(np.mean(self.values))
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of a seed, with n - 1; NaN of a single one."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else float("nan")
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean."""
+        return self.deviation / len(self.values) ** 0.5
+
+    def text(self, scale: float = 1.0, digits: int = 1) -> str:
+        """`12.3 ± 0.4`, the mean and the deviation of a seed; without it where there is one seed."""
+        if not self.values:
+            return "–"
+        mean = f"{scale * self.mean:.{digits}f}"
+        if len(self.values) == 1:
+            return mean
+        return f"{mean} ± {scale * self.deviation:.{digits}f}"
+
+
+def standard_error_of_difference(first: Sample, second: Sample) -> float:
+    """Of two means over seeds that have nothing to do with each other."""
+    return (first.standard_error**2 + second.standard_error**2) ** 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """All that was measured of a method on the test split.
+
+    Attributes:
+        method: which.
+        rate: that was chosen.
+        results: of each seed, as `one.measure` wrote them.
+    """
+
+    method: Method
+    rate: float
+    results: Sequence[dict[str, Any]]
+
+    def sample(self, figure: Callable[[dict[str, Any]], float | None]) -> Sample:
+        """One figure over the seeds that have it."""
+        values = (figure(result) for result in self.results)
+        return Sample(tuple(value for value in values if value is not None))
+
+    @property
+    def mean_iou(self) -> Sample:
+        """Of the linear layer."""
+        return self.sample(lambda result: result["mean_iou"])
+
+
+def measured(plan: Plan, place: Place, rates: dict[str, float]) -> dict[str, Measured]:
+    """Of each method, by its name; raises `RunError` if something is missing."""
+    runs = plan.measured_runs(rates)
+    return {
+        method.name: Measured(
+            method,
+            rates[method.of or method.name],
+            [read_result(place, run, "test") for run in runs if run.method == method],
+        )
+        for method in plan.methods
+    }
