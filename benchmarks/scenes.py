@@ -165,7 +165,7 @@ def main():
     flags = parser.parse_args()
 
     results = measure(
-        scenes.prepare(flags.data_dir, flags.size),
+        scenes.prepare(flags.data_dir, str(flags.size)),
         split=flags.split,
         output_stride=flags.output_stride,
         steps=flags.steps,

@@ -76,7 +76,7 @@ class Config:
         "imagenet2012",
         "Data",
         "images to learn from: a TFDS name (imagenet2012, coco/2017, voc/2007+2012), folder:PATH with JPEG and PNG files at any "
-        "depth, or the embedded scenes/128 and scenes/256, which build themselves",
+        "depth, or the embedded scenes/128, scenes/256 and scenes/128_grey, which build themselves",
     )
     data_dir: str = _flag(
         "",
@@ -188,6 +188,11 @@ class Config:
         "Objectives",
         "pixpro: a propagated bin predicts those of the same place; pixcontrast: it tells them from the others, without propagation",
         choices=("pixpro", "pixcontrast"),
+    )
+    propagation: bool = _flag(
+        True,
+        "Objectives",
+        "pixpro: a bin predicts by what is propagated to it; without it, by its own transform alone",
     )
     ppm_layers: int = _flag(
         1,
@@ -486,13 +491,15 @@ def _check_objectives(config: Config) -> None:
         "pixel_levels",
         "projector_layers",
         "positive_threshold",
+        "propagation",
         "ppm_layers",
         "gamma",
         "temperature",
     ]
     _check_used(config, config.pixel_weight > 0, of_pixels, "--pixel_weight=0")
     loss = f"--pixel_loss={config.pixel_loss}"
-    _check_used(config, config.pixel_loss == "pixpro", ["ppm_layers", "gamma"], loss)
+    _check_used(config, config.pixel_loss == "pixpro", ["propagation", "ppm_layers", "gamma"], loss)
+    _check_used(config, config.propagation, ["gamma"], "--nopropagation")
     _check_used(config, config.pixel_loss == "pixcontrast", ["temperature"], loss)
     of_instances = ["instance_loss", "instance_temperature"]
     _check_used(config, config.instance_weight > 0, of_instances, "--instance_weight=0")

@@ -36,6 +36,7 @@ _DESCRIBED = (
     "shared",
     "ppm_layers",
     "gamma",
+    "propagates",
 )
 
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from pixpro_tf.blocks import is_large, symmetric_weighted_sums
 from pixpro_tf.heads import ConvMLP
-from pixpro_tf.numerics import unit_length
+from pixpro_tf.numerics import at_least_float32, unit_length
 
 SMALL_POWER_EPSILON = 1e-6
 
@@ -105,12 +105,13 @@ class PixelPropagation(tf.keras.layers.Layer):
         num_layers: depth of the transform g: 0 is the identity, 1 a 1x1 convolution with bias, more have BN and ReLU between them.
         gamma: sharpness of the similarity, at least 0.
         jit_compile: whether XLA compiles the propagation; where the whole step is compiled it makes no difference.
+        mixes: whether bins are mixed; without that each is given its own g(z), the paper's ablation.
 
     Input float `[B, H, W, C]`; output `[B, H, W, C]` in at least float32, whatever the precision of the input; not normalised. Maps of
     more than 1024 bins are propagated block by block, in memory that grows with H * W.
     """
 
-    def __init__(self, num_layers=1, gamma=2.0, jit_compile=True, **kwargs):
+    def __init__(self, num_layers=1, gamma=2.0, jit_compile=True, mixes=True, **kwargs):
         super().__init__(**kwargs)
         if num_layers < 0:
             raise ValueError(f"num_layers must be at least 0, not {num_layers}")
@@ -119,6 +120,7 @@ class PixelPropagation(tf.keras.layers.Layer):
         self.num_layers = num_layers
         self.gamma = gamma
         self.jit_compile = jit_compile
+        self.mixes = mixes
         self.value_transform = None
 
     def build(self, input_shape):
@@ -137,6 +139,8 @@ class PixelPropagation(tf.keras.layers.Layer):
         values = features
         if self.value_transform is not None:
             values = self.value_transform(features, training=training)
+        if not self.mixes:
+            return at_least_float32(values)
         shape = tf.shape(features)
         flat = tf.stack([shape[0], shape[1] * shape[2], shape[3]])
         static_flat = [
@@ -159,4 +163,5 @@ class PixelPropagation(tf.keras.layers.Layer):
             "num_layers": self.num_layers,
             "gamma": self.gamma,
             "jit_compile": self.jit_compile,
+            "mixes": self.mixes,
         }

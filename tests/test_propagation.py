@@ -283,11 +283,21 @@ def test_mixed_precision_propagates_in_float32(policy, tolerance, num_layers):
     np.testing.assert_allclose(result, expected, rtol=0, atol=tolerance)
 
 
+def test_without_mixing_each_bin_has_its_own_transform():
+    layer = PixelPropagation(1, mixes=False)
+    features = tf.constant(np.random.default_rng(0).normal(size=(2, 3, 4, 8)), tf.float32)
+    found = layer(features)
+    kernel, bias = layer.trainable_variables
+    expected = features.numpy() @ kernel.numpy()[0, 0] + bias.numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert layer(tf.cast(features, tf.bfloat16)).dtype == tf.float32
+
+
 def test_config_round_trip():
-    layer = PixelPropagation(3, 1.5, False, name="propagation", dtype="mixed_bfloat16")
+    layer = PixelPropagation(3, 1.5, False, False, name="propagation", dtype="mixed_bfloat16")
     copy = PixelPropagation.from_config(layer.get_config())
     assert copy.get_config() == layer.get_config()
-    assert (copy.num_layers, copy.gamma, copy.jit_compile) == (3, 1.5, False)
+    assert (copy.num_layers, copy.gamma, copy.jit_compile, copy.mixes) == (3, 1.5, False, False)
     assert copy.name == "propagation"
 
 

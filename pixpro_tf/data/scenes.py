@@ -1,6 +1,6 @@
 """The dataset `scenes`: rendered things and stuff, as a TFDS builder that needs no download.
 
-    builder = scenes.prepare("~/tensorflow_datasets", size=128)
+    builder = scenes.prepare("~/tensorflow_datasets", "128")
     dataset = builder.as_dataset(split="unlabelled")
 
 Importing this module registers the builder, so that `tfds.load("scenes/128")` works too.
@@ -24,6 +24,10 @@ from pixpro_tf.data import scene_renderer
 from pixpro_tf.errors import RunError, first_line
 
 SPLITS = ("unlabelled", "train", "validation", "test")
+_NUM_SCENES = {
+    128: {"unlabelled": 2000, "train": 1000, "validation": 250, "test": 250},
+    256: {"unlabelled": 600, "train": 250, "validation": 100, "test": 100},
+}
 
 _DESCRIPTION = """
 Rendered scenes for dense self-supervised pre-training at desk size: three to six overlapping things
@@ -31,15 +35,18 @@ on two to four fields of stuff, in random pose, scale, colour and light, with li
 Ten classes, each a conjunction of shape and material that colour says nothing about: furrows,
 ripples, bricks and cobbles; striped and dotted balls, dotted and checked stars, striped and checked
 rods. Every pixel has a class, every thing a box around its visible pixels. A scene is a function of
-version, split and index alone, and has the same composition at both sizes.
+version, split and index alone, and has the same composition at both sizes. In "128_grey" the same
+scenes have lost their colours, by which the places of a scene are told apart so easily that methods
+which learn from places learn little else in minutes.
 """
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class ScenesConfig(tfds.core.BuilderConfig):
-    """Side of the images in pixels, and number of scenes in each split."""
+    """Side of the images in pixels, number of scenes in each split, and whether they are without colour."""
 
     size: int = 128
+    grey: bool = False
     num_scenes: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -64,16 +71,17 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     url_infos: ClassVar[dict] = {}
     BUILDER_CONFIGS = [
         ScenesConfig(
-            name="128",
-            description="128 x 128 pixels",
-            size=128,
-            num_scenes={"unlabelled": 2000, "train": 1000, "validation": 250, "test": 250},
+            name="128", description="128 x 128 pixels", size=128, num_scenes=_NUM_SCENES[128]
         ),
         ScenesConfig(
-            name="256",
-            description="256 x 256 pixels",
-            size=256,
-            num_scenes={"unlabelled": 600, "train": 250, "validation": 100, "test": 100},
+            name="256", description="256 x 256 pixels", size=256, num_scenes=_NUM_SCENES[256]
+        ),
+        ScenesConfig(
+            name="128_grey",
+            description="128 x 128 pixels, three equal channels",
+            size=128,
+            grey=True,
+            num_scenes=_NUM_SCENES[128],
         ),
     ]
 
@@ -106,17 +114,18 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in SPLITS}
 
     def _generate_examples(self, split):
-        size = self.builder_config.size
-        for index in range(self.builder_config.num_scenes[split]):
-            yield index, _example(split, index, size)
+        config = self.builder_config
+        for index in range(config.num_scenes[split]):
+            yield index, _example(split, index, config.size, config.grey)
 
 
-def _example(split, index, size):
+def _example(split, index, size, grey):
     scene = scene_renderer.render(scene_seed(split, index), size)
+    image = _without_colour(scene.image) if grey else scene.image
     return {
         "id": f"{split}/{index}",
         # Full chroma resolution, because a structure may be a pixel or two wide.
-        "image": _encode(scene.image, format="JPEG", quality=92, subsampling="4:4:4"),
+        "image": _encode(image, format="JPEG", quality=92, subsampling="4:4:4"),
         "segmentation_mask": _encode(scene.mask, format="PNG"),
         "objects": [
             {"bbox": tfds.features.BBox(*map(float, box)), "label": int(label)}
@@ -130,43 +139,48 @@ def scene_seed(split: str, index: int) -> tuple[int, int, int]:
     return Scenes.VERSION.major, SPLITS.index(split), index
 
 
+def _without_colour(image: np.ndarray) -> np.ndarray:
+    """Luma in three equal channels, uint8 `[S, S, 3]`; JPEG keeps grey grey."""
+    return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
+
+
 def _encode(pixels: np.ndarray, **options) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, **options)
     return buffer.getvalue()
 
 
-def prepare(data_dir: str | os.PathLike, size: int = 128) -> tfds.core.DatasetBuilder:
-    """The builder of `scenes/<size>`, built in `data_dir` unless it is there already.
+def prepare(data_dir: str | os.PathLike, config: str = "128") -> tfds.core.DatasetBuilder:
+    """The builder of `scenes/<config>`, built in `data_dir` unless it is there already.
 
     A build that is interrupted leaves no dataset behind, and of several processes that start
     together one builds while the others wait.
 
     Args:
         data_dir: TFDS data directory, made if missing.
-        size: side of the images, 128 or 256.
+        config: "128", "256" or "128_grey".
 
     Returns:
         A builder whose `as_dataset` works.
 
     Raises:
-        ValueError: for a size that has no config.
+        ValueError: for another config.
         RunError: if the folder cannot be written.
     """
-    sizes = [config.size for config in Scenes.BUILDER_CONFIGS]
-    if size not in sizes:
-        raise ValueError(f"scenes come in the sizes {sizes}, not {size}")
+    known = [each.name for each in Scenes.BUILDER_CONFIGS]
+    if config not in known:
+        raise ValueError(f"scenes come as {', '.join(known)}, not {config}")
     data_dir = os.fspath(data_dir)
     if "://" not in data_dir:
         data_dir = os.path.abspath(os.path.expanduser(data_dir))
 
-    builder = Scenes(data_dir=data_dir, config=str(size))
+    builder = Scenes(data_dir=data_dir, config=config)
     if builder.info.splits:
         return builder
     try:
-        with _lock(data_dir, f".scenes_{size}.lock"):
+        with _lock(data_dir, f".scenes_{config}.lock"):
             # Another process may have built it in the meantime.
-            builder = Scenes(data_dir=data_dir, config=str(size))
+            builder = Scenes(data_dir=data_dir, config=config)
             if not builder.info.splits:
                 _build(builder)
     except (OSError, tf.errors.OpError) as error:

@@ -294,13 +294,13 @@ def prepared_builder(name: str, data_dir: str):
     if base == "scenes":
         from pixpro_tf.data import scenes
 
-        sizes = [config.name for config in scenes.Scenes.BUILDER_CONFIGS]
-        if configuration and configuration not in sizes:
+        known = [config.name for config in scenes.Scenes.BUILDER_CONFIGS]
+        if configuration and configuration not in known:
             raise ConfigError(
-                f"--dataset={name} is not built; give scenes/{' or scenes/'.join(sizes)}"
+                f"--dataset={name} is not built; give scenes/{' or scenes/'.join(known)}"
             )
         default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-        return scenes.prepare(folder or default, int(configuration or sizes[0]))
+        return scenes.prepare(folder or default, configuration or known[0])
     catalogue = "https://www.tensorflow.org/datasets/catalog"
     try:
         tfds.core.naming.parse_builder_name_kwargs(name)

@@ -36,7 +36,12 @@ def _pixel(config: Config) -> Objective:
     if config.pixel_loss == "pixcontrast":
         return PixelContrast(levels, projector, temperature=config.temperature, **common)
     return PixelConsistency(
-        levels, projector, ppm_layers=config.ppm_layers, gamma=config.gamma, **common
+        levels,
+        projector,
+        ppm_layers=config.ppm_layers,
+        gamma=config.gamma,
+        propagates=config.propagation,
+        **common,
     )
 
 

@@ -16,6 +16,7 @@ class PixelConsistency(PixelObjective):
     Args:
         levels, projector: see `PixelObjective`; levels that share the projector share the propagation.
         ppm_layers, gamma: see `PixelPropagation`.
+        propagates: whether bins are propagated; without that each predicts by its own transform.
         common: the other arguments of `PixelObjective`.
 
     Source: Xie et al., CVPR 2021, and the authors' implementation where the two differ: the loss is -2 times the mean similarity for
@@ -28,14 +29,16 @@ class PixelConsistency(PixelObjective):
         projector: ProjectorSettings,
         ppm_layers: int = 1,
         gamma: float = 2.0,
+        propagates: bool = True,
         **common,
     ):
         super().__init__(levels, projector, **common)
         self.ppm_layers = ppm_layers
         self.gamma = gamma
+        self.propagates = propagates
 
         def propagation(name):
-            return PixelPropagation(ppm_layers, gamma, self.jit_compile, name=name)
+            return PixelPropagation(ppm_layers, gamma, self.jit_compile, propagates, name=name)
 
         shared = self.projector_settings.shared
         self.propagations = layers_by_level(self.levels, shared, propagation, "propagation")
@@ -60,4 +63,8 @@ class PixelConsistency(PixelObjective):
         }
 
     def get_config(self):
-        return super().get_config() | {"ppm_layers": self.ppm_layers, "gamma": self.gamma}
+        return super().get_config() | {
+            "ppm_layers": self.ppm_layers,
+            "gamma": self.gamma,
+            "propagates": self.propagates,
+        }

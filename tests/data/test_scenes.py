@@ -168,12 +168,12 @@ def test_too_small_an_image_is_refused():
 # Builder
 
 
-@pytest.mark.parametrize("size", [128, 256])
-def test_builds_with_the_right_features_and_splits(tiny, tmp_path, size, capfd):
-    builder = scenes.prepare(tmp_path, size)
+@pytest.mark.parametrize(("config", "size"), [("128", 128), ("256", 256), ("128_grey", 128)])
+def test_builds_with_the_right_features_and_splits(tiny, tmp_path, config, size, capfd):
+    builder = scenes.prepare(tmp_path, config)
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == TINY
     assert builder.info.features["objects"]["label"].names == list(scene_renderer.CLASS_NAMES)
-    assert str(builder.info.full_name) == f"scenes/{size}/1.0.0"
+    assert str(builder.info.full_name) == f"scenes/{config}/1.0.0"
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err.count("Rendering 14 scenes") == captured.err.count("Rendered in") == 1
@@ -189,8 +189,13 @@ def test_builds_with_the_right_features_and_splits(tiny, tmp_path, size, capfd):
         np.testing.assert_array_equal(example["segmentation_mask"][..., 0], scene.mask)
         np.testing.assert_array_equal(example["objects"]["label"], scene.labels)
         np.testing.assert_allclose(example["objects"]["bbox"], scene.boxes, atol=1e-6)
+        wanted = scene.image
+        if config == "128_grey":
+            # Luma of ITU-R 601.
+            wanted = np.repeat(wanted @ [0.299, 0.587, 0.114], 3).reshape(wanted.shape)
+            assert np.ptp(example["image"], axis=-1).max() == 0
         # What JPEG loses at this quality.
-        assert np.abs(example["image"].astype(int) - scene.image).mean() < 6
+        assert np.abs(example["image"].astype(int) - wanted).mean() < 6
         assert example["image"].dtype == np.uint8
 
 
@@ -232,9 +237,9 @@ def test_an_interrupted_build_leaves_nothing_behind(tiny, tmp_path, monkeypatch)
     assert scenes.prepare(tmp_path).info.splits["test"].num_examples == TINY["test"]
 
 
-def test_unknown_size_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"\[128, 256\], not 64"):
-        scenes.prepare(tmp_path, 64)
+def test_an_unknown_config_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="as 128, 256, 128_grey, not 64"):
+        scenes.prepare(tmp_path, "64")
 
 
 _BUILD = """

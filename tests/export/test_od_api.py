@@ -159,7 +159,7 @@ def test_records_have_what_the_apis_decoder_reads(exported):
     assert path.name == "train-00000-of-00001.tfrecord"
     serialized = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
     assert len(serialized) == 60
-    builder = scenes.prepare(data_dir, 128)
+    builder = scenes.prepare(data_dir, "128")
     examples = tfds.as_numpy(builder.as_dataset(split="train[:60]"))
     for text, wanted in zip(serialized, examples, strict=True):
         feature = tf.train.Example.FromString(text).features.feature
