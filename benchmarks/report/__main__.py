@@ -142,7 +142,10 @@ def _run(arguments: list[str]) -> None:
     plan = read_plan(flags.plan)
     place = Place(flags.work_dir, flags.data_dir)
     quiet_tensorflow()
-    _prepare_scenes(flags.data_dir)
+    from pixpro_tf.data.sources import prepared_builder
+
+    # Before several processes want it.
+    prepared_builder(plan.dataset, flags.data_dir)
     started = time.monotonic()
     measure_all(flags.plan, plan, place, plan.selection_runs(), "validation", flags.jobs)
     rates = chosen_rates(plan, place)
@@ -152,13 +155,6 @@ def _run(arguments: list[str]) -> None:
     measure_all(flags.plan, plan, place, plan.measured_runs(rates), "test", flags.jobs)
     write_page(flags.output, flags.plan, plan, place, rates)
     print(f"Written to {flags.output}; {_duration(time.monotonic() - started)} this time")
-
-
-def _prepare_scenes(data_dir: str) -> None:
-    """Before several processes want them."""
-    from pixpro_tf.data import scenes
-
-    scenes.prepare(data_dir, 128)
 
 
 if __name__ == "__main__":

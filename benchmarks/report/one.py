@@ -73,6 +73,7 @@ def _backbone_source(plan, place, run) -> str:
 
     flags = [
         f"--flagfile={plan.common}",
+        f"--dataset={plan.dataset}",
         f"--backbone={plan.backbone}",
         f"--output_stride={plan.output_stride}",
         *run.method.flags,
@@ -101,7 +102,7 @@ def _supervised(plan, place, run) -> str:
     if not folder.has_checkpoint:
         settings = dense.Settings(
             source=f"random:{plan.backbone}",
-            dataset="scenes/128",
+            dataset=plan.dataset,
             data_dir=place.data_dir,
             mode="finetune",
             output_stride=plan.output_stride,
@@ -115,7 +116,7 @@ def _supervised(plan, place, run) -> str:
             backbone=plan.backbone, output_stride=plan.output_stride, run_dir=folder.path
         )
         os.makedirs(folder.path, exist_ok=True)
-        write_description(config, folder, None, {"file": "scenes/128", "kind": "labels"})
+        write_description(config, folder, None, {"file": plan.dataset, "kind": "labels"})
         backbone = tf.train.Checkpoint(backbone=result.segmenter.backbone)
         save_weights({"online": backbone, "target": backbone}, folder.checkpoints)
     return folder.path
@@ -126,7 +127,7 @@ def _measured(plan, place, run, source, split) -> dict[str, Any]:
 
     common = {"source": source, "data_dir": place.data_dir, "seed": run.seed}
     maps = {"output_stride": plan.output_stride}
-    probe = common | maps | {"dataset": "scenes/128", "split": split} | plan.probe
+    probe = common | maps | {"dataset": plan.dataset, "split": split} | plan.probe
     scores = dense.evaluate(dense.Settings(**probe)).scores
     found: dict[str, Any] = {
         "mean_iou": scores.mean_iou,
@@ -139,19 +140,17 @@ def _measured(plan, place, run, source, split) -> dict[str, Any]:
         dense.Settings(**(probe | {"margin": plan.margin}))
     ).scores.mean_iou
     found["figures"] = _figures(plan, place, run, source, split)
-    for dataset in ("scenes/128", "photographs"):
-        settings = correspondence.Settings(
-            **(common | maps | plan.correspondence),
-            dataset=dataset,
-            split=split if dataset != "photographs" else "",
-        )
+    for name, images in (
+        ("scenes", {"dataset": plan.dataset, "split": split}),
+        ("photographs", {"dataset": "photographs"}),
+    ):
+        settings = correspondence.Settings(**(common | maps | plan.correspondence | images))
         result = correspondence.evaluate(settings)
-        found[f"found_{dataset.partition('/')[0]}"] = result.found
-        found[f"chance_{dataset.partition('/')[0]}"] = result.chance
+        found[f"found_{name}"], found[f"chance_{name}"] = result.found, result.chance
     if run.seed in plan.detection_seeds and not run.method.of:
         from pixpro_tf.evaluation import detection
 
-        detector = detection.Settings(**common, dataset="scenes/128", split=split, **plan.detection)
+        detector = detection.Settings(**common, dataset=plan.dataset, split=split, **plan.detection)
         average = detection.evaluate(detector).scores
         found["detection"] = {"ap": average.ap, "ap_50": average.ap_50, "ap_75": average.ap_75}
     return found
@@ -167,7 +166,7 @@ def _figures(plan, place, run, source, split) -> dict[str, float]:
 
     tf.keras.utils.set_random_seed(run.seed)
     backbone = load_backbone(source, "", plan.output_stride)
-    examples = open_segmentation("scenes/128", place.data_dir).split(f"{split}[:{_FIGURE_IMAGES}]")
+    examples = open_segmentation(plan.dataset, place.data_dir).split(f"{split}[:{_FIGURE_IMAGES}]")
     maps = tf.concat(
         [maps_of(backbone, images, "c5") for images, _ in image_batches(examples, 16)], 0
     )

@@ -80,7 +80,7 @@ def _setting(plan_file, plan):
     assert config is not None
     seeds = len(plan.seeds)
     return (
-        f"Backbones are pre-trained without labels on the 2000 scenes of the split `unlabelled` of `scenes/128`, and looked at on other "
+        f"Backbones are pre-trained without labels on the 2000 scenes of the split `unlabelled` of `{plan.dataset}`, and looked at on other "
         f"scenes: a linear layer on frozen c5 maps is trained on the split `train` and scored on `test`. The encoder is a "
         f"`{plan.backbone}` of output stride {plan.output_stride}; {config.epochs} epochs of batch {config.batch_size} at "
         f"{config.image_size} pixels, {config.optimizer}, policy `{config.augmentation}`. Each method has the best of the same "
@@ -286,7 +286,7 @@ def _draw_pictures(folder, plan, place, rates) -> str:
             visualize.Settings(
                 source=source,
                 name=method.title,
-                images="scenes/128",
+                images=plan.dataset,
                 split="test",
                 data_dir=place.data_dir,
                 output=pictures,

@@ -57,6 +57,7 @@ class Plan:
 
     Attributes:
         common: flag file of all pre-training.
+        dataset: one of the `scenes`; of all training and measuring.
         backbone, output_stride: of every method.
         methods: those that are compared, and ablations.
         rates: the grid of `--base_lr` for every pre-trained method.
@@ -71,6 +72,7 @@ class Plan:
     """
 
     common: str
+    dataset: str
     backbone: str
     output_stride: int
     methods: tuple[Method, ...]
