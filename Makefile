@@ -5,10 +5,12 @@ RUN := $(VENV)/bin/python
 # Much of a test's time is the tracing of graphs, which uses one core.
 PARALLEL := --numprocesses=2 --dist=loadfile
 
-.PHONY: help setup setup-dev demo test test-quick lint format clean
+.PHONY: help setup setup-dev demo report report-quick test test-quick lint format clean
 
 help:
 	@echo "make demo        pre-trains a small backbone on embedded images, under ten minutes on two cores"
+	@echo "make report      pre-trains and measures every method on embedded images, and writes docs/report; four hours on two cores, in pieces"
+	@echo "make report-quick  the same in a quarter of an hour, too short to learn much; writes runs/report-quick/page"
 	@echo "make test        lint, types and all tests, with coverage"
 	@echo "make test-quick  the tests without the slow ones"
 	@echo "make format      formats the code"
@@ -29,6 +31,12 @@ $(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
 
 demo: setup
 	@$(RUN) train.py --flagfile=configs/demo.flags
+
+report: setup-dev
+	@$(RUN) -m benchmarks.report --plan=configs/report/full.json --work_dir=runs/report --output=docs/report
+
+report-quick: setup-dev
+	@$(RUN) -m benchmarks.report --plan=configs/report/quick.json --work_dir=runs/report-quick --output=runs/report-quick/page
 
 lint: setup-dev
 	$(RUN) -m ruff format --check .

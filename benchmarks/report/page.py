@@ -102,7 +102,7 @@ def _findings(found):
             f"{_mark(fit)} The dataset is fit for the question: training with labels reaches {100 * ceiling:.1f} mIoU (at least 50 was asked "
             f"for), random weights {100 * floor:.1f} (at most half of that)."
         )
-        if pixpro:
+        if pixpro and ceiling > floor:
             share = (pixpro.mean_iou.mean - floor) / (ceiling - floor)
             lines.append(
                 f"{_mark(share >= _GAP)} PixPro closes {100 * share:.0f} % of the gap between random weights and training with labels "

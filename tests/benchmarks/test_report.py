@@ -1,0 +1,237 @@
+"""The report: what a plan asks for, how it is chosen and summed up, and a small one from end to end."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.report import __main__ as command
+from benchmarks.report import plots
+from benchmarks.report.one import Place
+from benchmarks.report.page import write_page
+from benchmarks.report.plan import Method, Run, read_plan
+from benchmarks.report.results import (
+    Sample,
+    chosen_rates,
+    measured,
+    standard_error_of_difference,
+)
+from pixpro_tf import command_line
+from pixpro_tf.errors import ConfigError, RunError
+from tests.conftest import ROOT
+
+PLANS = sorted((ROOT / "configs" / "report").glob("*.json"))
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    """The plans name their flag files from there."""
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def plan():
+    return dataclasses.replace(
+        read_plan("configs/report/full.json"),
+        rates=(0.1, 0.2),
+        supervised_rates=(0.3,),
+        seeds=(0, 1),
+        ablation_seeds=(0,),
+        detection_seeds=(1,),
+        methods=(
+            Method("random", "random weights", "random"),
+            Method("supervised", "with labels", "supervised"),
+            Method("pixpro", "PixPro"),
+            Method("gamma_1", "gamma 1", flags=("--gamma=1",), of="pixpro"),
+        ),
+    )
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(str(tmp_path / "work"), str(tmp_path / "data"))
+
+
+def put(place, run, split, **figures):
+    path = place.result_file(run, split)
+    found = {
+        "mean_iou": 0.2,
+        "margin_mean_iou": 0.1,
+        "pixel_accuracy": 0.4,
+        "class_iou": [0.1] * 10,
+        "figures": {"feature_spread": 0.9, "cross_image_cosine": 0.1, "position_share": 0.02},
+        "found_scenes": 0.3,
+        "found_photographs": 0.2,
+    } | figures
+    (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        json.dump(found, file)
+
+
+def put_all(plan, place, rates):
+    for number, run in enumerate(plan.measured_runs(rates)):
+        put(place, run, "test", mean_iou=0.1 + 0.01 * number)
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_a_plan_that_comes_along_can_be_trained(path):
+    plan = read_plan(str(path))
+    for method in plan.methods:
+        if method.kind == "pretrained":
+            flags = [f"--flagfile={plan.common}", f"--backbone={plan.backbone}", *method.flags]
+            flags += [f"--output_stride={plan.output_stride}", f"--dataset={plan.dataset}"]
+            command_line.parse(["train.py", *flags, f"--base_lr={plan.rates[0]}"])
+    names = {method.name for method in plan.methods}
+    assert {"random", "supervised", "instance", "pixcontrast", "pixpro"} <= names
+    assert any(method.of == "pixpro" for method in plan.methods)
+
+
+def test_rates_are_chosen_on_the_validation_split_at_one_seed(plan, place):
+    runs = plan.selection_runs()
+    assert [(run.method.name, run.rate, run.seed) for run in runs] == [
+        ("pixpro", 0.1, 0),
+        ("pixpro", 0.2, 0),
+    ]
+    put(place, runs[0], "validation", mean_iou=0.3)
+    put(place, runs[1], "validation", mean_iou=0.2)
+    # What the test split says does not matter.
+    put(place, runs[1], "test", mean_iou=0.9)
+    assert chosen_rates(plan, place) == {"random": 0.0, "supervised": 0.3, "pixpro": 0.1}
+
+
+def test_ablations_take_the_rate_of_their_method(plan):
+    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2}
+    runs = [(run.method.name, run.rate, run.seed) for run in plan.measured_runs(rates)]
+    assert ("gamma_1", 0.2, 0) in runs and ("pixpro", 0.2, 1) in runs and len(runs) == 7
+
+
+def test_no_two_runs_share_a_name(plan):
+    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2}
+    names = {run.name for run in plan.measured_runs(rates) + plan.selection_runs()}
+    # The run of the chosen rate and the selection's seed serves both.
+    assert len(names) == 7 + 1
+
+
+def test_spread_is_that_of_a_seed():
+    sample = Sample((0.1, 0.2, 0.3, 0.4))
+    assert sample.mean == pytest.approx(0.25)
+    assert sample.deviation == pytest.approx(np.std([0.1, 0.2, 0.3, 0.4]) * math.sqrt(4 / 3))
+    assert sample.standard_error == pytest.approx(sample.deviation / 2)
+    assert sample.text(100) == "25.0 ± 12.9"
+    assert Sample((0.5,)).text(100) == "50.0"
+    assert Sample(()).text() == "–"
+    assert standard_error_of_difference(sample, sample) == pytest.approx(
+        math.sqrt(2) * sample.standard_error
+    )
+
+
+def test_what_is_missing_is_told(plan, place):
+    with pytest.raises(RunError, match=r"pixpro-rate0\.1-seed0\.validation\.json cannot be read"):
+        chosen_rates(plan, place)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": []}, "seeds is empty"),
+        ({"detection_seeds": [9]}, "detection_seeds have to be some of seeds"),
+        ({"common": "nowhere.flags"}, "no flag file nowhere.flags"),
+        ({"unknown": 1}, "is no plan"),
+        ({"methods": [{"name": "a", "title": "A", "kind": "magic"}]}, "no kind 'magic'"),
+        ({"methods": [{"name": "a", "title": "A", "of": "b"}]}, "ablation of 'b'"),
+        ({"methods": 2 * [{"name": "a", "title": "A"}]}, "given twice"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(tmp_path, change, message):
+    content = json.loads((ROOT / "configs/report/full.json").read_text()) | change
+    (tmp_path / "plan.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=message):
+        read_plan(str(tmp_path / "plan.json"))
+
+
+def test_a_plan_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(RunError, match="cannot be read"):
+        read_plan(str(tmp_path / "plan.json"))
+
+
+def test_what_is_done_is_not_done_again(plan, place, capsys, monkeypatch):
+    runs = plan.selection_runs()
+    put(place, runs[0], "validation")
+    started = []
+
+    class Finished:
+        returncode = 0
+
+        def poll(self):
+            return 0
+
+    def start(plan_file, place, run, split, cores):
+        started.append(run)
+        put(place, run, split)
+        return Finished()
+
+    monkeypatch.setattr(command, "_start", start)
+    command.measure_all("plan.json", plan, place, runs, "validation", 2)
+    assert started == [runs[1]]
+    printed = capsys.readouterr().out
+    assert "1 of 2 backbones are measured" in printed and "2 of 2, pixpro-rate0.2" in printed
+
+
+def test_a_run_that_fails_shows_the_end_of_its_log(plan, place, tmp_path):
+    runs = [Run(Method("nothing", "is not in the plan"), 0.1, 0)]
+    with pytest.raises(RunError, match=r"nothing-rate0.1-seed0 failed; the end of .*logs"):
+        command.measure_all("configs/report/full.json", plan, place, runs, "validation", 1)
+
+
+def test_cores_are_shared_out():
+    assert command._shared_out([0, 1, 2, 3], 2) == [[0, 2], [1, 3]]
+    assert command._shared_out([5], 3) == [[5], [5], [5]]
+
+
+def test_a_plot_has_a_dot_for_each_seed():
+    figure = plots.dots([("a", Sample((0.1, 0.2))), ("b", Sample((0.3,)))], "x", "title")
+    (axes,) = figure.axes
+    counts = [len(collection.get_offsets()) for collection in axes.collections]
+    assert counts == [2, 1]
+    np.testing.assert_allclose(axes.collections[0].get_offsets()[:, 0], [10, 20])
+
+
+def test_the_page_says_what_the_numbers_say(plan, place, tmp_path, monkeypatch):
+    from benchmarks.report import page
+
+    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2}
+    monkeypatch.setattr(page, "_draw_pictures", lambda *_: "(pictures)")
+    for run in plan.selection_runs():
+        put(place, run, "validation", mean_iou=run.rate)
+    for run in plan.measured_runs(rates):
+        level = {"random": 0.1, "supervised": 0.6, "pixpro": 0.3, "gamma_1": 0.25}[run.method.name]
+        put(place, run, "test", mean_iou=level + 0.01 * run.seed)
+    write_page(str(tmp_path / "page"), "configs/report/full.json", plan, place, rates)
+    text = (tmp_path / "page" / "README.md").read_text()
+    assert "**Yes.** The dataset is fit for the question" in text
+    # 0.205 of 0.5.
+    assert "**Yes.** PixPro closes 40 % of the gap" in text
+    assert "| PixPro | 30.5 ± 0.7 |" in text
+    assert "| gamma 1 | 25.0 | -5.0 |" in text
+    assert "**0.2: 20.0**" in text
+    for name in ("methods.png", "ablations_pixpro.png", "results.json"):
+        assert (tmp_path / "page" / name).stat().st_size > 1000
+    results = json.loads((tmp_path / "page" / "results.json").read_text())
+    assert [seed["mean_iou"] for seed in results["pixpro"]["seeds"]] == pytest.approx([0.3, 0.31])
+
+
+def test_a_lead_within_the_noise_is_none(plan, place):
+    from benchmarks.report.page import _findings
+
+    plan = dataclasses.replace(
+        plan, methods=(*plan.methods, Method("instance", "instance", flags=()))
+    )
+    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2, "instance": 0.1}
+    for run in plan.measured_runs(rates):
+        level = {"pixpro": 0.2, "instance": 0.16}.get(run.method.name, 0.1)
+        put(place, run, "test", mean_iou=level + 0.08 * run.seed)
+    text = _findings(measured(plan, place, rates))
+    assert "**No.** PixPro is +4.0 points from instance-level regression" in text
+    assert "**No.** The dataset is fit" in text
