@@ -83,6 +83,7 @@ def test_the_papers_ablations_are_all_there():
         "symmetric",
         "ema_momentum",
         "temperature",
+        "no",
     }
 
 
@@ -101,5 +102,7 @@ def test_an_ablation_changes_what_its_name_says(name, monkeypatch):
     study, _, said = name.rpartition("_")
     if study == "symmetric":
         assert (flag, value) == ("augmentation", "byol_symmetric")
+    elif study == "no":
+        assert (flag, value) == (said, False)
     else:
         assert flag.endswith(study) and value == float(said)
