@@ -132,17 +132,21 @@ def read_plan(path: str) -> Plan:
     except (OSError, ValueError) as error:
         raise RunError(f"--plan={path} cannot be read: {error}") from None
     try:
-        methods = tuple(
-            Method(**{**entry, "flags": tuple(entry.get("flags", ()))})
-            for entry in content.pop("methods")
-        )
-        lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
-        plan = Plan(methods=methods, **(content | lists))
-    except (TypeError, KeyError) as error:
+        content = _with_tuples(content)
+        methods = tuple(Method(**entry) for entry in content.pop("methods"))
+        plan = Plan(methods=methods, **content)
+    except (TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"--plan={path} is no plan: {error}") from None
     for problem in _problems(plan):
         raise ConfigError(f"--plan={path}: {problem}")
     return plan
+
+
+def _with_tuples(content: Any) -> Any:
+    """JSON's lists as tuples, which are what settings are made of."""
+    if isinstance(content, dict):
+        return {name: _with_tuples(value) for name, value in content.items()}
+    return tuple(map(_with_tuples, content)) if isinstance(content, list) else content
 
 
 def _problems(plan: Plan) -> Iterator[str]:

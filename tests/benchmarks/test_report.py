@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -235,3 +236,48 @@ def test_a_lead_within_the_noise_is_none(plan, place):
     text = _findings(measured(plan, place, rates))
     assert "**No.** PixPro is +4.0 points from instance-level regression" in text
     assert "**No.** The dataset is fit" in text
+
+
+@pytest.mark.slow
+def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pycocotools")
+    (tmp_path / "common.flags").write_text(
+        "--image_size=32\n--projector_hidden=16\n--projector_dim=8\n--batch_size=4\n--epochs=1\n"
+        "--warmup_epochs=0\n--steps_per_epoch=2\n--optimizer=adamw\n"
+    )
+    content = json.loads((ROOT / "configs/report/quick.json").read_text())
+    content |= {
+        "common": str(tmp_path / "common.flags"),
+        "dataset": "scenes/128",
+        "rates": [0.01, 0.02],
+        "supervised_rates": [0.001],
+        "seeds": [0],
+        "ablation_seeds": [0],
+        "detection_seeds": [0],
+        "probe": {"train_split": "train[:20]", "epochs": 1, "batch_size": 10, "rates": [0.01]},
+        "supervised": content["supervised"] | {"steps": 2, "batch_size": 2},
+        "correspondence": {"pairs": 8, "image_size": 64, "batch_size": 8},
+        "detection": {"train_split": "train[:8]", "batch_size": 4, "epochs": 1},
+    }
+    wanted = {"random", "supervised", "pixpro", "gamma_1"}
+    content["methods"] = [entry for entry in content["methods"] if entry["name"] in wanted]
+    (tmp_path / "plan.json").write_text(json.dumps(content))
+    flags = [
+        f"--plan={tmp_path / 'plan.json'}",
+        f"--work_dir={tmp_path / 'work'}",
+        f"--output={tmp_path / 'page'}",
+        f"--data_dir={scenes_dir}",
+    ]
+    command._run(flags)
+    printed = capsys.readouterr().out
+    assert "validation: 2 of 2" in printed and "test: 4 of 4" in printed
+    text = (tmp_path / "page" / "README.md").read_text()
+    assert "## Ablations" in text and "| PixPro |" in text
+    for shown in set(re.findall(r"\]\((?!\.\.|http)([^)]+)\)", text)):
+        assert (tmp_path / "page" / shown).is_file(), shown
+    results = json.loads((tmp_path / "page" / "results.json").read_text())
+    (found,) = results["pixpro"]["seeds"]
+    assert 0 < found["mean_iou"] < 0.5 and 0 <= found["detection"]["ap"] <= 1
+    # Nothing is measured twice.
+    command._run(flags)
+    assert "test: 4 of 4 backbones are measured" in capsys.readouterr().out
