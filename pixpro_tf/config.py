@@ -142,6 +142,11 @@ class Config:
         "32, 16 or 8: below 32 the last stages dilate instead of striding",
         unit="pixels",
     )
+    zero_init_residual: bool = _flag(
+        True,
+        "Model",
+        "the last BN scale of every residual block starts at 0, as the authors' does; at 1, short runs learn sooner",
+    )
     pixel_levels: str = _flag(
         "c5",
         "Model",
@@ -164,6 +169,11 @@ class Config:
     projector_dim: int = _flag(256, "Model", "channels of a projection", unit="channels", minimum=1)
     projector_layers: int = _flag(
         2, "Model", "1x1 convolutions of the pixel projector", unit="layers", minimum=1
+    )
+    projector_final_norm: bool = _flag(
+        False,
+        "Model",
+        "BN behind the projectors' last layer too, which keeps small batches from drifting to a constant",
     )
     shared_projector: bool = _flag(
         True, "Model", "one projector and propagation for all levels, or one for each"

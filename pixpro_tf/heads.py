@@ -22,19 +22,21 @@ class ConvMLP(tf.keras.layers.Layer):
         hidden_channels: outputs of every layer but the last.
         out_channels: outputs of the last layer.
         num_layers: number of convolutions, at least 1.
+        final_norm: whether there is a BN behind the last one too.
 
     Input float `[B, H, W, C]`, output `[B, H, W, out_channels]`.
 
     Source: the authors' projector and predictor (two layers, 4096 hidden channels; the paper says 2048) and value transform.
     """
 
-    def __init__(self, hidden_channels, out_channels, num_layers=2, **kwargs):
+    def __init__(self, hidden_channels, out_channels, num_layers=2, final_norm=False, **kwargs):
         super().__init__(**kwargs)
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, not {num_layers}")
         self.hidden_channels = hidden_channels
         self.out_channels = out_channels
         self.num_layers = num_layers
+        self.final_norm = final_norm
 
     def build(self, input_shape):
         in_channels = int(input_shape[-1])
@@ -53,15 +55,17 @@ class ConvMLP(tf.keras.layers.Layer):
                     name=name,
                 )
             )
-            if not last:
+            if not last or self.final_norm:
                 self.norms.append(BatchNorm(dtype=self.dtype_policy, name=f"{self.name}.bn{i + 1}"))
-                in_channels = self.hidden_channels
+            in_channels = self.hidden_channels
         super().build(input_shape)
 
     def call(self, features, training=None):
-        for convolution, norm in zip(self.convolutions, self.norms, strict=False):
+        *hidden, last = self.convolutions
+        for convolution, norm in zip(hidden, self.norms, strict=False):
             features = tf.nn.relu(norm(convolution(features), training=training))
-        return self.convolutions[-1](features)
+        projection = last(features)
+        return self.norms[-1](projection, training=training) if self.final_norm else projection
 
     def compute_output_shape(self, input_shape):
         return tf.TensorShape(input_shape[:-1]).concatenate(self.out_channels)
@@ -71,6 +75,7 @@ class ConvMLP(tf.keras.layers.Layer):
             "hidden_channels": self.hidden_channels,
             "out_channels": self.out_channels,
             "num_layers": self.num_layers,
+            "final_norm": self.final_norm,
         }
 
 
@@ -79,7 +84,7 @@ class ProjectorSettings:
     """What projectors are made of.
 
     Attributes:
-        hidden_channels, out_channels, num_layers: see `ConvMLP`.
+        hidden_channels, out_channels, num_layers, final_norm: see `ConvMLP`.
         shared: whether one head serves all levels; otherwise each has its own.
     """
 
@@ -87,6 +92,7 @@ class ProjectorSettings:
     out_channels: int = 256
     num_layers: int = 2
     shared: bool = True
+    final_norm: bool = False
 
     @classmethod
     def of(cls, settings):
@@ -121,7 +127,11 @@ class Projector(tf.keras.layers.Layer):
 
         def head(name):
             return ConvMLP(
-                settings.hidden_channels, settings.out_channels, settings.num_layers, name=name
+                settings.hidden_channels,
+                settings.out_channels,
+                settings.num_layers,
+                settings.final_norm,
+                name=name,
             )
 
         self.heads = layers_by_level(self.levels, settings.shared, head, self.name)

@@ -33,11 +33,14 @@ _DESCRIBED = (
     "hidden_channels",
     "out_channels",
     "num_layers",
+    "final_norm",
     "shared",
     "ppm_layers",
     "gamma",
     "propagates",
 )
+# Left out where they have these values, so that cards which were written before them compare.
+_SINCE_FIRST_CARDS = {"final_norm": False, "propagates": True}
 
 
 def weights_checksum(variables) -> str:
@@ -137,7 +140,11 @@ def describe_head(head: tf.keras.layers.Layer) -> dict[str, Any]:
     """What a head is made of; two that give the same here have the same weights' shapes."""
     config = head.get_config()
     config |= config.get("settings", {})
-    described = {key: config[key] for key in _DESCRIBED if key in config}
+    described = {
+        key: config[key]
+        for key in _DESCRIBED
+        if key in config and config[key] != _SINCE_FIRST_CARDS.get(key)
+    }
     # As JSON has it, so that a card that was read compares.
     described["levels"] = list(described["levels"])
     return described | {"parameters": sum(int(tf.size(variable)) for variable in head.variables)}

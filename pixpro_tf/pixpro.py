@@ -242,7 +242,12 @@ def from_config(
 
     def encoder(name):
         network = Encoder(
-            resnet.ResNet(config.backbone, config.backbone_layout, config.output_stride),
+            resnet.ResNet(
+                config.backbone,
+                config.backbone_layout,
+                config.output_stride,
+                config.zero_init_residual,
+            ),
             {objective.name: objective.make_projector() for objective in objectives},
             neck and Neck(**neck),
             name=name,

@@ -125,3 +125,15 @@ def test_config_round_trip():
 def test_a_head_needs_a_layer():
     with pytest.raises(ValueError, match="num_layers"):
         ConvMLP(16, 5, 0)
+
+
+def test_a_final_norm_leaves_no_mean():
+    layer, inputs = ConvMLP(16, 5, final_norm=True), features(2, 3, 4, 8)
+    plain = ConvMLP(16, 5)
+    assert len(layer.get_config()) == len(plain.get_config())
+    found = layer(inputs, training=True).numpy().reshape(-1, 5)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(found.std(axis=0), 1, atol=1e-3)
+    assert np.abs(plain(inputs, training=True).numpy().reshape(-1, 5).mean(axis=0)).max() > 1e-2
+    assert [norm.name for norm in layer.norms] == [f"{layer.name}.bn1", f"{layer.name}.bn2"]
+    assert ConvMLP.from_config(layer.get_config()).final_norm

@@ -65,11 +65,14 @@ class ResidualBlock(tf.keras.layers.Layer):
             basic blocks have none.
         project: whether the shortcut has a convolution of its own.
         layout: "torchvision", "od_api" or "model_garden".
+        zero_init: whether the last BN scale starts at 0, and the block with its shortcut alone; otherwise at 1.
 
     Input float `[B, H, W, C]`, output `[B, ceil(H / strides), ceil(W / strides), C']`.
     """
 
-    def __init__(self, architecture, channels, strides, dilation, project, layout, **kwargs):
+    def __init__(
+        self, architecture, channels, strides, dilation, project, layout, zero_init=True, **kwargs
+    ):
         super().__init__(**kwargs)
         if isinstance(architecture, dict):
             architecture = Architecture(**architecture)
@@ -81,6 +84,7 @@ class ResidualBlock(tf.keras.layers.Layer):
             "dilation": dilation,
             "project": project,
             "layout": layout,
+            "zero_init": zero_init,
         }
         symmetric = layout != "model_garden"
 
@@ -90,7 +94,8 @@ class ResidualBlock(tf.keras.layers.Layer):
             )
 
         def norm(part, last=False):
-            return BatchNorm(gamma_initializer="zeros" if last else "ones", name=f"{name}.{part}")
+            scale = "zeros" if last and zero_init else "ones"
+            return BatchNorm(gamma_initializer=scale, name=f"{name}.{part}")
 
         if architecture.bottleneck:
             out_channels = 4 * channels
@@ -150,6 +155,7 @@ class ResNet(tf.keras.Model):
         layout: "torchvision" (symmetric padding, stride on the 3x3), "od_api" (symmetric padding, stride on the first 1x1) or
             "model_garden" (SAME padding, stride on the 3x3). Weights have the same shapes in all of them, features differ.
         output_stride: 32, 16 or 8; below 32 the last stages keep their resolution and dilate their 3x3 convolutions instead.
+        zero_init_residual: see `ResidualBlock`.
 
     Call with float images `[B, H, W, 3]`, normalised by ImageNet's mean and standard deviation, of any H and W of at least 1.
     Returns a dict of endpoints "c2" to "c5": `[B, ceil(H / s), ceil(W / s), channels]` with strides s = 4, 8, 16, 32, none
@@ -162,7 +168,12 @@ class ResNet(tf.keras.Model):
     """
 
     def __init__(
-        self, architecture="resnet50", layout="torchvision", output_stride=32, name="backbone"
+        self,
+        architecture="resnet50",
+        layout="torchvision",
+        output_stride=32,
+        zero_init_residual=True,
+        name="backbone",
     ):
         super().__init__(name=name)
         if architecture not in ARCHITECTURES:
@@ -176,6 +187,7 @@ class ResNet(tf.keras.Model):
         self.architecture = architecture
         self.layout = layout
         self.output_stride = output_stride
+        self.zero_init_residual = zero_init_residual
 
         spec = ARCHITECTURES[architecture]
         symmetric = layout != "model_garden"
@@ -204,6 +216,7 @@ class ResNet(tf.keras.Model):
                         dilation,
                         project=first and (stage > 0 or in_channels != out_channels),
                         layout=layout,
+                        zero_init=zero_init_residual,
                         name=f"layer{stage + 1}.{index}",
                     )
                 )
@@ -252,6 +265,7 @@ class ResNet(tf.keras.Model):
             "architecture": self.architecture,
             "layout": self.layout,
             "output_stride": self.output_stride,
+            "zero_init_residual": self.zero_init_residual,
             "name": self.name,
         }
 
@@ -260,9 +274,10 @@ def build(
     architecture: str,
     layout: str = "torchvision",
     output_stride: int = 32,
+    zero_init_residual: bool = True,
     name: str = "backbone",
 ) -> ResNet:
     """A `ResNet` whose variables exist already, whatever its images' size will be."""
-    model = ResNet(architecture, layout, output_stride, name)
+    model = ResNet(architecture, layout, output_stride, zero_init_residual, name)
     model(tf.keras.Input([None, None, 3]))
     return model

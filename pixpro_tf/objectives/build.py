@@ -26,6 +26,7 @@ def _pixel(config: Config) -> Objective:
         config.projector_dim,
         config.projector_layers,
         config.shared_projector,
+        config.projector_final_norm,
     )
     common: dict[str, Any] = {
         "threshold": config.positive_threshold,
@@ -46,7 +47,9 @@ def _pixel(config: Config) -> Objective:
 
 
 def _instance(config: Config) -> Objective:
-    projector = ProjectorSettings(config.projector_hidden, config.projector_dim)
+    projector = ProjectorSettings(
+        config.projector_hidden, config.projector_dim, final_norm=config.projector_final_norm
+    )
     if config.instance_loss == "contrastive":
         return InstanceContrast(projector, config.instance_temperature, config.instance_weight)
     return InstanceRegression(projector, config.instance_weight)

@@ -464,8 +464,18 @@ def test_mixed_precision_is_close_to_float32(policy):
     assert_same_features(result, expected_model(inputs), tolerance)
 
 
+def test_residual_branches_start_at_zero_or_as_large_as_their_shortcuts():
+    for zero_init, scale in ((True, 0.0), (False, 1.0)):
+        tf.keras.utils.set_random_seed(0)
+        model = resnet.build("resnet10", zero_init_residual=zero_init)
+        scales = [block.norms[-1].gamma for blocks in model.stages for block in blocks]
+        np.testing.assert_array_equal(np.concatenate(scales), scale)
+        others = [block.norms[0].gamma for blocks in model.stages for block in blocks]
+        np.testing.assert_array_equal(np.concatenate(others), 1.0)
+
+
 def test_config_round_trip():
-    model = resnet.ResNet("resnet18d", "model_garden", 8, name="eyes")
+    model = resnet.ResNet("resnet18d", "model_garden", 8, False, name="eyes")
     copy = resnet.ResNet.from_config(model.get_config())
     assert copy.get_config() == model.get_config()
     assert (copy.architecture, copy.layout, copy.output_stride) == ("resnet18d", "model_garden", 8)

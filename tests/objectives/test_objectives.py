@@ -66,6 +66,12 @@ FLAGS = {
         "instance_weight": 1.0,
         "instance_loss": "contrastive",
     },
+    "without propagation": {
+        "propagation": False,
+        "projector_final_norm": True,
+        "instance_weight": 0.5,
+        "zero_init_residual": False,
+    },
     "own projectors": {"pixel_levels": "c4,c5", "shared_projector": False},
     "fpn": {"pixel_levels": "p3,p4,p5", "fpn_channels": 8, "dense_head_layers": 1},
     "fpn of the garden": {
