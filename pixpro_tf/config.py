@@ -133,8 +133,9 @@ class Config:
         "torchvision",
         "Model",
         "torchvision: symmetric padding, stride on the 3x3; od_api: symmetric padding, stride on the first 1x1, for the TF "
-        "Object Detection API; model_garden: SAME padding, stride on the 3x3, for TF Model Garden",
-        choices=("torchvision", "od_api", "model_garden"),
+        "Object Detection API; model_garden: SAME padding, stride on the 3x3, for TF Model Garden; mirror: as torchvision, padded by the "
+        "mirrored map, for small views, where zeros tell every bin its place; only SavedModels take it along",
+        choices=("torchvision", "od_api", "model_garden", "mirror"),
     )
     output_stride: int = _flag(
         32,
@@ -542,6 +543,8 @@ def _check_levels(config: Config) -> None:
         refuse("pixel_levels", "leaves the stages behind untrained; add c5, or a level of an FPN")
     if fpn and config.output_stride != 32:
         refuse("output_stride", "leaves an FPN no coarser maps to add; give 32 with p2 to p7")
+    if config.backbone_layout == "mirror":
+        _check_mirroring(config)
     for level in levels if config.pixel_weight else ["c5"]:
         if config.map_size(level) < 2:
             refuse(
@@ -549,6 +552,20 @@ def _check_levels(config: Config) -> None:
                 f"gives a map {level} of a single bin, which has nothing to compare; "
                 f"give at least {config.stride_of(level) + 1}",
             )
+
+
+def _check_mirroring(config: Config) -> None:
+    """That every map is larger than what it is padded by, and that all that is trained is padded so."""
+    if config.dense_head_layers:
+        _refuse(
+            config, "dense_head_layers", "pads by zeros; leave it out of --backbone_layout=mirror"
+        )
+    dilation = 32 // config.output_stride
+    if config.map_size("c5") < dilation:
+        least = config.output_stride * (dilation - 1) + 1
+        _refuse(
+            config, "image_size", f"gives maps that are too small to mirror; give at least {least}"
+        )
 
 
 def _check_used(config: Config, used: bool, names: list[str], by: str) -> None:

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-LAYOUTS = ("torchvision", "od_api", "model_garden")
+LAYOUTS = ("torchvision", "od_api", "model_garden", "mirror")
 
 
 @tf.function(jit_compile=True)
@@ -23,6 +23,7 @@ class Convolution(tf.keras.layers.Conv2D):
         groups: number of groups of channels.
         symmetric: pad by the same amount on both sides, as PyTorch does; false is TensorFlow's SAME, which pads a strided
             convolution of an even size on the far side alone. Both keep ceil(size / strides) for odd kernels.
+        mirror: pad so by the mirrored input, its outermost pixels included, and not by zeros; it has to be as large as the padding.
         use_bias, kernel_initializer: as of Keras' layer.
     """
 
@@ -34,6 +35,7 @@ class Convolution(tf.keras.layers.Conv2D):
         dilation=1,
         groups=1,
         symmetric=True,
+        mirror=False,
         use_bias=False,
         kernel_initializer=None,
         **kwargs,
@@ -51,12 +53,15 @@ class Convolution(tf.keras.layers.Conv2D):
             **kwargs,
         )
         self.symmetric = symmetric
+        self.mirror = mirror
 
     def convolution_op(self, inputs, kernel):
         padding: str | list[list[int]] = "SAME"
         if self.symmetric:
             pad = [self.dilation_rate[0] * (self.kernel_size[0] // 2)] * 2
             padding = [[0, 0], pad, pad, [0, 0]]
+            if self.mirror and pad[0]:
+                inputs, padding = tf.pad(inputs, padding, "SYMMETRIC"), "VALID"
         plain = self.groups == 1 and self.dilation_rate == (1, 1)
         convolve = tf.nn.conv2d if plain else _compiled_conv2d
         # As a tensor: a mirrored variable that is an argument of a nested function gets no gradient.
@@ -81,4 +86,5 @@ class Convolution(tf.keras.layers.Conv2D):
             "strides": self.strides[0],
             "dilation": self.dilation_rate[0],
             "symmetric": self.symmetric,
+            "mirror": self.mirror,
         }

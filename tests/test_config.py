@@ -114,6 +114,16 @@ REFUSALS = [
     ({"dense_head_layers": 4}, "dense_head_layers", "no FPN"),
     ({"optimizer": "lamb", "momentum": 0.8}, "momentum", "--optimizer=lamb"),
     ({"optimizer": "adamw", "momentum": 0.8}, "momentum", "--optimizer=adamw"),
+    (
+        {"backbone_layout": "mirror", "pixel_levels": "p3", "dense_head_layers": 1},
+        "dense_head_layers",
+        "pads by zeros",
+    ),
+    (
+        {"backbone_layout": "mirror", "output_stride": 8, "image_size": 24},
+        "image_size",
+        "at least 25",
+    ),
     ({"propagation": False, "gamma": 4.0}, "gamma", "--nopropagation"),
     ({"pixel_loss": "pixcontrast", "propagation": False}, "propagation", "--pixel_loss"),
     ({"optimizer": "sgd", "trust_coefficient": 0.1}, "trust_coefficient", "--optimizer=sgd"),

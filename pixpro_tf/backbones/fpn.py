@@ -18,7 +18,8 @@ class FPN(tf.keras.layers.Layer):
         levels: of "p2" to "p7", those that it gives. "p6" needs "p5", and "p7" needs "p6".
         channels: of every level.
         layout: whose FPN it is. "torchvision" is Detectron2's: p6 from c5. "model_garden" is TF Model Garden's: p6 from p5, SAME
-            padding, and BN behind every level. "od_api" is as "torchvision" with p6 from p5.
+            padding, and BN behind every level. "od_api" is as "torchvision" with p6 from p5, and "mirror" as "torchvision", padded by the
+            mirrored map.
 
     Call with a dict of the backbone's maps; returns a dict of `[B, H, W, channels]` by level, at a stride of 2 to the level's number.
     Of maps whose size is no multiple of 32, the enlarged coarser one is cut to the finer one's size.
@@ -51,6 +52,7 @@ class FPN(tf.keras.layers.Layer):
                 size,
                 strides,
                 symmetric=layout != "model_garden",
+                mirror=layout == "mirror",
                 use_bias=True,
                 kernel_initializer=tf.keras.initializers.VarianceScaling(1.0, "fan_in", "uniform"),
                 name=name,
@@ -81,7 +83,7 @@ class FPN(tf.keras.layers.Layer):
             level: self.outputs[level](pyramid[level]) for level in self.levels if level in pyramid
         }
         if "p6" in self.levels:
-            below = maps["c5"] if self.layout == "torchvision" else pyramid["p5"]
+            below = maps["c5"] if self.layout in ("torchvision", "mirror") else pyramid["p5"]
             pyramid["p6"] = self.outputs["p6"](below)
         if "p7" in self.levels:
             pyramid["p7"] = self.outputs["p7"](tf.nn.relu(pyramid["p6"]))

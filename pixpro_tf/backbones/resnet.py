@@ -1,4 +1,4 @@
-"""The ResNet family of dense pre-training, in the three layouts that its consumers read.
+"""The ResNet family of dense pre-training, in the layouts that its consumers read, and one without zero padding.
 
 Layer names are those of PyTorch's state dicts (`conv1`, `bn1`, `layer1.0.conv1`, `layer2.0.downsample.0`), so that weights can
 be matched by name with every other implementation.
@@ -64,7 +64,7 @@ class ResidualBlock(tf.keras.layers.Layer):
         dilation: of every 3x3 convolution, in the stage's first block too, as in the authors' dilated ResNet-50; their networks of
             basic blocks have none.
         project: whether the shortcut has a convolution of its own.
-        layout: "torchvision", "od_api" or "model_garden".
+        layout: see `ResNet`.
         zero_init: whether the last BN scale starts at 0, and the block with its shortcut alone; otherwise at 1.
 
     Input float `[B, H, W, C]`, output `[B, ceil(H / strides), ceil(W / strides), C']`.
@@ -86,11 +86,11 @@ class ResidualBlock(tf.keras.layers.Layer):
             "layout": layout,
             "zero_init": zero_init,
         }
-        symmetric = layout != "model_garden"
+        padding = _padding_of(layout)
 
         def convolution(part, filters, size, strides=1, dilation=1, groups=1):
             return Convolution(
-                filters, size, strides, dilation, groups, symmetric, name=f"{name}.{part}"
+                filters, size, strides, dilation, groups, **padding, name=f"{name}.{part}"
             )
 
         def norm(part, last=False):
@@ -152,8 +152,9 @@ class ResNet(tf.keras.Model):
 
     Args:
         architecture: name of the family member, a key of `ARCHITECTURES`.
-        layout: "torchvision" (symmetric padding, stride on the 3x3), "od_api" (symmetric padding, stride on the first 1x1) or
-            "model_garden" (SAME padding, stride on the 3x3). Weights have the same shapes in all of them, features differ.
+        layout: "torchvision" (symmetric padding, stride on the 3x3), "od_api" (symmetric padding, stride on the first 1x1),
+            "model_garden" (SAME padding, stride on the 3x3) or "mirror" (as torchvision, padded by the mirrored map and not by
+            zeros). Weights have the same shapes in all of them, features differ.
         output_stride: 32, 16 or 8; below 32 the last stages keep their resolution and dilate their 3x3 convolutions instead.
         zero_init_residual: see `ResidualBlock`.
 
@@ -190,10 +191,10 @@ class ResNet(tf.keras.Model):
         self.zero_init_residual = zero_init_residual
 
         spec = ARCHITECTURES[architecture]
-        symmetric = layout != "model_garden"
+        padding = _padding_of(layout)
         base = int(64 * spec.width)
-        self.stem = self._make_stem(spec, base, symmetric)
-        self.symmetric = symmetric
+        self.stem = self._make_stem(spec, base, padding)
+        self.symmetric = padding["symmetric"]
 
         self.stages = []
         stride, dilation, in_channels = 4, 1, base
@@ -224,10 +225,10 @@ class ResNet(tf.keras.Model):
             in_channels = out_channels
 
     @staticmethod
-    def _make_stem(spec, base, symmetric):
+    def _make_stem(spec, base, padding):
         if not spec.deep:
             return [
-                Convolution(base, 7, 2, symmetric=symmetric, name="conv1"),
+                Convolution(base, 7, 2, **padding, name="conv1"),
                 BatchNorm(name="bn1"),
             ]
         layers = []
@@ -238,7 +239,7 @@ class ResNet(tf.keras.Model):
                     filters,
                     3,
                     strides,
-                    symmetric=symmetric,
+                    **padding,
                     name="conv1.2" if last else f"conv1.{i}.0",
                 ),
                 BatchNorm(name="bn1" if last else f"conv1.{i}.1"),
@@ -268,6 +269,11 @@ class ResNet(tf.keras.Model):
             "zero_init_residual": self.zero_init_residual,
             "name": self.name,
         }
+
+
+def _padding_of(layout: str) -> dict[str, bool]:
+    """How a layout's convolutions pad, as arguments of `Convolution`."""
+    return {"symmetric": layout != "model_garden", "mirror": layout == "mirror"}
 
 
 def build(

@@ -145,16 +145,16 @@ def assert_same_features(result, expected, tolerance):
         )
 
 
-def explicit_forward(model, inputs, symmetric, stride_on_first=False):
+def explicit_forward(model, inputs, symmetric, stride_on_first=False, mode="CONSTANT"):
     """The network without dilation, from TensorFlow's functions and the weights' names, in inference mode."""
     convolutions = {layer.name: layer.kernel for layer in layers_of(model, Convolution)}
     norms = {layer.name: layer for layer in layers_of(model, BatchNorm)}
 
-    def pad(features, amount, value=0.0):
+    def pad(features, amount, value=0.0, mode=mode):
         if not symmetric or not amount:
             return features
         amounts = [[0, 0], [amount, amount], [amount, amount], [0, 0]]
-        return tf.pad(features, amounts, constant_values=value)
+        return tf.pad(features, amounts, mode, constant_values=value)
 
     padding = "VALID" if symmetric else "SAME"
 
@@ -175,7 +175,7 @@ def explicit_forward(model, inputs, symmetric, stride_on_first=False):
         stem = [("conv1.0.0", "conv1.0.1", 2), ("conv1.1.0", "conv1.1.1", 1), ("conv1.2", "bn1", 1)]
     for convolution, norm, strides in stem:
         features = tf.nn.relu(normalize(convolve(features, convolution, strides), norm))
-    features = tf.nn.max_pool2d(pad(features, 1, -np.inf), 3, 2, padding)
+    features = tf.nn.max_pool2d(pad(features, 1, -np.inf, "CONSTANT"), 3, 2, padding)
     endpoints = {}
     for stage in range(1, 5):
         index = 0
@@ -317,6 +317,7 @@ def test_the_other_layouts_have_the_same_weights_and_other_features(layout):
         ("resnet10", "torchvision"),
         ("resnet10", "od_api"),
         ("resnet10", "model_garden"),
+        ("resnet10", "mirror"),
         ("resnet18d", "torchvision"),
         ("resnet18d", "model_garden"),
         ("bottleneck", "torchvision"),
@@ -329,7 +330,8 @@ def test_the_other_layouts_have_the_same_weights_and_other_features(layout):
 def test_features_are_those_of_explicit_padding(architecture, layout, size):
     model = randomize(built(architecture, layout))
     inputs = images(1, *size)
-    expected = explicit_forward(model, inputs, layout != "model_garden", layout == "od_api")
+    mode = "SYMMETRIC" if layout == "mirror" else "CONSTANT"
+    expected = explicit_forward(model, inputs, layout != "model_garden", layout == "od_api", mode)
     assert_same_features(model(inputs), expected, 1e-4)
 
 

@@ -18,6 +18,7 @@ from pixpro_tf.interop import torch as names
 from pixpro_tf.interop.torch.__main__ import main
 from pixpro_tf.run_folder import RunFolder, read_config, read_description
 from tests.conftest import ROOT
+from tests.models import make_run
 
 torch = pytest.importorskip("torch")
 
@@ -483,3 +484,18 @@ def test_a_resnet50_is_converted_in_seconds_within_a_gigabyte(tmp_path):
     assert size < 1e9
     # Of a processor: on a quiet machine it takes less by the clock, and tests share theirs.
     assert seconds < 20
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"backbone_layout": "od_api"}, "--backbone_layout=od_api"),
+        ({"backbone_layout": "mirror"}, "--backbone_layout=mirror"),
+        ({"projector_final_norm": True}, "--projector_final_norm=True"),
+    ],
+)
+def test_what_the_authors_code_does_not_build_is_not_exported(tmp_path, capsys, flags, named):
+    make_run(tmp_path / "run", **flags)
+    output = tmp_path / "out.pth"
+    assert run("export", f"--run={tmp_path / 'run'}", f"--output={output}") != 0
+    assert named in capsys.readouterr().err and not output.exists()

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from pixpro_tf import trained
 from pixpro_tf.commands import atomic_output, refuse_existing
+from pixpro_tf.errors import RunError
 from pixpro_tf.interop.torch import names
 from pixpro_tf.interop.torch.files import require_torch, write
 from pixpro_tf.run_folder import RunFolder, read_description
@@ -28,10 +29,22 @@ def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list
     """
     refuse_existing("output", output, overwrite)
     require_torch()
+    _check_run(run)
     weights = _weights_of(run)
     with atomic_output(output, overwrite) as path:
         write(path, {"model": {f"module.{name}": array for name, array in weights.items()}})
     return list(weights)
+
+
+def _check_run(run: str) -> None:
+    """Refuses a network that PyTorch's would misread: weights have the same shapes in every layout."""
+    config = trained.read_run_config(run)
+    for name, wanted in (("backbone_layout", "torchvision"), ("projector_final_norm", False)):
+        value = getattr(config, name)
+        if value != wanted:
+            raise RunError(
+                f"--run={run} was pre-trained with --{name}={value}, which the authors' code does not build; it builds {wanted}"
+            )
 
 
 def _weights_of(run: str) -> dict[str, np.ndarray]:
