@@ -146,7 +146,7 @@ class Config:
     zero_init_residual: bool = _flag(
         True,
         "Model",
-        "the last BN scale of every residual block starts at 0, as the authors' does; at 1, short runs learn sooner",
+        "the last BN scale of every residual block starts at 0, as the authors' does; at 1 the loss of a short run falls sooner",
     )
     pixel_levels: str = _flag(
         "c5",
