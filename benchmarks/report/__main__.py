@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from benchmarks.report.one import Place
+from benchmarks.report.one import CHOICE, MEASUREMENT, Place
 from benchmarks.report.page import write_page
 from benchmarks.report.plan import Plan, Run, read_plan
 from benchmarks.report.results import chosen_rates, read_result
@@ -24,22 +24,22 @@ _LAST_LINES = 12
 
 
 def measure_all(
-    plan_file: str, plan: Plan, place: Place, runs: list[Run], split: str, jobs: int
+    plan_file: str, plan: Plan, place: Place, runs: list[Run], stage: str, jobs: int
 ) -> None:
     """Trains and measures backbones, several at a time, and tells how far it has come.
 
     Args:
         plan_file, plan, place: of the report.
         runs: those that are wanted; what is done is passed over.
-        split: "validation" or "test".
+        stage: `CHOICE` or `MEASUREMENT`.
         jobs: how many at a time; the processor's cores are shared out among them.
 
     Raises:
         RunError: if one fails, with the end of its log.
     """
-    left = [run for run in runs if not os.path.exists(place.result_file(run, split))]
+    left = [run for run in runs if not os.path.exists(place.result_file(run, stage))]
     done = len(runs) - len(left)
-    print(f"{split}: {done} of {len(runs)} backbones are measured", flush=True)
+    print(f"{stage}: {done} of {len(runs)} backbones are measured", flush=True)
     cores = _shared_out(sorted(os.sched_getaffinity(0)), jobs)
     started, finished = time.monotonic(), 0
     working: dict[int, tuple[Run, subprocess.Popen]] = {}
@@ -48,7 +48,7 @@ def measure_all(
             for slot in range(jobs):
                 if left and slot not in working:
                     run = left.pop(0)
-                    working[slot] = run, _start(plan_file, place, run, split, cores[slot])
+                    working[slot] = run, _start(plan_file, place, run, stage, cores[slot])
             time.sleep(0.5)
             for slot, (run, process) in list(working.items()):
                 if process.poll() is None:
@@ -56,22 +56,22 @@ def measure_all(
                 del working[slot]
                 if process.returncode:
                     raise RunError(
-                        f"{run.name} failed; the end of {_log(place, run, split)}:\n{_end_of(_log(place, run, split))}"
+                        f"{run.name} failed; the end of {_log(place, run, stage)}:\n{_end_of(_log(place, run, stage))}"
                     )
                 finished += 1
                 seconds = (time.monotonic() - started) / finished * (len(left) + len(working))
-                mean_iou = read_result(place, run, split)["mean_iou"]
+                mean_iou = read_result(place, run, stage)["mean_iou"]
                 print(
-                    f"{split}: {done + finished} of {len(runs)}, {run.name}: mIoU {100 * mean_iou:.1f}; "
+                    f"{stage}: {done + finished} of {len(runs)}, {run.name}: mIoU {100 * mean_iou:.1f}; "
                     f"about {_duration(seconds)} left",
                     flush=True,
                 )
 
 
-def _start(plan_file, place, run, split, cores) -> subprocess.Popen:
+def _start(plan_file, place, run, stage, cores) -> subprocess.Popen:
     command = ["benchmarks.report.one", plan_file, place.work_dir, place.data_dir]
-    command += [run.method.name, f"{run.rate!r}", str(run.seed), split]
-    log = _log(place, run, split)
+    command += [run.method.name, f"{run.rate!r}", str(run.seed), stage]
+    log = _log(place, run, stage)
     os.makedirs(os.path.dirname(log), exist_ok=True)
     with open(log, "w") as file:
         return subprocess.Popen(
@@ -100,8 +100,8 @@ def _stopped_at_the_end(working: dict[int, tuple[Run, subprocess.Popen]]) -> Ite
             process.wait()
 
 
-def _log(place, run, split) -> str:
-    return os.path.join(place.work_dir, "logs", f"{run.name}.{split}.txt")
+def _log(place, run, stage) -> str:
+    return os.path.join(place.work_dir, "logs", f"{run.name}.{stage}.txt")
 
 
 def _end_of(path: str) -> str:
@@ -147,12 +147,12 @@ def _run(arguments: list[str]) -> None:
     # Before several processes want it.
     prepared_builder(plan.dataset, flags.data_dir)
     started = time.monotonic()
-    measure_all(flags.plan, plan, place, plan.selection_runs(), "validation", flags.jobs)
+    measure_all(flags.plan, plan, place, plan.selection_runs(), CHOICE, flags.jobs)
     rates = chosen_rates(plan, place)
     for name, rate in rates.items():
         if rate:
             print(f"{name}: rate {rate:g}")
-    measure_all(flags.plan, plan, place, plan.measured_runs(rates), "test", flags.jobs)
+    measure_all(flags.plan, plan, place, plan.measured_runs(rates), MEASUREMENT, flags.jobs)
     write_page(flags.output, flags.plan, plan, place, rates)
     print(f"Written to {flags.output}; {_duration(time.monotonic() - started)} this time")
 

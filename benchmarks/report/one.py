@@ -1,6 +1,6 @@
 """Trains one backbone of the report and measures it, in a process of its own.
 
-python -m benchmarks.report.one PLAN WORK_DIR DATA_DIR METHOD RATE SEED SPLIT
+python -m benchmarks.report.one PLAN WORK_DIR DATA_DIR METHOD RATE SEED STAGE
 """
 
 import dataclasses
@@ -15,7 +15,9 @@ from pixpro_tf import command_line
 from pixpro_tf.commands import exit_code_of, quiet_tensorflow
 from pixpro_tf.errors import RunError
 
-# Of test images, for the figures of collapse and position.
+# What is measured of a backbone: the linear layer's mIoU on the validation split, by which rates are chosen; or everything.
+CHOICE, MEASUREMENT = "choice", "measurement"
+# Of images, for the figures of collapse and position.
 _FIGURE_IMAGES = 128
 
 
@@ -35,28 +37,28 @@ class Place:
         """Folder of a backbone."""
         return os.path.join(self.work_dir, "runs", run.name)
 
-    def result_file(self, run: Run, split: str) -> str:
-        """What was measured of it on a split, as JSON."""
-        return os.path.join(self.work_dir, "results", f"{run.name}.{split}.json")
+    def result_file(self, run: Run, stage: str) -> str:
+        """What was measured of it in a stage, as JSON."""
+        return os.path.join(self.work_dir, "results", f"{run.name}.{stage}.json")
 
 
-def measure(plan: Plan, place: Place, run: Run, split: str) -> None:
+def measure(plan: Plan, place: Place, run: Run, stage: str) -> None:
     """Trains a backbone, as far as that has not been done, and writes what is measured of it.
 
     Args:
         plan, place: of the report.
         run: which backbone.
-        split: "validation", for the linear layer's mIoU alone, by which rates are chosen; or "test", for everything.
+        stage: `CHOICE` or `MEASUREMENT`.
     """
     started = time.monotonic()
     source = _backbone_source(plan, place, run)
     trained = time.monotonic()
-    found = _measured(plan, place, run, source, split)
+    found = _measured(plan, place, run, source, stage)
     found["seconds"] = {
         "training": round(trained - started, 1),
         "measuring": round(time.monotonic() - trained, 1),
     }
-    path = place.result_file(run, split)
+    path = place.result_file(run, stage)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + ".partial", "w") as file:
         json.dump(found, file, indent=2)
@@ -141,9 +143,10 @@ def _trained_with_labels(plan, place, run):
     return backbone
 
 
-def _measured(plan, place, run, source, split) -> dict[str, Any]:
+def _measured(plan, place, run, source, stage) -> dict[str, Any]:
     from pixpro_tf.evaluation import correspondence, dense
 
+    split = "validation" if stage == CHOICE else plan.split
     common = {"source": source, "data_dir": place.data_dir, "seed": run.seed}
     maps = {"output_stride": plan.output_stride}
     probe = common | maps | {"dataset": plan.dataset, "split": split} | plan.probe
@@ -153,7 +156,7 @@ def _measured(plan, place, run, source, split) -> dict[str, Any]:
         "pixel_accuracy": scores.pixel_accuracy,
         "class_iou": scores.class_iou.tolist(),
     }
-    if split == "validation":
+    if stage == CHOICE:
         return found
     found["margin_mean_iou"] = dense.evaluate(
         dense.Settings(**(probe | {"margin": plan.margin}))
@@ -196,13 +199,13 @@ def _figures(plan, place, run, source, split) -> dict[str, float]:
 def _main(arguments: list[str]) -> None:
     if len(arguments) != 7:
         raise RunError(
-            f"give seven arguments, not {len(arguments)}: PLAN WORK_DIR DATA_DIR METHOD RATE SEED SPLIT"
+            f"give seven arguments, not {len(arguments)}: PLAN WORK_DIR DATA_DIR METHOD RATE SEED STAGE"
         )
-    plan_file, work_dir, data_dir, method, rate, seed, split = arguments
+    plan_file, work_dir, data_dir, method, rate, seed, stage = arguments
     quiet_tensorflow()
     plan = read_plan(plan_file)
     run = Run(plan.method(method), float(rate), int(seed))
-    measure(plan, Place(work_dir, data_dir), run, split)
+    measure(plan, Place(work_dir, data_dir), run, stage)
 
 
 if __name__ == "__main__":

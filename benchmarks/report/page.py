@@ -81,13 +81,18 @@ def _setting(plan_file, plan):
     seeds = len(plan.seeds)
     return (
         f"Backbones are pre-trained without labels on the 2000 scenes of the split `unlabelled` of `{plan.dataset}`, and looked at on other "
-        f"scenes: a linear layer on frozen c5 maps is trained on the split `train` and scored on `test`. The encoder is a "
+        f"scenes: a linear layer on frozen c5 maps is trained on the split `train` and scored on `{plan.split}`. The encoder is a "
         f"`{plan.backbone}` of output stride {plan.output_stride}; {config.epochs} epochs of batch {config.batch_size} at "
-        f"{config.image_size} pixels, {config.optimizer}, policy `{config.augmentation}`. Each method has the best of the same "
-        f"{len(plan.rates)} rates by its mIoU on `validation`; `test` was read once, after that. "
+        f"{config.image_size} pixels, {config.optimizer}, policy `{config.augmentation}`. {_choice(plan)} "
         f"Figures are means over {seeds} seed{'s' if seeds > 1 else ''} ± the standard deviation of a seed. "
         f"Seeds, grids and settings stand in [`{plan_file}`](../../{plan_file}) and [`{plan.common}`](../../{plan.common})."
     )
+
+
+def _choice(plan):
+    if len(plan.rates) == 1:
+        return f"There is one rate for all, and scores are on `{plan.split}`: this page shows that everything runs, and compares nothing."
+    return f"Each method has the best of the same {len(plan.rates)} rates by its mIoU on `validation`; `{plan.split}` was read once, after that."
 
 
 def _findings(found):
@@ -112,9 +117,15 @@ def _findings(found):
         lead = pixpro.mean_iou.mean - instance.mean_iou.mean
         error = standard_error_of_difference(pixpro.mean_iou, instance.mean_iou)
         met = lead >= _LEAD and lead > 2 * error
+        # Of one seed there is none.
+        spread = (
+            f"a standard error of the difference of {100 * error:.1f}"
+            if error >= 0
+            else "one seed, and so no spread to compare with"
+        )
         lines.append(
-            f"{_mark(met)} PixPro is {100 * lead:+.1f} points from instance-level regression, with a standard error of the difference of "
-            f"{100 * error:.1f} (at least 2 points, and more than two standard errors, were asked for)."
+            f"{_mark(met)} PixPro is {100 * lead:+.1f} points from instance-level regression, with {spread} "
+            "(at least 2 points, and more than two standard errors, were asked for)."
         )
     ordered = sorted(
         (each for each in found.values() if not each.method.of), key=lambda each: each.mean_iou.mean
@@ -172,7 +183,7 @@ def _explanations(plan):
     return (
         "mIoU and the share of pixels that are right are the linear layer's, in %. AP is that of a small FCOS-style detector on an FPN, "
         f"everything fine-tuned (COCO's, in %; seeds {seeds}). *Found*: of the bins that two views of an image share, cropped, coloured and blurred "
-        "apart, those whose nearest feature in the other view lies within one bin of the right place, in %; on test scenes, and on the "
+        "apart, those whose nearest feature in the other view lies within one bin of the right place, in %; on held-out scenes, and on the "
         "photographs that come with scikit-image."
     )
 
@@ -182,7 +193,7 @@ def _content_table(main):
         _columns(main, _CONTENT_COLUMNS)
         + "\n\n*With a margin*, images are continued by mirroring while the network sees them, and the maps cut back: zero padding then does not "
         "tell where in the image a bin lies, to the linear layer neither. *Position share* is the share of the features' variance that the place in the grid explains; "
-        "*spread* falls to 0 and *cosine* rises to 1 when features collapse to a constant. All on test scenes."
+        "*spread* falls to 0 and *cosine* rises to 1 when features collapse to a constant. All on held-out scenes."
     )
 
 
@@ -254,7 +265,7 @@ def _draw_plots(folder, found, main):
     lines = [
         (name, found[name].mean_iou.mean) for name in ("random", "supervised") if name in found
     ]
-    figure = plots.mean_iou_plot(main, "Linear segmentation of test scenes", lines)
+    figure = plots.mean_iou_plot(main, "Linear segmentation of held-out scenes", lines)
     figure.savefig(os.path.join(folder, "methods.png"), dpi=110)
     for name in dict.fromkeys(each.method.of for each in found.values() if each.method.of):
         rows = [found[name], *(each for each in found.values() if each.method.of == name)]
@@ -268,7 +279,7 @@ def _draw_pictures(folder, plan, place, rates) -> str:
 
     parts = []
     kinds = {
-        "components": "The three directions in which c5 varies most, over four test scenes",
+        "components": "The three directions in which c5 varies most, over four held-out scenes",
         "propagation": "What the propagation mixes into three points",
         "neighbours": "Where the features of three points of the first scene are found in others",
         "matches": "Bins of a view that are looked for in another",
@@ -287,7 +298,7 @@ def _draw_pictures(folder, plan, place, rates) -> str:
                 source=source,
                 name=method.title,
                 images=plan.dataset,
-                split="test",
+                split=plan.split,
                 data_dir=place.data_dir,
                 output=pictures,
                 output_stride=plan.output_stride,

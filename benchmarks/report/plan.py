@@ -62,8 +62,9 @@ class Plan:
         methods: those that are compared, and ablations.
         rates: the grid of `--base_lr` for every pre-trained method.
         supervised_rates: the grid of Adam's rates for supervised training.
+        split: on which backbones are measured: "test", or "validation" for a plan that only shows that all of it runs.
         selection_seed: of the runs among which a rate is chosen, on the validation split.
-        seeds: of the runs that are measured on the test split.
+        seeds: of the runs that are measured.
         ablation_seeds: likewise, of ablations.
         detection_seeds: those of `seeds` that detectors are fine-tuned from.
         probe, supervised, correspondence, detection: settings of `evaluation.dense` for the linear layer and for supervised training,
@@ -78,6 +79,7 @@ class Plan:
     methods: tuple[Method, ...]
     rates: tuple[float, ...]
     supervised_rates: tuple[float, ...]
+    split: str
     selection_seed: int
     seeds: tuple[int, ...]
     ablation_seeds: tuple[int, ...]
@@ -158,6 +160,8 @@ def _problems(plan: Plan) -> Iterator[str]:
             yield f"{method.name} is of no kind {method.kind!r}; give one of {', '.join(KINDS)}"
         if method.of and (method.of not in names or plan.method(method.of).of):
             yield f"{method.name} is an ablation of {method.of!r}, which is no method"
+    if plan.split not in ("test", "validation"):
+        yield f"split is {plan.split!r}; give test or validation"
     for name in ("rates", "supervised_rates", "seeds", "ablation_seeds"):
         if not getattr(plan, name):
             yield f"{name} is empty"

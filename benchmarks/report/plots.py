@@ -28,7 +28,7 @@ def dots(
         lines: of a name and a value, drawn through all rows.
         scale: by which values are multiplied.
     """
-    figure = matplotlib.figure.Figure(figsize=(7.2, 0.9 + 0.42 * len(rows)), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(7.2, 1.2 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for name, value in lines:
         axes.axvline(scale * value, color=_LINE, linestyle="--", linewidth=1)
@@ -57,12 +57,13 @@ def dots(
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.legend(
+    figure.legend(
         handles=[
             matplotlib.lines.Line2D([], [], marker="o", linestyle="", color=_DOT, label="a seed"),
             matplotlib.lines.Line2D([], [], color=_MEAN, linewidth=2, label="mean"),
         ],
-        loc="lower right",
+        loc="outside lower right",
+        ncols=2,
         frameon=False,
         fontsize=8,
     )

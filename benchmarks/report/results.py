@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report.one import Place
+from benchmarks.report.one import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Method, Plan, Run
 from pixpro_tf.errors import RunError
 
 
-def read_result(place: Place, run: Run, split: str) -> dict[str, Any]:
+def read_result(place: Place, run: Run, stage: str) -> dict[str, Any]:
     """What `one.measure` wrote.
 
     Raises:
         RunError: if it has not been measured, or what was written is damaged.
     """
-    path = place.result_file(run, split)
+    path = place.result_file(run, stage)
     try:
         with open(path) as file:
             return json.load(file)
@@ -41,7 +41,7 @@ def chosen_rates(plan: Plan, place: Place) -> dict[str, float]:
 def selection_scores(plan: Plan, place: Place, method: Method) -> dict[float, float]:
     """mIoU on the validation split by rate; empty where there was nothing to choose between."""
     return {
-        run.rate: read_result(place, run, "validation")["mean_iou"]
+        run.rate: read_result(place, run, CHOICE)["mean_iou"]
         for run in plan.selection_runs()
         if run.method == method
     }
@@ -89,7 +89,7 @@ def standard_error_of_difference(first: Sample, second: Sample) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """All that was measured of a method on the test split.
+    """All that was measured of a method.
 
     Attributes:
         method: which.
@@ -119,7 +119,7 @@ def measured(plan: Plan, place: Place, rates: dict[str, float]) -> dict[str, Mea
         method.name: Measured(
             method,
             rates[method.of or method.name],
-            [read_result(place, run, "test") for run in runs if run.method == method],
+            [read_result(place, run, MEASUREMENT) for run in runs if run.method == method],
         )
         for method in plan.methods
     }

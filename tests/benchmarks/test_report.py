@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.report import __main__ as command
 from benchmarks.report import plots
-from benchmarks.report.one import Place
+from benchmarks.report.one import CHOICE, MEASUREMENT, Place
 from benchmarks.report.page import write_page
 from benchmarks.report.plan import Method, Run, read_plan
 from benchmarks.report.results import (
@@ -73,7 +73,7 @@ def put(place, run, split, **figures):
 
 def put_all(plan, place, rates):
     for number, run in enumerate(plan.measured_runs(rates)):
-        put(place, run, "test", mean_iou=0.1 + 0.01 * number)
+        put(place, run, MEASUREMENT, mean_iou=0.1 + 0.01 * number)
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
@@ -95,10 +95,10 @@ def test_rates_are_chosen_on_the_validation_split_at_one_seed(plan, place):
         ("pixpro", 0.1, 0),
         ("pixpro", 0.2, 0),
     ]
-    put(place, runs[0], "validation", mean_iou=0.3)
-    put(place, runs[1], "validation", mean_iou=0.2)
+    put(place, runs[0], CHOICE, mean_iou=0.3)
+    put(place, runs[1], CHOICE, mean_iou=0.2)
     # What the test split says does not matter.
-    put(place, runs[1], "test", mean_iou=0.9)
+    put(place, runs[1], MEASUREMENT, mean_iou=0.9)
     assert chosen_rates(plan, place) == {"random": 0.0, "supervised": 0.3, "pixpro": 0.1}
 
 
@@ -129,7 +129,7 @@ def test_spread_is_that_of_a_seed():
 
 
 def test_what_is_missing_is_told(plan, place):
-    with pytest.raises(RunError, match=r"pixpro-rate0\.1-seed0\.validation\.json cannot be read"):
+    with pytest.raises(RunError, match=r"pixpro-rate0\.1-seed0\.choice\.json cannot be read"):
         chosen_rates(plan, place)
 
 
@@ -159,7 +159,7 @@ def test_a_plan_that_is_not_there_is_told(tmp_path):
 
 def test_what_is_done_is_not_done_again(plan, place, capsys, monkeypatch):
     runs = plan.selection_runs()
-    put(place, runs[0], "validation")
+    put(place, runs[0], CHOICE)
     started = []
 
     class Finished:
@@ -174,7 +174,7 @@ def test_what_is_done_is_not_done_again(plan, place, capsys, monkeypatch):
         return Finished()
 
     monkeypatch.setattr(command, "_start", start)
-    command.measure_all("plan.json", plan, place, runs, "validation", 2)
+    command.measure_all("plan.json", plan, place, runs, CHOICE, 2)
     assert started == [runs[1]]
     printed = capsys.readouterr().out
     assert "1 of 2 backbones are measured" in printed and "2 of 2, pixpro-rate0.2" in printed
@@ -183,7 +183,7 @@ def test_what_is_done_is_not_done_again(plan, place, capsys, monkeypatch):
 def test_a_run_that_fails_shows_the_end_of_its_log(plan, place, tmp_path):
     runs = [Run(Method("nothing", "is not in the plan"), 0.1, 0)]
     with pytest.raises(RunError, match=r"nothing-rate0.1-seed0 failed; the end of .*logs"):
-        command.measure_all("configs/report/full.json", plan, place, runs, "validation", 1)
+        command.measure_all("configs/report/full.json", plan, place, runs, CHOICE, 1)
 
 
 def test_cores_are_shared_out():
@@ -205,10 +205,10 @@ def test_the_page_says_what_the_numbers_say(plan, place, tmp_path, monkeypatch):
     rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2}
     monkeypatch.setattr(page, "_draw_pictures", lambda *_: "(pictures)")
     for run in plan.selection_runs():
-        put(place, run, "validation", mean_iou=run.rate)
+        put(place, run, CHOICE, mean_iou=run.rate)
     for run in plan.measured_runs(rates):
         level = {"random": 0.1, "supervised": 0.6, "pixpro": 0.3, "gamma_1": 0.25}[run.method.name]
-        put(place, run, "test", mean_iou=level + 0.01 * run.seed)
+        put(place, run, MEASUREMENT, mean_iou=level + 0.01 * run.seed)
     write_page(str(tmp_path / "page"), "configs/report/full.json", plan, place, rates)
     text = (tmp_path / "page" / "README.md").read_text()
     assert "**Yes.** The dataset is fit for the question" in text
@@ -232,7 +232,7 @@ def test_a_lead_within_the_noise_is_none(plan, place):
     rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2, "instance": 0.1}
     for run in plan.measured_runs(rates):
         level = {"pixpro": 0.2, "instance": 0.16}.get(run.method.name, 0.1)
-        put(place, run, "test", mean_iou=level + 0.08 * run.seed)
+        put(place, run, MEASUREMENT, mean_iou=level + 0.08 * run.seed)
     text = _findings(measured(plan, place, rates))
     assert "**No.** PixPro is +4.0 points from instance-level regression" in text
     assert "**No.** The dataset is fit" in text
@@ -270,7 +270,7 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
     ]
     command._run(flags)
     printed = capsys.readouterr().out
-    assert "validation: 2 of 2" in printed and "test: 4 of 4" in printed
+    assert "choice: 2 of 2" in printed and "measurement: 4 of 4" in printed
     text = (tmp_path / "page" / "README.md").read_text()
     assert "## Ablations" in text and "| PixPro |" in text
     for shown in set(re.findall(r"\]\((?!\.\.|http)([^)]+)\)", text)):
@@ -280,4 +280,4 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
     assert 0 < found["mean_iou"] < 0.5 and 0 <= found["detection"]["ap"] <= 1
     # Nothing is measured twice.
     command._run(flags)
-    assert "test: 4 of 4 backbones are measured" in capsys.readouterr().out
+    assert "measurement: 4 of 4 backbones are measured" in capsys.readouterr().out
