@@ -74,11 +74,7 @@ def _backbone_source(plan, place, run) -> str:
     from pixpro_tf import training
 
     flags = [
-        f"--flagfile={plan.common}",
-        f"--dataset={plan.dataset}",
-        f"--backbone={plan.backbone}",
-        f"--output_stride={plan.output_stride}",
-        *run.method.flags,
+        *plan.training_flags(run.method),
         f"--base_lr={run.rate}",
         f"--seed={run.seed}",
         f"--data_dir={place.data_dir}",

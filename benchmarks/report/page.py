@@ -76,7 +76,7 @@ def write_page(
 def _setting(plan_file, plan):
     from pixpro_tf import command_line
 
-    config = command_line.parse(["train.py", f"--flagfile={plan.common}"])
+    config = command_line.parse(["train.py", *plan.training_flags()])
     assert config is not None
     seeds = len(plan.seeds)
     return (

@@ -90,6 +90,16 @@ class Plan:
     detection: dict[str, Any]
     margin: int
 
+    def training_flags(self, method: Method | None = None) -> list[str]:
+        """Flags of `train.py` for all pre-training, or for that of one method; without rate, seed and folders."""
+        return [
+            f"--flagfile={self.common}",
+            f"--dataset={self.dataset}",
+            f"--backbone={self.backbone}",
+            f"--output_stride={self.output_stride}",
+            *(method.flags if method else ()),
+        ]
+
     def grid(self, method: Method) -> tuple[float, ...]:
         """The rates among which a method's is chosen; 0 alone where nothing is trained."""
         return {"random": (0.0,), "supervised": self.supervised_rates}.get(method.kind, self.rates)

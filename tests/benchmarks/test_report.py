@@ -81,9 +81,8 @@ def test_a_plan_that_comes_along_can_be_trained(path):
     plan = read_plan(str(path))
     for method in plan.methods:
         if method.kind == "pretrained":
-            flags = [f"--flagfile={plan.common}", f"--backbone={plan.backbone}", *method.flags]
-            flags += [f"--output_stride={plan.output_stride}", f"--dataset={plan.dataset}"]
-            command_line.parse(["train.py", *flags, f"--base_lr={plan.rates[0]}"])
+            flags = [*plan.training_flags(method), f"--base_lr={plan.rates[0]}"]
+            command_line.parse(["train.py", *flags])
     names = {method.name for method in plan.methods}
     assert {"random", "supervised", "instance", "pixcontrast", "pixpro"} <= names
     assert any(method.of == "pixpro" for method in plan.methods)
@@ -259,7 +258,7 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
         "correspondence": {"pairs": 8, "image_size": 64, "batch_size": 8},
         "detection": {"train_split": "train[:8]", "batch_size": 4, "epochs": 1},
     }
-    wanted = {"random", "supervised", "pixpro", "gamma_1"}
+    wanted = {"random", "supervised", "pixpro", "threshold_1.4"}
     content["methods"] = [entry for entry in content["methods"] if entry["name"] in wanted]
     (tmp_path / "plan.json").write_text(json.dumps(content))
     flags = [
