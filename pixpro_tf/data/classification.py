@@ -7,7 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from pixpro_tf.data import crops, randomness
-from pixpro_tf.data.sources import prepared_builder
+from pixpro_tf.data.sources import prepared_builder, read_split
 from pixpro_tf.errors import ConfigError, RunError
 
 _SHUFFLED = 2000
@@ -71,16 +71,11 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
             image = tf.image.grayscale_to_rgb(image)
         return image, features[label]
 
-    def split(name):
-        try:
-            examples = builder.as_dataset(split=name)
-        except (KeyError, ValueError, AssertionError):
-            raise ConfigError(
-                f"{name!r} is no split of {dataset}; it has {', '.join(builder.info.splits)}, and parts such as train[:10%]"
-            ) from None
-        return examples.map(example)
-
-    return ClassificationData(dataset, tuple(features[label].names), split)
+    return ClassificationData(
+        dataset,
+        tuple(features[label].names),
+        lambda split: read_split(dataset, builder, split).map(example),
+    )
 
 
 def central_views(examples: tf.data.Dataset, size: int, batch_size: int) -> tf.data.Dataset:

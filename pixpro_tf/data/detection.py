@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pixpro_tf.data.sources import prepared_builder
+from pixpro_tf.data.sources import prepared_builder, read_split
 from pixpro_tf.errors import ConfigError
 
 # Label of the rows that fill a batch up.
@@ -59,15 +59,11 @@ def open_detection(dataset: str, data_dir: str = "") -> DetectionData:
         boxes = objects["bbox"] * tf.concat([size, size], axis=0)
         return {"image": features["image"], "boxes": boxes, "labels": objects["label"]}
 
-    def split(name):
-        try:
-            return builder.as_dataset(split=name).map(example)
-        except (KeyError, ValueError, AssertionError):
-            raise ConfigError(
-                f"{name!r} is no split of {dataset}; it has {', '.join(builder.info.splits)}, and parts such as train[:10%]"
-            ) from None
-
-    return DetectionData(dataset, tuple(features["objects"]["label"].names), split)
+    return DetectionData(
+        dataset,
+        tuple(features["objects"]["label"].names),
+        lambda split: read_split(dataset, builder, split).map(example),
+    )
 
 
 def object_batches(examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:

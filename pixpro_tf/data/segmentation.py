@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pixpro_tf.data.photometric import IMAGENET_MEAN
-from pixpro_tf.data.sources import IMAGE_SUFFIXES, decode, prepared_builder
+from pixpro_tf.data.sources import IMAGE_SUFFIXES, decode, prepared_builder, read_split
 from pixpro_tf.errors import ConfigError, RunError, first_line
 
 # Of a pixel that counts neither in training nor in scores.
@@ -129,7 +129,7 @@ def _of_scenes(dataset, data_dir):
         return {"image": features["image"], "mask": features["segmentation_mask"][..., 0]}
 
     return SegmentationData(
-        dataset, tuple(class_names), lambda split: _read(dataset, builder, split).map(example)
+        dataset, tuple(class_names), lambda split: read_split(dataset, builder, split).map(example)
     )
 
 
@@ -146,17 +146,10 @@ def _of_cityscapes(dataset, data_dir):
         }
 
     return SegmentationData(
-        dataset, tuple(_CITYSCAPES_IDS), lambda split: _read(dataset, builder, split).map(example)
+        dataset,
+        tuple(_CITYSCAPES_IDS),
+        lambda split: read_split(dataset, builder, split).map(example),
     )
-
-
-def _read(dataset, builder, split):
-    try:
-        return builder.as_dataset(split=split)
-    except (KeyError, ValueError, AssertionError):
-        raise ConfigError(
-            f"{split!r} is no split of {dataset}; it has {', '.join(builder.info.splits)}, and parts such as train[:10%]"
-        ) from None
 
 
 def _of_files(dataset, class_names, files_of):

@@ -332,6 +332,25 @@ def prepared_builder(name: str, data_dir: str):
     return builder
 
 
+def read_split(dataset: str, builder, split: str) -> tf.data.Dataset:
+    """The examples of a split, always in one order.
+
+    Args:
+        dataset: as `--dataset` names it, for the message.
+        builder: of TFDS, prepared.
+        split: of it, or a part such as `train[:10%]`.
+
+    Raises:
+        ConfigError: if there is no such split.
+    """
+    try:
+        return builder.as_dataset(split=split)
+    except (KeyError, ValueError, AssertionError):
+        raise ConfigError(
+            f"{split!r} is no split of {dataset}; it has {', '.join(builder.info.splits)}, and parts such as train[:10%]"
+        ) from None
+
+
 def _how_to_prepare(name, builder) -> str:
     folder = os.path.dirname(builder.data_dir)
     root = _root(builder)

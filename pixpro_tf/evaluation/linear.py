@@ -99,7 +99,6 @@ def evaluate(settings: Settings) -> Result:
 
 def _by_neighbours(settings, pooled, train_examples, examples, num_classes):
     """Votes `[M, K]` and classes `[M]` of the split."""
-    from pixpro_tf.data.classification import central_views
     from pixpro_tf.evaluation.neighbours import neighbour_votes
 
     known, labels = _features(pooled, _central(settings, train_examples))
@@ -107,9 +106,7 @@ def _by_neighbours(settings, pooled, train_examples, examples, num_classes):
         raise ConfigError(
             f"--neighbours={settings.neighbours} are more than the {len(known)} images of --train_split={settings.train_split}"
         )
-    features, truth = _features(
-        pooled, central_views(examples, settings.image_size, settings.batch_size)
-    )
+    features, truth = _features(pooled, _central(settings, examples))
     votes = neighbour_votes(
         features, known, labels, num_classes, settings.neighbours, settings.temperature
     )
