@@ -125,8 +125,7 @@ def write(folder: str, settings: Settings) -> None:
     figures["matches"] = pictures.matches_picture(
         examples, f"Bins of a view, looked for in another by {of}: {found} of {seen} found"
     )
-    for name, figure in figures.items():
-        figure.savefig(os.path.join(folder, f"{name}.png"), dpi=110)
+    flags.save_figures(folder, figures)
 
 
 def _bin_of(point, shape):

@@ -5,16 +5,13 @@ python -m pixpro_tf.evaluation.correspondence --from=exported/mine --dataset=pho
 """
 
 import dataclasses
-import json
-import os
 import sys
 from typing import Any
 
-from pixpro_tf.commands import exit_code_of
 from pixpro_tf.config import AUGMENTATIONS
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import flags
-from pixpro_tf.evaluation.flags import flag, run
+from pixpro_tf.evaluation.flags import command, flag
 
 PICTURED = 4
 
@@ -131,30 +128,23 @@ def describe(settings: Settings, result: Result) -> str:
     )
 
 
-def write(folder: str, settings: Settings, result: Result) -> None:
-    """Writes results.json and matches.png."""
+def draw(settings: Settings, result: Result) -> dict[str, Any]:
+    """The pictures beside results.json."""
     from pixpro_tf.evaluation import pictures
 
-    with open(os.path.join(folder, "results.json"), "w") as file:
-        json.dump(results(settings, result), file, indent=2)
     title = f"{settings.dataset}: {100 * result.found:.1f} % of the bins found within one bin, by chance {100 * result.chance:.1f} %"
-    figure = pictures.matches_picture(result.examples, title)
-    figure.savefig(os.path.join(folder, "matches.png"), dpi=110)
+    return {"matches": pictures.matches_picture(result.examples, title)}
 
 
-def main(arguments: list[str]) -> int:
-    """Runs a command line, without the command's name; returns the exit code."""
-    return exit_code_of(
-        lambda: run(
-            Settings,
-            "pixpro_tf.evaluation.correspondence",
-            __doc__ or "",
-            arguments,
-            evaluate=evaluate,
-            describe=describe,
-            write=write,
-        )
-    )
+main = command(
+    Settings,
+    "pixpro_tf.evaluation.correspondence",
+    __doc__ or "",
+    evaluate=evaluate,
+    describe=describe,
+    results=results,
+    draw=draw,
+)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,14 @@ python -m pixpro_tf.evaluation.dense --from=exported/mine --dataset=voc:VOC2012 
 """
 
 import dataclasses
-import json
 import math
-import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from pixpro_tf.commands import exit_code_of
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import flags
-from pixpro_tf.evaluation.flags import flag, run
+from pixpro_tf.evaluation.flags import command, flag
 
 MODES = ("linear", "finetune")
 PICTURED = 6
@@ -247,40 +244,34 @@ def table(settings: Settings, result: Result) -> str:
     return "\n".join(lines)
 
 
-def write(folder: str, settings: Settings, result: Result) -> None:
-    """Writes results.json, confusion.png and predictions.png."""
+def draw(settings: Settings, result: Result) -> dict[str, Any]:
+    """The pictures beside results.json."""
     from pixpro_tf.data.segmentation import image_batches
     from pixpro_tf.evaluation import pictures
     from pixpro_tf.evaluation.segmenter import predict
 
-    with open(os.path.join(folder, "results.json"), "w") as file:
-        json.dump(results(settings, result), file, indent=2)
     title = f"{settings.dataset}, {settings.split}: mIoU {100 * result.scores.mean_iou:.1f} %"
     names = result.data.class_names
-    figure = pictures.confusion_picture(result.scores.confusion, names, title)
-    figure.savefig(os.path.join(folder, "confusion.png"), dpi=110)
     shown = [
         (images[0].numpy(), masks[0].numpy(), predict(result.segmenter, images, masks)[0].numpy())
         for images, masks in image_batches(result.data.split(settings.split).take(PICTURED), 1)
     ]
     images, masks, predictions = zip(*shown, strict=True)
-    figure = pictures.predictions_picture(images, masks, predictions, names, title)
-    figure.savefig(os.path.join(folder, "predictions.png"), dpi=110)
+    return {
+        "confusion": pictures.confusion_picture(result.scores.confusion, names, title),
+        "predictions": pictures.predictions_picture(images, masks, predictions, names, title),
+    }
 
 
-def main(arguments: list[str]) -> int:
-    """Runs a command line, without the command's name; returns the exit code."""
-    return exit_code_of(
-        lambda: run(
-            Settings,
-            "pixpro_tf.evaluation.dense",
-            __doc__ or "",
-            arguments,
-            evaluate=evaluate,
-            describe=table,
-            write=write,
-        )
-    )
+main = command(
+    Settings,
+    "pixpro_tf.evaluation.dense",
+    __doc__ or "",
+    evaluate=evaluate,
+    describe=table,
+    results=results,
+    draw=draw,
+)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,12 @@ python -m pixpro_tf.evaluation.detection --from=runs/mine --dataset=scenes/128 -
 """
 
 import dataclasses
-import json
-import os
 import sys
 from typing import Any
 
-from pixpro_tf.commands import exit_code_of
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import flags
-from pixpro_tf.evaluation.flags import flag, run
+from pixpro_tf.evaluation.flags import command, flag
 
 PICTURED = 6
 # Of the steps, for which the rate rises; and the length to which longer gradients are cut.
@@ -176,13 +173,11 @@ def table(settings: Settings, result: Result) -> str:
     return "\n".join(lines)
 
 
-def write(folder: str, settings: Settings, result: Result) -> None:
-    """Writes results.json and detections.png."""
+def draw(settings: Settings, result: Result) -> dict[str, Any]:
+    """The pictures beside results.json."""
     from pixpro_tf.data.detection import object_batches
     from pixpro_tf.evaluation import pictures
 
-    with open(os.path.join(folder, "results.json"), "w") as file:
-        json.dump(results(settings, result), file, indent=2)
     examples = result.data.split(settings.split).take(PICTURED)
     (batch,) = object_batches(examples, PICTURED)
     detections = [each.numpy() for each in _finder(result.detector)(batch["image"])]
@@ -193,22 +188,18 @@ def write(folder: str, settings: Settings, result: Result) -> None:
         result.data.class_names,
         f"{settings.dataset}, {settings.split}: AP {100 * scores.ap:.1f}, AP50 {100 * scores.ap_50:.1f}",
     )
-    figure.savefig(os.path.join(folder, "detections.png"), dpi=110)
+    return {"detections": figure}
 
 
-def main(arguments: list[str]) -> int:
-    """Runs a command line, without the command's name; returns the exit code."""
-    return exit_code_of(
-        lambda: run(
-            Settings,
-            "pixpro_tf.evaluation.detection",
-            __doc__ or "",
-            arguments,
-            evaluate=evaluate,
-            describe=table,
-            write=write,
-        )
-    )
+main = command(
+    Settings,
+    "pixpro_tf.evaluation.detection",
+    __doc__ or "",
+    evaluate=evaluate,
+    describe=table,
+    results=results,
+    draw=draw,
+)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,18 @@
 """The commands of the evaluations. A field of a frozen dataclass gives each flag its name, type, default and help."""
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pixpro_tf.commands import Parser, atomic_output, quiet_tensorflow, refuse_existing
+from pixpro_tf.commands import (
+    Parser,
+    atomic_output,
+    exit_code_of,
+    quiet_tensorflow,
+    refuse_existing,
+)
 from pixpro_tf.errors import ConfigError
 
 
@@ -70,39 +77,49 @@ AnyBackboneSettings = TypeVar("AnyBackboneSettings", bound=BackboneSettings)
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-def run(
+def command(
     settings_class: type[AnySettings],
     module: str,
     description: str,
-    arguments: list[str],
     *,
     evaluate: Callable[[AnySettings], Any],
     describe: Callable[[AnySettings, Any], str],
-    write: Callable[[str, AnySettings, Any], None],
-) -> None:
-    """Runs the command line of an evaluation.
+    results: Callable[[AnySettings, Any], dict[str, Any]],
+    draw: Callable[[AnySettings, Any], dict[str, Any]] = lambda settings, result: {},
+) -> Callable[[list[str]], int]:
+    """The command of an evaluation: from arguments, without the command's name, to the exit code.
 
     Args:
-        settings_class, module, description, arguments: as of `parse`.
+        settings_class, module, description: as of `parse`.
         evaluate: from settings to a result.
         describe: what is printed of a result.
-        write: into an empty folder, what `--output` asks for.
-
-    Raises:
-        UserError: whatever the user can mend.
+        results: what results.json holds of it.
+        draw: the figures of Matplotlib beside that, by their names.
     """
-    settings = parse(settings_class, module, description, arguments)
-    if settings.output:
-        refuse_existing("output", settings.output, settings.overwrite)
-    quiet_tensorflow()
-    result = evaluate(settings)
-    print(describe(settings, result))
-    if settings.output:
-        with atomic_output(settings.output, settings.overwrite) as folder:
-            os.makedirs(folder)
-            write(folder, settings, result)
-            names = ", ".join(sorted(os.listdir(folder), reverse=True))
-        print(f"Written to {settings.output}: {names}")
+
+    def run(arguments):
+        settings = parse(settings_class, module, description, arguments)
+        if settings.output:
+            refuse_existing("output", settings.output, settings.overwrite)
+        quiet_tensorflow()
+        result = evaluate(settings)
+        print(describe(settings, result))
+        if settings.output:
+            with atomic_output(settings.output, settings.overwrite) as folder:
+                os.makedirs(folder)
+                with open(os.path.join(folder, "results.json"), "w") as file:
+                    json.dump(results(settings, result), file, indent=2)
+                save_figures(folder, draw(settings, result))
+                names = ", ".join(sorted(os.listdir(folder), reverse=True))
+            print(f"Written to {settings.output}: {names}")
+
+    return lambda arguments: exit_code_of(lambda: run(arguments))
+
+
+def save_figures(folder: str, figures: dict[str, Any]) -> None:
+    """Writes figures of Matplotlib into a folder, each as NAME.png."""
+    for name, figure in figures.items():
+        figure.savefig(os.path.join(folder, f"{name}.png"), dpi=110)
 
 
 def parse(

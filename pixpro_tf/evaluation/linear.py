@@ -5,15 +5,12 @@ python -m pixpro_tf.evaluation.linear --from=exported/mine --dataset=food101 --m
 """
 
 import dataclasses
-import json
-import os
 import sys
 from typing import Any
 
-from pixpro_tf.commands import exit_code_of
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import flags
-from pixpro_tf.evaluation.flags import flag, run
+from pixpro_tf.evaluation.flags import command, flag
 
 MODES = ("linear", "knn")
 # Of the epochs, after which the rate is a tenth.
@@ -211,25 +208,14 @@ def describe(settings: Settings, result: Result) -> str:
     )
 
 
-def write(folder: str, settings: Settings, result: Result) -> None:
-    """Writes results.json."""
-    with open(os.path.join(folder, "results.json"), "w") as file:
-        json.dump(results(settings, result), file, indent=2)
-
-
-def main(arguments: list[str]) -> int:
-    """Runs a command line, without the command's name; returns the exit code."""
-    return exit_code_of(
-        lambda: run(
-            Settings,
-            "pixpro_tf.evaluation.linear",
-            __doc__ or "",
-            arguments,
-            evaluate=evaluate,
-            describe=describe,
-            write=write,
-        )
-    )
+main = command(
+    Settings,
+    "pixpro_tf.evaluation.linear",
+    __doc__ or "",
+    evaluate=evaluate,
+    describe=describe,
+    results=results,
+)
 
 
 if __name__ == "__main__":
