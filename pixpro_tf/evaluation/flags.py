@@ -140,7 +140,9 @@ def parse(
     for field in dataclasses.fields(settings):
         required = field.default is dataclasses.MISSING
         kind = str if required else type(field.default)
-        options: dict[str, Any] = {"dest": field.name, "help": field.metadata["help"]}
+        # argparse formats it, and would take a percent sign for a place to fill.
+        text = field.metadata["help"].replace("%", "%%")
+        options: dict[str, Any] = {"dest": field.name, "help": text}
         if kind is bool:
             options |= {"action": "store_true"}
         else:
