@@ -76,7 +76,7 @@ class Config:
         "imagenet2012",
         "Data",
         "images to learn from: a TFDS name (imagenet2012, coco/2017, voc/2007+2012), folder:PATH with JPEG and PNG files at any "
-        "depth, or the embedded scenes/128, scenes/256 and scenes/128_grey, which build themselves",
+        "depth, or the embedded scenes/128, scenes/256 and scenes/128_plain, which build themselves",
     )
     data_dir: str = _flag(
         "",

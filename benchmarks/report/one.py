@@ -180,14 +180,13 @@ def _figures(plan, place, run, source, split) -> dict[str, float]:
 
     from pixpro_tf import diagnostics
     from pixpro_tf.data.segmentation import image_batches, open_segmentation
-    from pixpro_tf.evaluation.sources import load_backbone, maps_of
+    from pixpro_tf.evaluation import frozen
+    from pixpro_tf.evaluation.sources import load_backbone
 
     tf.keras.utils.set_random_seed(run.seed)
-    backbone = load_backbone(source, "", plan.output_stride)
+    function = frozen.map_function(load_backbone(source, "", plan.output_stride), "c5")
     examples = open_segmentation(plan.dataset, place.data_dir).split(f"{split}[:{_FIGURE_IMAGES}]")
-    maps = tf.concat(
-        [maps_of(backbone, images, "c5") for images, _ in image_batches(examples, 16)], 0
-    )
+    maps, _ = frozen.maps_and_masks(function, image_batches(examples, 16))
     bins = tf.reshape(maps, [maps.shape[0], -1, maps.shape[-1]])
     return {name: float(value) for name, value in diagnostics.alarms([bins]).items()}
 

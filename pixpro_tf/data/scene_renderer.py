@@ -273,22 +273,26 @@ def _between(rng, low, high):
     return low + (high - low) * rng.random()
 
 
-def _draw_colours(rng):
-    """Mean colour and contrast of a surface, each a triple for R, G, B."""
+# Of every surface of a plain scene: its mean colour, and its contrast.
+_PLAIN = (0.45, 0.45, 0.45), (0.15, 0.15, 0.15)
+
+
+def _draw_colours(rng, plain):
+    """Mean colour and contrast of a surface, each a triple for R, G, B; plain scenes draw them too, to have the same composition."""
     lightness = _between(rng, 0.38, 0.68)
     chroma = _between(rng, 0.04, 0.20)
     hue = _TURN * rng.random()
     mean = tuple(lightness + chroma * math.cos(hue - k * _TURN / 3.0) for k in range(3))
     strength = _between(rng, 0.10, 0.16) * (1.0 if rng.random() < 0.5 else -1.0)
     contrast = tuple(strength * _between(rng, 0.7, 1.3) for _ in range(3))
-    return mean, contrast
+    return _PLAIN if plain else (mean, contrast)
 
 
-def _draw_surface(rng, material):
+def _draw_surface(rng, material, plain):
     angle = _TURN * rng.random()
     period = _between(rng, *material.period)
     shift = (_between(rng, 0.0, 8.0), _between(rng, 0.0, 8.0))
-    mean, contrast = _draw_colours(rng)
+    mean, contrast = _draw_colours(rng, plain)
     step_x, step_y = math.cos(angle) / period, math.sin(angle) / period
     return _Surface(material.texture, step_x, step_y, shift, mean, contrast)
 
@@ -367,10 +371,10 @@ def _blend(planes, where, alpha, colours):
         plane[where] = below + alpha * (colour - below)
 
 
-def _paint_stuff(rng, canvas, mask, x, y, size):
+def _paint_stuff(rng, canvas, mask, x, y, size, plain):
     """Two to four fields, each a side of the image or a patch over the former ones."""
     kinds = rng.permutation(len(STUFF_NAMES))[: rng.integers(2, 5)].tolist()
-    surfaces = [_draw_surface(rng, MATERIALS[STUFF_NAMES[kind]]) for kind in kinds]
+    surfaces = [_draw_surface(rng, MATERIALS[STUFF_NAMES[kind]], plain) for kind in kinds]
     alphas = [np.ones(x.shape, np.float32)]
     mask[:] = kinds[0]
     for kind in kinds[1:]:
@@ -397,7 +401,7 @@ def _window(x, y, reach, size):
     return rows, columns
 
 
-def _paint_litter(rng, canvas, x, y, size):
+def _paint_litter(rng, canvas, x, y, size, plain):
     """Twigs and pebbles that belong to the stuff they lie on."""
     for _ in range(rng.integers(5, 12)):
         twig = rng.random() < 0.5
@@ -405,7 +409,7 @@ def _paint_litter(rng, canvas, x, y, size):
         angle = _TURN * rng.random()
         half_length = _between(rng, 0.02, 0.045) if twig else 0.0
         half_width = _between(rng, 0.004, 0.007) if twig else _between(rng, 0.010, 0.018)
-        mean, contrast = _draw_colours(rng)
+        mean, contrast = _draw_colours(rng, plain)
         window = _window(centre_x, centre_y, half_length + half_width + 0.01, size)
         dx, dy = x[window] - centre_x, y[window] - centre_y
         along = dx * math.cos(angle) + dy * math.sin(angle)
@@ -416,8 +420,8 @@ def _paint_litter(rng, canvas, x, y, size):
         _blend(canvas, window, alpha, colour)
 
 
-def _paint_thing(rng, thing, canvas, mask, instances, number, x, y, size, light):
-    surface = _draw_surface(rng, thing.material)
+def _paint_thing(rng, thing, canvas, mask, instances, number, x, y, size, light, plain):
+    surface = _draw_surface(rng, thing.material, plain)
     window = _window(thing.x, thing.y, thing.radius * 1.08 + 0.04, size)
     x, y = x[window], y[window]
     planes = [plane[window] for plane in canvas]
@@ -449,12 +453,13 @@ def _enclose(instances, number, size):
     return (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
 
 
-def render(seed: int | Sequence[int], size: int) -> Scene:
+def render(seed: int | Sequence[int], size: int, plain: bool = False) -> Scene:
     """Renders the scene of a seed.
 
     Args:
         seed: non-negative integer or integers; a seed gives the same composition at every size.
         size: side S of the square image, in pixels.
+        plain: whether all surfaces have the same mean colour, a grey, and the same contrast.
 
     Returns:
         The `Scene`.
@@ -479,10 +484,11 @@ def render(seed: int | Sequence[int], size: int) -> Scene:
     slope = _between(rng, 0.0, 0.4)
     things = _draw_things(rng)
 
-    _paint_stuff(rng, canvas, mask, x, y, size)
-    _paint_litter(rng, canvas, x, y, size)
+    _paint_stuff(rng, canvas, mask, x, y, size, plain)
+    _paint_litter(rng, canvas, x, y, size, plain)
     for index in reversed(range(len(things))):
-        _paint_thing(rng, things[index], canvas, mask, instances, index + 1, x, y, size, light)
+        number = index + 1
+        _paint_thing(rng, things[index], canvas, mask, instances, number, x, y, size, light, plain)
 
     falloff = 1.0 - ((x - 0.5) * light[0] + (y - 0.5) * light[1]) * slope
     noise_rng = np.random.Generator(np.random.PCG64(grain))

@@ -35,18 +35,19 @@ on two to four fields of stuff, in random pose, scale, colour and light, with li
 Ten classes, each a conjunction of shape and material that colour says nothing about: furrows,
 ripples, bricks and cobbles; striped and dotted balls, dotted and checked stars, striped and checked
 rods. Every pixel has a class, every thing a box around its visible pixels. A scene is a function of
-version, split and index alone, and has the same composition at both sizes. In "128_grey" the same
-scenes have lost their colours, by which the places of a scene are told apart so easily that methods
-which learn from places learn little else in minutes.
+version, split and index alone, and has the same composition at both sizes. In "128_plain" the same
+scenes are without colour, and their surfaces of one grey and one contrast: by colour and brightness
+the places of a scene are told apart so easily that what learns from places learns little else in
+minutes.
 """
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class ScenesConfig(tfds.core.BuilderConfig):
-    """Side of the images in pixels, number of scenes in each split, and whether they are without colour."""
+    """Side of the images in pixels, number of scenes in each split, and whether only structure tells surfaces apart."""
 
     size: int = 128
-    grey: bool = False
+    plain: bool = False
     num_scenes: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -77,10 +78,10 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             name="256", description="256 x 256 pixels", size=256, num_scenes=_NUM_SCENES[256]
         ),
         ScenesConfig(
-            name="128_grey",
-            description="128 x 128 pixels, three equal channels",
+            name="128_plain",
+            description="128 x 128 pixels, three equal channels, surfaces of one grey",
             size=128,
-            grey=True,
+            plain=True,
             num_scenes=_NUM_SCENES[128],
         ),
     ]
@@ -116,12 +117,13 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split):
         config = self.builder_config
         for index in range(config.num_scenes[split]):
-            yield index, _example(split, index, config.size, config.grey)
+            yield index, _example(split, index, config.size, config.plain)
 
 
-def _example(split, index, size, grey):
-    scene = scene_renderer.render(scene_seed(split, index), size)
-    image = _without_colour(scene.image) if grey else scene.image
+def _example(split, index, size, plain):
+    scene = scene_renderer.render(scene_seed(split, index), size, plain)
+    # The light has a tint.
+    image = _without_colour(scene.image) if plain else scene.image
     return {
         "id": f"{split}/{index}",
         # Full chroma resolution, because a structure may be a pixel or two wide.
@@ -158,7 +160,7 @@ def prepare(data_dir: str | os.PathLike, config: str = "128") -> tfds.core.Datas
 
     Args:
         data_dir: TFDS data directory, made if missing.
-        config: "128", "256" or "128_grey".
+        config: "128", "256" or "128_plain".
 
     Returns:
         A builder whose `as_dataset` works.

@@ -46,6 +46,22 @@ def test_another_seed_gives_another_scene():
     assert np.mean(scene.mask != other.mask) > 0.3
 
 
+def test_plain_scenes_have_the_same_composition_and_surfaces_of_one_grey(rendered):
+    levels: dict[str, list] = {"coloured": [], "plain": []}
+    for index, scene in enumerate(rendered[:40]):
+        plain = scene_renderer.render((7, index), 128, plain=True)
+        for name in ("mask", "instances", "boxes", "labels"):
+            np.testing.assert_array_equal(getattr(plain, name), getattr(scene, name))
+        for name, each in (("coloured", scene), ("plain", plain)):
+            grey = each.image.mean(axis=-1)
+            # Of the fields of stuff in one image, which share its light.
+            fields = [grey[each.mask == kind] for kind in range(NUM_STUFF)]
+            means = [field.mean() for field in fields if field.size > 1500]
+            if len(means) > 1:
+                levels[name].append(np.ptp(means))
+    assert np.mean(levels["plain"]) < 0.5 * np.mean(levels["coloured"])
+
+
 def test_types_and_shapes(rendered):
     scene = rendered[0]
     assert scene.image.dtype == scene.mask.dtype == scene.instances.dtype == np.uint8
@@ -168,7 +184,7 @@ def test_too_small_an_image_is_refused():
 # Builder
 
 
-@pytest.mark.parametrize(("config", "size"), [("128", 128), ("256", 256), ("128_grey", 128)])
+@pytest.mark.parametrize(("config", "size"), [("128", 128), ("256", 256), ("128_plain", 128)])
 def test_builds_with_the_right_features_and_splits(tiny, tmp_path, config, size, capfd):
     builder = scenes.prepare(tmp_path, config)
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == TINY
@@ -185,12 +201,13 @@ def test_builds_with_the_right_features_and_splits(tiny, tmp_path, config, size,
     assert sorted(examples) == sorted(f"{split}/{i}" for split, n in TINY.items() for i in range(n))
     for index in range(TINY["validation"]):
         example = examples[f"validation/{index}"]
-        scene = scene_renderer.render(scenes.scene_seed("validation", index), size)
+        plain = config == "128_plain"
+        scene = scene_renderer.render(scenes.scene_seed("validation", index), size, plain)
         np.testing.assert_array_equal(example["segmentation_mask"][..., 0], scene.mask)
         np.testing.assert_array_equal(example["objects"]["label"], scene.labels)
         np.testing.assert_allclose(example["objects"]["bbox"], scene.boxes, atol=1e-6)
         wanted = scene.image
-        if config == "128_grey":
+        if plain:
             # Luma of ITU-R 601.
             wanted = np.repeat(wanted @ [0.299, 0.587, 0.114], 3).reshape(wanted.shape)
             assert np.ptp(example["image"], axis=-1).max() == 0
@@ -224,10 +241,10 @@ def test_a_second_call_builds_nothing(tiny, tmp_path, monkeypatch):
 def test_an_interrupted_build_leaves_nothing_behind(tiny, tmp_path, monkeypatch):
     render = scene_renderer.render
 
-    def interrupted(seed, size):
+    def interrupted(seed, size, plain):
         if seed == scenes.scene_seed("train", 2):
             raise KeyboardInterrupt
-        return render(seed, size)
+        return render(seed, size, plain)
 
     monkeypatch.setattr(scene_renderer, "render", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -238,7 +255,7 @@ def test_an_interrupted_build_leaves_nothing_behind(tiny, tmp_path, monkeypatch)
 
 
 def test_an_unknown_config_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="as 128, 256, 128_grey, not 64"):
+    with pytest.raises(ValueError, match="as 128, 256, 128_plain, not 64"):
         scenes.prepare(tmp_path, "64")
 
 
