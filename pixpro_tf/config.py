@@ -90,9 +90,8 @@ class Config:
         "split of a TFDS dataset; empty for all its training images (scenes: unlabelled)",
     )
     image_size: int = _flag(224, "Data", "side of the square views", unit="pixels", minimum=1)
-    min_crop_area: float = _flag(
-        0.08, "Data", "smallest area of a crop; the largest is the image", unit="share of the image"
-    )
+    min_crop_area: float = _flag(0.08, "Data", "smallest area of a crop", unit="share of the image")
+    max_crop_area: float = _flag(1.0, "Data", "largest area of a crop", unit="share of the image")
     augmentation: str = _flag(
         "byol",
         "Data",
@@ -593,6 +592,11 @@ def _check_combinations(config: Config) -> None:
         refuse("dataset", "is neither a TFDS name nor folder:PATH nor scenes/128")
     if not 0 < config.min_crop_area <= 1:
         refuse("min_crop_area", "is no share of an image; give a number above 0, at most 1")
+    if not config.min_crop_area <= config.max_crop_area <= 1:
+        refuse(
+            "max_crop_area",
+            f"must be from --min_crop_area={config.min_crop_area:g} to 1, the whole image",
+        )
     if config.output_stride not in (8, 16, 32):
         refuse("output_stride", "is not built; give 8, 16 or 32")
     if config.image_size < config.output_stride:

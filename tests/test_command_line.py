@@ -60,6 +60,7 @@ def test_every_field_is_a_flag_of_its_type(name):
         "lr_drops": "3,4",
         "loss_scale": "128",
         "min_crop_area": 0.5,
+        "max_crop_area": 0.5,
         "ema_momentum": 0.5,
         "momentum": 0.5,
         "ppm_layers": 2,

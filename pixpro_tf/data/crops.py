@@ -11,17 +11,24 @@ ATTEMPTS = 10
 MIN_RATIO, MAX_RATIO = 3 / 4, 4 / 3
 
 
-def draw_crop(key: tf.Tensor, view: int, height: tf.Tensor, width: tf.Tensor, min_area: float):
+def draw_crop(
+    key: tf.Tensor,
+    view: int,
+    height: tf.Tensor,
+    width: tf.Tensor,
+    min_area: float,
+    max_area: float = 1.0,
+):
     """Draws a crop and whether it is flipped.
 
-    Area is uniform in [min_area, 1] of the image and aspect ratio log-uniform in [3/4, 4/3]; the first of ten attempts that fits is
+    Area is uniform in [min_area, max_area] of the image and aspect ratio log-uniform in [3/4, 4/3]; the first of ten attempts that fits is
     taken, else the central crop whose ratio is the image's clamped to that range.
 
     Args:
         key: int32 `[2]`, the image's.
         view: 1 or 2.
         height, width: int32 scalars, size of the image in pixels, at least 1.
-        min_area: share of the image.
+        min_area, max_area: shares of the image.
 
     Returns:
         `(row, column, crop_height, crop_width)` int32 scalars in pixels, and `flipped`, a bool scalar.
@@ -30,7 +37,7 @@ def draw_crop(key: tf.Tensor, view: int, height: tf.Tensor, width: tf.Tensor, mi
     area_draws, ratio_draws = draws[:ATTEMPTS], draws[ATTEMPTS : 2 * ATTEMPTS]
     height_px, width_px = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
 
-    area = height_px * width_px * (min_area + (1 - min_area) * area_draws)
+    area = height_px * width_px * (min_area + (max_area - min_area) * area_draws)
     log_min, log_max = math.log(MIN_RATIO), math.log(MAX_RATIO)
     ratio = tf.exp(log_min + (log_max - log_min) * ratio_draws)
     crop_widths = tf.cast(tf.round(tf.sqrt(area * ratio)), tf.int32)
@@ -77,7 +84,14 @@ def crop_box(crop, height: tf.Tensor, width: tf.Tensor, flipped: tf.Tensor) -> t
     return tf.where(flipped, tf.stack([x1, y0, x0, y1]), tf.stack([x0, y0, x1, y1]))
 
 
-def make_view(image: tf.Tensor, key: tf.Tensor, view: int, size: int, min_area: float):
+def make_view(
+    image: tf.Tensor,
+    key: tf.Tensor,
+    view: int,
+    size: int,
+    min_area: float,
+    max_area: float = 1.0,
+):
     """One random view of an image and its box.
 
     Args:
@@ -85,13 +99,13 @@ def make_view(image: tf.Tensor, key: tf.Tensor, view: int, size: int, min_area: 
         key: int32 `[2]`, the image's.
         view: 1 or 2.
         size: side of the view in pixels.
-        min_area: see `draw_crop`.
+        min_area, max_area: see `draw_crop`.
 
     Returns:
         uint8 `[size, size, 3]`, bilinear with antialiasing, and float32 `[4]`.
     """
     height, width = tf.shape(image)[0], tf.shape(image)[1]
-    crop, flipped = draw_crop(key, view, height, width, min_area)
+    crop, flipped = draw_crop(key, view, height, width, min_area, max_area)
     row, column, crop_height, crop_width = crop
     pixels = image[row : row + crop_height, column : column + crop_width]
     resized = tf.image.resize(pixels, [size, size], "bilinear", antialias=True)

@@ -22,6 +22,7 @@ def training_dataset(
     batch_size: int,
     image_size: int,
     min_crop_area: float,
+    max_crop_area: float = 1.0,
     seed: int,
     start_step: int = 0,
     photometric: Photometric | None = None,
@@ -39,7 +40,7 @@ def training_dataset(
         source: of encoded images; at least one batch of them.
         batch_size: global, a multiple of num_hosts * replicas_per_host.
         image_size: side S of the views in pixels.
-        min_crop_area: share of the image.
+        min_crop_area, max_crop_area: shares of the image.
         seed: of the run.
         start_step: first step to give.
         photometric: applied to batches here, on the host; None leaves the views as uint8, with the keys for doing it later.
@@ -69,8 +70,9 @@ def training_dataset(
 
     def views(key, record):
         image = decode(source.encoded(record))
-        view_1, box_1 = crops.make_view(image, key, 1, image_size, min_crop_area)
-        view_2, box_2 = crops.make_view(image, key, 2, image_size, min_crop_area)
+        areas = min_crop_area, max_crop_area
+        view_1, box_1 = crops.make_view(image, key, 1, image_size, *areas)
+        view_2, box_2 = crops.make_view(image, key, 2, image_size, *areas)
         return {
             "view_1": view_1,
             "view_2": view_2,

@@ -20,19 +20,20 @@ crop_box = tf.function(crops.crop_box)
 
 
 @tf.function
-def draw_many(count, height, width, min_area, view):
+def draw_many(count, height, width, min_area, max_area, view):
     def draw(position):
         key = randomness.image_key(11, 0, position)
-        crop, flipped = crops.draw_crop(key, view, height, width, min_area)
+        crop, flipped = crops.draw_crop(key, view, height, width, min_area, max_area)
         return tf.stack(crop), flipped
 
     return tf.vectorized_map(draw, tf.range(count))
 
 
-def crops_of(count, height, width, min_area=0.08, view=1):
+def crops_of(count, height, width, min_area=0.08, view=1, max_area=1.0):
     """Rows, columns, heights and widths, and the flips."""
     size = tf.constant(height), tf.constant(width)
-    drawn, flipped = draw_many(tf.constant(count), *size, tf.constant(min_area), view)
+    areas = tf.constant(min_area), tf.constant(max_area)
+    drawn, flipped = draw_many(tf.constant(count), *size, *areas, view)
     return drawn.numpy().T, flipped.numpy()
 
 
@@ -148,6 +149,16 @@ def test_small_areas_are_uniform_and_ratios_log_uniform():
     )
     # Rounding to whole pixels moves a few ratios to a neighbouring bin.
     assert ((counts - mean) ** 2 / mean).sum() < 50
+
+
+def test_areas_end_at_the_largest():
+    _, _, height, width = crops_of(4000, 600, 600, min_area=0.1, max_area=0.4)[0]
+    area = height * width / 600**2
+    # Half a pixel more on a side is rounding.
+    assert area.min() > 0.1 - 0.002 and 0.39 < area.max() < 0.4 + 0.002
+    counts, _ = np.histogram(area, bins=6, range=(0.1, 0.4))
+    # Six standard deviations of a bin.
+    np.testing.assert_allclose(counts, 4000 / 6, atol=6 * (4000 / 6) ** 0.5)
 
 
 def test_half_of_the_views_are_flipped_and_views_are_independent():

@@ -50,6 +50,13 @@ def dataset_of(source, **options):
     return pipeline.training_dataset(source, **(settings | options))
 
 
+def test_views_have_at_most_the_largest_area(textured):
+    for batch in batches(textured, 3, max_crop_area=0.2):
+        for box in np.concatenate([batch["box_1"], batch["box_2"]]):
+            # From pixel to pixel, so a little less than the area.
+            assert (box[2] - box[0]) * (box[3] - box[1]) < 0.2
+
+
 def batches(source, count, **options):
     return list(dataset_of(source, **options).take(count).as_numpy_iterator())
 
