@@ -91,52 +91,30 @@ def _supervised(plan, place, run) -> str:
     """A backbone trained with the labels of the training split, saved as a run's folder without heads."""
     import tensorflow as tf
 
+    from benchmarks.supervised import train_with_labels
     from pixpro_tf.checkpoints import save_weights
     from pixpro_tf.config import Config
+    from pixpro_tf.data.segmentation import open_segmentation
     from pixpro_tf.run_folder import RunFolder, write_description
 
     folder = RunFolder(place.run_dir(run))
     if not folder.has_checkpoint:
-        backbone = _trained_with_labels(plan, place, run)
+        segmenter = train_with_labels(
+            plan.backbone,
+            open_segmentation(plan.dataset, place.data_dir),
+            output_stride=plan.output_stride,
+            seed=run.seed,
+            rate=run.rate,
+            settings=plan.supervised,
+        )
         config = Config(
             backbone=plan.backbone, output_stride=plan.output_stride, run_dir=folder.path
         )
         os.makedirs(folder.path, exist_ok=True)
         write_description(config, folder, None, {"file": plan.dataset, "kind": "labels"})
-        part = tf.train.Checkpoint(backbone=backbone)
+        part = tf.train.Checkpoint(backbone=segmenter.backbone)
         save_weights({"online": part, "target": part}, folder.checkpoints)
     return folder.path
-
-
-def _trained_with_labels(plan, place, run):
-    """A backbone, trained together with a linear layer on its c5."""
-    import numpy as np
-    import tensorflow as tf
-
-    from pixpro_tf.data.segmentation import open_segmentation, random_crops
-    from pixpro_tf.evaluation.segmenter import LinearHead, Segmenter, train
-    from pixpro_tf.evaluation.sources import load_backbone
-
-    tf.keras.utils.set_random_seed(run.seed)
-    backbone = load_backbone(f"random:{plan.backbone}", "", plan.output_stride)
-    data = open_segmentation(plan.dataset, place.data_dir)
-    # Features are what they are: there is nothing to standardise by before they have been learnt.
-    channels = backbone(tf.zeros([1, 64, 64, 3]))["c5"].shape[-1]
-    head = LinearHead(len(data.class_names), np.zeros(channels), np.ones(channels))
-    segmenter = Segmenter(backbone, "c5", head, trains_backbone=True)
-    settings = plan.supervised
-    size, steps = settings["crop_size"], settings["steps"]
-    segmenter(tf.zeros([1, size, size, 3]))
-    crops = random_crops(
-        data.split("train"), size, run.seed, settings["min_scale"], settings["max_scale"]
-    )
-    train(
-        segmenter,
-        segmenter.trainable_variables,
-        tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(run.rate, steps)),
-        crops.batch(settings["batch_size"], drop_remainder=True).prefetch(2).take(steps),
-    )
-    return backbone
 
 
 def _measured(plan, place, run, source, stage) -> dict[str, Any]:
