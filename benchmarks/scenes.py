@@ -12,6 +12,7 @@ import sys
 import time
 
 from pixpro_tf.commands import Parser, exit_code_of, quiet_tensorflow
+from pixpro_tf.data.scene_renderer import CLASS_NAMES
 
 
 def measure(flags) -> dict[str, tuple]:
@@ -29,13 +30,11 @@ def measure(flags) -> dict[str, tuple]:
         output_stride=flags.output_stride,
         seed=flags.seed,
         rate=flags.rate,
-        settings={
-            "steps": flags.steps,
-            "batch_size": flags.batch_size,
-            "crop_size": flags.crop_size,
-            "min_scale": 0.75,
-            "max_scale": 1.5,
-        },
+        steps=flags.steps,
+        batch_size=flags.batch_size,
+        crop_size=flags.crop_size,
+        min_scale=0.75,
+        max_scale=1.5,
     )
     trained = time.monotonic()
     examples = image_batches(data.split(flags.split), flags.batch_size)
@@ -57,14 +56,14 @@ def measure(flags) -> dict[str, tuple]:
     }
 
 
-def table(class_names: list[str], results: dict[str, tuple]) -> str:
+def table(results: dict[str, tuple]) -> str:
     """The scores as the command prints them."""
     scores = [score for score, _ in results.values()]
     rows = [
         ("IoU, %", list(results)),
         *(
             (name, [f"{100 * score.class_iou[index]:.1f}" for score in scores])
-            for index, name in enumerate(class_names)
+            for index, name in enumerate(CLASS_NAMES)
         ),
         ("mean", [f"{100 * score.mean_iou:.1f}" for score in scores]),
         ("training, s", [f"{seconds:.0f}" for _, seconds in results.values()]),
@@ -90,9 +89,7 @@ def _run(arguments: list[str]) -> None:
     flags = parser.parse_args(arguments)
     quiet_tensorflow()
     results = measure(flags)
-    from pixpro_tf.data.scene_renderer import CLASS_NAMES
-
-    print(table(list(CLASS_NAMES), results))
+    print(table(results))
     if flags.json:
         figures = {
             name: {"mean_iou": score.mean_iou, "iou": score.class_iou.tolist()}

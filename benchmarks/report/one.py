@@ -105,7 +105,7 @@ def _supervised(plan, place, run) -> str:
             output_stride=plan.output_stride,
             seed=run.seed,
             rate=run.rate,
-            settings=plan.supervised,
+            **plan.supervised,
         )
         config = Config(
             backbone=plan.backbone, output_stride=plan.output_stride, run_dir=folder.path

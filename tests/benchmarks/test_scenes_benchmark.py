@@ -22,14 +22,17 @@ def few(tmp_path, monkeypatch):
 
 
 def trained_for(data, steps):
-    settings = {"steps": steps, "batch_size": 4, "crop_size": 64}
     return train_with_labels(
         "resnet10w0.5",
         data,
         output_stride=8,
         seed=0,
         rate=3e-3,
-        settings=settings | {"min_scale": 0.9, "max_scale": 1.1},
+        steps=steps,
+        batch_size=4,
+        crop_size=64,
+        min_scale=0.9,
+        max_scale=1.1,
     )
 
 
