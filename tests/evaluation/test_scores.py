@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pixpro_tf.evaluation.scores import SegmentationScores, count_pixels
+from pixpro_tf.evaluation.segmenter import score
 
 
 def random_pixels(num_classes=5, shape=(3, 20, 30), seed=0):
@@ -47,6 +48,19 @@ def test_the_scores_of_a_confusion_by_hand():
     np.testing.assert_allclose(scores.class_iou, [3 / 6, 2 / 4, 0, np.nan])
     assert scores.mean_iou == pytest.approx(1 / 3)
     assert scores.pixel_accuracy == pytest.approx(5 / 8)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_split_is_scored_over_all_its_pixels(batch_size):
+    # Two images of four pixels. Class 0: 3 hits, 1 missed, 1 false. Class 1: 2 hits, 1 missed, 0 false. Class 2: never, once false.
+    masks = np.array([[[0, 0], [0, 0]], [[1, 1], [1, 3]]], np.uint8)
+    predictions = np.array([[[0, 0], [0, 2]], [[1, 1], [0, 3]]])
+    batches = tf.data.Dataset.from_tensor_slices((predictions, masks)).batch(batch_size)
+    scores = score(lambda given, training: tf.one_hot(given, 10), batches, 10)
+    assert scores.class_iou[:4] == pytest.approx([3 / 5, 2 / 3, 0, 1])
+    # Classes that neither side has do not lower the mean.
+    assert np.isnan(scores.class_iou[4:]).all()
+    assert scores.mean_iou == pytest.approx((3 / 5 + 2 / 3 + 0 + 1) / 4)
 
 
 def test_without_a_pixel_there_is_no_score():
