@@ -33,8 +33,6 @@ def measure(flags) -> dict[str, tuple]:
         steps=flags.steps,
         batch_size=flags.batch_size,
         crop_size=flags.crop_size,
-        min_scale=0.75,
-        max_scale=1.5,
     )
     trained = time.monotonic()
     examples = image_batches(data.split(flags.split), flags.batch_size)

@@ -59,9 +59,9 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     index `scene_renderer.CLASS_NAMES`. Those of the split `unlabelled` are there for inspection.
 
     A supervised `resnet10` with a 1x1 classifier on c5, trained for 600 steps of 16 crops of
-    `train` at 128 pixels, reaches 66 % mIoU on `validation`: 73 to 75 % on stuff, 46 % on the
-    striped things (which look like furrows from nearby) and 59 to 81 % on the others. The
-    classifier alone on frozen random weights reaches 10 %. Measured, on two cores, by
+    `train` at 128 pixels, reaches 66 % mIoU on `validation`: 73 to 75 % on stuff, 45 to 48 % on the
+    striped things (which look like furrows from nearby) and 57 to 81 % on the others. The
+    classifier alone on frozen random weights reaches 11 %. Measured, on two cores, by
 
         python -m benchmarks.scenes --data_dir=~/tensorflow_datasets
     """

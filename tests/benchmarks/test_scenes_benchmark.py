@@ -31,8 +31,6 @@ def trained_for(data, steps):
         steps=steps,
         batch_size=4,
         crop_size=64,
-        min_scale=0.9,
-        max_scale=1.1,
     )
 
 
