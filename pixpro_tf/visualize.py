@@ -96,7 +96,7 @@ def write(folder: str, settings: Settings) -> None:
     bins = tf.constant([[_bin_of(point, mixed.shape) for point in points]] * len(images))
     figures["propagation"] = feature_pictures.propagation_picture(
         images,
-        points,
+        [_middle_of_bin(point, mixed.shape) for point in points],
         propagation_weights(mixed, gamma, bins).numpy(),
         f"What the propagation (gamma {gamma:g}) mixes into a point, by the {name} of {called}",
     )
@@ -114,7 +114,7 @@ def write(folder: str, settings: Settings) -> None:
     chosen = flat[[_bin_of(point, maps.shape) for point in points]]
     figures["neighbours"] = feature_pictures.neighbours_picture(
         images,
-        points,
+        [_middle_of_bin(point, maps.shape) for point in points],
         np.einsum("qc,bhwc->qbhw", chosen, unit[1:]),
         f"The bins of other images that are most like points of the first, by {of}",
     )
@@ -132,6 +132,13 @@ def _bin_of(point, shape):
     x, y = point
     height, width = shape[1:3]
     return int(y * height) * width + int(x * width)
+
+
+def _middle_of_bin(point, shape):
+    """Where a point is marked: a corner of its bin would seem to mean another."""
+    x, y = point
+    height, width = shape[1:3]
+    return (int(x * width) + 0.5) / width, (int(y * height) + 0.5) / height
 
 
 def _squares(settings):

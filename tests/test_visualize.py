@@ -9,6 +9,7 @@ from export import savedmodel
 from pixpro_tf import visualize
 from pixpro_tf.data.photometric import normalize
 from pixpro_tf.errors import ConfigError
+from pixpro_tf.evaluation import feature_pictures
 from pixpro_tf.evaluation.components import principal_components
 from pixpro_tf.evaluation.projections import find_projections, propagation_weights
 from tests.models import make_run
@@ -39,6 +40,29 @@ def test_four_pictures_are_made(run, tmp_path, capsys, source):
             assert min(picture.size) > 300
             # Not a blank sheet.
             assert len(picture.convert("L").getcolors(256)) > 50
+
+
+def test_a_point_is_marked_in_the_middle_of_the_bin_that_is_looked_at(tmp_path, monkeypatch):
+    marked = {}
+
+    def recorded(name, draw_picture):
+        def drawn(images, points, values, title):
+            marked[name] = points, values
+            return draw_picture(images, points, values, title)
+
+        return drawn
+
+    for name in ("propagation_picture", "neighbours_picture"):
+        monkeypatch.setattr(feature_pictures, name, recorded(name, getattr(feature_pictures, name)))
+    # Maps of 8 x 8 bins; the first point is a corner of four of them.
+    flags = ("--count=2", "--output_stride=8", "--points=0.5,0.25;0.99,0")
+    assert draw(tmp_path / "made", *flags) == 0
+    for points, _ in marked.values():
+        assert points == [(4.5 / 8, 2.5 / 8), (7.5 / 8, 0.5 / 8)]
+    # Nothing is as like a bin as itself.
+    _, weights = marked["propagation_picture"]
+    np.testing.assert_allclose(weights[:, 0, 2, 4], 1, rtol=1e-5)
+    np.testing.assert_allclose(weights[:, 1, 0, 7], 1, rtol=1e-5)
 
 
 def test_files_are_taken_in_their_order(photos, tmp_path):
