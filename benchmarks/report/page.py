@@ -45,7 +45,7 @@ def write_page(
         pictures = _draw_pictures(folder, plan, place, rates)
         parts = [
             "# Does it learn anything, and does the pixel pay?",
-            _setting(plan_file, plan),
+            _setting(output, plan_file, plan),
             "## In short",
             _findings(found),
             "## Methods",
@@ -73,20 +73,25 @@ def write_page(
             file.write("\n")
 
 
-def _setting(plan_file, plan):
+def _setting(output, plan_file, plan):
     from pixpro_tf import command_line
 
     config = command_line.parse(["train.py", *plan.training_flags()])
     assert config is not None
     seeds = len(plan.seeds)
+    steps = f" of {config.steps_per_epoch} steps" if config.steps_per_epoch else ""
     return (
         f"Backbones are pre-trained without labels on the 2000 scenes of the split `unlabelled` of `{plan.dataset}`, and looked at on other "
         f"scenes: a linear layer on frozen c5 maps is trained on the split `train` and scored on `{plan.split}`. The encoder is a "
-        f"`{plan.backbone}` of output stride {plan.output_stride}; {config.epochs} epochs of batch {config.batch_size} at "
+        f"`{plan.backbone}` of output stride {plan.output_stride}; {config.epochs} epochs{steps} of batch {config.batch_size} at "
         f"{config.image_size} pixels, {config.optimizer}, policy `{config.augmentation}`. {_choice(plan)} "
         f"Figures are means over {seeds} seed{'s' if seeds > 1 else ''} ± the standard deviation of a seed. "
-        f"Seeds, grids and settings stand in [`{plan_file}`](../../{plan_file}) and [`{plan.common}`](../../{plan.common})."
+        f"Seeds, grids and settings stand in {_link(output, plan_file)} and {_link(output, plan.common)}."
     )
+
+
+def _link(output, path):
+    return f"[`{path}`]({os.path.relpath(path, output)})"
 
 
 def _choice(plan):

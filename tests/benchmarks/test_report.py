@@ -216,6 +216,9 @@ def test_the_page_says_what_the_numbers_say(plan, place, tmp_path, monkeypatch):
     assert "| PixPro | 30.5 ± 0.7 |" in text
     assert "| gamma 1 | 25.0 | -5.0 |" in text
     assert "**0.2: 20.0**" in text
+    links = re.findall(r"\]\((\.\./[^)]+)\)", text)
+    targets = [(tmp_path / "page" / link).resolve() for link in links]
+    assert targets == [ROOT / "configs/report/full.json", ROOT / "configs/report/common.flags"]
     for name in ("methods.png", "ablations_pixpro.png", "results.json"):
         assert (tmp_path / "page" / name).stat().st_size > 1000
     results = json.loads((tmp_path / "page" / "results.json").read_text())
