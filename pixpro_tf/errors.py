@@ -30,4 +30,9 @@ def first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
-    return re.sub(r"^\{\{.*?\}\} | \[Op:\w+\].*$", "", lines[0])
+    line = lines[0]
+    if line == "Graph execution error:":
+        # Then come the places in the code; what went wrong stands before the first node.
+        nodes = [place for place, text in enumerate(lines) if text.lstrip().startswith("[[")]
+        line = lines[nodes[0] - 1] if nodes else lines[-1]
+    return re.sub(r"^\{\{.*?\}\} | \[Op:\w+\].*$", "", line)

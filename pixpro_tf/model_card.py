@@ -155,7 +155,7 @@ def _outputs(
 ) -> dict[str, dict[str, int]]:
     shapes = backbone.compute_output_shape([None, None, None, 3])
     outputs = {
-        name: {"stride": min(2 ** int(name[1:]), backbone.output_stride), "channels": shape[-1]}
+        name: {"stride": backbone.stride_of(name), "channels": shape[-1]}
         for name, shape in shapes.items()
     }
     outputs["pooled"] = {"channels": outputs["c5"]["channels"]}

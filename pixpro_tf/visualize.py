@@ -6,18 +6,20 @@ python -m pixpro_tf.visualize --from=exported/mine --images=cat.jpg,dog.jpg --po
 
 import dataclasses
 import os
-import re
 import sys
 from typing import Any
 
 from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
-from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.config import Config
+from pixpro_tf.errors import ConfigError, RunError, UserError
 from pixpro_tf.evaluation import flags
 from pixpro_tf.evaluation.flags import flag
 
 # Points of the image where things often are, off its centre and off its border.
 _POINTS = "0.5,0.5;0.25,0.7;0.8,0.3"
 _MIN_CROP_AREA = 0.3
+# As many as a colour has parts.
+_COMPONENTS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,16 +37,18 @@ class Settings(flags.BackboneSettings):
     output_stride: int = flag(
         "of the backbone, dilated if need be; 0 as it was trained", 0, choices=(0, 8, 16, 32)
     )
-    count: int = flag("images that are shown, at least 2", 4, minimum=2)
+    count: int = flag("images of a dataset that are shown, at least 2", 4, minimum=2)
     image_size: int = flag(
         "side of the square that is cut from the middle of each image", 224, minimum=8
     )
     points: str = flag("x,y of each point that is followed, as shares of the image", _POINTS)
-    seed: int = flag("of the views and of random weights", 0, minimum=0)
+    seed: int = flag("of the views and of random weights", 0, minimum=0, maximum=flags.MAX_SEED)
     overwrite: bool = flag("replace an output", False)
 
     def __post_init__(self):
-        flags.check_minimums(self)
+        super().__post_init__()
+        if self.images.startswith("folder:") or self.images == "photographs":
+            flags.refuse_unheard(self, ["split"], f"with --images={self.images}")
         if not self.points_xy:
             raise ConfigError(f"--points={self.points} has no point; write x,y;x,y as {_POINTS}")
 
@@ -88,7 +92,7 @@ def write(folder: str, settings: Settings) -> None:
 
     projections = find_projections(settings.source, settings.network)
     if projections is None:
-        mixed, gamma, name = maps, 2.0, settings.level
+        mixed, gamma, name = maps, Config.gamma, settings.level
     else:
         mixed = projections.function(tf.cast(images, tf.float32))
         gamma, name = projections.gamma, projections.name
@@ -98,9 +102,13 @@ def write(folder: str, settings: Settings) -> None:
         images,
         [_middle_of_bin(point, mixed.shape) for point in points],
         propagation_weights(mixed, gamma, bins).numpy(),
-        f"What the propagation (gamma {gamma:g}) mixes into a point, by the {name} of {called}",
+        f"What a propagation with gamma {gamma:g} mixes into a point, by the {name} of {called}",
     )
 
+    if maps.shape[0] * maps.shape[1] * maps.shape[2] < _COMPONENTS:
+        raise ConfigError(
+            f"--image_size={settings.image_size} leaves {settings.level} too few bins; give a larger one, or more images"
+        )
     components, shares = principal_components(maps.numpy())
     figures["components"] = feature_pictures.components_picture(
         images,
@@ -167,7 +175,8 @@ def _encoded(settings):
 
     from pixpro_tf.data.sources import IMAGE_SUFFIXES, open_source
 
-    if re.search(rf"({'|'.join(IMAGE_SUFFIXES)})\Z", settings.images, re.IGNORECASE):
+    named = settings.images.lower()
+    if named.endswith(IMAGE_SUFFIXES) and not named.startswith("folder:"):
         paths = [os.path.expanduser(path) for path in settings.images.split(",") if path]
         for path in paths:
             if not tf.io.gfile.exists(path):
@@ -176,10 +185,14 @@ def _encoded(settings):
             raise ConfigError(
                 f"--images={settings.images} is a single image, and neighbours are looked for in others; give more"
             )
-        return [tf.io.read_file(path) for path in paths[: settings.count]]
-    source = open_source(
-        settings.images, data_dir=settings.data_dir, split=settings.split, shuffle_buffer=2000
-    )
+        return [tf.io.read_file(path) for path in paths]
+    try:
+        source = open_source(
+            settings.images, data_dir=settings.data_dir, split=settings.split, shuffle_buffer=2000
+        )
+    except UserError as error:
+        # By the name that the flag has here.
+        raise type(error)(str(error).replace("--dataset=", "--images=")) from None
     if source.num_images < 2:
         raise ConfigError(f"--images={settings.images} has a single image; give more")
     records = source.epoch(settings.seed, tf.constant(0, tf.int64)).take(settings.count)

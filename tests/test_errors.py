@@ -12,6 +12,12 @@ from pixpro_tf.errors import first_line
             "/disk/part; No space left on device",
         ),
         ("Table is closed [Op:RestoreV2] name: ", "Table is closed"),
+        (
+            "Graph execution error:\n\nDetected at node Pad defined at (most recent call last):\n  File x.py\n\nToo wide: 9 of 8\n"
+            "\t [[{{node Pad}}]] [Op:__inference_f_12]",
+            "Too wide: 9 of 8",
+        ),
+        ("Graph execution error:\n\nIt failed", "It failed"),
         ("names in {{braces}} stay", "names in {{braces}} stay"),
         ("", "ValueError"),
     ],

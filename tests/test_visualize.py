@@ -152,7 +152,12 @@ def test_components_of_a_constant_are_grey():
         (["--points="], "--points= has no point"),
         (["--count=1"], "--count=1 must be at least 2"),
         (["--images=nothere.jpg,nor.png"], "there is no file nothere.jpg"),
-        (["--images=folder:/not/there"], "/not/there"),
+        (["--images=folder:/not/there"], "--images=folder:/not/there has no image"),
+        (["--images=folder:/not/there_jpg"], "--images=folder:/not/there_jpg has no image"),
+        (["--images=scenes/99"], "--images=scenes/99 is not built"),
+        (["--split=train"], "--split=train does nothing with --images=photographs"),
+        (["--count=2", "--image_size=32"], "--image_size=32 leaves c5 too few bins"),
+        (["--seed=4294967296"], "--seed=4294967296 must be at most"),
     ],
 )
 def test_mistakes_are_told_in_one_line(tmp_path, capsys, flags, message):
@@ -177,3 +182,11 @@ def test_an_output_that_is_there_is_left_alone(tmp_path, capsys):
 def test_settings_are_checked_without_a_command_line():
     with pytest.raises(ConfigError, match="is no point"):
         visualize.Settings(source="run", images="photographs", output="made", points="a,b")
+
+
+def test_all_files_that_are_named_are_drawn(photos):
+    files = [str(photos / f"{index:02d}.jpg") for index in range(5)]
+    settings = visualize.Settings(
+        source="run", images=",".join(files), output="made", count=2, image_size=32
+    )
+    assert visualize._squares(settings).shape == (5, 32, 32, 3)

@@ -261,6 +261,10 @@ class ResNet(tf.keras.Model):
             endpoints[f"c{stage + 2}"] = features
         return endpoints
 
+    def stride_of(self, level: str) -> int:
+        """Pixels from one bin of "c2" to "c5" to the next."""
+        return min(2 ** int(level[1:]), self.output_stride)
+
     def get_config(self):
         return {
             "architecture": self.architecture,

@@ -17,7 +17,8 @@ from pixpro_tf.errors import ConfigError, RunError, first_line
 
 # Of a pixel that counts neither in training nor in scores.
 IGNORED = 255
-_SHUFFLED = 2000
+# Of examples that are shuffled in memory, and kept there: how many at most, and in bytes.
+_SHUFFLED, _SHUFFLED_BYTES, _KEPT_BYTES = 2000, 1 << 30, 2 << 30
 
 _VOC_CLASSES = [
     "background",
@@ -111,9 +112,11 @@ def open_segmentation(dataset: str, data_dir: str = "") -> SegmentationData:
 
 @contextlib.contextmanager
 def reading(dataset: str) -> Iterator[None]:
-    """Turns the error of an image or mask that cannot be read into a line."""
+    """Turns the error of an image or mask that cannot be read into a line, and that of too little memory."""
     try:
         yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise RunError("out of memory; give a smaller --batch_size, or smaller images") from error
     except tf.errors.OpError as error:
         # An exception of `read_mask` is at the end of what TensorFlow says.
         raised = re.findall(r"^\w+Error: (.+)$", str(error), re.MULTILINE)
@@ -154,18 +157,31 @@ def _of_cityscapes(dataset, data_dir):
 
 def _of_files(dataset, class_names, files_of):
     """Of pairs of files; Pillow reads the masks, for TensorFlow turns the indices of a palette into colours."""
+    classes = len(class_names)
 
-    def read_mask(path):
-        with Image.open(path.decode()) as image:
+    def read_mask(path, height, width):
+        name = path.decode()
+        with Image.open(name) as image:
             pixels = np.asarray(image)
         if pixels.ndim != 2 or pixels.dtype != np.uint8:
-            raise ValueError(f"{path.decode()} is no mask: it has to be 8-bit, of one channel")
+            raise ValueError(f"{name} is no mask: it has to be 8-bit, of one channel")
+        if pixels.shape != (height, width):
+            raise ValueError(
+                f"{name} is {pixels.shape[0]} x {pixels.shape[1]} pixels and its image {height} x {width}; they have to be of one size"
+            )
+        unknown = pixels[(pixels >= classes) & (pixels != IGNORED)]
+        if unknown.size:
+            raise ValueError(
+                f"{name} has the value {unknown[0]}, which is no class; give 0 to {classes - 1}, or {IGNORED} for pixels that do not count"
+            )
         return pixels
 
     def example(image, mask):
-        mask = tf.numpy_function(read_mask, [mask], tf.uint8)
+        image = decode(tf.io.read_file(image))
+        height, width, _ = tf.unstack(tf.shape(image))
+        mask = tf.numpy_function(read_mask, [mask, height, width], tf.uint8)
         mask.set_shape([None, None])
-        return {"image": decode(tf.io.read_file(image)), "mask": mask}
+        return {"image": image, "mask": mask}
 
     def split(name):
         images, masks = zip(*files_of(name), strict=True)
@@ -289,8 +305,11 @@ def random_crops(
             image, mask = image[:, ::-1], mask[:, ::-1]
         return tf.ensure_shape(image, [size, size, 3]), tf.ensure_shape(mask[..., 0], [size, size])
 
-    shuffled = examples.cache().shuffle(_SHUFFLED, seed=seed).repeat()
-    return shuffled.enumerate().map(crop, num_parallel_calls=tf.data.AUTOTUNE)
+    bytes_each = sum(value.nbytes for value in next(examples.take(1).as_numpy_iterator()).values())
+    if bytes_each * int(examples.cardinality()) <= _KEPT_BYTES:
+        examples = examples.cache()
+    shuffled = examples.shuffle(min(_SHUFFLED, 1 + _SHUFFLED_BYTES // bytes_each), seed=seed)
+    return shuffled.repeat().enumerate().map(crop, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _below(bound, seed, fold):

@@ -11,7 +11,7 @@ from typing import Any
 from pixpro_tf.config import AUGMENTATIONS
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import flags
-from pixpro_tf.evaluation.flags import command, flag
+from pixpro_tf.evaluation.flags import command, flag, refuse_unheard
 
 PICTURED = 4
 
@@ -29,6 +29,8 @@ class Settings(flags.MapSettings):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.dataset == "photographs" or self.dataset.startswith("folder:"):
+            refuse_unheard(self, ["split"], f"with --dataset={self.dataset}")
         if self.min_crop_area > 1:
             raise ConfigError(
                 f"--min_crop_area={self.min_crop_area:g} is a share; it must be at most 1"
@@ -54,6 +56,13 @@ class Result:
 
 def evaluate(settings: Settings) -> Result:
     """Compares as the settings say; raises `UserError` for whatever the user can mend."""
+    from pixpro_tf.data.segmentation import reading
+
+    with reading(settings.dataset):
+        return _evaluate(settings)
+
+
+def _evaluate(settings):
     import numpy as np
     import tensorflow as tf
 

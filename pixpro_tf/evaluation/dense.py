@@ -12,7 +12,7 @@ from typing import Any
 
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import flags
-from pixpro_tf.evaluation.flags import command, flag
+from pixpro_tf.evaluation.flags import command, flag, refuse_unheard
 
 MODES = ("linear", "finetune")
 PICTURED = 6
@@ -59,10 +59,12 @@ class Settings(flags.MapSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        if len(self.rates) > 1 and self.selection_split in ("", self.split):
+        # Parts of a split, as train[:10%], count as the whole: they may overlap.
+        others = [_whole(self.split), _whole(self.train_split)]
+        if len(self.rates) > 1 and _whole(self.selection_split) in ("", *others):
             raise ConfigError(
-                f"--rates has {len(self.rates)} values: give a --selection_split other than --split={self.split}, "
-                "on which the best of them is chosen"
+                f"--rates has {len(self.rates)} values: give a --selection_split other than --split={self.split} "
+                f"and --train_split={self.train_split}, on which the best of them is chosen"
             )
         if len(self.rates) == 1 and self.selection_split:
             raise ConfigError(
@@ -72,10 +74,18 @@ class Settings(flags.MapSettings):
             raise ConfigError(
                 f"--margin={self.margin} is for whole images; leave out --crop_size={self.crop_size}"
             )
+        if self.mode == "linear":
+            refuse_unheard(self, ["weight_decay"], "in --mode=linear")
+        elif self.margin:
+            refuse_unheard(self, ["margin"], "in --mode=finetune")
         if self.mode == "finetune" and not self.crop_size:
             raise ConfigError(
                 "--mode=finetune trains on random crops; give their --crop_size, as 512"
             )
+
+
+def _whole(split):
+    return split.partition("[")[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +159,7 @@ def _trained(settings, examples, num_classes) -> Iterator[tuple]:
         # Random weights, and a head's, are the same for each rate.
         tf.keras.utils.set_random_seed(settings.seed)
         found = load_backbone(settings.source, settings.network, settings.output_stride)
-        stride = min(2 ** int(settings.level[1:]), found.output_stride)
+        stride = found.stride_of(settings.level)
         if settings.margin % stride:
             raise ConfigError(
                 f"--margin={settings.margin} is no multiple of {settings.level}'s stride of {stride}"

@@ -105,6 +105,7 @@ def _train(settings, detector, examples):
 
     from pixpro_tf.data.detection import random_object_batches
     from pixpro_tf.evaluation.detector import assign, detection_loss
+    from pixpro_tf.evaluation.segmenter import check_finite
     from pixpro_tf.optimizers.schedules import WarmupCosine
 
     steps = settings.epochs * max(int(examples.cardinality()) // settings.batch_size, 1)
@@ -120,9 +121,12 @@ def _train(settings, detector, examples):
         with tf.GradientTape() as tape:
             loss = detection_loss(detector(batch["image"], training=True), targets)
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
 
+    loss = 0.0
     for batch in random_object_batches(examples, settings.batch_size, settings.seed).take(steps):
-        step(batch)
+        loss = step(batch)
+    check_finite(float(loss))
 
 
 def score(detector, batches, class_names):

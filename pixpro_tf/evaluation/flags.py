@@ -1,9 +1,11 @@
 """The commands of the evaluations. A field of a frozen dataclass gives each flag its name, type, default and help."""
 
+import argparse
 import dataclasses
 import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pixpro_tf.commands import (
@@ -15,6 +17,9 @@ from pixpro_tf.commands import (
 )
 from pixpro_tf.errors import ConfigError
 
+# NumPy and TensorFlow take no larger one.
+MAX_SEED = 2**32 - 1
+
 
 def flag(
     text: str,
@@ -23,6 +28,7 @@ def flag(
     name: str = "",
     choices: tuple = (),
     minimum: float | None = None,
+    maximum: float = math.inf,
 ) -> Any:
     """A field that is a flag.
 
@@ -31,15 +37,17 @@ def flag(
         default: of the type that the flag has; a tuple of floats is written with commas. Without one the flag is required.
         name: of the flag, where it differs from the field's.
         choices: all values it may have; empty for any.
-        minimum: the least that a number may be.
+        minimum, maximum: the least and the most that a number may be; no number may be infinite.
     """
-    metadata = {"help": text, "name": name, "choices": choices, "minimum": minimum}
-    return dataclasses.field(default=default, metadata=metadata)
+    metadata = {"help": text, "name": name, "choices": choices}
+    return dataclasses.field(
+        default=default, metadata=metadata | {"minimum": minimum, "maximum": maximum}
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BackboneSettings:
-    """Which backbone is looked at."""
+    """Which backbone is looked at; raises `ConfigError` for values that cannot be."""
 
     source: str = flag(
         "folder of a run, TF Hub-style handle of a SavedModel that export.savedmodel wrote, or random:resnet50 for random weights",
@@ -47,20 +55,22 @@ class BackboneSettings:
     )
     network: str = flag("of a run; empty is online", "", choices=("", "online", "target"))
 
+    def __post_init__(self):
+        check_ranges(self)
+        if self.source.startswith("random:"):
+            refuse_unheard(self, ["network"], f"with --from={self.source}")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(BackboneSettings):
-    """What every evaluation asks for; raises `ConfigError` for values that cannot be."""
+    """What every evaluation asks for."""
 
     dataset: str = flag("whose images are looked at")
     data_dir: str = flag("of TFDS", "")
     batch_size: int = flag("images at once", 16, minimum=1)
-    seed: int = flag("of everything random", 0, minimum=0)
+    seed: int = flag("of everything random", 0, minimum=0, maximum=MAX_SEED)
     output: str = flag("folder to make for the results and pictures", "")
     overwrite: bool = flag("replace an output", False)
-
-    def __post_init__(self):
-        check_minimums(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,13 +168,40 @@ def parse(
     return settings(**vars(parser.parse_args(arguments)))
 
 
-def check_minimums(settings: Any) -> None:
-    """Raises `ConfigError` for a number that is less than its flag allows."""
+def check_ranges(settings: Any) -> None:
+    """Raises `ConfigError` for a number that its flag does not allow."""
     for field in dataclasses.fields(settings):
-        minimum, value = field.metadata["minimum"], getattr(settings, field.name)
+        minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
+        value = getattr(settings, field.name)
+        given = f"{_flag_name(field)}={_written(value)}"
         values = value if isinstance(value, tuple) else (value,)
-        if minimum is not None and (not values or min(values) < minimum):
-            raise ConfigError(f"{_flag_name(field)}={_written(value)} must be at least {minimum:g}")
+        if minimum is None:
+            continue
+        if not values or not min(values) >= minimum:
+            raise ConfigError(f"{given} must be at least {minimum:g}")
+        if not max(values) <= maximum:
+            raise ConfigError(f"{given} must be at most {maximum:.10g}")
+        if not all(map(math.isfinite, values)):
+            raise ConfigError(f"{given} must be finite")
+
+
+def refuse_unheard(settings: Any, names: Sequence[str], where: str) -> None:
+    """Refuses flags that nothing would hear.
+
+    Args:
+        settings: whose fields they are.
+        names: of those that do nothing.
+        where: is that so, as "in --mode=knn".
+
+    Raises:
+        ConfigError: if one of them has another value than its default.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name in names and value != field.default:
+            raise ConfigError(
+                f"{_flag_name(field)}={_written(value)} does nothing {where}; leave it out"
+            )
 
 
 def _flag_name(field) -> str:
@@ -172,7 +209,10 @@ def _flag_name(field) -> str:
 
 
 def _floats(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no list of numbers, as 0.01,0.1") from None
 
 
 def _written(value) -> str:

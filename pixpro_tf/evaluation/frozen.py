@@ -1,5 +1,6 @@
 """Linear classifiers of pixels on frozen maps, which are computed once."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -21,7 +22,7 @@ def map_function(backbone: ResNet, level: str, margin: int = 0) -> MapFunction:
 
 
 def maps_and_masks(
-    function: MapFunction, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]
+    function: MapFunction, batches: tf.data.Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
     """The maps of all images of a split, in memory.
 
@@ -33,15 +34,30 @@ def maps_and_masks(
         Maps float32 `[N, h, w, C]`, and masks `[N, H, W]`.
 
     Raises:
-        ConfigError: if the images differ in size.
+        ConfigError: if the images differ in size, or their maps do not fit into memory.
     """
-    pairs = [(function(images).numpy(), each.numpy()) for images, each in batches]
-    maps, masks = zip(*pairs, strict=True)
-    if len({each.shape[1:] for each in masks}) > 1:
-        raise ConfigError(
-            "the images of this dataset differ in size, so that a linear layer has no whole maps to learn from; give --crop_size"
-        )
+    maps: list[np.ndarray] = []
+    masks: list[np.ndarray] = []
+    for images, each in batches:
+        if masks and each.shape[1:] != masks[0].shape[1:]:
+            raise ConfigError(
+                "the images of this dataset differ in size, so that a linear layer has no whole maps to learn from; give --crop_size"
+            )
+        maps.append(function(images).numpy())
+        masks.append(each.numpy())
+        if len(maps) == 1:
+            _check_memory(maps[0].nbytes * int(batches.cardinality()))
     return np.concatenate(maps), np.concatenate(masks)
+
+
+def _check_memory(needed):
+    """Refuses maps that are too many; the system would end the process without a word. For a moment they are there twice."""
+    gibibyte, there = 1 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if 2 * needed > there:
+        raise ConfigError(
+            f"the maps of all images are {needed / gibibyte:.0f} GiB, and this machine has {there / gibibyte:.0f}, too little to hold "
+            "them twice; give --crop_size, which keeps none of them"
+        )
 
 
 def moments(all_maps: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import flags
-from pixpro_tf.evaluation.flags import command, flag
+from pixpro_tf.evaluation.flags import command, flag, refuse_unheard
 
 MODES = ("linear", "knn")
 # Of the epochs, after which the rate is a tenth.
@@ -47,6 +47,10 @@ class Settings(flags.MapSettings):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.mode == "knn":
+            refuse_unheard(self, ["epochs", "rate", "min_crop_area"], "in --mode=knn")
+        else:
+            refuse_unheard(self, ["neighbours", "temperature"], "in --mode=linear")
         if self.min_crop_area > 1:
             raise ConfigError(
                 f"--min_crop_area={self.min_crop_area:g} is a share; it must be at most 1"
@@ -134,13 +138,13 @@ def _by_a_layer(settings, pooled, train_examples, examples, num_classes):
 def _train_layer(settings, pooled, views, num_classes, epoch_steps):
     import tensorflow as tf
 
+    from pixpro_tf.evaluation.segmenter import check_finite
+
     layer = tf.keras.layers.Dense(
         num_classes, kernel_initializer=tf.keras.initializers.RandomNormal(stddev=0.01)
     )
-    drops = [max(1, int(settings.epochs * share * epoch_steps)) for share in _DROPS]
-    rates = [settings.rate * 0.1**power for power in range(len(drops) + 1)]
     optimizer = tf.keras.optimizers.SGD(
-        tf.keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates), momentum=0.9
+        rate_schedule(settings.rate, settings.epochs, epoch_steps), momentum=0.9
     )
 
     @tf.function
@@ -151,12 +155,24 @@ def _train_layer(settings, pooled, views, num_classes, epoch_steps):
             loss = tf.reduce_mean(losses)
         variables = layer.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
 
     layer.build(pooled(next(iter(views))[0]).shape)
     optimizer.build(layer.trainable_variables)
+    loss = 0.0
     for images, labels in views.take(settings.epochs * epoch_steps):
-        step(images, labels)
+        loss = step(images, labels)
+    check_finite(float(loss))
     return layer
+
+
+def rate_schedule(rate: float, epochs: int, epoch_steps: int):
+    """The rate by step: whole, then a tenth after 60 % of the epochs, and a hundredth after 80 %."""
+    import tensorflow as tf
+
+    drops = [max(1, int(epochs * share * epoch_steps)) for share in _DROPS]
+    rates = [rate * 0.1**power for power in range(len(drops) + 1)]
+    return tf.keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
 
 
 def _central(settings, examples):
@@ -171,8 +187,10 @@ def _features(pooled, batches):
     pairs = [(pooled(images).numpy(), labels.numpy()) for images, labels in batches]
     if not pairs:
         raise RunError("a split has no image")
-    features, labels = zip(*pairs, strict=True)
-    return np.concatenate(features), np.concatenate(labels)
+    features, labels = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    if np.any(labels < 0):
+        raise RunError("a split has images without a class, as ImageNet's test; give another one")
+    return features, labels
 
 
 def _result(class_names, scores, truth) -> Result:

@@ -1,11 +1,13 @@
 """Heads that turn maps of features into a class for every pixel, how they are trained, and how they are scored."""
 
+import math
 from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
 from pixpro_tf.convolution import Convolution
 from pixpro_tf.data.segmentation import IGNORED
+from pixpro_tf.errors import RunError
 from pixpro_tf.evaluation.scores import SegmentationScores, count_pixels
 from pixpro_tf.evaluation.sources import maps_of
 from pixpro_tf.normalization import BatchNorm
@@ -132,7 +134,7 @@ def train(
     optimizer: tf.keras.optimizers.Optimizer,
     batches: Iterable[tuple[tf.Tensor, tf.Tensor]],
     weight_decay: float = 0.0,
-) -> float:
+) -> None:
     """Trains a head, or a whole segmenter.
 
     Args:
@@ -142,8 +144,8 @@ def train(
         batches: of inputs and masks, one for each step.
         weight_decay: of variables with more than one dimension, added to their gradients.
 
-    Returns:
-        The loss of the last step; NaN without a step.
+    Raises:
+        RunError: if the loss is not finite at the end.
     """
     optimizer.build(variables)
 
@@ -160,10 +162,16 @@ def train(
         optimizer.apply_gradients(pairs)
         return loss
 
-    loss = float("nan")
+    loss = 0.0
     for inputs, masks in batches:
         loss = step(inputs, masks)
-    return float(loss)
+    check_finite(float(loss))
+
+
+def check_finite(loss: float) -> None:
+    """Raises `RunError` for the loss of a training that has diverged; its scores would look like poor features."""
+    if not math.isfinite(loss):
+        raise RunError(f"training on the features ended with a loss of {loss}; give a lower rate")
 
 
 def score(

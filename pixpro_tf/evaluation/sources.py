@@ -60,15 +60,23 @@ def maps_of(
         images: uint8 or float `[B, H, W, 3]`, RGB.
         level: "c2" to "c5".
         training: whether BN goes by the batch.
-        margin: pixels by which images are continued on all sides, mirrored, while the network sees them; the map is cut to the image
-            itself. Zero padding tells a network where the border is, and with a margin as wide as that reaches its maps do not. A
-            multiple of the level's stride, less than the images' sides.
+        margin: pixels by which images are continued on all sides, mirrored as often as it takes, while the network sees them; the map
+            is cut to the image itself. Zero padding tells a network where the border is, and with a margin as wide as that reaches
+            its maps do not. A multiple of the level's stride.
     """
     images = tf.cast(images, tf.float32)
     if margin:
-        images = tf.pad(images, [[0, 0], [margin, margin], [margin, margin], [0, 0]], "REFLECT")
+        for axis in (1, 2):
+            images = _mirrored(images, margin, axis)
     maps = backbone(normalize(images / 255.0), training=training)[level]
     if margin:
-        cut = margin // min(2 ** int(level[1:]), backbone.output_stride)
+        cut = margin // backbone.stride_of(level)
         maps = maps[:, cut:-cut, cut:-cut]
     return tf.cast(maps, tf.float32)
+
+
+def _mirrored(images, margin, axis):
+    """Continues images along an axis at both ends, about their outermost pixels. `tf.pad` does that for less than an image's side."""
+    last = tf.shape(images)[axis] - 1
+    places = tf.range(-margin, last + 1 + margin) % tf.maximum(2 * last, 1)
+    return tf.gather(images, tf.minimum(places, 2 * last - places), axis=axis)

@@ -173,3 +173,46 @@ def test_a_mask_of_colours_is_refused(folder):
     message = rf"^--dataset=mine cannot be read: {folder}.*0\.png is no mask: it has to be 8-bit, of one channel$"
     with pytest.raises(RunError, match=message), reading("mine"):
         examples_of(f"folder:{folder}", "train")
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (
+            np.full([10, 12], 7, np.uint8),
+            r"0\.png has the value 7, which is no class; give 0 to 1, or 255",
+        ),
+        (np.zeros([12, 10], np.uint8), r"0\.png is 12 x 10 pixels and its image 10 x 12"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(folder, mask, message):
+    draw(folder / "train" / "masks" / "0.png", mask)
+    with pytest.raises(RunError, match=message), reading("mine"):
+        examples_of(f"folder:{folder}", "train")
+
+
+def test_too_little_memory_is_not_blamed_on_the_dataset():
+    with (
+        pytest.raises(RunError, match=r"^out of memory; give a smaller --batch_size"),
+        reading("x"),
+    ):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+def test_large_examples_are_neither_kept_nor_shuffled_by_the_thousand(monkeypatch):
+    decoded = []
+
+    def example(index):
+        tf.numpy_function(lambda: decoded.append(0), [], [])
+        return {"image": tf.zeros([40, 60, 3], tf.uint8), "mask": tf.zeros([40, 60], tf.uint8)}
+
+    def decodings(crops):
+        decoded.clear()
+        list(random_crops(tf.data.Dataset.range(8).map(example), 16, seed=0).take(crops))
+        return len(decoded)
+
+    # One is looked at for its size; those that are kept are decoded once.
+    assert decodings(40) <= 1 + 8
+    monkeypatch.setattr(segmentation, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(segmentation, "_SHUFFLED_BYTES", 0)
+    assert decodings(40) >= 40

@@ -58,6 +58,7 @@ def test_the_command_writes_what_it_finds(tmp_path, capsys):
     [
         (["--min_crop_area=2"], 2, "--min_crop_area=2 is a share; it must be at most 1"),
         (["--pairs=0"], 2, "--pairs=0 must be at least 1"),
+        (["--split=train"], 2, "--split=train does nothing with --dataset=photographs"),
         (["--augmentation=much"], 2, "argument --augmentation: invalid choice"),
         # Crops of a hundredth of an image, of which the first pair lie apart.
         (["--min_crop_area=0.01", "--pairs=1", "--seed=1"], 1, "no pair of views shows"),
@@ -72,3 +73,13 @@ def test_what_cannot_be_is_refused_in_one_line(capsys, flags, code, message):
     )
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_a_file_that_is_no_image_is_told_in_one_line(photos, tmp_path, capsys):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes((photos / "00.jpg").read_bytes())
+    (tmp_path / "b.jpg").write_bytes(b"no image")
+    flags = [f"--dataset=folder:{tmp_path}", "--image_size=64", "--pairs=4"]
+    assert correspondence.main(["--from=random:resnet10", *flags]) == 1
+    error = capsys.readouterr().err
+    assert f"--dataset=folder:{tmp_path} cannot be read" in error and error.count("\n") == 1

@@ -9,6 +9,7 @@ from PIL import Image
 
 from export import savedmodel
 from pixpro_tf.backbones import resnet
+from pixpro_tf.data.photometric import normalize
 from pixpro_tf.data.segmentation import IGNORED
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import dense, frozen, segmenter
@@ -188,7 +189,21 @@ def test_ignored_pixels_add_nothing_to_the_loss():
         (["--selection_split=test"], "--selection_split=test has nothing to choose between"),
         (["--mode=finetune"], "--mode=finetune trains on random crops; give their --crop_size"),
         (["--epochs=0"], "--epochs=0 must be at least 1"),
-        (["--rates=fast"], "argument --rates: invalid"),
+        (["--rates=fast"], "argument --rates: fast is no list of numbers"),
+        (["--rates=nan"], "--rates=nan must be at least"),
+        (["--rates=inf"], "--rates=inf must be finite"),
+        (["--seed=4294967296"], "--seed=4294967296 must be at most 4294967295"),
+        (["--weight_decay=0.1"], "--weight_decay=0.1 does nothing in --mode=linear"),
+        (["--network=target"], "--network=target does nothing with --from=random:resnet10"),
+        (
+            ["--mode=finetune", "--margin=32"],
+            "--margin=32 does nothing in --mode=finetune",
+        ),
+        (
+            ["--rates=0.1,0.2", "--selection_split=validation[:5]"],
+            "--rates has 2 values: give a --selection_split other than --split=validation and --train_split=train",
+        ),
+        (["--rates=0.1,0.2", "--selection_split=train"], "--rates has 2 values"),
         (["--level=c9"], "argument --level: invalid choice"),
         (["--split=nowhere"], "'nowhere' is no split of folder:"),
     ],
@@ -248,3 +263,56 @@ def test_a_margin_changes_the_scores_and_not_their_pixels(colours):
         for margin in (0, 16)
     )
     assert plain.sum() == margin.sum() and np.any(plain != margin)
+
+
+@pytest.mark.parametrize("margin", [8, 32, 104])
+def test_a_margin_continues_images_as_often_as_it_takes(monkeypatch, margin):
+    images = np.random.default_rng(0).integers(0, 256, [2, 24, 40, 3], np.uint8)
+    seen = []
+
+    class Backbone:
+        def __call__(self, images, training):
+            seen.append(images.numpy())
+            return {"c2": images[:, ::4, ::4]}
+
+        def stride_of(self, level):
+            return 4
+
+    maps = maps_of(Backbone(), tf.constant(images), "c2", margin=margin)
+    expected = np.pad(images, [(0, 0), (margin, margin), (margin, margin), (0, 0)], mode="reflect")
+    np.testing.assert_array_equal(seen[0], normalize(expected.astype(np.float32) / 255))
+    np.testing.assert_array_equal(maps, normalize(images[:, ::4, ::4].astype(np.float32) / 255))
+
+
+def test_maps_of_images_that_differ_in_size_are_refused_at_the_second():
+    computed = []
+
+    def function(images):
+        computed.append(len(images))
+        return images
+
+    shapes = [(4, 4), (4, 5), (4, 4)]
+    batches = tf.data.Dataset.from_generator(
+        lambda: ((np.zeros([1, *s, 3]), np.zeros([1, *s])) for s in shapes),
+        output_types=(tf.float32, tf.uint8),
+    )
+    batches = batches.apply(tf.data.experimental.assert_cardinality(3))
+    with pytest.raises(ConfigError, match=r"differ in size, .* give --crop_size"):
+        frozen.maps_and_masks(function, batches)
+    assert computed == [1]
+
+
+def test_maps_that_do_not_fit_into_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(frozen.os, "sysconf", lambda name: 2**16)
+    batches = tf.data.Dataset.from_tensors((tf.zeros([1, 64, 64, 1]), tf.zeros([1, 64, 64])))
+    with pytest.raises(
+        ConfigError, match=r"are 10 GiB, and this machine has 4, .* give --crop_size"
+    ):
+        frozen.maps_and_masks(lambda images: images, batches.repeat(10 * 2**16))
+
+
+def test_a_training_that_diverges_gives_no_score(colours, capsys):
+    flags = ["--mode=finetune", "--crop_size=16", "--batch_size=8", "--rates=1e30", "--epochs=2"]
+    assert command(colours, *flags) == 1
+    error = capsys.readouterr().err
+    assert "ended with a loss of nan; give a lower rate" in error and error.count("\n") == 1

@@ -9,6 +9,7 @@ from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
 from export import savedmodel
+from pixpro_tf.errors import RunError
 from pixpro_tf.evaluation import linear
 from pixpro_tf.evaluation.neighbours import neighbour_votes
 from tests.models import make_run
@@ -111,6 +112,23 @@ def test_neighbours_vote_as_those_of_scikit_learn(temperature, neighbours):
     np.testing.assert_array_equal(votes.argmax(axis=1), expected.argmax(axis=1))
 
 
+def test_the_rate_is_a_tenth_after_60_and_a_hundredth_after_80_percent_of_the_epochs():
+    schedule = linear.rate_schedule(30.0, epochs=10, epoch_steps=7)
+    found = [float(schedule(step)) for step in (0, 42, 43, 56, 57, 69)]
+    np.testing.assert_allclose(found, [30, 30, 3, 3, 0.3, 0.3], rtol=1e-6)
+
+
+def test_a_split_without_classes_gets_no_score():
+    batches = [(tf.zeros([2, 3]), tf.constant([1, -1]))]
+    with pytest.raises(RunError, match="without a class"):
+        linear._features(lambda images: images, batches)
+
+
+def test_a_training_that_diverges_gives_no_score(colours):
+    with pytest.raises(RunError, match=r"ended with a loss of .*; give a lower rate"):
+        linear.evaluate(settings_of(colours, epochs=2, rate=3e38))
+
+
 def test_a_class_without_images_has_no_score():
     scores = np.array([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1]])
     result = linear._result(["a", "b", "c"], scores, np.array([1, 1]))
@@ -130,7 +148,9 @@ def test_ties_go_to_the_first_class():
         (["--batch_size=100"], "--batch_size=100 is more than the 72 images"),
         (["--split=nowhere"], "'nowhere' is no split of folder:"),
         (["--min_crop_area=2"], "--min_crop_area=2 is a share"),
-        (["--neighbours=0"], "--neighbours=0 must be at least 1"),
+        (["--mode=knn", "--neighbours=0"], "--neighbours=0 must be at least 1"),
+        (["--neighbours=5"], "--neighbours=5 does nothing in --mode=linear"),
+        (["--mode=knn", "--rate=1"], "--rate=1.0 does nothing in --mode=knn"),
         (["--dataset=folder:/not/there"], "there is no folder /not/there"),
         (["--dataset=scenes/128"], "does not give each image a class"),
     ],
