@@ -11,12 +11,19 @@ import json
 import sys
 import time
 
-from pixpro_tf.commands import Parser, exit_code_of, quiet_tensorflow
+from pixpro_tf.commands import (
+    Parser,
+    atomic_output,
+    exit_code_of,
+    quiet_tensorflow,
+    refuse_existing,
+)
 from pixpro_tf.data.scene_renderer import CLASS_NAMES
+from pixpro_tf.errors import ConfigError
 
 
 def measure(flags) -> dict[str, tuple]:
-    """Scores and seconds, by what was trained; arguments as of the command."""
+    """Scores, and seconds until they were there, by what was trained; arguments as of the command."""
     from benchmarks.supervised import train_with_labels
     from pixpro_tf.data.segmentation import image_batches, open_segmentation
     from pixpro_tf.evaluation import dense
@@ -34,10 +41,9 @@ def measure(flags) -> dict[str, tuple]:
         batch_size=flags.batch_size,
         crop_size=flags.crop_size,
     )
-    trained = time.monotonic()
     examples = image_batches(data.split(flags.split), flags.batch_size)
     supervised = score(segmenter, examples, len(data.class_names))
-    scored = time.monotonic()
+    supervised_ended = time.monotonic()
     random = dense.evaluate(
         dense.Settings(
             source=f"random:{flags.backbone}",
@@ -49,8 +55,8 @@ def measure(flags) -> dict[str, tuple]:
         )
     )
     return {
-        "with labels": (supervised, trained - started),
-        "random weights": (random.scores, time.monotonic() - scored),
+        "with labels": (supervised, supervised_ended - started),
+        "random weights": (random.scores, time.monotonic() - supervised_ended),
     }
 
 
@@ -64,7 +70,7 @@ def table(results: dict[str, tuple]) -> str:
             for index, name in enumerate(CLASS_NAMES)
         ),
         ("mean", [f"{100 * score.mean_iou:.1f}" for score in scores]),
-        ("training, s", [f"{seconds:.0f}" for _, seconds in results.values()]),
+        ("seconds", [f"{seconds:.0f}" for _, seconds in results.values()]),
     ]
     return "\n".join(
         name.ljust(16) + "".join(f"{cell:>16}" for cell in cells) for name, cells in rows
@@ -85,6 +91,11 @@ def _run(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", help="file to write the results to")
     flags = parser.parse_args(arguments)
+    for name in ("steps", "batch_size", "crop_size"):
+        if getattr(flags, name) < 1:
+            raise ConfigError(f"--{name}={getattr(flags, name)} must be at least 1")
+    if flags.json:
+        refuse_existing("json", flags.json, overwrite=True)
     quiet_tensorflow()
     results = measure(flags)
     print(table(results))
@@ -93,7 +104,7 @@ def _run(arguments: list[str]) -> None:
             name: {"mean_iou": score.mean_iou, "iou": score.class_iou.tolist()}
             for name, (score, _) in results.items()
         }
-        with open(flags.json, "w") as file:
+        with atomic_output(flags.json, overwrite=True) as path, open(path, "w") as file:
             json.dump({"flags": vars(flags), "results": figures}, file, indent=2)
 
 

@@ -7,6 +7,7 @@ validation split; the test split is read once a backbone, after that.
 """
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,36 @@ from pixpro_tf.commands import Parser, exit_code_of, quiet_tensorflow
 from pixpro_tf.errors import RunError
 
 _LAST_LINES = 12
+
+
+def check_conditions(plan: Plan, place: Place) -> None:
+    """Writes down under which conditions results are found, and refuses to take those of others.
+
+    Raises:
+        RunError: if what lies in `work_dir` was found by a plan that differs in what results depend on.
+    """
+    path = os.path.join(place.work_dir, "conditions.json")
+    now, before = plan.conditions(), {}
+    if os.path.exists(path):
+        with open(path) as file:
+            before = json.load(file)
+    differing = [name for name in now if before.get(name, now[name]) != now[name]]
+    if differing:
+        raise RunError(
+            f"--work_dir={place.work_dir} holds results of another plan, which differs in {', '.join(differing)}; give another one"
+        )
+    os.makedirs(place.work_dir, exist_ok=True)
+    with open(path, "w") as file:
+        json.dump(before | now, file, indent=2)
+
+
+def _check_packages():
+    """What measuring needs; it would be missed hours later."""
+    from pixpro_tf.data.sources import PHOTOGRAPHS, open_source
+    from pixpro_tf.evaluation.coco import require_pycocotools
+
+    require_pycocotools()
+    open_source(PHOTOGRAPHS, data_dir="", split="", shuffle_buffer=1)
 
 
 def measure_all(
@@ -141,7 +172,9 @@ def _run(arguments: list[str]) -> None:
         raise RunError(f"--jobs={flags.jobs} does nothing; give at least 1")
     plan = read_plan(flags.plan)
     place = Place(flags.work_dir, flags.data_dir)
+    check_conditions(plan, place)
     quiet_tensorflow()
+    _check_packages()
     from pixpro_tf.data.sources import prepared_builder
 
     # Before several processes want it.

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.report import plots
-from benchmarks.report.one import Place
+from benchmarks.report.one import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Plan, Run
 from benchmarks.report.results import (
     Measured,
     Sample,
     measured,
+    read_result,
     selection_scores,
     standard_error_of_difference,
 )
@@ -55,7 +56,7 @@ def write_page(
             "## Ablations",
             _ablations(plan, found),
             "## Content or place?",
-            _content_table(main),
+            _content_table(plan, main),
             "## Classes",
             _classes_table(main),
             "## Rates",
@@ -64,7 +65,7 @@ def write_page(
             pictures,
             _notes(plan_file),
             "## Again",
-            _commands(plan_file),
+            _commands(output, plan_file, place, _core_hours(plan, place, rates)),
         ]
         with open(os.path.join(folder, "README.md"), "w") as file:
             file.write("\n\n".join(part for part in parts if part) + "\n")
@@ -81,7 +82,7 @@ def _setting(output, plan_file, plan):
     seeds = len(plan.seeds)
     steps = f" of {config.steps_per_epoch} steps" if config.steps_per_epoch else ""
     return (
-        f"Backbones are pre-trained without labels on the 2000 scenes of the split `unlabelled` of `{plan.dataset}`, and looked at on other "
+        f"Backbones are pre-trained without labels on the split `unlabelled` of `{plan.dataset}`, and looked at on other "
         f"scenes: a linear layer on frozen c5 maps is trained on the split `train` and scored on `{plan.split}`. The encoder is a "
         f"`{plan.backbone}` of output stride {plan.output_stride}; {config.epochs} epochs{steps} of batch {config.batch_size} at "
         f"{config.image_size} pixels, {config.optimizer}, policy `{config.augmentation}`. {_choice(plan)} "
@@ -97,7 +98,10 @@ def _link(output, path):
 def _choice(plan):
     if len(plan.rates) == 1:
         return f"There is one rate for all, and scores are on `{plan.split}`: this page shows that everything runs, and compares nothing."
-    return f"Each method has the best of the same {len(plan.rates)} rates by its mIoU on `validation`; `{plan.split}` was read once, after that."
+    return (
+        f"Each method of pre-training has the best of the same {len(plan.rates)} rates by its mIoU on `validation`, as training with labels has of "
+        f"its own {len(plan.supervised_rates)}; `{plan.split}` was read once, after that."
+    )
 
 
 def _findings(found):
@@ -186,18 +190,20 @@ def _methods_table(main):
 def _explanations(plan):
     seeds = ", ".join(map(str, plan.detection_seeds))
     return (
-        "mIoU and the share of pixels that are right are the linear layer's, in %. AP is that of a small FCOS-style detector on an FPN, "
-        f"everything fine-tuned (COCO's, in %; seeds {seeds}). *Found*: of the bins that two views of an image share, cropped, coloured and blurred "
+        "mIoU and the share of pixels that are right are the linear layer's, in %; *with labels* too, a new layer is trained on what that training "
+        "made of the backbone. AP is that of a small FCOS-style detector on an FPN, everything fine-tuned "
+        f"(COCO's, in %; seeds {seeds}; output stride 32, as detectors have it). *Found*: of the bins that two views of an image share, cropped, coloured and blurred "
         "apart, those whose nearest feature in the other view lies within one bin of the right place, in %; on held-out scenes, and on the "
         "photographs that come with scikit-image."
     )
 
 
-def _content_table(main):
+def _content_table(plan, main):
     return (
         _columns(main, _CONTENT_COLUMNS)
-        + "\n\n*With a margin*, images are continued by mirroring while the network sees them, and the maps cut back: zero padding then does not "
-        "tell where in the image a bin lies, to the linear layer neither. *Position share* is the share of the features' variance that the place in the grid explains; "
+        + f"\n\n*With a margin*, images are continued by mirroring, by {plan.margin} pixels on each side, while the network sees them, and the maps cut "
+        "back: the zeros of the padding then lie further from what is scored, and tell the linear layer less of where in the image a bin lies. "
+        "*Position share* is the share of the features' variance that the place in the grid explains; "
         "*spread* falls to 0 and *cosine* rises to 1 when features collapse to a constant. All on held-out scenes."
     )
 
@@ -328,13 +334,22 @@ def _notes(plan_file):
         return file.read().strip()
 
 
-def _commands(plan_file):
+def _core_hours(plan, place, rates):
+    """Of all training and measuring; each backbone had a core, and what two stages did of it is in both."""
+    runs = [(run, CHOICE) for run in plan.selection_runs()]
+    runs += [(run, MEASUREMENT) for run in plan.measured_runs(rates)]
+    spent = (read_result(place, run, stage).get("seconds", {}) for run, stage in runs)
+    return sum(sum(seconds.values()) for seconds in spent) / 3600
+
+
+def _commands(output, plan_file, place, core_hours):
     return f"""```bash
-make report          # or: python -m benchmarks.report --plan={plan_file}
-python -m pixpro_tf.visualize --from=runs/report/runs/NAME --images=photographs --output=pictures
+python -m benchmarks.report --plan={plan_file} --work_dir={place.work_dir} --output={output}
+python -m pixpro_tf.visualize --from={place.work_dir}/runs/NAME --images=photographs --output=pictures
 ```
 
-`results.json` beside this page has every figure of every seed."""
+makes this page, and pictures of one of its backbones; training and measuring took {core_hours:.1f} hours of one core. `results.json` has every
+figure of every seed."""
 
 
 def _all_results(found):

@@ -36,7 +36,7 @@ class Run:
 
     Attributes:
         method: how it comes about.
-        rate: as `--base_lr`; 0 without training.
+        rate: `--base_lr` of pre-training, Adam's of supervised training; 0 without training.
         seed: of everything random.
     """
 
@@ -65,10 +65,11 @@ class Plan:
         split: on which backbones are measured: "test", or "validation" for a plan that only shows that all of it runs.
         selection_seed: of the runs among which a rate is chosen, on the validation split.
         seeds: of the runs that are measured.
-        ablation_seeds: likewise, of ablations.
+        ablation_seeds: likewise, of ablations; the first of `seeds`, so that each has its like.
         detection_seeds: those of `seeds` that detectors are fine-tuned from.
-        probe, supervised, correspondence, detection: settings of `evaluation.dense` for the linear layer and for supervised training,
-            of `evaluation.correspondence` and `evaluation.detection`.
+        probe, correspondence, detection: settings of `evaluation.dense` for the linear layer, `evaluation.correspondence` and
+            `evaluation.detection`.
+        supervised: arguments of `benchmarks.supervised.train_with_labels`.
         margin: of the padding control, in pixels; see `evaluation.dense`.
     """
 
@@ -126,6 +127,16 @@ class Plan:
             for seed in (self.ablation_seeds if method.of else self.seeds)
         ]
 
+    def conditions(self) -> dict[str, Any]:
+        """All that the result of a run depends on beside its method, rate and seed, which are in its name; as JSON has it."""
+        with open(self.common) as file:
+            common = file.read()
+        names = ["dataset", "backbone", "output_stride", "split", "probe", "supervised"]
+        names += ["correspondence", "detection", "detection_seeds", "margin"]
+        found = {name: getattr(self, name) for name in names} | {"common": common}
+        found |= {f"method {each.name}": [each.kind, each.flags] for each in self.methods}
+        return json.loads(json.dumps(found))
+
     def method(self, name: str) -> Method:
         """By its name."""
         return next(method for method in self.methods if method.name == name)
@@ -175,6 +186,10 @@ def _problems(plan: Plan) -> Iterator[str]:
     for name in ("rates", "supervised_rates", "seeds", "ablation_seeds"):
         if not getattr(plan, name):
             yield f"{name} is empty"
+    if plan.split == "validation" and len(plan.rates) + len(plan.supervised_rates) > 2:
+        yield "rates are chosen on validation, which is no split to measure on then; give the split test, or one rate"
+    if plan.ablation_seeds != plan.seeds[: len(plan.ablation_seeds)]:
+        yield "ablation_seeds have to be the first of seeds"
     if not set(plan.detection_seeds) <= set(plan.seeds):
         yield "detection_seeds have to be some of seeds"
     if not os.path.isfile(plan.common):

@@ -137,6 +137,8 @@ def test_what_is_missing_is_told(plan, place):
     [
         ({"seeds": []}, "seeds is empty"),
         ({"detection_seeds": [9]}, "detection_seeds have to be some of seeds"),
+        ({"ablation_seeds": [1]}, "ablation_seeds have to be the first of seeds"),
+        ({"split": "validation"}, "rates are chosen on validation, which is no split to measure"),
         ({"common": "nowhere.flags"}, "no flag file nowhere.flags"),
         ({"unknown": 1}, "is no plan"),
         ({"methods": [{"name": "a", "title": "A", "kind": "magic"}]}, "no kind 'magic'"),
@@ -179,6 +181,34 @@ def test_what_is_done_is_not_done_again(plan, place, capsys, monkeypatch):
     assert "1 of 2 backbones are measured" in printed and "2 of 2, pixpro-rate0.2" in printed
 
 
+def test_results_of_another_plan_are_not_taken(plan, place, tmp_path):
+    command.check_conditions(plan, place)
+    command.check_conditions(plan, place)
+    # What is in a result's name may change, and methods may be added.
+    more = dataclasses.replace(
+        plan, seeds=(0, 1, 2), rates=(0.1,), methods=(*plan.methods, Method("new", "new"))
+    )
+    command.check_conditions(more, place)
+    message = "of another plan, which differs in {}; give another one"
+    with pytest.raises(RunError, match=message.format("margin")):
+        command.check_conditions(dataclasses.replace(plan, margin=8), place)
+    changed = dataclasses.replace(plan.methods[-1], flags=("--gamma=3",))
+    with pytest.raises(RunError, match=message.format("method gamma_1")):
+        command.check_conditions(
+            dataclasses.replace(plan, methods=(*plan.methods[:-1], changed)), place
+        )
+    common = tmp_path / "common.flags"
+    common.write_text("--epochs=3\n")
+    with pytest.raises(RunError, match=message.format("common")):
+        command.check_conditions(dataclasses.replace(plan, common=str(common)), place)
+    # Those of a method that was added later count too.
+    changed = dataclasses.replace(more.methods[-1], flags=("--gamma=3",))
+    with pytest.raises(RunError, match=message.format("method new")):
+        command.check_conditions(
+            dataclasses.replace(more, methods=(*more.methods[:-1], changed)), place
+        )
+
+
 def test_a_run_that_fails_shows_the_end_of_its_log(plan, place, tmp_path):
     runs = [Run(Method("nothing", "is not in the plan"), 0.1, 0)]
     with pytest.raises(RunError, match=r"nothing-rate0.1-seed0 failed; the end of .*logs"):
@@ -204,7 +234,7 @@ def test_the_page_says_what_the_numbers_say(plan, place, tmp_path, monkeypatch):
     rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2}
     monkeypatch.setattr(page, "_draw_pictures", lambda *_: "(pictures)")
     for run in plan.selection_runs():
-        put(place, run, CHOICE, mean_iou=run.rate)
+        put(place, run, CHOICE, mean_iou=run.rate, seconds={"training": 3600, "measuring": 0})
     for run in plan.measured_runs(rates):
         level = {"random": 0.1, "supervised": 0.6, "pixpro": 0.3, "gamma_1": 0.25}[run.method.name]
         put(place, run, MEASUREMENT, mean_iou=level + 0.01 * run.seed)
@@ -216,6 +246,8 @@ def test_the_page_says_what_the_numbers_say(plan, place, tmp_path, monkeypatch):
     assert "| PixPro | 30.5 ± 0.7 |" in text
     assert "| gamma 1 | 25.0 | -5.0 |" in text
     assert "**0.2: 20.0**" in text
+    assert "took 2.0 hours of one core" in text
+    assert f"--work_dir={place.work_dir} --output={tmp_path / 'page'}" in text
     links = re.findall(r"\]\((\.\./[^)]+)\)", text)
     targets = [(tmp_path / "page" / link).resolve() for link in links]
     assert targets == [ROOT / "configs/report/full.json", ROOT / "configs/report/common.flags"]
@@ -251,6 +283,7 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
     content |= {
         "common": str(tmp_path / "common.flags"),
         "dataset": "scenes/128",
+        "split": "test",
         "rates": [0.01, 0.02],
         "supervised_rates": [0.001],
         "seeds": [0],
