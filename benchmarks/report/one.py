@@ -132,9 +132,9 @@ def _measured(plan, place, run, source, stage) -> dict[str, Any]:
     }
     if stage == CHOICE:
         return found
-    found["margin_mean_iou"] = dense.evaluate(
-        dense.Settings(**(probe | {"margin": plan.margin}))
-    ).scores.mean_iou
+    if not run.method.of:
+        margin = dense.Settings(**(probe | {"margin": plan.margin}))
+        found["margin_mean_iou"] = dense.evaluate(margin).scores.mean_iou
     found["figures"] = _figures(plan, place, run, source, split)
     for name, images in (
         ("scenes", {"dataset": plan.dataset, "split": split}),
