@@ -9,6 +9,7 @@ validation split; the test split is read once a backbone, after that.
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -191,4 +192,6 @@ def _run(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    # Then `kill` too ends the processes that were started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(exit_code_of(lambda: _run(sys.argv[1:])))

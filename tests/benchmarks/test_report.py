@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 import re
+import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -213,6 +215,13 @@ def test_a_run_that_fails_shows_the_end_of_its_log(plan, place, tmp_path):
     runs = [Run(Method("nothing", "is not in the plan"), 0.1, 0)]
     with pytest.raises(RunError, match=r"nothing-rate0.1-seed0 failed; the end of .*logs"):
         command.measure_all("configs/report/full.json", plan, place, runs, CHOICE, 1)
+
+
+def test_no_process_outlives_an_error():
+    process = subprocess.Popen(["sleep", "60"])
+    with pytest.raises(KeyboardInterrupt), command._stopped_at_the_end({0: (None, process)}):
+        raise KeyboardInterrupt
+    assert process.returncode == -signal.SIGTERM
 
 
 def test_cores_are_shared_out():
