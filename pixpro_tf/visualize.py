@@ -154,7 +154,7 @@ def _squares(settings):
     import numpy as np
     import tensorflow as tf
 
-    from pixpro_tf.data.sources import decode
+    from pixpro_tf.data.images import decode
 
     squares = []
     for encoded in _encoded(settings):
@@ -173,7 +173,8 @@ def _encoded(settings):
     """The bytes of the images' files."""
     import tensorflow as tf
 
-    from pixpro_tf.data.sources import IMAGE_SUFFIXES, open_source
+    from pixpro_tf.data.images import IMAGE_SUFFIXES
+    from pixpro_tf.data.sources import open_source
 
     named = settings.images.lower()
     if named.endswith(IMAGE_SUFFIXES) and not named.startswith("folder:"):

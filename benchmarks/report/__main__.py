@@ -48,11 +48,11 @@ def check_conditions(plan: Plan, place: Place) -> None:
 
 def _check_packages():
     """What measuring needs; it would be missed hours later."""
-    from pixpro_tf.data.sources import PHOTOGRAPHS, open_source
+    from pixpro_tf.data.folders import photographs
     from pixpro_tf.evaluation.coco import require_pycocotools
 
     require_pycocotools()
-    open_source(PHOTOGRAPHS, data_dir="", split="", shuffle_buffer=1)
+    photographs()
 
 
 def measure_all(
@@ -176,7 +176,7 @@ def _run(arguments: list[str]) -> None:
     check_conditions(plan, place)
     quiet_tensorflow()
     _check_packages()
-    from pixpro_tf.data.sources import prepared_builder
+    from pixpro_tf.data.prepared import prepared_builder
 
     # Before several processes want it.
     prepared_builder(plan.dataset, flags.data_dir)

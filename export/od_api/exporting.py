@@ -137,7 +137,7 @@ def _open_data(task: str, data: Data) -> tuple[tuple[Label, ...], dict[str, list
 
     # Late, for it takes seconds to import.
     from export.od_api.records import check_split, class_names
-    from pixpro_tf.data.sources import prepared_builder
+    from pixpro_tf.data.prepared import prepared_builder
 
     parts = {
         name: [(prepared_builder(dataset, data.data_dir), split) for dataset, split in chosen]

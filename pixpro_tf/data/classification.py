@@ -7,7 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from pixpro_tf.data import crops, randomness
-from pixpro_tf.data.sources import prepared_builder, read_split
+from pixpro_tf.data.prepared import prepared_builder, read_split
 from pixpro_tf.errors import ConfigError, RunError
 
 _SHUFFLED = 2000

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pixpro_tf.data.sources import prepared_builder, read_split
+from pixpro_tf.data.prepared import prepared_builder, read_split
 from pixpro_tf.errors import ConfigError
 
 # Label of the rows that fill a batch up.

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from pixpro_tf.data import crops, randomness
-from pixpro_tf.data.sources import Source, decode, find_bad_images
+from pixpro_tf.data.images import decode
+from pixpro_tf.data.sources import Source, find_bad_images
 
 Photometric = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
 _FOREVER = tf.int64.max

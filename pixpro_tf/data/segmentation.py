@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from pixpro_tf.data.images import IMAGE_SUFFIXES, decode
 from pixpro_tf.data.photometric import IMAGENET_MEAN
-from pixpro_tf.data.sources import IMAGE_SUFFIXES, decode, prepared_builder, read_split
+from pixpro_tf.data.prepared import prepared_builder, read_split
 from pixpro_tf.errors import ConfigError, RunError, first_line
 
 # Of a pixel that counts neither in training nor in scores.

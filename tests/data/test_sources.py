@@ -17,7 +17,9 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pixpro_tf.data import sources
+from pixpro_tf.data import prepared, sources
+from pixpro_tf.data.folders import FolderSource
+from pixpro_tf.data.images import decode
 from pixpro_tf.errors import ConfigError, RunError
 
 
@@ -49,7 +51,7 @@ def write(path, data=None):
 def listed(folder):
     """Names relative to the folder, in order of the listing."""
     prefix = os.fsencode(str(folder)) + b"/"
-    return sorted(name.removeprefix(prefix) for name in names_of(sources.FolderSource(str(folder))))
+    return sorted(name.removeprefix(prefix) for name in names_of(FolderSource(str(folder))))
 
 
 # Folders: which files
@@ -102,10 +104,10 @@ def test_odd_names_are_listed_and_read(tmp_path, name):
         write(path)
     except OSError:
         pytest.skip("this file system has no such names")
-    source = sources.FolderSource(str(tmp_path))
+    source = FolderSource(str(tmp_path))
     (record,) = source.epoch(0, epoch_of(0))
     assert record["name"].numpy() == path
-    np.testing.assert_array_equal(sources.decode(source.encoded(record)), picture())
+    np.testing.assert_array_equal(decode(source.encoded(record)), picture())
 
 
 def test_links_to_files_and_folders_are_followed(tmp_path):
@@ -152,7 +154,7 @@ def test_other_file_systems_of_tensorflow_are_listed_alike():
         tf.io.gfile.makedirs(os.path.dirname(path))
         with tf.io.gfile.GFile(path, "wb") as file:
             file.write(encode(picture(), "PNG"))
-    source = sources.FolderSource("ram://listing")
+    source = FolderSource("ram://listing")
     assert sorted(names_of(source)) == [b"ram://listing/a.jpg", b"ram://listing/b/c.PNG"]
     assert not sources.find_bad_images(source.epoch(0, epoch_of(0)), source)
 
@@ -161,7 +163,7 @@ def test_other_file_systems_of_tensorflow_are_listed_alike():
 
 
 def numbered(count):
-    return sources.FolderSource("somewhere", [b"%04d" % index for index in range(count)])
+    return FolderSource("somewhere", [b"%04d" % index for index in range(count)])
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 64, 65])
@@ -221,7 +223,7 @@ def rgb(image):
 
 
 def decoded(data):
-    image = sources.decode(tf.constant(data))
+    image = decode(tf.constant(data))
     assert image.dtype == tf.uint8
     return image.numpy().astype(int)
 
@@ -311,7 +313,7 @@ def test_bad_images_are_found_by_name(tmp_path):
     # The suffix does not say the format.
     for name, data in {"good.jpg": jpeg, "png.jpg": png, "jpeg.png": jpeg}.items():
         write(tmp_path / name, data)
-    source = sources.FolderSource(str(tmp_path))
+    source = FolderSource(str(tmp_path))
     found = sources.find_bad_images(source.epoch(0, epoch_of(0)), source)
     assert found == sorted(os.fsencode(str(tmp_path / name)) for name in bad)
     rest = source.without(found)
@@ -370,7 +372,7 @@ def open_tiny(data_dir, name="pixpro_tiny/2001", split="", shuffle_buffer=1000):
 def levels(source, seed=0, epoch=0):
     """Which images come, by their grey level."""
     records = source.epoch(seed, epoch_of(epoch))
-    return [int(sources.decode(source.encoded(record))[0, 0, 0]) for record in records]
+    return [int(decode(source.encoded(record))[0, 0, 0]) for record in records]
 
 
 @pytest.mark.parametrize("shuffle_buffer", [1, 10, 1000])
@@ -519,5 +521,5 @@ def test_voc_trains_on_train_and_validation():
         class info:
             splits = {"train": None, "validation": None, "test": None}
 
-    assert sources._training_split("voc", Voc) == "train+validation"
-    assert sources._training_split("imagenet2012", Voc) == "train"
+    assert prepared._training_split("voc", Voc) == "train+validation"
+    assert prepared._training_split("imagenet2012", Voc) == "train"

@@ -1,0 +1,40 @@
+"""Sources whose images are known by name: an order for each epoch, which is never held in memory."""
+
+from collections.abc import Iterable, Sequence
+
+import tensorflow as tf
+
+Record = dict[str, tf.Tensor]
+
+
+class ListedSource:
+    """Images that are known by name; a subclass says how one of them is read.
+
+    Args:
+        names: of all images, each once; at least one.
+    """
+
+    def __init__(self, names: Sequence[bytes]):
+        self.num_images = len(names)
+        # Made once, outside the graphs that use it: the names of a large folder are many megabytes.
+        self._names = tf.constant(names)
+
+    def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
+        """All records, each once, in the order of this epoch; a pure function of the two arguments."""
+        seed = tf.stack([tf.constant(run_seed, tf.int64), tf.cast(epoch, tf.int64)])
+
+        def record(position):
+            index = tf.random.experimental.index_shuffle(
+                position, seed=seed, max_index=tf.constant(self.num_images - 1, tf.int64)
+            )
+            return {"name": self._names[index], "index": index}
+
+        return tf.data.Dataset.range(self.num_images).map(record)
+
+    def encoded(self, record: Record) -> tf.Tensor:
+        """The encoded image."""
+        raise NotImplementedError
+
+    def without(self, names: Iterable[bytes]) -> "ListedSource":
+        """The same source without the images of these names."""
+        raise NotImplementedError
