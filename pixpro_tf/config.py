@@ -76,7 +76,7 @@ class Config:
         "imagenet2012",
         "Data",
         "images to learn from: a TFDS name (imagenet2012, coco/2017, voc/2007+2012), folder:PATH with JPEG and PNG files at any "
-        "depth, or the embedded scenes/128, scenes/256 and scenes/128_plain, which build themselves",
+        "depth, zip:FILE with such files in one archive, or the embedded scenes/128, scenes/256 and scenes/128_plain, which build themselves",
     )
     data_dir: str = _flag(
         "",
@@ -582,14 +582,16 @@ def _check_combinations(config: Config) -> None:
     refuse = functools.partial(_refuse, config)
 
     if not config.dataset:
-        refuse("dataset", "names nothing; give a TFDS name, folder:PATH or scenes/128")
-    if config.dataset.startswith("folder:"):
-        if config.dataset == "folder:":
-            refuse("dataset", "lacks a path; write folder:/path/to/images")
+        refuse("dataset", "names nothing; give a TFDS name, folder:PATH, zip:FILE or scenes/128")
+    if config.dataset.startswith(("folder:", "zip:")):
+        if config.dataset in ("folder:", "zip:"):
+            refuse(
+                "dataset", "lacks a path; write folder:/path/to/images or zip:/path/to/images.zip"
+            )
     elif "//" in config.dataset or not re.fullmatch(
         r"[A-Za-z_][\w]*([/:][\w.+\-/:*]+)?", config.dataset
     ):
-        refuse("dataset", "is neither a TFDS name nor folder:PATH nor scenes/128")
+        refuse("dataset", "is neither a TFDS name nor folder:PATH nor zip:FILE nor scenes/128")
     if not 0 < config.min_crop_area <= 1:
         refuse("min_crop_area", "is no share of an image; give a number above 0, at most 1")
     if not config.min_crop_area <= config.max_crop_area <= 1:
@@ -640,7 +642,7 @@ def _check_combinations(config: Config) -> None:
             "run_dir",
             f"is on this machine, and --tpu={config.tpu} writes on its own; give a folder that both reach, as gs://bucket/run",
         )
-    if config.split and config.dataset.startswith("folder:"):
+    if config.split and config.dataset.startswith(("folder:", "zip:")):
         refuse(
             "split", f"is of TFDS datasets, and --dataset={config.dataset} is none; leave it out"
         )

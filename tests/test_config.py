@@ -18,6 +18,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 REFUSALS = [
     ({"dataset": ""}, "dataset", "scenes/128"),
     ({"dataset": "folder:"}, "dataset", "folder:/path/to/images"),
+    ({"dataset": "zip:"}, "dataset", "zip:/path/to/images.zip"),
     ({"dataset": "folder:/no/such/folder"}, "dataset", "/no/such/folder does not exist"),
     ({"dataset": "two words"}, "dataset", "neither a TFDS name nor folder:PATH"),
     ({"dataset": "http://images"}, "dataset", "neither a TFDS name nor folder:PATH"),
@@ -77,6 +78,7 @@ REFUSALS = [
     ({"profile_steps": "20,x"}, "profile_steps", "20,30"),
     ({"profile_steps": "0,10"}, "profile_steps", "counted from 1"),
     ({"split": "train", "dataset": "folder:photos"}, "split", "leave it out"),
+    ({"split": "train", "dataset": "zip:photos.zip"}, "split", "leave it out"),
     ({"strategy": "tpu", "tpu": "my-tpu", "run_dir": "runs/a"}, "run_dir", "gs://bucket/run"),
     ({"seed": -1}, "seed", "at least 0"),
     ({"pixel_weight": 0.0}, "pixel_weight", "--instance_weight=1"),
@@ -194,6 +196,7 @@ def test_a_close_name_is_offered(flag, typed, meant):
         {"dataset": "voc/2007+2012"},
         {"dataset": "coco/2017:1.1.0"},
         {"dataset": "folder:gs://bucket/images"},
+        {"dataset": "zip:images.zip"},
         {"image_size": 33},
         {"image_size": 16, "output_stride": 8},
         {"warmup_epochs": 0, "epochs": 1},

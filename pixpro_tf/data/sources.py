@@ -1,7 +1,8 @@
-"""Where images come from: folders, and any dataset of TFDS. A source lists encoded images in a different order each epoch."""
+"""Where images come from: folders, zip archives, and any dataset of TFDS. A source lists encoded images in a different order each epoch."""
 
 import tensorflow as tf
 
+from pixpro_tf.data.archives import ZipSource
 from pixpro_tf.data.folders import PHOTOGRAPHS, FolderSource, photographs
 from pixpro_tf.data.images import decode
 from pixpro_tf.data.listed import ListedSource
@@ -15,7 +16,7 @@ def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int)
     """The source that `--dataset` names.
 
     Args:
-        dataset: `folder:PATH`, `scenes/128`, `scenes/256`, `photographs` (the eleven that come with scikit-image), or a TFDS name;
+        dataset: `folder:PATH`, `zip:FILE`, `scenes/128`, `scenes/256`, `photographs` (the eleven that come with scikit-image), or a TFDS name;
             `voc/2007+2012` is both configurations.
         data_dir: of TFDS; empty for its default.
         split: of TFDS; empty for all training images.
@@ -27,6 +28,8 @@ def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int)
     """
     if dataset.startswith("folder:"):
         return FolderSource(dataset.removeprefix("folder:"))
+    if dataset.startswith("zip:"):
+        return ZipSource(dataset.removeprefix("zip:"))
     if dataset == PHOTOGRAPHS:
         return photographs()
     name, _, configurations = dataset.partition("/")
