@@ -76,7 +76,8 @@ class Config:
         "imagenet2012",
         "Data",
         "images to learn from: a TFDS name (imagenet2012, coco/2017, voc/2007+2012), folder:PATH with JPEG and PNG files at any "
-        "depth, zip:FILE with such files in one archive, or the embedded scenes/128, scenes/256 and scenes/128_plain, which build themselves",
+        "depth, zip:FILE with such files in one archive, tfrecord:GLOB with records "
+        "that pixpro_tf.tfrecords has written, or the embedded scenes/128, scenes/256 and scenes/128_plain, which build themselves",
     )
     data_dir: str = _flag(
         "",
@@ -115,7 +116,7 @@ class Config:
     shuffle_buffer: int = _flag(
         8192,
         "Data",
-        "reach of the shuffling within a TFDS dataset; folders are shuffled as a whole",
+        "reach of the shuffling within TFRecord files, TFDS's too; folders and archives are shuffled as a whole",
         unit="images",
         minimum=1,
     )
@@ -576,22 +577,33 @@ def _check_used(config: Config, used: bool, names: list[str], by: str) -> None:
             _refuse(config, name, f"is not used by {by}; leave it out")
 
 
+# What --dataset begins with where it is not TFDS that keeps the images.
+_OF_FILES = ("folder:", "zip:", "tfrecord:")
+
+
 def _check_combinations(config: Config) -> None:
     """What no single field can tell."""
 
     refuse = functools.partial(_refuse, config)
 
     if not config.dataset:
-        refuse("dataset", "names nothing; give a TFDS name, folder:PATH, zip:FILE or scenes/128")
-    if config.dataset.startswith(("folder:", "zip:")):
-        if config.dataset in ("folder:", "zip:"):
+        refuse(
+            "dataset",
+            "names nothing; give a TFDS name, folder:PATH, zip:FILE, tfrecord:GLOB or scenes/128",
+        )
+    if config.dataset.startswith(_OF_FILES):
+        if config.dataset in _OF_FILES:
             refuse(
-                "dataset", "lacks a path; write folder:/path/to/images or zip:/path/to/images.zip"
+                "dataset",
+                "lacks a path; write folder:/path/to/images, zip:/path/to/images.zip or 'tfrecord:/path/to/shards/*'",
             )
     elif "//" in config.dataset or not re.fullmatch(
         r"[A-Za-z_][\w]*([/:][\w.+\-/:*]+)?", config.dataset
     ):
-        refuse("dataset", "is neither a TFDS name nor folder:PATH nor zip:FILE nor scenes/128")
+        refuse(
+            "dataset",
+            "is neither a TFDS name nor folder:PATH, zip:FILE, tfrecord:GLOB or scenes/128",
+        )
     if not 0 < config.min_crop_area <= 1:
         refuse("min_crop_area", "is no share of an image; give a number above 0, at most 1")
     if not config.min_crop_area <= config.max_crop_area <= 1:
@@ -642,7 +654,7 @@ def _check_combinations(config: Config) -> None:
             "run_dir",
             f"is on this machine, and --tpu={config.tpu} writes on its own; give a folder that both reach, as gs://bucket/run",
         )
-    if config.split and config.dataset.startswith(("folder:", "zip:")):
+    if config.split and config.dataset.startswith(_OF_FILES):
         refuse(
             "split", f"is of TFDS datasets, and --dataset={config.dataset} is none; leave it out"
         )

@@ -177,6 +177,10 @@ def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) 
             f"out of memory at --batch_size={config.batch_size}, --image_size={config.image_size}; "
             "make one of them smaller, or use more devices or --precision=bfloat16"
         ) from error
+    except tf.errors.DataLossError as error:
+        raise RunError(
+            f"--dataset={config.dataset} is damaged, and its shards have to be made anew: {first_line(error)}"
+        ) from error
     except tf.errors.OpError as error:
         step = model.finished_steps
         bad = pipeline.bad_images_of_step(source, step, config.batch_size, config.seed)

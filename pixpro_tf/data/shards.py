@@ -1,4 +1,4 @@
-"""Images as records in the shards of a prepared TFDS dataset."""
+"""Images as records in TFRecord files: the shards of a prepared TFDS dataset, or others."""
 
 import os
 from collections.abc import Iterable
@@ -7,19 +7,19 @@ import tensorflow as tf
 
 from pixpro_tf.data.listed import Record
 
-# Shards of a TFDS dataset read in turn, this many images of each at a time.
+# Shards read in turn, this many images of each at a time.
 _OPEN_SHARDS, _SHARD_BLOCK = 16, 16
 
 
-class TfdsSource:
-    """The images of a prepared TFDS dataset.
+class ShardSource:
+    """The images in TFRecord files.
 
     Shards are read in a new order each epoch, several at a time, and shuffled within a buffer: with a buffer as large as the dataset
     the order is a full shuffle.
 
     Args:
-        instructions: `(file, skip, take)` for each shard.
-        feature: name of the image feature.
+        instructions: `(file, skip, take)` for each shard; the records are `tf.train.Example`s.
+        feature: name of the encoded image in them.
         shuffle_buffer: in images.
     """
 
@@ -80,10 +80,10 @@ class TfdsSource:
         """The encoded image."""
         return record["encoded"]
 
-    def without(self, names: Iterable[bytes]) -> "TfdsSource":
+    def without(self, names: Iterable[bytes]) -> "ShardSource":
         """The same source without the images of these names."""
         left_out = tuple(sorted({*self._left_out, *names}))
-        return TfdsSource(self._instructions, self._feature, self._shuffle_buffer, left_out)
+        return ShardSource(self._instructions, self._feature, self._shuffle_buffer, left_out)
 
 
 def _without_common_folder(files: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where images come from: folders, zip archives, and any dataset of TFDS. A source lists encoded images in a different order each epoch."""
+"""Where images come from: folders, zip archives, TFRecord files, and any dataset of TFDS. A source lists encoded images in a different order each epoch."""
 
 import tensorflow as tf
 
@@ -7,20 +7,21 @@ from pixpro_tf.data.folders import PHOTOGRAPHS, FolderSource, photographs
 from pixpro_tf.data.images import decode
 from pixpro_tf.data.listed import ListedSource
 from pixpro_tf.data.prepared import image_shards
-from pixpro_tf.data.shards import TfdsSource
+from pixpro_tf.data.shards import ShardSource
+from pixpro_tf.data.tfrecords import find_shards
 
-Source = ListedSource | TfdsSource
+Source = ListedSource | ShardSource
 
 
 def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int) -> Source:
     """The source that `--dataset` names.
 
     Args:
-        dataset: `folder:PATH`, `zip:FILE`, `scenes/128`, `scenes/256`, `photographs` (the eleven that come with scikit-image), or a TFDS name;
+        dataset: `folder:PATH`, `zip:FILE`, `tfrecord:GLOB`, `scenes/128`, `scenes/256`, `photographs` (the eleven that come with scikit-image), or a TFDS name;
             `voc/2007+2012` is both configurations.
         data_dir: of TFDS; empty for its default.
         split: of TFDS; empty for all training images.
-        shuffle_buffer: see `TfdsSource`.
+        shuffle_buffer: see `ShardSource`.
 
     Raises:
         ConfigError: if there is no such dataset, configuration or split.
@@ -30,6 +31,8 @@ def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int)
         return FolderSource(dataset.removeprefix("folder:"))
     if dataset.startswith("zip:"):
         return ZipSource(dataset.removeprefix("zip:"))
+    if dataset.startswith("tfrecord:"):
+        return ShardSource(*find_shards(dataset.removeprefix("tfrecord:")), shuffle_buffer)
     if dataset == PHOTOGRAPHS:
         return photographs()
     name, _, configurations = dataset.partition("/")
@@ -39,7 +42,7 @@ def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int)
     ]
     instructions = [instruction for each, _ in found for instruction in each]
     _, feature = found[0]
-    return TfdsSource(instructions, feature, shuffle_buffer)
+    return ShardSource(instructions, feature, shuffle_buffer)
 
 
 def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:

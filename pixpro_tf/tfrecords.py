@@ -1,0 +1,151 @@
+"""Writes images into TFRecord files, which are read from disks and buckets at full speed, as folders of single files are not.
+
+python -m pixpro_tf.tfrecords --images=folder:/data/photos --output=/data/shards
+python train.py --flagfile=configs/pixpro.flags --dataset='tfrecord:/data/shards/*'
+"""
+
+import os
+import sys
+import time
+
+from pixpro_tf.commands import (
+    Parser,
+    atomic_output,
+    exit_code_of,
+    quiet_tensorflow,
+    refuse_existing,
+)
+from pixpro_tf.errors import ConfigError, RunError, UserError, first_line
+
+_SECONDS_BETWEEN_LINES = 10
+
+
+def write(
+    images: str, output: str, *, per_shard: int, seed: int = 0, overwrite: bool = False
+) -> int:
+    """Writes the images of a source, in random order, so that every shard is a sample of them all.
+
+    Args:
+        images: `folder:PATH` or `zip:FILE`.
+        output: folder to make, of `images-00000-of-00012.tfrecord` and so on. A record is a `tf.train.Example` of `image/encoded`, the
+            file's own bytes, and `image/filename`.
+        per_shard: images in a file; the last may have fewer.
+        seed: of the order.
+        overwrite: whether an output that is there is replaced.
+
+    Returns:
+        How many images there were.
+
+    Raises:
+        UserError: whatever the user can mend.
+    """
+    import tensorflow as tf
+
+    from pixpro_tf.data.sources import open_source
+    from pixpro_tf.data.tfrecords import FEATURES
+
+    if not images.startswith(("folder:", "zip:")):
+        raise ConfigError(f"--images={images} must be folder:PATH or zip:FILE")
+    if per_shard < 1:
+        raise ConfigError(f"--images_per_shard={per_shard} must be at least 1")
+    refuse_existing("output", output, overwrite)
+    try:
+        source = open_source(images, data_dir="", split="", shuffle_buffer=1)
+    except UserError as error:
+        # By the name that the flag has here.
+        raise type(error)(str(error).replace("--dataset=", "--images=")) from None
+
+    def serialized(name, encoded):
+        return _example({FEATURES[0]: encoded, "image/filename": name}).SerializeToString()
+
+    shards = -(-source.num_images // per_shard)
+    progress = _Progress(source.num_images)
+    with atomic_output(output, overwrite) as folder:
+        os.makedirs(folder)
+        left = _encoded(images, source, seed)
+        for shard in range(shards):
+            path = os.path.join(folder, f"images-{shard:05d}-of-{shards:05d}.tfrecord")
+            with tf.io.TFRecordWriter(path) as file:
+                for _, (name, encoded) in zip(range(per_shard), left, strict=False):
+                    file.write(serialized(name, encoded))
+                    progress.one_more()
+    return source.num_images
+
+
+def _encoded(images, source, seed):
+    """Name and bytes of each image of a source."""
+    import tensorflow as tf
+
+    records = source.epoch(seed, tf.constant(0, tf.int64)).map(
+        lambda record: (record["name"], source.encoded(record)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    try:
+        yield from records.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+    except tf.errors.OpError as error:
+        raise RunError(f"--images={images} cannot be read: {first_line(error)}") from None
+
+
+def _example(features):
+    import tensorflow as tf
+
+    return tf.train.Example(
+        features=tf.train.Features(
+            feature={
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                for name, value in features.items()
+            }
+        )
+    )
+
+
+class _Progress:
+    """Prints now and then how far it has come."""
+
+    def __init__(self, total):
+        self._total, self._done = total, 0
+        self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+
+    def one_more(self):
+        self._done += 1
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+            print(f"{self._done} of {self._total} images", flush=True)
+
+
+def _run(arguments):
+    parser = Parser(
+        prog="python -m pixpro_tf.tfrecords", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--images", required=True, help="folder:PATH or zip:FILE, as of train.py")
+    parser.add_argument("--output", required=True, help="folder to make")
+    parser.add_argument(
+        "--images_per_shard",
+        type=int,
+        default=1024,
+        help="in a file; shards of some 100 MB are read best (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the images")
+    parser.add_argument("--overwrite", action="store_true", help="replace an output")
+    flags = parser.parse_args(arguments)
+    quiet_tensorflow()
+    count = write(
+        flags.images,
+        flags.output,
+        per_shard=flags.images_per_shard,
+        seed=flags.seed,
+        overwrite=flags.overwrite,
+    )
+    print(
+        f"Written {count} images to {flags.output}; use them as --dataset='tfrecord:{flags.output}/*'"
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a command line, without the command's name; returns the exit code."""
+    return exit_code_of(lambda: _run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,216 @@
+"""Images in TFRecord files: those that the command writes, those of others, and what is said of files that are no such."""
+
+import os
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from pixpro_tf import tfrecords
+from pixpro_tf.data import sources
+from pixpro_tf.data.images import decode
+from pixpro_tf.data.shards import ShardSource
+from pixpro_tf.errors import ConfigError, RunError
+
+COUNT = 23
+
+
+def epoch_of(number):
+    return tf.constant(number, tf.int64)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Grey images whose level says which they are."""
+    path = tmp_path_factory.mktemp("images")
+    for index in range(COUNT):
+        Image.fromarray(np.full([4, 5, 3], index, np.uint8)).save(path / f"{index:02d}.png")
+    return path
+
+
+@pytest.fixture(scope="module")
+def shards(folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("shards") / "made"
+    assert tfrecords.write(f"folder:{folder}", str(path), per_shard=5) == COUNT
+    return path
+
+
+def open_tfrecords(pattern, shuffle_buffer=1000):
+    source = sources.open_source(
+        f"tfrecord:{pattern}", data_dir="", split="", shuffle_buffer=shuffle_buffer
+    )
+    assert isinstance(source, ShardSource)
+    return source
+
+
+def levels(source, epoch=0):
+    records = source.epoch(0, epoch_of(epoch))
+    return [int(decode(source.encoded(record))[0, 0, 0]) for record in records]
+
+
+def write_records(path, records):
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for record in records:
+            file.write(record)
+
+
+def example(**features):
+    return tfrecords._example(
+        {name.replace("_", "/"): value for name, value in features.items()}
+    ).SerializeToString()
+
+
+def test_shards_hold_the_files_bytes_and_names(folder, shards):
+    assert sorted(os.listdir(shards)) == [
+        f"images-{shard:05d}-of-00005.tfrecord" for shard in range(5)
+    ]
+    found, counts = {}, []
+    for path in sorted(shards.iterdir()):
+        records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+        counts.append(len(records))
+        for record in records:
+            features = tf.train.Example.FromString(record).features.feature
+            (name,) = features["image/filename"].bytes_list.value
+            (found[os.path.basename(name.decode())],) = features["image/encoded"].bytes_list.value
+    assert counts == [5, 5, 5, 5, 3]
+    assert found == {path.name: path.read_bytes() for path in folder.iterdir()}
+    # Each shard is a sample: not the files in their order.
+    assert list(found) != sorted(found)
+
+
+@pytest.mark.parametrize("shuffle_buffer", [1, 1000])
+def test_each_image_comes_once_an_epoch(shards, shuffle_buffer):
+    source = open_tfrecords(shards / "*", shuffle_buffer)
+    assert source.num_images == COUNT
+    orders = [levels(source, epoch) for epoch in range(2)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(COUNT))
+    assert orders[0] != orders[1] and levels(source, 1) == orders[1]
+
+
+def test_without_leaves_images_out(shards):
+    source = open_tfrecords(shards / "*")
+    names = [record["name"].numpy() for record in source.epoch(0, epoch_of(0))]
+    rest = source.without(names[:3])
+    assert len(set(names)) == COUNT and rest.num_images == COUNT - 3
+    assert sorted(levels(rest)) == sorted(levels(source)[3:])
+
+
+@pytest.mark.parametrize("feature", ["image_encoded", "image", "encoded"])
+def test_records_of_others_are_read(folder, tmp_path, feature):
+    data = [path.read_bytes() for path in sorted(folder.iterdir())]
+    write_records(tmp_path / "empty", [])
+    for part in (0, 1):
+        records = [example(**{feature: each, "label": b"x"}) for each in data[part::2]]
+        write_records(tmp_path / f"part{part}", records)
+    assert sorted(levels(open_tfrecords(tmp_path / "*"))) == list(range(COUNT))
+
+
+def test_an_archive_becomes_shards_too(folder, tmp_path):
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, file.name)
+    assert tfrecords.main([f"--images=zip:{path}", f"--output={tmp_path / 'made'}"]) == 0
+    assert sorted(levels(open_tfrecords(tmp_path / "made" / "*"))) == list(range(COUNT))
+
+
+def test_the_seed_changes_the_order(folder, shards, tmp_path):
+    def first_shard(path):
+        return (path / "images-00000-of-00005.tfrecord").read_bytes()
+
+    for seed in (0, 1):
+        tfrecords.write(f"folder:{folder}", str(tmp_path / str(seed)), per_shard=5, seed=seed)
+    assert first_shard(tmp_path / "0") == first_shard(shards) != first_shard(tmp_path / "1")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--images=folder:/not/there"], "--images=folder:/not/there has no image in it"),
+        (["--images=zip:/not/there"], "--images=zip:/not/there cannot be read: No such file"),
+        (["--images=scenes/128"], "--images=scenes/128 must be folder:PATH or zip:FILE"),
+        (["--images_per_shard=0"], "--images_per_shard=0 must be at least 1"),
+        (["--output=."], "--output=. exists already"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(folder, tmp_path, capsys, flags, message):
+    output = tmp_path / "made"
+    assert tfrecords.main([f"--images=folder:{folder}", f"--output={output}", *flags]) != 0
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert not output.exists()
+
+
+def test_an_image_that_cannot_be_read_leaves_nothing_behind(folder, tmp_path, capsys):
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, file.name)
+    data = bytearray(path.read_bytes())
+    data[60] ^= 1
+    path.write_bytes(data)
+    assert tfrecords.main([f"--images=zip:{path}", f"--output={tmp_path / 'made'}"]) == 1
+    error = capsys.readouterr().err
+    assert f"--images=zip:{path} cannot be read" in error and error.count("\n") == 1
+    assert sorted(os.listdir(tmp_path)) == ["images.zip"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"no records, but a text of some length",
+            "is no file of TFRecords, or only a part of one",
+        ),
+        (b"short", "is no file of TFRecords, or only a part of one"),
+        (b"", "has no record in 1 files"),
+    ],
+)
+def test_files_that_are_no_records_are_refused(tmp_path, content, message):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(RunError, match=rf"^--dataset=tfrecord:.*{message}"):
+        open_tfrecords(tmp_path / "file")
+
+
+def test_a_part_of_a_file_is_refused(shards, tmp_path):
+    data = next(iter(shards.iterdir())).read_bytes()
+    (tmp_path / "file").write_bytes(data[:-3])
+    with pytest.raises(RunError, match="only a part of one"):
+        open_tfrecords(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (
+            example(text=b"a", label=b"b"),
+            "has no image in image/encoded, image, encoded; the features are label, text",
+        ),
+        (example(image=b"no image"), "image is no encoded image: "),
+        (b"\xff\xff\xff", "has no tf.train.Example in it: "),
+    ],
+)
+def test_records_without_images_are_refused(tmp_path, record, message):
+    write_records(tmp_path / "file", [record])
+    with pytest.raises(RunError, match=message) as error:
+        open_tfrecords(tmp_path / "file")
+    assert "\n" not in str(error.value)
+
+
+def test_a_pattern_without_files_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="is the name of no file"):
+        open_tfrecords(tmp_path / "*")
+
+
+@pytest.mark.slow
+def test_training_on_a_damaged_record_ends_with_a_line(shards, tmp_path, train, tiny_flags):
+    for path in shards.iterdir():
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        (tmp_path / path.name).write_bytes(data)
+    flags = [f"--dataset=tfrecord:{tmp_path}/*", f"--run_dir={tmp_path / 'run'}"]
+    result = train(*tiny_flags, *flags, check=False)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "is damaged, and its shards have to be made anew" in result.stderr
