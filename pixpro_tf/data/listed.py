@@ -21,15 +21,19 @@ class ListedSource:
 
     def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         """All records, each once, in the order of this epoch; a pure function of the two arguments."""
+        return self.part(run_seed, epoch, 1, 0).map(lambda position, record: record)
+
+    def part(self, run_seed: int, epoch: tf.Tensor, hosts: int, host: int) -> tf.data.Dataset:
+        """Of an epoch, `(position, record)` of all positions that leave the remainder `host` when divided by `hosts`."""
         seed = tf.stack([tf.constant(run_seed, tf.int64), tf.cast(epoch, tf.int64)])
 
         def record(position):
             index = tf.random.experimental.index_shuffle(
                 position, seed=seed, max_index=tf.constant(self.num_images - 1, tf.int64)
             )
-            return {"name": self._names[index], "index": index}
+            return position, {"name": self._names[index], "index": index}
 
-        return tf.data.Dataset.range(self.num_images).map(record)
+        return tf.data.Dataset.range(host, self.num_images, hosts).map(record)
 
     def encoded(self, record: Record) -> tf.Tensor:
         """The encoded image."""

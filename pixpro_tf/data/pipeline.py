@@ -46,7 +46,7 @@ def training_dataset(
         start_step: first step to give.
         photometric: applied to batches here, on the host; None leaves the views as uint8, with the keys for doing it later.
         workers: images decoded in parallel; 0 lets tf.data choose.
-        num_hosts, host: how many hosts share the global batch, and which this is.
+        num_hosts, host: how many hosts share the global batch, and which this is; host h has every num_hosts-th image, from the h-th on.
         replicas_per_host: each element is one replica's share, in the order of the replicas.
 
     Returns:
@@ -58,13 +58,9 @@ def training_dataset(
     host_batch = batch_size // num_hosts
 
     def epoch_records(epoch):
-        records = source.epoch(seed, epoch).take(steps * batch_size).enumerate()
-        done = tf.constant(first_batch * batch_size, tf.int64)
+        records = source.part(seed, epoch, num_hosts, host).take(steps * host_batch)
+        done = tf.constant(first_batch * host_batch, tf.int64)
         records = records.skip(tf.where(epoch == first_epoch, done, 0))
-        if num_hosts > 1:
-            records = records.filter(
-                lambda position, _: (position // host_batch) % num_hosts == host
-            )
         return records.map(
             lambda position, record: (randomness.image_key(seed, epoch, position), record)
         )

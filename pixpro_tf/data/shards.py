@@ -7,20 +7,23 @@ import tensorflow as tf
 
 from pixpro_tf.data.listed import Record
 
-# Shards read in turn, this many images of each at a time.
-_OPEN_SHARDS, _SHARD_BLOCK = 16, 16
+# At most so many places of an epoch are read at once, and at most so many hosts read nothing that is another's. The order of the images
+# depends on it, and not on the number of hosts.
+_MAX_LANES = 64
 
 
 class ShardSource:
     """The images in TFRecord files.
 
-    Shards are read in a new order each epoch, several at a time, and shuffled within a buffer: with a buffer as large as the dataset
-    the order is a full shuffle.
+    An epoch's order is that of the shards, drawn anew, one after the other, cut into as many lanes of equal length as there are shards (at most
+    64); each lane is shuffled within a buffer, and the lanes are dealt out in turn. With a single shard and a buffer as large as the dataset
+    that is a full shuffle.
 
     Args:
         instructions: `(file, skip, take)` for each shard; the records are `tf.train.Example`s.
         feature: name of the encoded image in them.
-        shuffle_buffer: in images.
+        shuffle_buffer: in images, of all lanes together.
+        left_out: names of images that are not given.
     """
 
     def __init__(
@@ -34,9 +37,16 @@ class ShardSource:
         self._feature = feature
         self._shuffle_buffer = shuffle_buffer
         self._left_out = left_out
-        self.num_images = sum(take for _, _, take in instructions) - len(left_out)
         files, skips, takes = (list(column) for column in zip(*instructions, strict=True))
-        self._names = tf.constant(_without_common_folder(files))
+        names = _without_common_folder(files)
+        counts = [
+            take - sum(name.startswith(f"{shard}#".encode()) for name in left_out)
+            for shard, take in zip(names, takes, strict=True)
+        ]
+        self.num_images = sum(counts)
+        self.num_lanes = min(len(instructions), _MAX_LANES)
+        self._names = tf.constant(names)
+        self._counts = tf.constant(counts, tf.int64)
         self._table = (
             tf.constant(files),
             tf.constant(skips, tf.int64),
@@ -45,36 +55,70 @@ class ShardSource:
 
     def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         """All records, each once, in the order of this epoch; a pure function of the two arguments."""
-        shards = len(self._instructions)
+        return self.part(run_seed, epoch, 1, 0).map(lambda position, record: record)
+
+    def part(self, run_seed: int, epoch: tf.Tensor, hosts: int, host: int) -> tf.data.Dataset:
+        """Of an epoch, `(position, record)` of all positions that leave the remainder `host` when divided by `hosts`.
+
+        Where `hosts` divides `num_lanes`, only these records are read.
+        """
         epoch = tf.cast(epoch, tf.int64)
-        seed = tf.stack([tf.constant(run_seed, tf.int64), epoch])
+        shards = len(self._instructions)
+        order = tf.random.experimental.index_shuffle(
+            tf.range(shards, dtype=tf.int64),
+            seed=tf.stack([tf.constant(run_seed, tf.int64), epoch]),
+            max_index=tf.constant(shards - 1, tf.int64),
+        )
+        ends = tf.cumsum(tf.gather(self._counts, order))
+        starts = tf.concat([[0], ends[:-1]], axis=0)
+        # The first lanes have an image more, so that dealing out comes to its end lane by lane.
+        length, longer = divmod(self.num_images, self.num_lanes)
+        buffer_size = -(-min(self._shuffle_buffer, self.num_images) // self.num_lanes)
 
-        def shard(position):
-            index = tf.random.experimental.index_shuffle(
-                position, seed=seed, max_index=tf.constant(shards - 1, tf.int64)
-            )
-            file, skip, take = (column[index] for column in self._table)
-            records = tf.data.TFRecordDataset(file).enumerate().skip(skip).take(take)
-            return records.map(
-                lambda place, serialized: {
-                    "name": tf.strings.join([self._names[index], tf.strings.as_string(place)], "#"),
-                    "encoded": tf.io.parse_single_example(
-                        serialized, {self._feature: tf.io.FixedLenFeature([], tf.string)}
-                    )[self._feature],
-                }
-            )
+        def lane(number):
+            begin = number * length + tf.minimum(number, longer)
+            end = begin + length + tf.cast(number < longer, tf.int64)
 
-        records = tf.data.Dataset.range(shards).interleave(
-            shard,
-            cycle_length=_OPEN_SHARDS,
-            block_length=_SHARD_BLOCK,
+            def piece(place):
+                first = tf.maximum(begin, starts[place]) - starts[place]
+                last = tf.minimum(end, ends[place]) - starts[place]
+                return self._shard(order[place]).skip(first).take(last - first)
+
+            first_place = tf.searchsorted(ends, [begin], side="right", out_type=tf.int64)[0]
+            last_place = tf.searchsorted(ends, [end], side="left", out_type=tf.int64)[0]
+            records = tf.data.Dataset.range(first_place, last_place + 1).flat_map(piece)
+            return _shuffle(records, buffer_size, run_seed, epoch + number * 2**32)
+
+        own = self.num_lanes % hosts == 0
+        lanes = range(host, self.num_lanes, hosts) if own else range(self.num_lanes)
+        records = tf.data.Dataset.range(lanes.start, lanes.stop, lanes.step).interleave(
+            lane,
+            cycle_length=len(lanes),
+            block_length=1,
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
+        )
+        numbered = records.enumerate()
+        if own:
+            return numbered.map(lambda number, record: (host + hosts * number, record))
+        return numbered.filter(lambda position, _: position % hosts == host)
+
+    def _shard(self, index):
+        """The records of a shard, in their order there."""
+        file, skip, take = (column[index] for column in self._table)
+        records = tf.data.TFRecordDataset(file).enumerate().skip(skip).take(take)
+        records = records.map(
+            lambda place, serialized: {
+                "name": tf.strings.join([self._names[index], tf.strings.as_string(place)], "#"),
+                "encoded": tf.io.parse_single_example(
+                    serialized, {self._feature: tf.io.FixedLenFeature([], tf.string)}
+                )[self._feature],
+            }
         )
         if self._left_out:
             left_out = tf.constant(self._left_out)
             records = records.filter(lambda record: tf.reduce_all(record["name"] != left_out))
-        return _shuffle(records, min(self._shuffle_buffer, self.num_images), run_seed, epoch)
+        return records
 
     def encoded(self, record: Record) -> tf.Tensor:
         """The encoded image."""

@@ -189,7 +189,7 @@ def test_a_resumed_stream_is_the_rest_of_the_uninterrupted_one(textured, uninter
 
 
 @pytest.mark.parametrize(("num_hosts", "replicas", "start_step"), [(1, 2, 0), (2, 2, 3)])
-def test_hosts_and_replicas_share_the_global_batch_in_order(
+def test_hosts_share_the_global_batch_in_turn_and_replicas_their_hosts_part_in_order(
     textured, uninterrupted, num_hosts, replicas, start_step
 ):
     steps = 4
@@ -206,12 +206,11 @@ def test_hosts_and_replicas_share_the_global_batch_in_order(
         for host in range(num_hosts)
     ]
     for step, batch in enumerate(whole):
-        parts = [
-            share[step * replicas + replica] for share in shares for replica in range(replicas)
-        ]
-        assert all(len(part["seed"]) == BATCH // (num_hosts * replicas) for part in parts)
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in batch}
-        assert_same(joined, batch)
+        for host, share in enumerate(shares):
+            parts = share[step * replicas : (step + 1) * replicas]
+            assert all(len(part["seed"]) == BATCH // (num_hosts * replicas) for part in parts)
+            joined = {name: np.concatenate([part[name] for part in parts]) for name in batch}
+            assert_same(joined, {name: value[host::num_hosts] for name, value in batch.items()})
 
 
 def test_photometric_work_does_not_depend_on_how_a_batch_is_shared(textured):

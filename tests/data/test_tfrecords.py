@@ -214,3 +214,72 @@ def test_training_on_a_damaged_record_ends_with_a_line(shards, tmp_path, train, 
     result = train(*tiny_flags, *flags, check=False)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "is damaged, and its shards have to be made anew" in result.stderr
+
+
+def parts(source, hosts, epoch=0):
+    """Of each host, its positions and levels."""
+    found = []
+    for host in range(hosts):
+        records = source.part(7, epoch_of(epoch), hosts, host)
+        found.append(
+            [
+                (int(position), int(decode(source.encoded(record))[0, 0, 0]))
+                for position, record in records
+            ]
+        )
+    return found
+
+
+@pytest.mark.parametrize("left_out", [0, 4])
+@pytest.mark.parametrize("hosts", [2, 3, 5])
+def test_hosts_share_one_order(shards, hosts, left_out):
+    source = open_tfrecords(shards / "*", shuffle_buffer=10)
+    names = [record["name"].numpy() for record in source.epoch(1, epoch_of(0))]
+    source = source.without(names[:left_out])
+    (whole,) = parts(source, 1)
+    assert [position for position, _ in whole] == list(range(COUNT - left_out))
+    assert len({level for _, level in whole}) == COUNT - left_out
+    shares = parts(source, hosts)
+    for host, share in enumerate(shares):
+        assert share == whole[host::hosts]
+
+
+def test_a_host_reads_no_shard_that_is_anothers(folder, tmp_path):
+    tfrecords.write(f"folder:{folder}", str(tmp_path / "made"), per_shard=6)
+    source = open_tfrecords(tmp_path / "made" / "*")
+
+    def shards_of(host):
+        records = source.part(0, epoch_of(0), 4, host)
+        return {record["name"].numpy().decode().partition("#")[0] for _, record in records}
+
+    # 6, 6, 6 and 5 images in as many lanes of 6, 6, 6 and 5: one shard, or two where the small one comes early.
+    read = [shards_of(host) for host in range(4)]
+    assert max(map(len, read)) <= 2
+    for path in (tmp_path / "made").iterdir():
+        path.rename(tmp_path / "away")
+        for host in range(4):
+            if path.name in read[host]:
+                with pytest.raises(tf.errors.NotFoundError):
+                    shards_of(host)
+            else:
+                assert shards_of(host) == read[host]
+        (tmp_path / "away").rename(path)
+
+
+def test_many_shards_are_dealt_out_in_lanes(tmp_path):
+    def png(level):
+        return tf.io.encode_png(np.full([1, 1, 3], level, np.uint8)).numpy()
+
+    # 70 shards of one to three images, some of which lie in two lanes.
+    levels_of = np.split(np.arange(140), np.cumsum([1 + index % 3 for index in range(69)]))
+    for index, of_shard in enumerate(levels_of):
+        write_records(tmp_path / f"{index:02d}", [example(image=png(level)) for level in of_shard])
+    source = open_tfrecords(tmp_path / "*", shuffle_buffer=1)
+    assert source.num_lanes == 64 and source.num_images == 140
+    for epoch in range(2):
+        (whole,) = parts(source, 1, epoch)
+        assert sorted(level for _, level in whole) == list(range(140))
+        assert [share[:3] for share in parts(source, 32, epoch)] == [
+            whole[host::32][:3] for host in range(32)
+        ]
+    assert parts(source, 1, 0) != parts(source, 1, 1)
