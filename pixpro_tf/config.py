@@ -31,6 +31,8 @@ BACKBONES = (
     "resnext101_32x8d",
     "resnext152_32x8d",
 )
+# What --dataset begins with where it is not TFDS that keeps the images.
+OF_FILES = ("folder:", "zip:", "tfrecord:")
 AUGMENTATIONS = (
     "byol",
     "byol_symmetric",
@@ -577,10 +579,6 @@ def _check_used(config: Config, used: bool, names: list[str], by: str) -> None:
             _refuse(config, name, f"is not used by {by}; leave it out")
 
 
-# What --dataset begins with where it is not TFDS that keeps the images.
-_OF_FILES = ("folder:", "zip:", "tfrecord:")
-
-
 def _check_combinations(config: Config) -> None:
     """What no single field can tell."""
 
@@ -591,8 +589,8 @@ def _check_combinations(config: Config) -> None:
             "dataset",
             "names nothing; give a TFDS name, folder:PATH, zip:FILE, tfrecord:GLOB or scenes/128",
         )
-    if config.dataset.startswith(_OF_FILES):
-        if config.dataset in _OF_FILES:
+    if config.dataset.startswith(OF_FILES):
+        if config.dataset in OF_FILES:
             refuse(
                 "dataset",
                 "lacks a path; write folder:/path/to/images, zip:/path/to/images.zip or 'tfrecord:/path/to/shards/*'",
@@ -654,7 +652,7 @@ def _check_combinations(config: Config) -> None:
             "run_dir",
             f"is on this machine, and --tpu={config.tpu} writes on its own; give a folder that both reach, as gs://bucket/run",
         )
-    if config.split and config.dataset.startswith(_OF_FILES):
+    if config.split and config.dataset.startswith(OF_FILES):
         refuse(
             "split", f"is of TFDS datasets, and --dataset={config.dataset} is none; leave it out"
         )

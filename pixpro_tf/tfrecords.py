@@ -15,7 +15,7 @@ from pixpro_tf.commands import (
     quiet_tensorflow,
     refuse_existing,
 )
-from pixpro_tf.errors import ConfigError, RunError, UserError, first_line
+from pixpro_tf.errors import ConfigError, RunError, first_line
 
 _SECONDS_BETWEEN_LINES = 10
 
@@ -49,11 +49,7 @@ def write(
     if per_shard < 1:
         raise ConfigError(f"--images_per_shard={per_shard} must be at least 1")
     refuse_existing("output", output, overwrite)
-    try:
-        source = open_source(images, data_dir="", split="", shuffle_buffer=1)
-    except UserError as error:
-        # By the name that the flag has here.
-        raise type(error)(str(error).replace("--dataset=", "--images=")) from None
+    source = open_source(images, data_dir="", split="", shuffle_buffer=1, flag="images")
 
     def serialized(name, encoded):
         return _example({FEATURES[0]: encoded, "image/filename": name}).SerializeToString()

@@ -11,7 +11,7 @@ from typing import Any
 
 from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
 from pixpro_tf.config import Config
-from pixpro_tf.errors import ConfigError, RunError, UserError
+from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import flags
 from pixpro_tf.evaluation.flags import flag
 
@@ -47,8 +47,7 @@ class Settings(flags.BackboneSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.images.startswith("folder:") or self.images == "photographs":
-            flags.refuse_unheard(self, ["split"], f"with --images={self.images}")
+        flags.check_split(self, "images")
         if not self.points_xy:
             raise ConfigError(f"--points={self.points} has no point; write x,y;x,y as {_POINTS}")
 
@@ -187,13 +186,13 @@ def _encoded(settings):
                 f"--images={settings.images} is a single image, and neighbours are looked for in others; give more"
             )
         return [tf.io.read_file(path) for path in paths]
-    try:
-        source = open_source(
-            settings.images, data_dir=settings.data_dir, split=settings.split, shuffle_buffer=2000
-        )
-    except UserError as error:
-        # By the name that the flag has here.
-        raise type(error)(str(error).replace("--dataset=", "--images=")) from None
+    source = open_source(
+        settings.images,
+        data_dir=settings.data_dir,
+        split=settings.split,
+        shuffle_buffer=2000,
+        flag="images",
+    )
     if source.num_images < 2:
         raise ConfigError(f"--images={settings.images} has a single image; give more")
     records = source.epoch(settings.seed, tf.constant(0, tf.int64)).take(settings.count)

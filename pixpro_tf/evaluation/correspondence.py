@@ -11,7 +11,7 @@ from typing import Any
 from pixpro_tf.config import AUGMENTATIONS
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import flags
-from pixpro_tf.evaluation.flags import command, flag, refuse_unheard
+from pixpro_tf.evaluation.flags import check_split, command, flag
 
 PICTURED = 4
 
@@ -29,8 +29,7 @@ class Settings(flags.MapSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.dataset == "photographs" or self.dataset.startswith("folder:"):
-            refuse_unheard(self, ["split"], f"with --dataset={self.dataset}")
+        check_split(self, "dataset")
         if self.min_crop_area > 1:
             raise ConfigError(
                 f"--min_crop_area={self.min_crop_area:g} is a share; it must be at most 1"

@@ -15,6 +15,7 @@ from pixpro_tf.commands import (
     quiet_tensorflow,
     refuse_existing,
 )
+from pixpro_tf.config import OF_FILES
 from pixpro_tf.errors import ConfigError
 
 # NumPy and TensorFlow take no larger one.
@@ -202,6 +203,13 @@ def refuse_unheard(settings: Any, names: Sequence[str], where: str) -> None:
             raise ConfigError(
                 f"{_flag_name(field)}={_written(value)} does nothing {where}; leave it out"
             )
+
+
+def check_split(settings: Any, dataset: str) -> None:
+    """Refuses a --split where the flag `dataset` names images that have none."""
+    name = getattr(settings, dataset)
+    if name == "photographs" or name.startswith(OF_FILES):
+        refuse_unheard(settings, ["split"], f"with --{dataset}={name}")
 
 
 def _flag_name(field) -> str:
