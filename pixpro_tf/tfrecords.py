@@ -52,7 +52,9 @@ def write(
     source = open_source(images, data_dir="", split="", shuffle_buffer=1, flag="images")
 
     def serialized(name, encoded):
-        return _example({FEATURES[0]: encoded, "image/filename": name}).SerializeToString()
+        example = _example({FEATURES[0]: encoded, "image/filename": name})
+        # The same images make the same files, to the byte.
+        return example.SerializeToString(deterministic=True)
 
     shards = -(-source.num_images // per_shard)
     progress = _Progress(source.num_images)

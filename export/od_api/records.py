@@ -136,7 +136,8 @@ def _example(features: dict[str, Any], source_id: str, labels: tuple[Label, ...]
         values["image/object/is_crowd"] = _integers(objects["is_crowd"])
     if "area" in objects:
         values["image/object/area"] = _floats(objects["area"])
-    return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
+    example = tf.train.Example(features=tf.train.Features(feature=values))
+    return example.SerializeToString(deterministic=True)
 
 
 def _bytes(values) -> tf.train.Feature:
