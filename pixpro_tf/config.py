@@ -240,6 +240,14 @@ class Config:
     batch_size: int = _flag(
         1024, "Optimisation", "global batch, over all replicas", unit="images", minimum=1
     )
+    gradient_accumulation: int = _flag(
+        1,
+        "Optimisation",
+        "parts of the batch that are computed one after the other, in as much less memory; batch normalisation and "
+        "--instance_loss=contrastive see one part at a time",
+        unit="parts",
+        minimum=1,
+    )
     epochs: int = _flag(
         100, "Optimisation", "length of the schedules, and of the run", unit="epochs", minimum=1
     )
@@ -421,12 +429,17 @@ class Config:
             _check_cluster(self, os.environ.get("TF_CONFIG", ""))
 
     def check_replicas(self, replicas: int) -> None:
-        """Raises `ConfigError` unless the batch can be split over `replicas` devices."""
-        if self.batch_size % replicas:
-            below = self.batch_size // replicas * replicas or replicas
+        """Raises `ConfigError` unless the parts of a batch can be split over `replicas` devices."""
+        shares = replicas * self.gradient_accumulation
+        if self.batch_size % shares:
+            below = self.batch_size // shares * shares or shares
+            over = f"{replicas} replicas"
+            if self.gradient_accumulation > 1:
+                parts = f"the {self.gradient_accumulation} parts of --gradient_accumulation"
+                over = f"{parts} on {over}" if replicas > 1 else parts
             raise ConfigError(
-                f"--batch_size={self.batch_size} cannot be split over {replicas} replicas; "
-                f"give a multiple of {replicas}, for example --batch_size={below}"
+                f"--batch_size={self.batch_size} cannot be split over {over}; "
+                f"give a multiple of {shares}, for example --batch_size={below}"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -658,8 +671,7 @@ def _check_combinations(config: Config) -> None:
         )
     if config.num_devices and config.strategy not in ("auto", "mirrored"):
         refuse("num_devices", f"is not used by --strategy={config.strategy}; leave it out")
-    if config.num_devices > 1:
-        config.check_replicas(config.num_devices)
+    config.check_replicas(max(config.num_devices, 1))
     if config.precision == "float16" and config.loss_scale == "none":
         refuse(
             "precision",

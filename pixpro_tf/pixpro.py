@@ -36,6 +36,8 @@ class PixPro(tf.keras.Model):
         photometric: function `(images, seed, view) -> images` for photometric work on the accelerator, or None.
         jit: "step" compiles the whole step with XLA, "ppm" and "off" leave it to TensorFlow. (Whether the propagation alone is
             compiled is its objective's matter.)
+        accumulation: elements of its training data that one step takes, one after the other, to go by the mean of their gradients. Batch
+            normalisation, and a loss that compares with other images, see one element at a time.
 
     Source: Xie et al., CVPR 2021.
     """
@@ -48,11 +50,14 @@ class PixPro(tf.keras.Model):
         ema_schedule: Callable[[tf.Tensor], tf.Tensor],
         photometric: Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor] | None = None,
         jit: str = "ppm",
+        accumulation: int = 1,
         name: str = "pixpro",
     ):
         super().__init__(name=name)
         if jit not in JIT_MODES:
             raise ValueError(f"jit must be one of {JIT_MODES}, not {jit!r}")
+        if accumulation < 1:
+            raise ValueError(f"accumulation must be at least 1, not {accumulation}")
         names = [objective.name for objective in objectives]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"objectives must be at least one, of different names, not {names}")
@@ -66,6 +71,7 @@ class PixPro(tf.keras.Model):
         self.ema_schedule = ema_schedule
         self.photometric = photometric
         self.jit = jit
+        self.accumulation = accumulation
         # Kept in closures: Keras would track a tuple of variables as a part of the model, and save them twice.
         trained = tuple(zip(target.trainable_variables, online.trainable_variables, strict=True))
         everything = tuple(zip(target.variables, online.variables, strict=True))
@@ -106,11 +112,13 @@ class PixPro(tf.keras.Model):
         Returns:
             A dict of float32 scalars, equal on all replicas; `docs/metrics.md` explains each.
         """
-        replica_context = tf.distribute.get_replica_context()
-        step = self.optimizer.iterations
-        taken_over = self.ema_schedule(step)
-        self._update_target(taken_over)
+        self._update_target()
+        gradients, metrics = self._gradients(batch)
+        return metrics | self._apply(gradients)
 
+    def _gradients(self, batch):
+        """Of a replica's part of the loss, and the metrics of all replicas."""
+        replica_context = tf.distribute.get_replica_context()
         views = [self._prepare(batch, 1), self._prepare(batch, 2)]
         targets = [self.target(view, training=True) for view in views]
         variables = self.trainable_variables
@@ -124,47 +132,105 @@ class PixPro(tf.keras.Model):
         gradients = tape.gradient(share, variables)
         if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
             gradients = self.optimizer.get_unscaled_gradients(gradients)
-        gradients = replica_context.all_reduce("SUM", gradients)
-        self.optimizer.apply_gradients(
-            zip(gradients, variables, strict=True), experimental_aggregate_gradients=False
-        )
+        return gradients, self._mean_over_replicas(metrics | {"loss": loss})
 
-        metrics["loss"] = loss
-        metrics = self._mean_over_replicas(metrics)
-        metrics["gradient_norm"] = tf.cast(tf.linalg.global_norm(gradients), tf.float32)
-        metrics["ema_momentum"] = 1 - taken_over
-        return metrics
+    def _apply(self, gradients):
+        """Moves the online network by the replicas' sum of the gradients; returns what there is to say of it."""
+        ema_momentum = 1 - self.ema_schedule(self.optimizer.iterations)
+        gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
+        self.optimizer.apply_gradients(
+            zip(gradients, self.trainable_variables, strict=True),
+            experimental_aggregate_gradients=False,
+        )
+        gradient_norm = tf.cast(tf.linalg.global_norm(gradients), tf.float32)
+        return {"gradient_norm": gradient_norm, "ema_momentum": ema_momentum}
 
     def make_train_function(self, force=False):
         """Keras' hook for the function that `fit` calls once a step; this one also measures the wait for data."""
         made = getattr(self, "train_function", None)
         if made is not None and not force:
             return made
-        step_function = self.train_step
-        if self.jit == "step" and not isinstance(
-            self.distribute_strategy, tf.distribute.TPUStrategy
-        ):
-            step_function = tf.function(step_function, jit_compile=True)
+        if self.accumulation == 1:
+            train_replicas = self._on_replicas(self.train_step)
 
-        @tf.function(reduce_retracing=True)
-        def train_replicas(batch):
-            strategy = self.distribute_strategy
-            metrics = strategy.run(step_function, args=(batch,))
-            return {
-                name: strategy.experimental_local_results(value)[0]
-                for name, value in metrics.items()
-            }
+            def train(take):
+                return train_replicas(take())
+
+        else:
+            train = self._make_accumulating_step()
 
         def train_function(iterator):
-            asked = time.monotonic()
-            batch = next(iterator)
-            data_wait = time.monotonic() - asked
-            return train_replicas(batch) | {"data_wait": data_wait}
+            data_wait = 0.0
+
+            def take():
+                nonlocal data_wait
+                asked = time.monotonic()
+                batch = next(iterator)
+                data_wait += time.monotonic() - asked
+                return batch
+
+            return train(take) | {"data_wait": data_wait}
 
         self.train_function = train_function
         return train_function
 
-    def _update_target(self, taken_over):
+    def _on_replicas(self, function):
+        """A function of one replica as a graph that runs it on all of them, and returns what the first one does."""
+        strategy = self.distribute_strategy
+        if self.jit == "step" and not isinstance(strategy, tf.distribute.TPUStrategy):
+            function = tf.function(function, jit_compile=True)
+
+        @tf.function(reduce_retracing=True)
+        def run(*arguments):
+            result = strategy.run(function, args=arguments)
+            return tf.nest.map_structure(
+                lambda value: strategy.experimental_local_results(value)[0], result
+            )
+
+        return run
+
+    def _make_accumulating_step(self):
+        """A step in several parts, as a function of what gives the next part's batch."""
+        # Each replica's own, for the replicas exchange them once a step. They are empty between steps, so that no checkpoint needs them.
+        sums = [
+            tf.Variable(
+                tf.zeros_like(variable),
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.SUM,
+            )
+            for variable in self.trainable_variables
+        ]
+
+        def add(batch):
+            gradients, metrics = self._gradients(batch)
+            for total, gradient in zip(sums, gradients, strict=True):
+                total.assign_add(gradient / self.accumulation)
+            return metrics
+
+        def finish():
+            metrics = self._apply([tf.identity(total) for total in sums])
+            for total in sums:
+                total.assign(tf.zeros_like(total))
+            return metrics
+
+        @tf.function
+        def mean(parts):
+            return {
+                name: tf.add_n([part[name] for part in parts]) / len(parts) for name in parts[0]
+            }
+
+        update_target, add, finish = map(self._on_replicas, (self._update_target, add, finish))
+
+        def train(take):
+            update_target()
+            return mean([add(take()) for _ in range(self.accumulation)]) | finish()
+
+        return train
+
+    def _update_target(self):
+        taken_over = self.ema_schedule(self.optimizer.iterations)
+
         def move(target, online, share):
             target.assign_add(tf.cast(share, target.dtype) * (online - target))
 
@@ -262,6 +328,7 @@ def from_config(
         EmaSchedule(config.ema_momentum, total_steps),
         photometric,
         config.jit,
+        config.gradient_accumulation,
     )
     model(images)
     model.start_target_from_online()

@@ -153,9 +153,11 @@ def _run(
 def _description(config, source, strategy, start_step, last_step) -> str:
     data_steps = pipeline.batches_per_epoch(source.num_images, config.batch_size)
     left_over = source.num_images - data_steps * config.batch_size
+    parts = config.gradient_accumulation
     device = strategy.extended.worker_devices[0].split(":")[-2]
     return (
         f"{config.dataset}: {source.num_images} images, {data_steps} batches of {config.batch_size} an epoch"
+        + (f", each in {parts} parts" if parts > 1 else "")
         + (f", {left_over} images left over each epoch" if left_over else "")
         + f"\n{config.backbone} ({config.backbone_layout}) on {strategy.num_replicas_in_sync} x {device}, {last_step} steps"
         + (f", going on from step {start_step}" if start_step else "")
@@ -175,7 +177,7 @@ def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) 
     except tf.errors.ResourceExhaustedError as error:
         raise RunError(
             f"out of memory at --batch_size={config.batch_size}, --image_size={config.image_size}; "
-            "make one of them smaller, or use more devices or --precision=bfloat16"
+            "make one of them smaller, split the batch by --gradient_accumulation, or use more devices or --precision=bfloat16"
         ) from error
     except tf.errors.DataLossError as error:
         raise RunError(
@@ -319,6 +321,7 @@ def distributed_dataset(
             num_hosts=hosts,
             host=context.input_pipeline_id,
             replicas_per_host=context.num_replicas_in_sync // hosts,
+            accumulation=config.gradient_accumulation,
         )
 
     return strategy.distribute_datasets_from_function(dataset_of_host)
@@ -342,7 +345,9 @@ def _chief_callbacks(
             start_step,
             folder,
             every=config.pictures_every or steps_per_epoch,
-            views=_pictured_views(config, source, config.batch_size // replicas),
+            views=_pictured_views(
+                config, source, config.batch_size // replicas // config.gradient_accumulation
+            ),
             map_size=config.pictured_map_size,
             threshold=config.positive_threshold,
         ),

@@ -25,7 +25,11 @@ STEPS = 5
 
 
 # The replicas' sums are the same for all objectives; what the second adds shows best without rounding.
-PRECISIONS = {"pixpro": ("float32", "float64"), "contrast": ("float64",)}
+PRECISIONS = {
+    "pixpro": ("float32", "float64"),
+    "contrast": ("float64",),
+    "accumulated": ("float64",),
+}
 OBJECTIVES = {
     "pixpro": {"ppm_layers": 2, "instance_weight": 0.5},
     "contrast": {
@@ -33,6 +37,7 @@ OBJECTIVES = {
         "instance_weight": 1.0,
         "instance_loss": "contrastive",
     },
+    "accumulated": {"gradient_accumulation": 2},
 }
 
 

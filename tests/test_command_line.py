@@ -67,6 +67,7 @@ def test_every_field_is_a_flag_of_its_type(name):
         "warmup_epochs": 3,
         "image_size": 64,
         "batch_size": 64,
+        "gradient_accumulation": 4,
         "tpu": "local",
         "pixel_loss": "pixcontrast",
         "pixel_levels": "p3,p4",

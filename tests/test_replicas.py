@@ -59,7 +59,7 @@ def assert_same_weights(folder_a, folder_b):
             assert difference <= tolerance, (precision, layer)
 
 
-@pytest.fixture(scope="module", params=["pixpro", "contrast"])
+@pytest.fixture(scope="module", params=["pixpro", "contrast", "accumulated"])
 def objectives(request):
     return request.param
 

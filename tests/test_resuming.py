@@ -127,9 +127,13 @@ def test_workers_that_have_different_folders_refuse_to_start(whole_run, tiny_fla
 
 
 @pytest.mark.slow
-def test_a_mirrored_run_in_half_precision_goes_on_bit_for_bit(train, tiny_flags, tmp_path):
+def test_a_mirrored_run_in_parts_and_half_precision_goes_on_bit_for_bit(
+    train, tiny_flags, tmp_path
+):
     flags = [*tiny_flags, "--strategy=mirrored", "--num_devices=2", "--precision=float16"]
-    assert "on 2 x CPU" in assert_goes_on_from_the_middle(train, flags, tmp_path)
+    flags += ["--gradient_accumulation=2", "--augment_on=device", "--augmentation=byol"]
+    printed = assert_goes_on_from_the_middle(train, flags, tmp_path)
+    assert "on 2 x CPU" in printed and "of 8 an epoch, each in 2 parts" in printed
 
 
 def assert_goes_on_from_the_middle(train, flags, tmp_path):

@@ -31,6 +31,7 @@ def training_dataset(
     num_hosts: int = 1,
     host: int = 0,
     replicas_per_host: int = 1,
+    accumulation: int = 1,
 ) -> tf.data.Dataset:
     """Endless batches of a run, from a step on.
 
@@ -39,7 +40,7 @@ def training_dataset(
 
     Args:
         source: of encoded images; at least one batch of them.
-        batch_size: global, a multiple of num_hosts * replicas_per_host.
+        batch_size: global, a multiple of num_hosts * replicas_per_host * accumulation.
         image_size: side S of the views in pixels.
         min_crop_area, max_crop_area: shares of the image.
         seed: of the run.
@@ -48,9 +49,10 @@ def training_dataset(
         workers: images decoded in parallel; 0 lets tf.data choose.
         num_hosts, host: how many hosts share the global batch, and which this is; host h has every num_hosts-th image, from the h-th on.
         replicas_per_host: each element is one replica's share, in the order of the replicas.
+        accumulation: parts that a batch comes in, one after the other.
 
     Returns:
-        A dataset of `{"view_1", "view_2": [b, S, S, 3], "box_1", "box_2": [b, 4] float32}` with b images for each replica; views are
+        A dataset of `{"view_1", "view_2": [b, S, S, 3], "box_1", "box_2": [b, 4] float32}` with b images for each replica and part; views are
         normalised float32, or uint8 and then with `"seed": [b, 2] int32`.
     """
     steps = batches_per_epoch(source.num_images, batch_size)
@@ -89,7 +91,7 @@ def training_dataset(
     parallel = workers or tf.data.AUTOTUNE
     dataset = tf.data.Dataset.range(first_epoch, _FOREVER).flat_map(epoch_records)
     dataset = dataset.map(views, num_parallel_calls=parallel, deterministic=True)
-    dataset = dataset.batch(host_batch // replicas_per_host, drop_remainder=True)
+    dataset = dataset.batch(host_batch // replicas_per_host // accumulation, drop_remainder=True)
     if photometric is not None:
         dataset = dataset.map(colours, num_parallel_calls=parallel, deterministic=True)
     # Without it several hosts ask each other before every step whether all of them have another batch.

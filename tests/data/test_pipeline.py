@@ -213,11 +213,21 @@ def test_hosts_share_the_global_batch_in_turn_and_replicas_their_hosts_part_in_o
             assert_same(joined, {name: value[host::num_hosts] for name, value in batch.items()})
 
 
-def test_photometric_work_does_not_depend_on_how_a_batch_is_shared(textured):
+@pytest.mark.parametrize("division", ["replicas_per_host", "accumulation"])
+def test_photometric_work_does_not_depend_on_how_a_batch_is_shared(textured, division):
     (whole,) = batches(textured, 1, photometric=scaled)
-    parts = batches(textured, 2, photometric=scaled, replicas_per_host=2)
+    parts = batches(textured, 2, photometric=scaled, **{division: 2})
     for name in NAMES:
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), whole[name])
+
+
+def test_a_batch_in_parts_is_the_batch(textured, uninterrupted):
+    # From the middle of an epoch over its end, where two images of the data are left over.
+    parts = batches(textured, 4 * 4, start_step=3, replicas_per_host=2, accumulation=2)
+    for step, batch in enumerate(uninterrupted[3:7]):
+        shares = parts[4 * step : 4 * step + 4]
+        joined = {name: np.concatenate([share[name] for share in shares]) for name in batch}
+        assert_same(joined, batch)
 
 
 # Bad images
