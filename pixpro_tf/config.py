@@ -122,6 +122,20 @@ class Config:
         unit="images",
         minimum=1,
     )
+    cache: str = _flag(
+        "off",
+        "Data",
+        "where encoded images are kept after a first reading of all of them: ram, or disk, which later runs share; for images that come "
+        "over a network",
+        choices=("off", "ram", "disk"),
+        fixed=False,
+    )
+    cache_dir: str = _flag(
+        "~/.cache/pixpro_tf",
+        "Data",
+        "of --cache=disk, on this machine; known by the images' names, so delete it where they change",
+        fixed=False,
+    )
     data_workers: int = _flag(
         0,
         "Data",
@@ -622,6 +636,7 @@ def _check_combinations(config: Config) -> None:
             "max_crop_area",
             f"must be from --min_crop_area={config.min_crop_area:g} to 1, the whole image",
         )
+    _check_used(config, config.cache == "disk", ["cache_dir"], f"--cache={config.cache}")
     if config.output_stride not in (8, 16, 32):
         refuse("output_stride", "is not built; give 8, 16 or 32")
     if config.image_size < config.output_stride:

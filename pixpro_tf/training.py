@@ -14,7 +14,7 @@ import tensorflow as tf
 from pixpro_tf import callbacks, initialization, pixpro
 from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.config import Config
-from pixpro_tf.data import photometric, pipeline, sources
+from pixpro_tf.data import cache, photometric, pipeline, sources
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 from pixpro_tf.evaluation.online import OnlineProbe
 from pixpro_tf.objectives import build as objectives
@@ -245,6 +245,8 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.Source, list
             f"--batch_size={config.batch_size} is more than the {source.num_images} images of {config.dataset}; "
             f"give at most {source.num_images}"
         )
+    if config.cache != "off":
+        return cache.keep(source, config.dataset, config.cache, config.cache_dir), bad
     return source, bad
 
 

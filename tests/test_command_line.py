@@ -67,6 +67,7 @@ def test_every_field_is_a_flag_of_its_type(name):
         "warmup_epochs": 3,
         "image_size": 64,
         "batch_size": 64,
+        "cache": "ram",
         "gradient_accumulation": 4,
         "tpu": "local",
         "pixel_loss": "pixcontrast",
@@ -87,6 +88,7 @@ def test_every_field_is_a_flag_of_its_type(name):
         "fpn_channels": {"pixel_levels": "p3"},
         "dense_head_layers": {"pixel_levels": "p3"},
         "shared_projector": {"pixel_levels": "p3,p4"},
+        "cache_dir": {"cache": "disk"},
     }.get(name, {})
     config = parse(*(f"--{key}={text}" for key, text in heard_by.items()), f"--{name}={value}")
     assert getattr(config, name) == value and type(getattr(config, name)) is type(default)

@@ -131,8 +131,14 @@ def test_a_mirrored_run_in_parts_and_half_precision_goes_on_bit_for_bit(
     train, tiny_flags, tmp_path
 ):
     flags = [*tiny_flags, "--strategy=mirrored", "--num_devices=2", "--precision=float16"]
-    flags += ["--gradient_accumulation=2", "--augment_on=device", "--augmentation=byol"]
+    flags += [
+        "--gradient_accumulation=2",
+        "--augment_on=device",
+        "--augmentation=byol",
+        "--cache=ram",
+    ]
     printed = assert_goes_on_from_the_middle(train, flags, tmp_path)
+    assert "Reading the images into memory" in printed
     assert "on 2 x CPU" in printed and "of 8 an epoch, each in 2 parts" in printed
 
 

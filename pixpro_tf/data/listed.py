@@ -1,5 +1,6 @@
 """Sources whose images are known by name: an order for each epoch, which is never held in memory."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
@@ -31,9 +32,24 @@ class ListedSource:
             index = tf.random.experimental.index_shuffle(
                 position, seed=seed, max_index=tf.constant(self.num_images - 1, tf.int64)
             )
-            return position, {"name": self._names[index], "index": index}
+            return position, self._record(index)
 
         return tf.data.Dataset.range(host, self.num_images, hosts).map(record)
+
+    def records(self) -> tf.data.Dataset:
+        """All records in the order of their `"index"`, int64 scalars that tell them apart."""
+        return tf.data.Dataset.range(self.num_images).map(self._record)
+
+    def _record(self, index: tf.Tensor) -> Record:
+        return {"name": self._names[index], "index": index}
+
+    def digest(self) -> str:
+        """Of the images' names; hexadecimal."""
+        return hashlib.sha256(b"\0".join(self._names.numpy())).hexdigest()
+
+    def without_contents(self) -> "ListedSource":
+        """The same records in the same orders, from which no images need be had; these have none anyway."""
+        return self
 
     def encoded(self, record: Record) -> tf.Tensor:
         """The encoded image."""

@@ -1,5 +1,6 @@
 """Images as records in TFRecord files: the shards of a prepared TFDS dataset, or others."""
 
+import hashlib
 import os
 from collections.abc import Iterable
 
@@ -24,6 +25,7 @@ class ShardSource:
         feature: name of the encoded image in them.
         shuffle_buffer: in images, of all lanes together.
         left_out: names of images that are not given.
+        contents: whether records have images in them.
     """
 
     def __init__(
@@ -32,11 +34,13 @@ class ShardSource:
         feature: str,
         shuffle_buffer: int,
         left_out: tuple[bytes, ...] = (),
+        contents: bool = True,
     ):
         self._instructions = instructions
         self._feature = feature
         self._shuffle_buffer = shuffle_buffer
         self._left_out = left_out
+        self._contents = contents
         files, skips, takes = (list(column) for column in zip(*instructions, strict=True))
         names = _without_common_folder(files)
         counts = [
@@ -103,18 +107,29 @@ class ShardSource:
             return numbered.map(lambda number, record: (host + hosts * number, record))
         return numbered.filter(lambda position, _: position % hosts == host)
 
+    def records(self) -> tf.data.Dataset:
+        """All records in the order of their `"index"`, int64 scalars that tell them apart."""
+        return tf.data.Dataset.range(len(self._instructions)).flat_map(self._shard)
+
     def _shard(self, index):
         """The records of a shard, in their order there."""
         file, skip, take = (column[index] for column in self._table)
-        records = tf.data.TFRecordDataset(file).enumerate().skip(skip).take(take)
-        records = records.map(
-            lambda place, serialized: {
-                "name": tf.strings.join([self._names[index], tf.strings.as_string(place)], "#"),
-                "encoded": tf.io.parse_single_example(
-                    serialized, {self._feature: tf.io.FixedLenFeature([], tf.string)}
-                )[self._feature],
-            }
-        )
+        before = tf.cumsum(self._table[-1], exclusive=True)[index]
+
+        def record(place):
+            name = tf.strings.join([self._names[index], tf.strings.as_string(place)], "#")
+            return {"name": name, "index": before + place - skip}
+
+        def with_image(place, serialized):
+            feature = {self._feature: tf.io.FixedLenFeature([], tf.string)}
+            parsed = tf.io.parse_single_example(serialized, feature)
+            return record(place) | {"encoded": parsed[self._feature]}
+
+        if self._contents:
+            serialized = tf.data.TFRecordDataset(file).enumerate()
+            records = serialized.skip(skip).take(take).map(with_image)
+        else:
+            records = tf.data.Dataset.range(skip, skip + take).map(record)
         if self._left_out:
             left_out = tf.constant(self._left_out)
             records = records.filter(lambda record: tf.reduce_all(record["name"] != left_out))
@@ -128,6 +143,16 @@ class ShardSource:
         """The same source without the images of these names."""
         left_out = tuple(sorted({*self._left_out, *names}))
         return ShardSource(self._instructions, self._feature, self._shuffle_buffer, left_out)
+
+    def without_contents(self) -> "ShardSource":
+        """The same records in the same orders, without images: no file is read for them."""
+        return ShardSource(
+            self._instructions, self._feature, self._shuffle_buffer, self._left_out, contents=False
+        )
+
+    def digest(self) -> str:
+        """Of the images' places; hexadecimal."""
+        return hashlib.sha256(repr((self._instructions, self._feature)).encode()).hexdigest()
 
 
 def _without_common_folder(files: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from pixpro_tf.data.archives import ZipSource
+from pixpro_tf.data.cache import CachedSource
 from pixpro_tf.data.folders import PHOTOGRAPHS, FolderSource, photographs
 from pixpro_tf.data.images import decode
 from pixpro_tf.data.listed import ListedSource
@@ -11,12 +12,13 @@ from pixpro_tf.data.shards import ShardSource
 from pixpro_tf.data.tfrecords import find_shards
 from pixpro_tf.errors import UserError
 
-Source = ListedSource | ShardSource
+FileSource = ListedSource | ShardSource
+Source = FileSource | CachedSource
 
 
 def open_source(
     dataset: str, *, data_dir: str, split: str, shuffle_buffer: int, flag: str = "dataset"
-) -> Source:
+) -> FileSource:
     """The source that a flag names.
 
     Args:

@@ -1,0 +1,184 @@
+"""Encoded images kept where they are read faster: in memory, or in files of this machine. The order of a run stays what it is."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import tensorflow as tf
+
+from pixpro_tf.data.listed import ListedSource, Record
+from pixpro_tf.data.shards import ShardSource
+from pixpro_tf.errors import RunError, first_line
+
+# Of this machine's memory; the rest is the run's.
+_MEMORY_SHARE = 0.8
+_CHUNK = 256
+_PER_FOLDER = 1000
+_SECONDS_BETWEEN_LINES = 10
+
+
+class CachedSource:
+    """A source whose images come from a store.
+
+    Args:
+        source: which says their order.
+        store: which has all of them.
+    """
+
+    def __init__(self, source: ListedSource | ShardSource, store: "MemoryStore | FolderStore"):
+        self._source = source.without_contents()
+        self._store = store
+        self.num_images = source.num_images
+
+    def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
+        """As the source's."""
+        return self._source.epoch(run_seed, epoch)
+
+    def part(self, run_seed: int, epoch: tf.Tensor, hosts: int, host: int) -> tf.data.Dataset:
+        """As the source's."""
+        return self._source.part(run_seed, epoch, hosts, host)
+
+    def encoded(self, record: Record) -> tf.Tensor:
+        """The encoded image."""
+        return self._store.get(record["index"])
+
+
+class MemoryStore:
+    """Images in memory.
+
+    Args:
+        num_images: that are going to be put there.
+        memory: of this machine, in bytes.
+    """
+
+    def __init__(self, num_images: int, memory: int):
+        self._num_images = num_images
+        self._memory = memory
+        self._done = self._bytes = 0
+        self._table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.string, "")
+
+    def has(self, index: tf.Tensor) -> tf.Tensor:
+        """Whether an image is there already."""
+        del index
+        return tf.constant(False)
+
+    def put(self, indices: Sequence[int], images: Sequence[bytes]) -> None:
+        """Takes some images; raises `RunError` once all of them can be foreseen not to fit."""
+        self._table.insert(tf.constant(indices, tf.int64), tf.constant(images))
+        self._done += len(images)
+        self._bytes += sum(map(len, images))
+        needed = self._bytes / self._done * self._num_images
+        if needed > _MEMORY_SHARE * self._memory:
+            raise RunError(
+                f"--cache=ram needs some {needed / 2**30:.1f} GiB, and this machine has {self._memory / 2**30:.1f}; use --cache=disk"
+            )
+
+    def get(self, index: tf.Tensor) -> tf.Tensor:
+        """An image that was put there."""
+        return tf.ensure_shape(self._table.lookup(index), [])
+
+
+class FolderStore:
+    """Images in files of a folder.
+
+    Args:
+        folder: local; made if missing. What is in it is taken for images that were put there before.
+    """
+
+    def __init__(self, folder: str):
+        self._folder = folder
+        os.makedirs(folder, exist_ok=True)
+        found = [
+            int(name)
+            for inner in os.scandir(folder)
+            for name in os.listdir(inner)
+            if name.isdecimal()
+        ]
+        # With one that no image has, for a table must not be empty.
+        found = tf.constant([-1, *found], tf.int64)
+        initializer = tf.lookup.KeyValueTensorInitializer(found, tf.ones_like(found))
+        self._found = tf.lookup.StaticHashTable(initializer, 0)
+
+    def has(self, index: tf.Tensor) -> tf.Tensor:
+        """Whether an image is there already."""
+        return self._found.lookup(index) > 0
+
+    def put(self, indices: Sequence[int], images: Sequence[bytes]) -> None:
+        """Takes some images."""
+        for index, image in zip(indices, images, strict=True):
+            path = os.path.join(self._folder, str(index // _PER_FOLDER), str(index))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            # The name comes last, whatever happens, and whoever else is writing the same.
+            beginning = f"{path}.{os.getpid()}"
+            with open(beginning, "wb") as file:
+                file.write(image)
+            os.replace(beginning, path)
+
+    def get(self, index: tf.Tensor) -> tf.Tensor:
+        """An image that was put there."""
+        parts = [
+            self._folder,
+            tf.strings.as_string(index // _PER_FOLDER),
+            tf.strings.as_string(index),
+        ]
+        return tf.io.read_file(tf.strings.join(parts, "/"))
+
+
+def keep(
+    source: ListedSource | ShardSource,
+    dataset: str,
+    where: str,
+    folder: str,
+    print_line: Callable[[str], None] = print,
+) -> CachedSource:
+    """Reads all images of a source once, and gives a source that has them from there.
+
+    Args:
+        source: to be read.
+        dataset: its name, for lines about it.
+        where: "ram", or "disk", which goes on from what an earlier call has left.
+        folder: of "disk"; each set of images has a folder of its own in it.
+        print_line: takes a line for the user.
+
+    Raises:
+        RunError: if images cannot be read, or are too many for the memory or the disk.
+    """
+    store: MemoryStore | FolderStore
+    if where == "ram":
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        store, place = MemoryStore(source.num_images, memory), "memory"
+    else:
+        place = os.path.join(os.path.expanduser(folder), source.digest()[:16])
+        with _writing_to(place):
+            store = FolderStore(place)
+    records = source.records().filter(lambda record: not store.has(record["index"]))
+    images = records.map(
+        lambda record: (record["index"], source.encoded(record)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    chunks = images.batch(_CHUNK).prefetch(1).as_numpy_iterator()
+    done, next_line = 0, time.monotonic() + _SECONDS_BETWEEN_LINES
+    try:
+        for indices, encoded in chunks:
+            if not done:
+                print_line(f"Reading the images into {place} ...")
+            with _writing_to(place):
+                store.put(indices.tolist(), encoded.tolist())
+            done += len(encoded)
+            if time.monotonic() >= next_line:
+                next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+                print_line(f"{done} of at most {source.num_images} images")
+    except tf.errors.OpError as error:
+        raise RunError(f"--dataset={dataset} cannot be read: {first_line(error)}") from None
+    return CachedSource(source, store)
+
+
+@contextlib.contextmanager
+def _writing_to(place: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"--cache_dir: {place} cannot be written: {error.strerror or error}; make room there, or give another folder"
+        ) from None

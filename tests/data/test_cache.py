@@ -1,0 +1,153 @@
+"""Images kept in memory or on disk: the same batches, from there and not from their files."""
+
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from pixpro_tf import tfrecords
+from pixpro_tf.data import cache, pipeline, sources
+from pixpro_tf.errors import RunError
+
+COUNT = 23
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    """A folder, an archive and shards of the same images, in one folder."""
+    root = tmp_path_factory.mktemp("originals")
+    (root / "folder").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(COUNT):
+        pixels = rng.integers(0, 256, (20 + index, 30, 3), np.uint8)
+        Image.fromarray(pixels).save(root / "folder" / f"{index:02d}.png")
+    with zipfile.ZipFile(root / "archive.zip", "w") as archive:
+        for path in (root / "folder").iterdir():
+            archive.write(path, path.name)
+    tfrecords.write(f"folder:{root / 'folder'}", str(root / "shards"), per_shard=5)
+    return root
+
+
+@pytest.fixture
+def images(originals, tmp_path):
+    """A copy of them that a test may spoil."""
+    return shutil.copytree(originals, tmp_path / "images")
+
+
+def open_source(images, kind):
+    name = {
+        "folder": "folder:{}/folder",
+        "zip": "zip:{}/archive.zip",
+        "tfrecord": "tfrecord:{}/shards/*",
+    }
+    return sources.open_source(name[kind].format(images), data_dir="", split="", shuffle_buffer=10)
+
+
+def batches(source, host=0):
+    # Over the end of an epoch.
+    dataset = pipeline.training_dataset(
+        source, batch_size=4, image_size=16, min_crop_area=0.2, seed=5, num_hosts=2, host=host
+    )
+    return list(dataset.take(8).as_numpy_iterator())
+
+
+def assert_same(streams, others):
+    for batch, other in zip(streams, others, strict=True):
+        for name, value in batch.items():
+            np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+def spoil(images):
+    """Nothing is left of the images but their names."""
+    for path in images.rglob("*.*"):
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tfrecord"])
+@pytest.mark.parametrize("where", ["ram", "disk"])
+def test_batches_are_the_same_and_come_from_the_cache(images, tmp_path, kind, where):
+    source = open_source(images, kind)
+    expected = [batches(source, host) for host in range(2)]
+    lines = []
+    kept = cache.keep(source, kind, where, str(tmp_path / "cache"), lines.append)
+    assert kept.num_images == COUNT
+    (line,) = lines
+    assert line.startswith("Reading the images into ")
+    spoil(images)
+    for host in range(2):
+        assert_same(batches(kept, host), expected[host])
+
+
+@pytest.mark.parametrize("where", ["ram", "disk"])
+def test_images_that_were_left_out_stay_so(images, tmp_path, where):
+    source = open_source(images, "tfrecord")
+    left_out = sorted(record["name"].numpy() for record in source.records())[7:9]
+    source = source.without(left_out)
+    expected = batches(source)
+    kept = cache.keep(source, "shards", where, str(tmp_path / "cache"))
+    assert kept.num_images == COUNT - 2
+    spoil(images)
+    assert_same(batches(kept), expected)
+
+
+def test_what_an_earlier_run_has_left_is_not_read_again(images, tmp_path):
+    source = open_source(images, "folder")
+    expected = batches(source)
+    folder = tmp_path / "cache"
+    cache.keep(source, "folder", "disk", str(folder))
+    (kept,) = folder.glob("*/0")
+    (kept / "3").unlink()
+    # As of a process that was killed while it wrote; not a whole image, and not in its place.
+    (kept / "4").rename(kept / "4.17")
+    for path in images.rglob("*.png"):
+        if path.stem not in ("03", "04"):
+            path.write_bytes(b"")
+    assert_same(batches(cache.keep(source, "folder", "disk", str(folder))), expected)
+    lines = []
+    cache.keep(source, "folder", "disk", str(folder), lines.append)
+    assert not lines
+
+
+def test_other_images_have_a_folder_of_their_own(images, tmp_path):
+    for kind in ("folder", "zip", "tfrecord"):
+        cache.keep(open_source(images, kind), kind, "disk", str(tmp_path / "cache"))
+    (images / "folder" / "23.png").write_bytes((images / "folder" / "22.png").read_bytes())
+    cache.keep(open_source(images, "folder"), "folder", "disk", str(tmp_path / "cache"))
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
+def test_images_that_cannot_be_read_are_told(images, tmp_path):
+    source = open_source(images, "folder")
+    (images / "folder" / "07.png").unlink()
+    with pytest.raises(RunError, match=r"^--dataset=folder:x cannot be read: .*07\.png"):
+        cache.keep(source, "folder:x", "ram", "")
+
+
+def test_images_beyond_the_memory_are_refused_early():
+    store = cache.MemoryStore(num_images=100, memory=1000)
+    store.put([0, 1], [b"1234567", b"123456789"])
+    with pytest.raises(RunError, match=r"^--cache=ram needs some 0.0 GiB.*; use --cache=disk$"):
+        store.put([2], [b"123456789"])
+
+
+def test_a_folder_that_cannot_be_written_is_told(images, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        RunError, match=r"^--cache_dir: .*file/.* cannot be written: Not a directory"
+    ):
+        cache.keep(open_source(images, "folder"), "x", "disk", str(tmp_path / "file"))
+
+
+def test_records_are_told_apart_by_their_index(images):
+    for kind in ("folder", "zip", "tfrecord"):
+        source = open_source(images, kind)
+        indices = [int(record["index"]) for record in source.records()]
+        assert indices == list(range(COUNT))
+        shuffled = {
+            int(record["index"]): record["name"].numpy()
+            for record in source.without_contents().epoch(1, tf.constant(2, tf.int64))
+        }
+        assert shuffled == {int(r["index"]): r["name"].numpy() for r in source.records()}
