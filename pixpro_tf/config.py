@@ -122,6 +122,13 @@ class Config:
         unit="images",
         minimum=1,
     )
+    data_service: str = _flag(
+        "",
+        "Data",
+        "where pixpro_tf.data_service makes the views, as grpc://host1:5050,grpc://host2:5050; it reads the images from the same paths; "
+        "empty makes them in this process",
+        fixed=False,
+    )
     cache: str = _flag(
         "off",
         "Data",
@@ -404,6 +411,11 @@ class Config:
         return first, last
 
     @property
+    def data_services(self) -> list[str]:
+        """Addresses of the data service; none where the run makes its views by itself."""
+        return [part.strip() for part in self.data_service.split(",") if part.strip()]
+
+    @property
     def pixel_level_names(self) -> list[str]:
         """Maps that the pixel loss compares."""
         return [part.strip() for part in self.pixel_levels.split(",") if part.strip()]
@@ -583,6 +595,19 @@ def _check_levels(config: Config) -> None:
             )
 
 
+def _check_data_service(config: Config) -> None:
+    if not all(re.fullmatch(r"grpc://[^/\s]+:\d+", each) for each in config.data_services):
+        _refuse(config, "data_service", "must be addresses as grpc://host1:5050,grpc://host2:5050")
+    if config.dataset.startswith("zip:"):
+        _refuse(
+            config,
+            "data_service",
+            "cannot read archives; give folder:PATH, or make shards by pixpro_tf.tfrecords",
+        )
+    if config.cache != "off":
+        _refuse(config, "cache", "is of this process, which --data_service relieves; leave it out")
+
+
 def _check_mirroring(config: Config) -> None:
     """That every map is larger than what it is padded by, and that all that is trained is padded so."""
     if config.dense_head_layers:
@@ -636,6 +661,8 @@ def _check_combinations(config: Config) -> None:
             "max_crop_area",
             f"must be from --min_crop_area={config.min_crop_area:g} to 1, the whole image",
         )
+    if config.data_service:
+        _check_data_service(config)
     _check_used(config, config.cache == "disk", ["cache_dir"], f"--cache={config.cache}")
     if config.output_stride not in (8, 16, 32):
         refuse("output_stride", "is not built; give 8, 16 or 32")

@@ -15,6 +15,7 @@ from pixpro_tf import callbacks, initialization, pixpro
 from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.config import Config
 from pixpro_tf.data import cache, photometric, pipeline, sources
+from pixpro_tf.data.service import SEVERAL_WORKERS, DataService
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 from pixpro_tf.evaluation.online import OnlineProbe
 from pixpro_tf.objectives import build as objectives
@@ -64,6 +65,8 @@ def run(config: Config, make_objectives: MakeObjectives = objectives.from_config
     strategy = make_strategy(config.strategy, config.tpu, config.num_devices)
     check_strategy(config, strategy)
     chief = is_chief(strategy)
+    if service := data_service(config):
+        service.check()
     # The chief speaks for all.
     with contextlib.nullcontext() if chief else contextlib.redirect_stdout(io.StringIO()):
         source, bad_images = open_source(config, folder)
@@ -184,6 +187,11 @@ def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) 
             f"--dataset={config.dataset} is damaged, and its shards have to be made anew: {first_line(error)}"
         ) from error
     except tf.errors.OpError as error:
+        if SEVERAL_WORKERS in str(error):
+            raise RunError(
+                f"--data_service={config.data_service} has a dispatcher with several workers, whose order is not known; "
+                "run `python -m pixpro_tf.data_service` for each, and name all of them"
+            ) from error
         step = model.finished_steps
         bad = pipeline.bad_images_of_step(source, step, config.batch_size, config.seed)
         if not bad and isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
@@ -302,6 +310,11 @@ def make_slots(model: pixpro.PixPro) -> None:
         model.optimizer.build(model.trainable_variables)
 
 
+def data_service(config: Config) -> DataService | None:
+    """The processes that make the run's batches, where it is not this one."""
+    return DataService(tuple(config.data_services)) if config.data_service else None
+
+
 def distributed_dataset(
     config: Config, source: sources.Source, strategy: tf.distribute.Strategy, start_step: int
 ):
@@ -324,6 +337,7 @@ def distributed_dataset(
             host=context.input_pipeline_id,
             replicas_per_host=context.num_replicas_in_sync // hosts,
             accumulation=config.gradient_accumulation,
+            service=data_service(config),
         )
 
     return strategy.distribute_datasets_from_function(dataset_of_host)

@@ -68,6 +68,7 @@ def test_every_field_is_a_flag_of_its_type(name):
         "image_size": 64,
         "batch_size": 64,
         "cache": "ram",
+        "data_service": "grpc://host:5050",
         "gradient_accumulation": 4,
         "tpu": "local",
         "pixel_loss": "pixcontrast",

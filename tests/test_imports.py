@@ -20,7 +20,7 @@ LAYERS = (
     {"trained"},
     {"interop", "initialization", "callbacks", "reusable"},
     {"evaluation"},
-    {"tfrecords", "visualize"},
+    {"data_service", "tfrecords", "visualize"},
     {"training"},
     {"command_line", "interop.torch.importing", "interop.torch.__main__"},
 )

@@ -12,7 +12,14 @@ import time
 import pytest
 
 from tests.conftest import ROOT
-from tests.runs import STEPS, assert_bit_identical, cluster_of_two, metrics_of, weights_of
+from tests.runs import (
+    STEPS,
+    assert_bit_identical,
+    cluster_of_two,
+    free_ports,
+    metrics_of,
+    weights_of,
+)
 
 
 @pytest.mark.slow
@@ -142,8 +149,39 @@ def test_a_mirrored_run_in_parts_and_half_precision_goes_on_bit_for_bit(
     assert "on 2 x CPU" in printed and "of 8 an epoch, each in 2 parts" in printed
 
 
-def assert_goes_on_from_the_middle(train, flags, tmp_path):
-    """A run of four steps, and its copy of which only the first two are known, end alike; returns what the copy printed."""
+@pytest.mark.slow
+def test_a_data_service_gives_a_run_what_it_would_make_itself(train, tiny_flags, tmp_path):
+    ports = free_ports(4)
+    command = [sys.executable, "-m", "pixpro_tf.data_service"]
+    services = [
+        subprocess.Popen(
+            [*command, f"--port={port}", f"--worker_port={worker_port}"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for port, worker_port in (ports[:2], ports[2:])
+    ]
+    addresses = [f"grpc://localhost:{port}" for port in ports[::2]]
+    for service, address in zip(services, addresses, strict=True):
+        assert service.stdout is not None
+        assert f"Serving at --data_service={address}" in service.stdout.readline()
+    flag = f"--data_service={','.join(addresses)}"
+    assert_goes_on_from_the_middle(train, tiny_flags, tmp_path, then=[flag])
+    for service in services:
+        service.send_signal(signal.SIGINT)
+        _, errors = service.communicate(timeout=60)
+        assert service.returncode == 128 + signal.SIGINT
+        assert errors.endswith("Stopped.\n") and "Traceback" not in errors
+
+
+def assert_goes_on_from_the_middle(train, flags, tmp_path, then=()):
+    """A run of four steps, and its copy of which only the first two are known, end alike; returns what the copy printed.
+
+    Args:
+        then: more flags of the copy.
+    """
     whole, half = tmp_path / "whole", tmp_path / "half"
     flags = [*flags, "--max_steps=4", "--checkpoint_every=2"]
     train(*flags, f"--run_dir={whole}")
@@ -151,7 +189,7 @@ def assert_goes_on_from_the_middle(train, flags, tmp_path):
     for path in (half / "checkpoints").glob("step-4.*"):
         path.unlink()
     (half / "checkpoints" / "checkpoint").write_text('model_checkpoint_path: "step-2"\n')
-    printed = train(*flags, f"--run_dir={half}").stdout
+    printed = train(*flags, *then, f"--run_dir={half}").stdout
     assert "going on from step 2" in printed
     assert_bit_identical(weights_of(whole, 4), weights_of(half, 4))
     return printed

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from pixpro_tf.data import crops, randomness
 from pixpro_tf.data.images import decode
+from pixpro_tf.data.service import DataService
 from pixpro_tf.data.sources import Source, find_bad_images
 
 Photometric = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
@@ -32,6 +33,7 @@ def training_dataset(
     host: int = 0,
     replicas_per_host: int = 1,
     accumulation: int = 1,
+    service: DataService | None = None,
 ) -> tf.data.Dataset:
     """Endless batches of a run, from a step on.
 
@@ -50,6 +52,7 @@ def training_dataset(
         num_hosts, host: how many hosts share the global batch, and which this is; host h has every num_hosts-th image, from the h-th on.
         replicas_per_host: each element is one replica's share, in the order of the replicas.
         accumulation: parts that a batch comes in, one after the other.
+        service: whose workers make the elements, each from images that it reads by itself; None to make them in this process.
 
     Returns:
         A dataset of `{"view_1", "view_2": [b, S, S, 3], "box_1", "box_2": [b, 4] float32}` with b images for each replica and part; views are
@@ -58,16 +61,20 @@ def training_dataset(
     steps = batches_per_epoch(source.num_images, batch_size)
     first_epoch, first_batch = divmod(start_step, steps)
     host_batch = batch_size // num_hosts
+    share = host_batch // replicas_per_host // accumulation
 
     def epoch_records(epoch):
         records = source.part(seed, epoch, num_hosts, host).take(steps * host_batch)
         done = tf.constant(first_batch * host_batch, tf.int64)
         records = records.skip(tf.where(epoch == first_epoch, done, 0))
-        return records.map(
-            lambda position, record: (randomness.image_key(seed, epoch, position), record)
-        )
 
-    def views(key, record):
+        def placed(position, record):
+            place = epoch * steps * host_batch + position // num_hosts
+            return place, randomness.image_key(seed, epoch, position), record
+
+        return records.map(placed)
+
+    def views(place, key, record):
         image = decode(source.encoded(record))
         areas = min_crop_area, max_crop_area
         view_1, box_1 = crops.make_view(image, key, 1, image_size, *areas)
@@ -78,7 +85,7 @@ def training_dataset(
             "box_1": box_1,
             "box_2": box_2,
             "seed": key,
-        }
+        } | ({} if service is None else {"place": place})
 
     def colours(batch):
         assert photometric is not None
@@ -88,12 +95,21 @@ def training_dataset(
             for view, name in ((1, "view_1"), (2, "view_2"))
         }
 
-    parallel = workers or tf.data.AUTOTUNE
-    dataset = tf.data.Dataset.range(first_epoch, _FOREVER).flat_map(epoch_records)
-    dataset = dataset.map(views, num_parallel_calls=parallel, deterministic=True)
-    dataset = dataset.batch(host_batch // replicas_per_host // accumulation, drop_remainder=True)
-    if photometric is not None:
-        dataset = dataset.map(colours, num_parallel_calls=parallel, deterministic=True)
+    def elements(first, every):
+        parallel = workers or tf.data.AUTOTUNE
+        dataset = tf.data.Dataset.range(first_epoch, _FOREVER).flat_map(epoch_records)
+        if every > 1:
+            dataset = dataset.batch(share).shard(every, first).unbatch()
+        dataset = dataset.map(views, num_parallel_calls=parallel, deterministic=True)
+        dataset = dataset.batch(share, drop_remainder=True)
+        if photometric is not None:
+            dataset = dataset.map(colours, num_parallel_calls=parallel, deterministic=True)
+        return dataset
+
+    if service is None:
+        dataset = elements(0, 1)
+    else:
+        dataset = service.distributed(elements, share, start_step * host_batch)
     # Without it several hosts ask each other before every step whether all of them have another batch.
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return dataset.prefetch(tf.data.AUTOTUNE)

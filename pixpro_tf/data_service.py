@@ -1,0 +1,78 @@
+"""Makes views for train.py on another machine, or beside it: reads, decodes, crops and colours images.
+
+python -m pixpro_tf.data_service --host=host1 --port=5050
+python train.py --flagfile=configs/pixpro.flags --data_service=grpc://host1:5050,grpc://host2:5050
+"""
+
+import socket
+import sys
+import threading
+
+import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
+from pixpro_tf.commands import Parser, exit_code_of, quiet_tensorflow
+from pixpro_tf.errors import ConfigError, RunError, first_line
+
+_MAX_PORT = 65535
+
+
+def _run(arguments):
+    parser = Parser(
+        prog="python -m pixpro_tf.data_service", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--host",
+        default="localhost",
+        help="this machine's name, by which the run finds it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port", type=int, default=5050, help="of the dispatcher (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--worker_port", type=int, default=0, help="of its worker; 0 is the next one"
+    )
+    flags = parser.parse_args(arguments)
+    worker_port = flags.worker_port or flags.port + 1
+    for name, port in (("port", flags.port), ("worker_port", worker_port)):
+        if not 0 < port <= _MAX_PORT:
+            raise ConfigError(f"--{name}={port} is no port; give a number from 1 to {_MAX_PORT}")
+        _check_free(name, port)
+    quiet_tensorflow()
+    import tensorflow as tf
+
+    service = tf.data.experimental.service
+    try:
+        dispatcher = service.DispatchServer(service.DispatcherConfig(port=flags.port))
+        worker = service.WorkerServer(
+            service.WorkerConfig(
+                dispatcher_address=f"localhost:{flags.port}",
+                worker_address=f"{flags.host}:{worker_port}",
+                port=worker_port,
+            )
+        )
+    except tf.errors.OpError as error:
+        raise RunError(
+            f"--port={flags.port} or {worker_port} cannot be served: {first_line(error)}"
+        ) from None
+    print(f"Serving at --data_service=grpc://{flags.host}:{flags.port}; Ctrl-C ends it", flush=True)
+    # Not `join` of either, which no Ctrl-C would end.
+    threading.Event().wait()
+    del worker, dispatcher
+
+
+def _check_free(name, port):
+    """The servers would share the port with whoever has it, and each get a part of what comes."""
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        raise RunError(
+            f"--{name}={port} cannot be served: {error.strerror or error}; give another"
+        ) from None
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a command line, without the command's name; returns the exit code."""
+    return exit_code_of(lambda: _run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
