@@ -34,12 +34,13 @@ def dots(
         axes.axvline(scale * value, color=_LINE, linestyle="--", linewidth=1)
         axes.text(
             scale * value,
-            -0.75,
+            -0.7,
             name,
             color=_LINE,
             fontsize=8,
             ha="center",
             va="bottom",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )
     for place, (_, sample) in enumerate(rows):
         values = [scale * value for value in sample.values]
@@ -49,7 +50,7 @@ def dots(
                 2 * [scale * sample.mean], [place - 0.3, place + 0.3], color=_MEAN, linewidth=2
             )
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.85)
+    axes.set_ylim(len(rows) - 0.5, -1.2 if lines else -0.6)
     axes.set_xlabel(label)
     axes.set_title(title, fontsize=11)
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)

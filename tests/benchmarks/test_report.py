@@ -246,13 +246,18 @@ def test_the_page_says_what_the_numbers_say(plan, place, tmp_path, monkeypatch):
         put(place, run, CHOICE, mean_iou=run.rate, seconds={"training": 3600, "measuring": 0})
     for run in plan.measured_runs(rates):
         level = {"random": 0.1, "supervised": 0.6, "pixpro": 0.3, "gamma_1": 0.25}[run.method.name]
-        put(place, run, MEASUREMENT, mean_iou=level + 0.01 * run.seed)
+        # By which PixPro is behind.
+        ap = {"random": 0.3, "pixpro": 0.2}.get(run.method.name)
+        detection = {"detection": {"ap": ap, "ap_50": ap, "ap_75": ap}} if ap else {}
+        put(place, run, MEASUREMENT, mean_iou=level + 0.01 * run.seed, **detection)
     write_page(str(tmp_path / "page"), "configs/report/full.json", plan, place, rates)
     text = (tmp_path / "page" / "README.md").read_text()
     assert "**Yes.** The dataset is fit for the question" in text
     # 0.205 of 0.5.
     assert "**Yes.** PixPro closes 40 % of the gap" in text
     assert "| PixPro | 30.5 ± 0.7 |" in text
+    assert "The order by mIoU: random weights (10.5), PixPro (30.5), " in text
+    assert "The order by AP after fine-tuning: PixPro (20.0), random weights (30.0)." in text
     assert "| gamma 1 | 25.0 | -5.0 |" in text
     assert "**0.2: 20.0**" in text
     assert "took 2.0 hours of one core" in text
