@@ -331,9 +331,13 @@ def _draw_pictures(folder, plan, place, rates) -> str:
         )
         made.append(method)
     for kind, text in kinds.items():
-        shown = [method for method in made if kind != "neighbours" or method.name == "pixpro"]
         parts.append(f"**{text}.**")
-        parts += [f"![{kind} of {m.title}]({m.name}/{kind}.png)" for m in shown]
+        for method in made:
+            if kind == "neighbours" and method.name != "pixpro":
+                # They take a page each, and one makes the point.
+                os.remove(os.path.join(folder, method.name, f"{kind}.png"))
+            else:
+                parts.append(f"![{kind} of {method.title}]({method.name}/{kind}.png)")
     return "\n\n".join(parts)
 
 
