@@ -264,7 +264,7 @@ class Config:
     gradient_accumulation: int = _flag(
         1,
         "Optimisation",
-        "parts of the batch that are computed one after the other, in as much less memory; batch normalisation and "
+        "parts of the batch that are computed one after the other, with the activations of one in memory; batch normalisation and "
         "--instance_loss=contrastive see one part at a time",
         unit="parts",
         minimum=1,
@@ -596,7 +596,8 @@ def _check_levels(config: Config) -> None:
 
 
 def _check_data_service(config: Config) -> None:
-    if not all(re.fullmatch(r"grpc://[^/\s]+:\d+", each) for each in config.data_services):
+    addresses = config.data_services
+    if not addresses or not all(re.fullmatch(r"grpc://[^/\s]+:\d+", each) for each in addresses):
         _refuse(config, "data_service", "must be addresses as grpc://host1:5050,grpc://host2:5050")
     if config.dataset.startswith("zip:"):
         _refuse(
@@ -663,6 +664,12 @@ def _check_combinations(config: Config) -> None:
         )
     if config.data_service:
         _check_data_service(config)
+    if config.cache != "off" and config.tpu not in ("", "local"):
+        refuse(
+            "cache", f"is of this machine, and --tpu={config.tpu} reads on its own; leave it out"
+        )
+    if "://" in config.cache_dir:
+        refuse("cache_dir", "is an address; give a folder of this machine")
     _check_used(config, config.cache == "disk", ["cache_dir"], f"--cache={config.cache}")
     if config.output_stride not in (8, 16, 32):
         refuse("output_stride", "is not built; give 8, 16 or 32")
@@ -714,6 +721,11 @@ def _check_combinations(config: Config) -> None:
     if config.num_devices and config.strategy not in ("auto", "mirrored"):
         refuse("num_devices", f"is not used by --strategy={config.strategy}; leave it out")
     config.check_replicas(max(config.num_devices, 1))
+    if config.instance_loss == "contrastive" and config.batch_size == config.gradient_accumulation:
+        refuse(
+            "gradient_accumulation",
+            "leaves --instance_loss=contrastive no other image to compare with; give fewer parts",
+        )
     if config.precision == "float16" and config.loss_scale == "none":
         refuse(
             "precision",

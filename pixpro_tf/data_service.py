@@ -21,7 +21,7 @@ def _run(arguments):
     )
     parser.add_argument(
         "--host",
-        default="localhost",
+        default=socket.gethostname(),
         help="this machine's name, by which the run finds it (default: %(default)s)",
     )
     parser.add_argument(
@@ -36,6 +36,8 @@ def _run(arguments):
         if not 0 < port <= _MAX_PORT:
             raise ConfigError(f"--{name}={port} is no port; give a number from 1 to {_MAX_PORT}")
         _check_free(name, port)
+    if worker_port == flags.port:
+        raise ConfigError(f"--worker_port={worker_port} is the dispatcher's; give another")
     quiet_tensorflow()
     import tensorflow as tf
 
@@ -54,9 +56,13 @@ def _run(arguments):
             f"--port={flags.port} or {worker_port} cannot be served: {first_line(error)}"
         ) from None
     print(f"Serving at --data_service=grpc://{flags.host}:{flags.port}; Ctrl-C ends it", flush=True)
-    # Not `join` of either, which no Ctrl-C would end.
+    _serve(dispatcher, worker)
+
+
+def _serve(*servers):
+    """Until Ctrl-C, which would not end a server's own `join`; a server ends with its last reference."""
+    assert servers
     threading.Event().wait()
-    del worker, dispatcher
 
 
 def _check_free(name, port):

@@ -192,15 +192,16 @@ class PixPro(tf.keras.Model):
     def _make_accumulating_step(self):
         """A step in several parts, as a function of what gives the next part's batch."""
         # Each replica's own, for the replicas exchange them once a step. They are empty between steps, so that no checkpoint needs them.
-        sums = [
-            tf.Variable(
-                tf.zeros_like(variable),
-                trainable=False,
-                synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.SUM,
-            )
-            for variable in self.trainable_variables
-        ]
+        with self.distribute_strategy.scope():
+            sums = [
+                tf.Variable(
+                    tf.zeros_like(variable),
+                    trainable=False,
+                    synchronization=tf.VariableSynchronization.ON_READ,
+                    aggregation=tf.VariableAggregation.SUM,
+                )
+                for variable in self.trainable_variables
+            ]
 
         def add(batch):
             gradients, metrics = self._gradients(batch)

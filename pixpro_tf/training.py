@@ -74,7 +74,10 @@ def run(config: Config, make_objectives: MakeObjectives = objectives.from_config
         with locked(folder) if chief else contextlib.nullcontext():
             # Another process may have had the folder until now.
             find_run_folder(config)
-            return _run(config, make_objectives, strategy, folder, chief, source, bad_images)
+            images: sources.Source = source
+            if config.cache != "off":
+                images = cache.keep(source, config.dataset, config.cache, config.cache_dir)
+            return _run(config, make_objectives, strategy, folder, chief, images, bad_images)
 
 
 def _run(
@@ -167,16 +170,24 @@ def _description(config, source, strategy, start_step, last_step) -> str:
     )
 
 
+def _leave_at_once(problem: str) -> None:
+    print(f"error: {problem}", file=sys.stderr, flush=True)
+    os._exit(RunError.exit_code)
+
+
 def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) -> None:
+    service = data_service(config)
+    watched = service.watched(_leave_at_once) if service else contextlib.nullcontext()
     try:
-        model.fit(
-            distributed_dataset(config, source, strategy, start_step),
-            # One Keras epoch is what this process does; the run's own epochs are counted from its steps.
-            epochs=1,
-            steps_per_epoch=last_step - start_step,
-            callbacks=run_callbacks,
-            verbose=0,
-        )
+        with watched:
+            model.fit(
+                distributed_dataset(config, source, strategy, start_step),
+                # One Keras epoch is what this process does; the run's own epochs are counted from its steps.
+                epochs=1,
+                steps_per_epoch=last_step - start_step,
+                callbacks=run_callbacks,
+                verbose=0,
+            )
     except tf.errors.ResourceExhaustedError as error:
         raise RunError(
             f"out of memory at --batch_size={config.batch_size}, --image_size={config.image_size}; "
@@ -189,8 +200,8 @@ def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) 
     except tf.errors.OpError as error:
         if SEVERAL_WORKERS in str(error):
             raise RunError(
-                f"--data_service={config.data_service} has a dispatcher with several workers, whose order is not known; "
-                "run `python -m pixpro_tf.data_service` for each, and name all of them"
+                f"--data_service={config.data_service} gave views out of order: a worker was started anew, or a dispatcher has several; "
+                "run one `python -m pixpro_tf.data_service` for each address. The same command goes on from the last checkpoint"
             ) from error
         step = model.finished_steps
         bad = pipeline.bad_images_of_step(source, step, config.batch_size, config.seed)
@@ -198,11 +209,17 @@ def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) 
             raise RunError(
                 f"this worker or another one failed after step {step}: {first_line(error)}; see what the others say"
             ) from error
+        if not bad and config.data_service:
+            raise RunError(
+                f"--data_service={config.data_service} failed after step {step}: {first_line(error)}; "
+                "it has to find the images at the same paths as this process. The same command goes on from the last checkpoint"
+            ) from error
         if not bad:
             raise
+        kept = f", delete what {config.cache_dir} has kept of it" if config.cache == "disk" else ""
         raise RunError(
             f"{_names(bad)} cannot be read as an image (step {step}); "
-            "mend it, or leave out such files with --on_bad_image=skip and a new --run_dir"
+            f"mend it{kept}, or leave out such files with --on_bad_image=skip and a new --run_dir"
         ) from error
 
 
@@ -224,7 +241,7 @@ def check_strategy(config: Config, strategy: tf.distribute.Strategy) -> None:
         )
 
 
-def open_source(config: Config, folder: RunFolder) -> tuple[sources.Source, list[bytes]]:
+def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, list[bytes]]:
     """The images of the run, without the bad ones where they are to be skipped, and the names of those.
 
     Raises:
@@ -253,8 +270,6 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.Source, list
             f"--batch_size={config.batch_size} is more than the {source.num_images} images of {config.dataset}; "
             f"give at most {source.num_images}"
         )
-    if config.cache != "off":
-        return cache.keep(source, config.dataset, config.cache, config.cache_dir), bad
     return source, bad
 
 

@@ -43,12 +43,6 @@ def compiled_step(**flags):
     return step.experimental_get_compiler_ir(batch)(stage="hlo")
 
 
-@pytest.fixture(autouse=True)
-def float32_again():
-    yield
-    tf.keras.mixed_precision.set_global_policy("float32")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",

@@ -34,12 +34,6 @@ def model_of(accumulation, rate, **flags):
     return model
 
 
-@pytest.fixture(autouse=True)
-def float32_again():
-    yield
-    tf.keras.mixed_precision.set_global_policy("float32")
-
-
 def weights(model):
     return [variable.numpy() for variable in model.trainable_variables]
 
@@ -101,3 +95,7 @@ def test_a_batch_that_cannot_be_parted_is_refused():
     message = "--gradient_accumulation on 2 replicas; give a multiple of 4, for example"
     with pytest.raises(ConfigError, match=f"{message} --batch_size=8$"):
         Config(batch_size=10, gradient_accumulation=2, num_devices=2)
+    with pytest.raises(ConfigError, match=r"no other image to compare with; give fewer parts$"):
+        Config(
+            batch_size=4, gradient_accumulation=4, instance_weight=1, instance_loss="contrastive"
+        )

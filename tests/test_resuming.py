@@ -145,14 +145,14 @@ def test_a_mirrored_run_in_parts_and_half_precision_goes_on_bit_for_bit(
         "--cache=ram",
     ]
     printed = assert_goes_on_from_the_middle(train, flags, tmp_path)
-    assert "Reading the images into memory" in printed
+    assert "Reading 48 images into memory" in printed
     assert "on 2 x CPU" in printed and "of 8 an epoch, each in 2 parts" in printed
 
 
 @pytest.mark.slow
 def test_a_data_service_gives_a_run_what_it_would_make_itself(train, tiny_flags, tmp_path):
     ports = free_ports(4)
-    command = [sys.executable, "-m", "pixpro_tf.data_service"]
+    command = [sys.executable, "-m", "pixpro_tf.data_service", "--host=localhost"]
     services = [
         subprocess.Popen(
             [*command, f"--port={port}", f"--worker_port={worker_port}"],
@@ -164,16 +164,20 @@ def test_a_data_service_gives_a_run_what_it_would_make_itself(train, tiny_flags,
         for port, worker_port in (ports[:2], ports[2:])
     ]
     addresses = [f"grpc://localhost:{port}" for port in ports[::2]]
-    for service, address in zip(services, addresses, strict=True):
-        assert service.stdout is not None
-        assert f"Serving at --data_service={address}" in service.stdout.readline()
-    flag = f"--data_service={','.join(addresses)}"
-    assert_goes_on_from_the_middle(train, tiny_flags, tmp_path, then=[flag])
-    for service in services:
-        service.send_signal(signal.SIGINT)
-        _, errors = service.communicate(timeout=60)
-        assert service.returncode == 128 + signal.SIGINT
-        assert errors.endswith("Stopped.\n") and "Traceback" not in errors
+    try:
+        for service, address in zip(services, addresses, strict=True):
+            assert service.stdout is not None
+            assert f"Serving at --data_service={address}" in service.stdout.readline()
+        flag = f"--data_service={','.join(addresses)}"
+        assert_goes_on_from_the_middle(train, tiny_flags, tmp_path, then=[flag])
+        for service in services:
+            service.send_signal(signal.SIGINT)
+            _, errors = service.communicate(timeout=60)
+            assert service.returncode == 128 + signal.SIGINT
+            assert errors.endswith("Stopped.\n") and "Traceback" not in errors
+    finally:
+        for service in services:
+            service.kill()
 
 
 def assert_goes_on_from_the_middle(train, flags, tmp_path, then=()):

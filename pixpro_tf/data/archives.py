@@ -56,6 +56,12 @@ class ZipSource(ListedSource):
         # Never closed: reads go on for as long as the process.
         self._file = os.open(os.path.expanduser(path), os.O_RDONLY)
 
+    def _origin(self) -> bytes:
+        return (
+            os.fsencode(os.path.abspath(os.path.expanduser(self.path)))
+            + self._places.numpy().tobytes()
+        )
+
     def encoded(self, record: Record) -> tf.Tensor:
         """The image file's bytes."""
         data = tf.numpy_function(self._read, [self._places[record["index"]]], tf.string)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -52,19 +53,16 @@ class MemoryStore:
         memory: of this machine, in bytes.
     """
 
+    found: frozenset[int] = frozenset()
+
     def __init__(self, num_images: int, memory: int):
         self._num_images = num_images
         self._memory = memory
         self._done = self._bytes = 0
         self._table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.string, "")
 
-    def has(self, index: tf.Tensor) -> tf.Tensor:
-        """Whether an image is there already."""
-        del index
-        return tf.constant(False)
-
     def put(self, indices: Sequence[int], images: Sequence[bytes]) -> None:
-        """Takes some images; raises `RunError` once all of them can be foreseen not to fit."""
+        """Takes some images, a sample of all; raises `RunError` once all of them can be foreseen not to fit."""
         self._table.insert(tf.constant(indices, tf.int64), tf.constant(images))
         self._done += len(images)
         self._bytes += sum(map(len, images))
@@ -83,37 +81,37 @@ class FolderStore:
     """Images in files of a folder.
 
     Args:
-        folder: local; made if missing. What is in it is taken for images that were put there before.
+        folder: local; made if missing.
+
+    Attributes:
+        found: indices of images that were put there before.
     """
 
     def __init__(self, folder: str):
         self._folder = folder
         os.makedirs(folder, exist_ok=True)
-        found = [
-            int(name)
+        # A file that a power cut has left is empty.
+        self.found = frozenset(
+            int(file.name)
             for inner in os.scandir(folder)
-            for name in os.listdir(inner)
-            if name.isdecimal()
-        ]
-        # With one that no image has, for a table must not be empty.
-        found = tf.constant([-1, *found], tf.int64)
-        initializer = tf.lookup.KeyValueTensorInitializer(found, tf.ones_like(found))
-        self._found = tf.lookup.StaticHashTable(initializer, 0)
-
-    def has(self, index: tf.Tensor) -> tf.Tensor:
-        """Whether an image is there already."""
-        return self._found.lookup(index) > 0
+            for file in os.scandir(inner)
+            if file.name.isdecimal() and file.stat().st_size
+        )
 
     def put(self, indices: Sequence[int], images: Sequence[bytes]) -> None:
         """Takes some images."""
         for index, image in zip(indices, images, strict=True):
-            path = os.path.join(self._folder, str(index // _PER_FOLDER), str(index))
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            # The name comes last, whatever happens, and whoever else is writing the same.
-            beginning = f"{path}.{os.getpid()}"
-            with open(beginning, "wb") as file:
-                file.write(image)
-            os.replace(beginning, path)
+            folder = os.path.join(self._folder, str(index // _PER_FOLDER))
+            os.makedirs(folder, exist_ok=True)
+            # The name comes last, whatever happens, and whoever else is writing the same, from whichever machine.
+            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+                try:
+                    file.write(image)
+                    file.flush()
+                    os.replace(file.name, os.path.join(folder, str(index)))
+                except BaseException:
+                    os.unlink(file.name)
+                    raise
 
     def get(self, index: tf.Tensor) -> tf.Tensor:
         """An image that was put there."""
@@ -146,32 +144,61 @@ def keep(
     """
     store: MemoryStore | FolderStore
     if where == "ram":
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        store, place = MemoryStore(source.num_images, memory), "memory"
+        store, place = MemoryStore(source.num_images, memory_bytes()), "memory"
     else:
-        place = os.path.join(os.path.expanduser(folder), source.digest()[:16])
+        place = os.path.join(os.path.abspath(os.path.expanduser(folder)), source.digest()[:16])
         with _writing_to(place):
             store = FolderStore(place)
-    records = source.records().filter(lambda record: not store.has(record["index"]))
-    images = records.map(
-        lambda record: (record["index"], source.encoded(record)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    chunks = images.batch(_CHUNK).prefetch(1).as_numpy_iterator()
+    missing = _missing(source, store.found)
+    if not missing:
+        return CachedSource(source, store)
+    print_line(f"Reading {len(missing)} images into {place} ...")
     done, next_line = 0, time.monotonic() + _SECONDS_BETWEEN_LINES
     try:
-        for indices, encoded in chunks:
-            if not done:
-                print_line(f"Reading the images into {place} ...")
+        for indices, encoded in _read(source, missing):
             with _writing_to(place):
                 store.put(indices.tolist(), encoded.tolist())
             done += len(encoded)
             if time.monotonic() >= next_line:
                 next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-                print_line(f"{done} of at most {source.num_images} images")
+                print_line(f"{done} of {len(missing)} images")
     except tf.errors.OpError as error:
         raise RunError(f"--dataset={dataset} cannot be read: {first_line(error)}") from None
     return CachedSource(source, store)
+
+
+def _missing(source, found: frozenset[int]) -> list[int]:
+    """Indices of the images that are not among those found, in order; no image is read."""
+    records = source.without_contents().epoch(0, tf.constant(0, tf.int64))
+    indices = records.map(lambda record: record["index"]).batch(_CHUNK).as_numpy_iterator()
+    return sorted({index for chunk in indices for index in chunk.tolist()} - found)
+
+
+def _read(source, missing: list[int]):
+    """Indices and images, some at a time, in a random order, so that the first of them are a sample."""
+    wanted = tf.constant(missing, tf.int64)
+
+    def is_wanted(record):
+        place = tf.searchsorted(wanted, [record["index"]])[0]
+        return wanted[tf.minimum(place, len(missing) - 1)] == record["index"]
+
+    records = source.epoch(0, tf.constant(0, tf.int64)).filter(is_wanted)
+    images = records.map(
+        lambda record: (record["index"], source.encoded(record)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return images.batch(_CHUNK).prefetch(1).as_numpy_iterator()
+
+
+def memory_bytes() -> int:
+    """Of this machine, or of the container that this process is in."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        with open("/sys/fs/cgroup/memory.max") as file:
+            return min(memory, int(file.read()))
+    except (OSError, ValueError):
+        # No such limit; it says `max` then.
+        return memory
 
 
 @contextlib.contextmanager

@@ -67,7 +67,9 @@ def _list_images(path: str) -> list[bytes]:
             found += [os.path.join(folder, file) for file in files]
         return sorted(os.fsencode(file) for file in found if is_image_name(os.path.basename(file)))
     found, seen = [], set()
-    for folder, subfolders, files in os.walk(os.path.expanduser(path), followlinks=True):
+    # Absolute, for other processes read them too.
+    path = os.path.abspath(os.path.expanduser(path))
+    for folder, subfolders, files in os.walk(path, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             # A link back to a parent would otherwise be followed for ever.

@@ -32,20 +32,18 @@ class ListedSource:
             index = tf.random.experimental.index_shuffle(
                 position, seed=seed, max_index=tf.constant(self.num_images - 1, tf.int64)
             )
-            return position, self._record(index)
+            return position, {"name": self._names[index], "index": index}
 
         return tf.data.Dataset.range(host, self.num_images, hosts).map(record)
 
-    def records(self) -> tf.data.Dataset:
-        """All records in the order of their `"index"`, int64 scalars that tell them apart."""
-        return tf.data.Dataset.range(self.num_images).map(self._record)
-
-    def _record(self, index: tf.Tensor) -> Record:
-        return {"name": self._names[index], "index": index}
-
     def digest(self) -> str:
-        """Of the images' names; hexadecimal."""
-        return hashlib.sha256(b"\0".join(self._names.numpy())).hexdigest()
+        """Of the images' places, and of what else tells them from others; hexadecimal. Records are told apart by their `"index"`."""
+        names = self._names.numpy()
+        return hashlib.sha256(b"\0".join([self._origin(), *names])).hexdigest()
+
+    def _origin(self) -> bytes:
+        """What tells the images from others of the same names."""
+        return b""
 
     def without_contents(self) -> "ListedSource":
         """The same records in the same orders, from which no images need be had; these have none anyway."""

@@ -1,14 +1,18 @@
 """Input made by other processes, through `tf.data`'s service, in the order that a single one would make it in."""
 
+import contextlib
 import dataclasses
 import socket
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 from pixpro_tf.errors import RunError
 
-_SECONDS_TO_ANSWER = 10
+_SECONDS_TO_ANSWER = 20
+_SECONDS_BETWEEN_LOOKS, _SECONDS_OF_PATIENCE = 10, 60
 SEVERAL_WORKERS = "a dispatcher of the data service has several workers"
 
 
@@ -25,16 +29,56 @@ class DataService:
     addresses: tuple[str, ...]
 
     def check(self) -> None:
-        """Raises `RunError` unless something answers at each address; TensorFlow would wait for it without end."""
+        """Raises `RunError` unless each of them gives an element; TensorFlow would wait for it without end."""
         for address in self.addresses:
-            host, _, port = address.removeprefix("grpc://").rpartition(":")
-            try:
-                socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
-            except OSError as error:
+            if problem := _unreachable(address):
                 raise RunError(
-                    f"--data_service: {address} does not answer: {error.strerror or error}; "
-                    "start it there by `python -m pixpro_tf.data_service`"
-                ) from None
+                    f"--data_service: {address} does not answer: {problem}; "
+                    "start it there by `python -m pixpro_tf.data_service --host=NAME`"
+                )
+            asking = threading.Thread(target=_ask, args=(address,), daemon=True)
+            asking.start()
+            asking.join(_SECONDS_TO_ANSWER)
+            if asking.is_alive():
+                raise RunError(
+                    f"--data_service: {address} answers, but its worker does not; "
+                    "start it by --host=NAME, a name by which this machine finds that one"
+                )
+
+    @contextlib.contextmanager
+    def watched(
+        self,
+        leave: Callable[[str], None],
+        every: float = _SECONDS_BETWEEN_LOOKS,
+        patience: float = _SECONDS_OF_PATIENCE,
+    ) -> Iterator[None]:
+        """Looks whether all of them are still there, as long as the block runs.
+
+        Args:
+            leave: called from another thread, with what is wrong, once one of them has not answered for a while. It has to end the process:
+                TensorFlow waits for elements where no signal reaches it.
+            every, patience: seconds between two looks, and until `leave`.
+        """
+        over = threading.Event()
+
+        def look():
+            seen = dict.fromkeys(self.addresses, time.monotonic())
+            while not over.wait(every):
+                for address in self.addresses:
+                    if not _unreachable(address):
+                        seen[address] = time.monotonic()
+                    elif time.monotonic() - seen[address] > patience and not over.is_set():
+                        leave(
+                            f"--data_service: {address} does not answer any more; start it and this command again, "
+                            "which goes on from the last checkpoint"
+                        )
+                        return
+
+        threading.Thread(target=look, daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def distributed(
         self, elements: Callable[[int, int], tf.data.Dataset], per_element: int, first_place: int
@@ -65,3 +109,21 @@ class DataService:
             return element
 
         return made.enumerate().map(checked)
+
+
+def _unreachable(address: str) -> str:
+    """Why nothing answers at an address; empty if something does."""
+    host, _, port = address.removeprefix("grpc://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _ask(address: str) -> None:
+    service = tf.data.experimental.service
+    one = tf.data.Dataset.range(1).apply(
+        service.distribute(processing_mode=service.ShardingPolicy.OFF, service=address)
+    )
+    next(iter(one))

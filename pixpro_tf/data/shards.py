@@ -36,6 +36,11 @@ class ShardSource:
         left_out: tuple[bytes, ...] = (),
         contents: bool = True,
     ):
+        # Absolute, for other processes read them too.
+        instructions = [
+            (file if "://" in file else os.path.abspath(file), skip, take)
+            for file, skip, take in instructions
+        ]
         self._instructions = instructions
         self._feature = feature
         self._shuffle_buffer = shuffle_buffer
@@ -107,10 +112,6 @@ class ShardSource:
             return numbered.map(lambda number, record: (host + hosts * number, record))
         return numbered.filter(lambda position, _: position % hosts == host)
 
-    def records(self) -> tf.data.Dataset:
-        """All records in the order of their `"index"`, int64 scalars that tell them apart."""
-        return tf.data.Dataset.range(len(self._instructions)).flat_map(self._shard)
-
     def _shard(self, index):
         """The records of a shard, in their order there."""
         file, skip, take = (column[index] for column in self._table)
@@ -142,7 +143,9 @@ class ShardSource:
     def without(self, names: Iterable[bytes]) -> "ShardSource":
         """The same source without the images of these names."""
         left_out = tuple(sorted({*self._left_out, *names}))
-        return ShardSource(self._instructions, self._feature, self._shuffle_buffer, left_out)
+        return ShardSource(
+            self._instructions, self._feature, self._shuffle_buffer, left_out, self._contents
+        )
 
     def without_contents(self) -> "ShardSource":
         """The same records in the same orders, without images: no file is read for them."""
@@ -151,7 +154,7 @@ class ShardSource:
         )
 
     def digest(self) -> str:
-        """Of the images' places; hexadecimal."""
+        """Of the images' places; hexadecimal. Records are told apart by their `"index"`."""
         return hashlib.sha256(repr((self._instructions, self._feature)).encode()).hexdigest()
 
 

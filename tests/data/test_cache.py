@@ -1,5 +1,6 @@
 """Images kept in memory or on disk: the same batches, from there and not from their files."""
 
+import io
 import shutil
 import zipfile
 
@@ -75,7 +76,7 @@ def test_batches_are_the_same_and_come_from_the_cache(images, tmp_path, kind, wh
     kept = cache.keep(source, kind, where, str(tmp_path / "cache"), lines.append)
     assert kept.num_images == COUNT
     (line,) = lines
-    assert line.startswith("Reading the images into ")
+    assert line.startswith(f"Reading {COUNT} images into ")
     spoil(images)
     for host in range(2):
         assert_same(batches(kept, host), expected[host])
@@ -84,7 +85,8 @@ def test_batches_are_the_same_and_come_from_the_cache(images, tmp_path, kind, wh
 @pytest.mark.parametrize("where", ["ram", "disk"])
 def test_images_that_were_left_out_stay_so(images, tmp_path, where):
     source = open_source(images, "tfrecord")
-    left_out = sorted(record["name"].numpy() for record in source.records())[7:9]
+    records = source.epoch(0, tf.constant(0, tf.int64))
+    left_out = sorted(record["name"].numpy() for record in records)[7:9]
     source = source.without(left_out)
     expected = batches(source)
     kept = cache.keep(source, "shards", where, str(tmp_path / "cache"))
@@ -93,30 +95,56 @@ def test_images_that_were_left_out_stay_so(images, tmp_path, where):
     assert_same(batches(kept), expected)
 
 
-def test_what_an_earlier_run_has_left_is_not_read_again(images, tmp_path):
+@pytest.mark.parametrize("kind", ["folder", "zip", "tfrecord"])
+def test_nothing_is_read_where_an_earlier_run_has_left_all(images, tmp_path, kind):
+    source = open_source(images, kind)
+    expected = batches(source)
+    cache.keep(source, kind, "disk", str(tmp_path / "cache"))
+    spoil(images)
+    lines = []
+    assert_same(
+        batches(cache.keep(source, kind, "disk", str(tmp_path / "cache"), lines.append)), expected
+    )
+    assert not lines
+
+
+def test_what_an_earlier_run_lacks_is_read(images, tmp_path):
     source = open_source(images, "folder")
     expected = batches(source)
     folder = tmp_path / "cache"
     cache.keep(source, "folder", "disk", str(folder))
     (kept,) = folder.glob("*/0")
     (kept / "3").unlink()
-    # As of a process that was killed while it wrote; not a whole image, and not in its place.
-    (kept / "4").rename(kept / "4.17")
+    # As of a process that was killed while it wrote, and as a power cut leaves them.
+    (kept / "4").rename(kept / "tmp1234")
+    (kept / "5").write_bytes(b"")
     for path in images.rglob("*.png"):
-        if path.stem not in ("03", "04"):
+        if path.stem not in ("03", "04", "05"):
             path.write_bytes(b"")
-    assert_same(batches(cache.keep(source, "folder", "disk", str(folder))), expected)
     lines = []
-    cache.keep(source, "folder", "disk", str(folder), lines.append)
-    assert not lines
+    assert_same(batches(cache.keep(source, "folder", "disk", str(folder), lines.append)), expected)
+    assert lines == [f"Reading 3 images into {kept.parent} ..."]
 
 
-def test_other_images_have_a_folder_of_their_own(images, tmp_path):
-    for kind in ("folder", "zip", "tfrecord"):
-        cache.keep(open_source(images, kind), kind, "disk", str(tmp_path / "cache"))
-    (images / "folder" / "23.png").write_bytes((images / "folder" / "22.png").read_bytes())
-    cache.keep(open_source(images, "folder"), "folder", "disk", str(tmp_path / "cache"))
-    assert len(list((tmp_path / "cache").iterdir())) == 4
+def test_other_images_of_the_same_names_have_a_folder_of_their_own(images, tmp_path, monkeypatch):
+    shutil.copytree(images, tmp_path / "others" / "images")
+    with zipfile.ZipFile(images / "same size.zip", "w") as archive:
+        archive.writestr("00.png", b"1234")
+    path = str(images / "same size.zip")
+    digests = set()
+    for content in (b"1234", b"4321"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("00.png", content)
+        source = sources.open_source(f"zip:{path}", data_dir="", split="", shuffle_buffer=1)
+        digests.add(source.digest())
+    names = ("folder:folder", "zip:archive.zip", "tfrecord:shards/*")
+    for root in (images, tmp_path / "others" / "images"):
+        # Paths that are relative too.
+        monkeypatch.chdir(root)
+        for name in names:
+            source = sources.open_source(name, data_dir="", split="", shuffle_buffer=1)
+            digests.add(source.digest())
+    assert len(digests) == 2 + 2 * len(names)
 
 
 def test_images_that_cannot_be_read_are_told(images, tmp_path):
@@ -141,13 +169,19 @@ def test_a_folder_that_cannot_be_written_is_told(images, tmp_path):
         cache.keep(open_source(images, "folder"), "x", "disk", str(tmp_path / "file"))
 
 
-def test_records_are_told_apart_by_their_index(images):
-    for kind in ("folder", "zip", "tfrecord"):
-        source = open_source(images, kind)
-        indices = [int(record["index"]) for record in source.records()]
-        assert indices == list(range(COUNT))
-        shuffled = {
-            int(record["index"]): record["name"].numpy()
-            for record in source.without_contents().epoch(1, tf.constant(2, tf.int64))
-        }
-        assert shuffled == {int(r["index"]): r["name"].numpy() for r in source.records()}
+@pytest.mark.parametrize("kind", ["folder", "zip", "tfrecord"])
+def test_records_are_told_apart_by_their_index(images, kind):
+    source = open_source(images, kind)
+    epoch = tf.constant(2, tf.int64)
+    named = [
+        {int(record["index"]): record["name"].numpy() for record in each.epoch(1, epoch)}
+        for each in (source, source.without_contents())
+    ]
+    assert named[0] == named[1] and sorted(named[0]) == list(range(COUNT))
+    assert len(set(named[0].values())) == COUNT
+
+
+def test_the_limit_of_a_container_counts(monkeypatch):
+    assert 0 < cache.memory_bytes() <= 2**50
+    monkeypatch.setattr("builtins.open", lambda *_: io.StringIO("1000000\n"))
+    assert cache.memory_bytes() == 1000000

@@ -1,16 +1,22 @@
 """Batches made by a data service: those of a single process, in its order."""
 
+import gc
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pixpro_tf import data_service, tfrecords
+from pixpro_tf import data_service, tfrecords, training
 from pixpro_tf.config import Config
 from pixpro_tf.data import pipeline, sources
 from pixpro_tf.data.photometric import Photometric
 from pixpro_tf.data.service import SEVERAL_WORKERS, DataService
 from pixpro_tf.errors import ConfigError, RunError
+from tests.conftest import ROOT
 from tests.runs import free_ports
 
 service = tf.data.experimental.service
@@ -31,7 +37,9 @@ class Service:
 
 @pytest.fixture(scope="module")
 def two():
-    return Service(), Service()
+    yield Service(), Service()
+    # Before the servers, which wait for those that still read.
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +94,23 @@ def test_each_makes_its_part(root, two):
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1]
 
 
+def test_a_run_has_its_batches_from_there(root, two):
+    config = Config(
+        dataset=f"folder:{root / 'folder'}",
+        data_service=",".join(each.address for each in two),
+        batch_size=BATCH,
+        image_size=32,
+        output_stride=16,
+        augmentation="none",
+    )
+    source = sources.open_source(config.dataset, data_dir="", split="", shuffle_buffer=1)
+    before = [each.workers[0]._num_tasks() for each in two]
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    next(iter(training.distributed_dataset(config, source, strategy, 0)))
+    after = [each.workers[0]._num_tasks() for each in two]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1]
+
+
 def test_several_workers_of_one_dispatcher_are_noticed(root):
     several = Service(workers=2)
     with pytest.raises(tf.errors.InvalidArgumentError, match=SEVERAL_WORKERS):
@@ -101,12 +126,48 @@ def test_an_address_that_does_not_answer_is_told(two):
     service_of(two).check()
 
 
+UNREACHABLE = """
+import sys, pixpro_tf
+from pixpro_tf.commands import exit_code_of
+from pixpro_tf.data import service
+service._SECONDS_TO_ANSWER = 2
+sys.exit(exit_code_of(service.DataService((sys.argv[1],)).check))
+"""
+
+
+def test_a_worker_that_cannot_be_reached_is_told():
+    lone = service.DispatchServer()
+    # In a process of its own, for a thread of it waits on.
+    process = subprocess.run(
+        [sys.executable, "-c", UNREACHABLE, lone.target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == 1
+    message = f"error: --data_service: {lone.target} answers, but its worker does not; start it by"
+    assert message in process.stderr and "Traceback" not in process.stderr
+
+
+def test_a_service_that_ends_is_noticed(two):
+    (port,) = free_ports(1)
+    address = f"grpc://localhost:{port}"
+    for watched, told in ((service_of(two), 0), (DataService((two[0].address, address)), 1)):
+        lines = []
+        with watched.watched(lines.append, every=0.05, patience=0.2):
+            time.sleep(1)
+        assert len(lines) == told
+    assert lines[0].startswith(f"--data_service: {address} does not answer any more")
+
+
 def test_ports_that_cannot_be_served_are_refused(capsys):
     # By a name of its own: it ends with its last reference.
     server = Service()
     taken = int(server.address.rpartition(":")[2])
     for flags, message in (
         ([f"--port={taken}"], f"--port={taken} cannot be served: Address already in use"),
+        (["--port=5060", "--worker_port=5060"], "--worker_port=5060 is the dispatcher's"),
         (["--port=70000"], "--port=70000 is no port; give a number from 1 to 65535"),
     ):
         assert data_service.main(flags) != 0
@@ -117,6 +178,8 @@ def test_what_a_service_cannot_read_is_refused():
     address = "grpc://host:5050"
     with pytest.raises(ConfigError, match=r"^--data_service=grpc://host:5050,host must be addr"):
         Config(data_service=f"{address},host")
+    with pytest.raises(ConfigError, match=r"^--data_service=, must be addresses"):
+        Config(data_service=",")
     with pytest.raises(ConfigError, match=r"cannot read archives"):
         Config(dataset="zip:images.zip", data_service=address)
     with pytest.raises(ConfigError, match=r"^--cache=ram is of this process"):
