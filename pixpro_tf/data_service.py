@@ -56,13 +56,13 @@ def _run(arguments):
             f"--port={flags.port} or {worker_port} cannot be served: {first_line(error)}"
         ) from None
     print(f"Serving at --data_service=grpc://{flags.host}:{flags.port}; Ctrl-C ends it", flush=True)
-    _serve(dispatcher, worker)
-
-
-def _serve(*servers):
-    """Until Ctrl-C, which would not end a server's own `join`; a server ends with its last reference."""
-    assert servers
-    threading.Event().wait()
+    try:
+        # Not `join` of either, which no Ctrl-C would end.
+        threading.Event().wait()
+    finally:
+        # First the worker, which would ask on for its dispatcher.
+        del worker
+        del dispatcher
 
 
 def _check_free(name, port):

@@ -6,7 +6,6 @@ python train.py --flagfile=configs/pixpro.flags --dataset='tfrecord:/data/shards
 
 import os
 import sys
-import time
 
 from pixpro_tf.commands import (
     Parser,
@@ -15,9 +14,8 @@ from pixpro_tf.commands import (
     quiet_tensorflow,
     refuse_existing,
 )
+from pixpro_tf.data.progress import Progress
 from pixpro_tf.errors import ConfigError, RunError, first_line
-
-_SECONDS_BETWEEN_LINES = 10
 
 
 def write(
@@ -57,7 +55,7 @@ def write(
         return example.SerializeToString(deterministic=True)
 
     shards = -(-source.num_images // per_shard)
-    progress = _Progress(source.num_images)
+    progress = Progress(source.num_images)
     with atomic_output(output, overwrite) as folder:
         os.makedirs(folder)
         left = _encoded(images, source, seed)
@@ -66,7 +64,7 @@ def write(
             with tf.io.TFRecordWriter(path) as file:
                 for _, (name, encoded) in zip(range(per_shard), left, strict=False):
                     file.write(serialized(name, encoded))
-                    progress.one_more()
+                    progress.add(1)
     return source.num_images
 
 
@@ -96,20 +94,6 @@ def _example(features):
             }
         )
     )
-
-
-class _Progress:
-    """Prints now and then how far it has come."""
-
-    def __init__(self, total):
-        self._total, self._done = total, 0
-        self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-
-    def one_more(self):
-        self._done += 1
-        if time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-            print(f"{self._done} of {self._total} images", flush=True)
 
 
 def _run(arguments):

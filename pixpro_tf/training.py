@@ -205,16 +205,16 @@ def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) 
             ) from error
         step = model.finished_steps
         bad = pipeline.bad_images_of_step(source, step, config.batch_size, config.seed)
-        if not bad and isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            raise RunError(
-                f"this worker or another one failed after step {step}: {first_line(error)}; see what the others say"
-            ) from error
-        if not bad and config.data_service:
-            raise RunError(
-                f"--data_service={config.data_service} failed after step {step}: {first_line(error)}; "
-                "it has to find the images at the same paths as this process. The same command goes on from the last checkpoint"
-            ) from error
         if not bad:
+            if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+                raise RunError(
+                    f"this worker or another one failed after step {step}: {first_line(error)}; see what the others say"
+                ) from error
+            if config.data_service:
+                raise RunError(
+                    f"--data_service={config.data_service} failed after step {step}: {first_line(error)}; "
+                    "it has to find the images at the same paths as this process. The same command goes on from the last checkpoint"
+                ) from error
             raise
         kept = f", delete what {config.cache_dir} has kept of it" if config.cache == "disk" else ""
         raise RunError(

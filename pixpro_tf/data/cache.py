@@ -3,12 +3,12 @@
 import contextlib
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
 from pixpro_tf.data.listed import ListedSource, Record
+from pixpro_tf.data.progress import Progress
 from pixpro_tf.data.shards import ShardSource
 from pixpro_tf.errors import RunError, first_line
 
@@ -16,7 +16,6 @@ from pixpro_tf.errors import RunError, first_line
 _MEMORY_SHARE = 0.8
 _CHUNK = 256
 _PER_FOLDER = 1000
-_SECONDS_BETWEEN_LINES = 10
 
 
 class CachedSource:
@@ -153,15 +152,12 @@ def keep(
     if not missing:
         return CachedSource(source, store)
     print_line(f"Reading {len(missing)} images into {place} ...")
-    done, next_line = 0, time.monotonic() + _SECONDS_BETWEEN_LINES
+    progress = Progress(len(missing), print_line)
     try:
         for indices, encoded in _read(source, missing):
             with _writing_to(place):
                 store.put(indices.tolist(), encoded.tolist())
-            done += len(encoded)
-            if time.monotonic() >= next_line:
-                next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-                print_line(f"{done} of {len(missing)} images")
+            progress.add(len(encoded))
     except tf.errors.OpError as error:
         raise RunError(f"--dataset={dataset} cannot be read: {first_line(error)}") from None
     return CachedSource(source, store)

@@ -1,12 +1,12 @@
 """Linear classifiers of pixels on frozen maps, which are computed once."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
+from pixpro_tf.data.cache import memory_bytes
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation.segmenter import LinearHead, train
 from pixpro_tf.evaluation.sources import maps_of
@@ -52,7 +52,7 @@ def maps_and_masks(
 
 def _check_memory(needed):
     """Refuses maps that are too many; the system would end the process without a word. For a moment they are there twice."""
-    gibibyte, there = 1 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    gibibyte, there = 1 << 30, memory_bytes()
     if 2 * needed > there:
         raise ConfigError(
             f"the maps of all images are {needed / gibibyte:.0f} GiB, and this machine has {there / gibibyte:.0f}, too little to hold "

@@ -14,6 +14,7 @@ import tensorflow as tf
 from pixpro_tf.data import pipeline
 from pixpro_tf.data.folders import FolderSource
 from pixpro_tf.data.photometric import Photometric
+from tests.batches import assert_same
 
 NAMES = ("view_1", "view_2", "box_1", "box_2")
 COUNT, BATCH, SIZE = 22, 4, 16
@@ -52,12 +53,6 @@ def dataset_of(source, **options):
 
 def batches(source, count, **options):
     return list(dataset_of(source, **options).take(count).as_numpy_iterator())
-
-
-def assert_same(batch, other):
-    assert set(batch) == set(other)
-    for name, value in batch.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
 def identities(batch):

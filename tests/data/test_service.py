@@ -1,21 +1,19 @@
 """Batches made by a data service: those of a single process, in its order."""
 
-import gc
 import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
-from pixpro_tf import data_service, tfrecords, training
+from pixpro_tf import data_service, training
 from pixpro_tf.config import Config
 from pixpro_tf.data import pipeline, sources
 from pixpro_tf.data.photometric import Photometric
 from pixpro_tf.data.service import SEVERAL_WORKERS, DataService
 from pixpro_tf.errors import ConfigError, RunError
+from tests.batches import assert_same, write_noise
 from tests.conftest import ROOT
 from tests.runs import free_ports
 
@@ -37,20 +35,17 @@ class Service:
 
 @pytest.fixture(scope="module")
 def two():
-    yield Service(), Service()
-    # Before the servers, which wait for those that still read.
-    gc.collect()
+    servers = Service(), Service()
+    yield servers
+    for each in servers:
+        # Before their dispatcher, for which they would ask on.
+        each.workers.clear()
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("images")
-    (root / "folder").mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(COUNT):
-        pixels = rng.integers(0, 256, (20 + index, 30, 3), np.uint8)
-        Image.fromarray(pixels).save(root / "folder" / f"{index:02d}.png")
-    tfrecords.write(f"folder:{root / 'folder'}", str(root / "shards"), per_shard=5)
+    write_noise(root, COUNT)
     return root
 
 
@@ -82,9 +77,7 @@ def test_batches_are_the_same_in_the_same_order(root, two, kind, options):
     expected = batches(dataset, 10, **options)
     made = batches(dataset, 10, service=service_of(two), **options)
     for batch, other in zip(made, expected, strict=True):
-        assert batch.keys() == other.keys()
-        for name, value in batch.items():
-            np.testing.assert_array_equal(value, other[name], err_msg=name)
+        assert_same(batch, other)
 
 
 def test_each_makes_its_part(root, two):

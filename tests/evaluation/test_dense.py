@@ -303,7 +303,7 @@ def test_maps_of_images_that_differ_in_size_are_refused_at_the_second():
 
 
 def test_maps_that_do_not_fit_into_memory_are_refused(monkeypatch):
-    monkeypatch.setattr(frozen.os, "sysconf", lambda name: 2**16)
+    monkeypatch.setattr("os.sysconf", lambda name: 2**16)
     batches = tf.data.Dataset.from_tensors((tf.zeros([1, 64, 64, 1]), tf.zeros([1, 64, 64])))
     with pytest.raises(
         ConfigError, match=r"are 10 GiB, and this machine has 4, .* give --crop_size"

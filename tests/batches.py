@@ -1,0 +1,22 @@
+"""Images to make batches of, and what makes two batches the same."""
+
+import numpy as np
+from PIL import Image
+
+from pixpro_tf import tfrecords
+
+
+def write_noise(root, count):
+    """`count` images of noise, of different heights, as `folder` and as five of them to a file in `shards`."""
+    (root / "folder").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        pixels = rng.integers(0, 256, (20 + index, 30, 3), np.uint8)
+        Image.fromarray(pixels).save(root / "folder" / f"{index:02d}.png")
+    tfrecords.write(f"folder:{root / 'folder'}", str(root / "shards"), per_shard=5)
+
+
+def assert_same(batch, other):
+    assert set(batch) == set(other)
+    for name, value in batch.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
