@@ -46,7 +46,7 @@ def write_page(
         _draw_plots(folder, found, main)
         pictures = _draw_pictures(folder, plan, place, rates)
         parts = [
-            "# Does it learn anything, and does the pixel pay?",
+            "# Does it learn anything, and is pixel-level pre-training better?",
             _setting(output, plan_file, plan),
             "## In short",
             _findings(found),
@@ -113,14 +113,14 @@ def _findings(found):
         ceiling, floor = supervised.mean_iou.mean, random.mean_iou.mean
         fit = ceiling >= _FIT_SUPERVISED and floor <= _FIT_RANDOM * ceiling
         lines.append(
-            f"{_mark(fit)} The dataset is fit for the question: training with labels reaches {100 * ceiling:.1f} mIoU (at least 50 was asked "
-            f"for), random weights {100 * floor:.1f} (at most half of that)."
+            f"{_mark(fit)} The dataset is fit for the question: training with labels reaches {100 * ceiling:.1f} mIoU (aim: at least 50), "
+            f"random weights {100 * floor:.1f} (aim: at most half of that)."
         )
         if pixpro and ceiling > floor:
             share = (pixpro.mean_iou.mean - floor) / (ceiling - floor)
             lines.append(
                 f"{_mark(share >= _GAP)} PixPro closes {100 * share:.0f} % of the gap between random weights and training with labels "
-                "(at least a third was asked for)."
+                "(aim: at least a third)."
             )
     if pixpro and instance:
         lead = pixpro.mean_iou.mean - instance.mean_iou.mean
@@ -134,7 +134,7 @@ def _findings(found):
         )
         lines.append(
             f"{_mark(met)} PixPro is {100 * lead:+.1f} points from instance-level regression, with {spread} "
-            "(at least 2 points, and more than two standard errors, were asked for)."
+            "(aim: at least 2 points, and more than two standard errors)."
         )
     for what, figure in (
         ("mIoU", lambda result: result["mean_iou"]),
