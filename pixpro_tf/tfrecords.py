@@ -72,13 +72,15 @@ def _encoded(images, source, seed):
     """Name and bytes of each image of a source."""
     import tensorflow as tf
 
+    from pixpro_tf.data.tuning import num_cores, untuned
+
     records = source.epoch(seed, tf.constant(0, tf.int64)).map(
         lambda record: (record["name"], source.encoded(record)),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=num_cores(),
         deterministic=True,
     )
     try:
-        yield from records.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+        yield from untuned(records.prefetch(64)).as_numpy_iterator()
     except tf.errors.OpError as error:
         raise RunError(f"--images={images} cannot be read: {first_line(error)}") from None
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from pixpro_tf.data.listed import ListedSource, Record
 from pixpro_tf.data.progress import Progress
 from pixpro_tf.data.shards import ShardSource
+from pixpro_tf.data.tuning import num_cores, untuned
 from pixpro_tf.errors import RunError, first_line
 
 # Of this machine's memory; the rest is the run's.
@@ -181,9 +182,9 @@ def _read(source, missing: list[int]):
     records = source.epoch(0, tf.constant(0, tf.int64)).filter(is_wanted)
     images = records.map(
         lambda record: (record["index"], source.encoded(record)),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=num_cores(),
     )
-    return images.batch(_CHUNK).prefetch(1).as_numpy_iterator()
+    return untuned(images.batch(_CHUNK).prefetch(1)).as_numpy_iterator()
 
 
 def memory_bytes() -> int:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pixpro_tf.data import crops, randomness
 from pixpro_tf.data.prepared import prepared_builder, read_split
+from pixpro_tf.data.tuning import untuned
 from pixpro_tf.errors import ConfigError, RunError
 
 _SHUFFLED = 2000
@@ -100,7 +101,7 @@ def central_views(examples: tf.data.Dataset, size: int, batch_size: int) -> tf.d
         return tf.cast(tf.round(tf.clip_by_value(resized, 0, 255)), tf.uint8), label
 
     views = examples.map(central, num_parallel_calls=tf.data.AUTOTUNE)
-    return views.batch(batch_size).prefetch(2)
+    return untuned(views.batch(batch_size).prefetch(2))
 
 
 def random_views(
@@ -126,4 +127,4 @@ def random_views(
 
     shuffled = examples.shuffle(_SHUFFLED, seed=seed).repeat().enumerate()
     views = shuffled.map(crop, num_parallel_calls=tf.data.AUTOTUNE)
-    return views.batch(batch_size, drop_remainder=True).prefetch(2)
+    return untuned(views.batch(batch_size, drop_remainder=True).prefetch(2))

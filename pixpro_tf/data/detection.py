@@ -6,6 +6,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from pixpro_tf.data.prepared import prepared_builder, read_split
+from pixpro_tf.data.tuning import untuned
 from pixpro_tf.errors import ConfigError
 
 # Label of the rows that fill a batch up.
@@ -77,7 +78,7 @@ def object_batches(examples: tf.data.Dataset, batch_size: int) -> tf.data.Datase
         Of `{"image": [B, H, W, 3], "boxes": [B, M, 4], "labels": [B, M]}`, whose rows beyond an image's objects have the label
         `NO_OBJECT`.
     """
-    return _padded(examples, batch_size, drop_remainder=False).prefetch(2)
+    return untuned(_padded(examples, batch_size, drop_remainder=False).prefetch(2))
 
 
 def random_object_batches(examples: tf.data.Dataset, batch_size: int, seed: int) -> tf.data.Dataset:
@@ -91,7 +92,7 @@ def random_object_batches(examples: tf.data.Dataset, batch_size: int, seed: int)
 
     shuffled = examples.cache().shuffle(_SHUFFLED, seed=seed).repeat()
     chosen = shuffled.enumerate().map(flip, num_parallel_calls=tf.data.AUTOTUNE)
-    return _padded(chosen, batch_size, drop_remainder=True).prefetch(2)
+    return untuned(_padded(chosen, batch_size, drop_remainder=True).prefetch(2))
 
 
 def flipped(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

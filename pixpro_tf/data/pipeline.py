@@ -8,9 +8,12 @@ from pixpro_tf.data import crops, randomness
 from pixpro_tf.data.images import decode
 from pixpro_tf.data.service import DataService
 from pixpro_tf.data.sources import Source, find_bad_images
+from pixpro_tf.data.tuning import num_cores, untuned
 
 Photometric = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
 _FOREVER = tf.int64.max
+# Batches that are worked on at once; each may be large.
+_MAX_PARALLEL_BATCHES = 16
 
 
 def batches_per_epoch(num_images: int, batch_size: int) -> int:
@@ -48,7 +51,7 @@ def training_dataset(
         seed: of the run.
         start_step: first step to give.
         photometric: applied to batches here, on the host; None leaves the views as uint8, with the keys for doing it later.
-        workers: images decoded in parallel; 0 lets tf.data choose.
+        workers: images decoded in parallel; 0 is one for each core, or where a service makes the elements, what tf.data chooses there.
         num_hosts, host: how many hosts share the global batch, and which this is; host h has every num_hosts-th image, from the h-th on.
         replicas_per_host: each element is one replica's share, in the order of the replicas.
         accumulation: parts that a batch comes in, one after the other.
@@ -96,15 +99,16 @@ def training_dataset(
         }
 
     def elements(first, every):
-        parallel = workers or tf.data.AUTOTUNE
+        parallel = workers or (num_cores() if service is None else tf.data.AUTOTUNE)
         dataset = tf.data.Dataset.range(first_epoch, _FOREVER).flat_map(epoch_records)
         if every > 1:
             dataset = dataset.batch(share).shard(every, first).unbatch()
         dataset = dataset.map(views, num_parallel_calls=parallel, deterministic=True)
         dataset = dataset.batch(share, drop_remainder=True)
         if photometric is not None:
-            dataset = dataset.map(colours, num_parallel_calls=parallel, deterministic=True)
-        return dataset
+            few = min(parallel, _MAX_PARALLEL_BATCHES)
+            dataset = dataset.map(colours, num_parallel_calls=few, deterministic=True)
+        return dataset if parallel == tf.data.AUTOTUNE else untuned(dataset)
 
     if service is None:
         dataset = elements(0, 1)
@@ -112,7 +116,7 @@ def training_dataset(
         dataset = service.distributed(elements, share, start_step * host_batch)
     # Without it several hosts ask each other before every step whether all of them have another batch.
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return untuned(dataset.prefetch(2 * replicas_per_host))
 
 
 def bad_images_of_step(source: Source, step: int, batch_size: int, seed: int) -> list[bytes]:

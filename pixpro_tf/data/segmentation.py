@@ -14,6 +14,7 @@ from PIL import Image
 from pixpro_tf.data.images import IMAGE_SUFFIXES, decode
 from pixpro_tf.data.photometric import IMAGENET_MEAN
 from pixpro_tf.data.prepared import prepared_builder, read_split
+from pixpro_tf.data.tuning import untuned
 from pixpro_tf.errors import ConfigError, RunError, first_line
 
 # Of a pixel that counts neither in training nor in scores.
@@ -259,7 +260,7 @@ def image_batches(examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset
     shape = examples.element_spec["image"].shape
     size = batch_size if shape.is_fully_defined() else 1
     pairs = examples.map(lambda example: (example["image"], example["mask"]))
-    return pairs.batch(size).prefetch(2)
+    return untuned(pairs.batch(size).prefetch(2))
 
 
 def random_crops(
@@ -310,7 +311,8 @@ def random_crops(
     if bytes_each * int(examples.cardinality()) <= _KEPT_BYTES:
         examples = examples.cache()
     shuffled = examples.shuffle(min(_SHUFFLED, 1 + _SHUFFLED_BYTES // bytes_each), seed=seed)
-    return shuffled.repeat().enumerate().map(crop, num_parallel_calls=tf.data.AUTOTUNE)
+    crops = shuffled.repeat().enumerate().map(crop, num_parallel_calls=tf.data.AUTOTUNE)
+    return untuned(crops)
 
 
 def _below(bound, seed, fold):

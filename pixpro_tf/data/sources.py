@@ -10,6 +10,7 @@ from pixpro_tf.data.listed import ListedSource
 from pixpro_tf.data.prepared import image_shards
 from pixpro_tf.data.shards import ShardSource
 from pixpro_tf.data.tfrecords import find_shards
+from pixpro_tf.data.tuning import num_cores, untuned
 from pixpro_tf.errors import UserError
 
 FileSource = ListedSource | ShardSource
@@ -71,5 +72,5 @@ def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:
         return record["name"], tf.shape(decode(source.encoded(record)))
 
     names = {record["name"] for record in records.as_numpy_iterator()}
-    good = records.map(decoded, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
-    return sorted(names - {name for name, _ in good.as_numpy_iterator()})
+    good = records.map(decoded, num_parallel_calls=num_cores()).ignore_errors()
+    return sorted(names - {name for name, _ in untuned(good).as_numpy_iterator()})

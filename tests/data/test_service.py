@@ -55,8 +55,14 @@ def service_of(servers):
 
 def batches(dataset, count, **options):
     source = sources.open_source(dataset, data_dir="", split="", shuffle_buffer=10)
-    settings = {"batch_size": BATCH, "image_size": 16, "min_crop_area": 0.2, "seed": 5}
-    made = pipeline.training_dataset(source, **settings, **options)
+    settings = {
+        "batch_size": BATCH,
+        "image_size": 16,
+        "min_crop_area": 0.2,
+        "seed": 5,
+        "workers": 2,
+    }
+    made = pipeline.training_dataset(source, **(settings | options))
     return list(made.take(count).as_numpy_iterator())
 
 

@@ -1,0 +1,57 @@
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixpro_tf.data import classification, detection, pipeline, segmentation, tuning
+from pixpro_tf.data.folders import FolderSource
+
+IMAGES = np.zeros([4, 16, 16, 3], np.uint8)
+
+
+def classified():
+    return tf.data.Dataset.from_tensor_slices((IMAGES, np.zeros(4, np.int64)))
+
+
+def segmented():
+    masks = np.zeros([4, 16, 16], np.uint8)
+    return tf.data.Dataset.from_tensor_slices({"image": IMAGES, "mask": masks})
+
+
+def detected():
+    boxes, labels = np.zeros([4, 1, 4], np.float32), np.zeros([4, 1], np.int64)
+    return tf.data.Dataset.from_tensor_slices({"image": IMAGES, "boxes": boxes, "labels": labels})
+
+
+def of_training(photos, **options):
+    return pipeline.training_dataset(
+        FolderSource(str(photos)), batch_size=2, image_size=16, min_crop_area=0.2, seed=0, **options
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        of_training,
+        lambda _: classification.central_views(classified(), 8, 2),
+        lambda _: classification.random_views(classified(), 8, 2, 0.2, seed=0),
+        lambda _: segmentation.image_batches(segmented(), 2),
+        lambda _: segmentation.random_crops(segmented(), 8, seed=0).batch(2),
+        lambda _: detection.object_batches(detected(), 2),
+        lambda _: detection.random_object_batches(detected(), 2, seed=0),
+    ],
+)
+def test_no_loop_leaves_the_tuner_behind(make, photos):
+    """It would make the end of a loop wait for up to a minute, see `untuned`; when, depends on how busy the processor is."""
+    dataset = make(photos)
+    next(iter(dataset))
+    assert dataset.options().autotune.enabled is False
+
+
+def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
+    assert tuning.num_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert tuning.num_cores() == 7
