@@ -9,7 +9,7 @@ PARALLEL := --numprocesses=2 --dist=loadfile
 
 help:
 	@echo "make demo        pre-trains a small backbone on embedded images, under ten minutes on two cores"
-	@echo "make report      pre-trains and measures every method on embedded images, and writes docs/report; four hours on two cores, in pieces"
+	@echo "make report      pre-trains and measures every method on embedded images, and writes docs/report; four to five hours on two cores, in pieces"
 	@echo "make report-quick  the same in a quarter of an hour, too short to learn much; writes runs/report-quick/page"
 	@echo "make test        lint, types and all tests, with coverage"
 	@echo "make test-quick  the tests without the slow ones"

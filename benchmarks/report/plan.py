@@ -130,7 +130,8 @@ class Plan:
     def conditions(self) -> dict[str, Any]:
         """All that the result of a run depends on beside its method, rate and seed, which are in its name; as JSON has it."""
         with open(self.common) as file:
-            common = file.read()
+            # What it says in comments changes nothing.
+            common = [line.strip() for line in file if not line.lstrip().startswith("#")]
         names = ["dataset", "backbone", "output_stride", "split", "probe", "supervised"]
         names += ["correspondence", "detection", "detection_seeds", "margin"]
         found = {name: getattr(self, name) for name in names} | {"common": common}

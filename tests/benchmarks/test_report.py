@@ -200,6 +200,9 @@ def test_results_of_another_plan_are_not_taken(plan, place, tmp_path):
             dataclasses.replace(plan, methods=(*plan.methods[:-1], changed)), place
         )
     common = tmp_path / "common.flags"
+    with open(plan.common) as file:
+        common.write_text(f"# A word more.\n{file.read()}")
+    command.check_conditions(dataclasses.replace(plan, common=str(common)), place)
     common.write_text("--epochs=3\n")
     with pytest.raises(RunError, match=message.format("common")):
         command.check_conditions(dataclasses.replace(plan, common=str(common)), place)
