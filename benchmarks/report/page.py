@@ -1,5 +1,6 @@
 """The report's page: Markdown, tables, plots and pictures from what was measured."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -43,17 +44,17 @@ def write_page(
     main = [each for each in found.values() if not each.method.of]
     with atomic_output(output, overwrite=True) as folder:
         os.makedirs(folder)
-        _draw_plots(folder, found, main)
+        _draw_plots(folder, plan, found, main)
         pictures = _draw_pictures(folder, plan, place, rates)
         parts = [
-            "# Does it learn anything, and is pixel-level pre-training better?",
+            "# Methods of pre-training, compared on rendered scenes",
             _setting(output, plan_file, plan),
             "## In short",
             _findings(found),
             "## Methods",
             _methods_table(main),
             "![mIoU by method](methods.png)",
-            _explanations(plan),
+            _explanations(plan, main),
             _ablations(plan, found),
             "## Content or place?",
             _content_table(plan, main),
@@ -64,7 +65,7 @@ def write_page(
             "## Pictures",
             pictures,
             _notes(plan_file),
-            "## Again",
+            "## To make this page",
             _commands(output, plan_file, place, _core_hours(plan, place, rates)),
         ]
         with open(os.path.join(folder, "README.md"), "w") as file:
@@ -82,11 +83,12 @@ def _setting(output, plan_file, plan):
     seeds = len(plan.seeds)
     steps = f" of {config.steps_per_epoch} steps" if config.steps_per_epoch else ""
     return (
-        f"Backbones are pre-trained without labels on the split `unlabelled` of `{plan.dataset}`, and looked at on other "
+        f"Backbones are pre-trained without labels on the split `unlabelled` of `{plan.dataset}`, and evaluated on other "
         f"scenes: a linear layer on frozen c5 maps is trained on the split `train` and scored on `{plan.split}`. The encoder is a "
         f"`{plan.backbone}` of output stride {plan.output_stride}; {config.epochs} epochs{steps} of batch {config.batch_size} at "
-        f"{config.image_size} pixels, {config.optimizer}, policy `{config.augmentation}`. {_choice(plan)} "
-        f"Figures are means over {seeds} seed{'s' if seeds > 1 else ''} ± the standard deviation of a seed. "
+        f"{config.image_size} pixels, `--optimizer={config.optimizer}`, `--augmentation={config.augmentation}`. {_choice(plan)} "
+        f"Figures are means over {seeds} seed{'s' if seeds > 1 else ''} ± the standard deviation of a seed, AP over {len(plan.detection_seeds)}, "
+        f"ablations over {len(plan.ablation_seeds)}. "
         f"Seeds, grids and settings stand in {_link(output, plan_file)} and {_link(output, plan.common)}."
     )
 
@@ -100,7 +102,7 @@ def _choice(plan):
         return f"There is one rate for all, and scores are on `{plan.split}`: this page shows that everything runs, and compares nothing."
     return (
         f"Each method of pre-training has the best of the same {len(plan.rates)} rates by its mIoU on `validation`, as training with labels has of "
-        f"its own {len(plan.supervised_rates)}; `{plan.split}` was read once, after that."
+        f"its own {len(plan.supervised_rates)}; `{plan.split}` was used only after that."
     )
 
 
@@ -113,14 +115,20 @@ def _findings(found):
         ceiling, floor = supervised.mean_iou.mean, random.mean_iou.mean
         fit = ceiling >= _FIT_SUPERVISED and floor <= _FIT_RANDOM * ceiling
         lines.append(
-            f"{_mark(fit)} The dataset is fit for the question: training with labels reaches {100 * ceiling:.1f} mIoU (aim: at least 50), "
-            f"random weights {100 * floor:.1f} (aim: at most half of that)."
+            f"{_mark(fit)} To be fit for the question, the dataset has to give training with labels at least 50 mIoU, and random weights at "
+            f"most half of that: {100 * ceiling:.1f} and {100 * floor:.1f}."
         )
         if pixpro and ceiling > floor:
-            share = (pixpro.mean_iou.mean - floor) / (ceiling - floor)
+            shares = {
+                each.method.title: (each.mean_iou.mean - floor) / (ceiling - floor)
+                for each in found.values()
+                if each.method.kind == "pretrained" and not each.method.of
+            }
+            share = shares.pop(pixpro.method.title)
+            others = ", ".join(f"{title} {100 * value:.0f} %" for title, value in shares.items())
             lines.append(
-                f"{_mark(share >= _GAP)} PixPro closes {100 * share:.0f} % of the gap between random weights and training with labels "
-                "(aim: at least a third)."
+                f"{_mark(share >= _GAP)} PixPro was to close a third of the gap between random weights and training with labels: it closes "
+                f"{100 * share:.0f} %{f' ({others})' if others else ''}."
             )
     if pixpro and instance:
         lead = pixpro.mean_iou.mean - instance.mean_iou.mean
@@ -133,29 +141,22 @@ def _findings(found):
             else "one seed, and so no spread to compare with"
         )
         lines.append(
-            f"{_mark(met)} PixPro is {100 * lead:+.1f} points from instance-level regression, with {spread} "
-            "(aim: at least 2 points, and more than two standard errors)."
+            f"{_mark(met)} PixPro was to lead instance-level regression by at least 2 points, and by more than two standard errors: it does by "
+            f"{100 * lead:.1f} points, with {spread}."
         )
-    for what, figure in (
-        ("mIoU", lambda result: result["mean_iou"]),
-        ("AP after fine-tuning", _average_precision),
-        ("the share of bins found again on held-out scenes", lambda result: result["found_scenes"]),
-    ):
-        samples = [
-            (each.method.title, each.sample(figure))
-            for each in found.values()
-            if not each.method.of
-        ]
-        means = {title: 100 * sample.mean for title, sample in samples if sample.values}
-        ordered = sorted(means, key=lambda title: means[title])
-        if ordered:
-            order = ", ".join(f"{title} ({means[title]:.1f})" for title in ordered)
-            lines.append(f"The order by {what}: {order}.")
+    ordered = sorted(
+        (each for each in found.values() if not each.method.of),
+        key=lambda each: each.mean_iou.mean,
+    )
+    order = ", ".join(f"{each.method.title} ({each.mean_iou.text(100)})" for each in ordered)
+    lines.append(
+        f"The paper's order is random weights, instance level, PixContrast, PixPro. Here it is {order}."
+    )
     return "\n".join(f"- {line}" for line in lines)
 
 
 def _mark(met):
-    return "**Yes.**" if met else "**No.**"
+    return "**Met.**" if met else "**Missed.**"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -198,14 +199,19 @@ def _methods_table(main):
     return _columns(main, _METHOD_COLUMNS)
 
 
-def _explanations(plan):
+def _explanations(plan, main):
     seeds = ", ".join(map(str, plan.detection_seeds))
+    chance = " and ".join(
+        main[0].sample(figure).text(100).split(" ±")[0]
+        for figure in (lambda r: r["chance_scenes"], lambda r: r["chance_photographs"])
+    )
     return (
-        "mIoU and the share of pixels that are right are the linear layer's, in %; *with labels* too, a new layer is trained on what that training "
-        "made of the backbone. AP is that of a small FCOS-style detector on an FPN, everything fine-tuned "
+        "mIoU and the share of pixels that are right are the linear layer's, in %. *With labels*, the backbone and a layer have been trained "
+        f"together on the split `train`, for {plan.supervised['steps']} steps of batch {plan.supervised['batch_size']}; then a new layer is trained "
+        "as for the others. AP is that of a small FCOS-style detector on an FPN, everything fine-tuned "
         f"(COCO's, in %; seeds {seeds}; output stride 32, as detectors have it). *Found*: of the bins that two views of an image share, cropped, coloured and blurred "
         "apart, those whose nearest feature in the other view lies within one bin of the right place, in %; on held-out scenes, and on the "
-        "photographs that come with scikit-image."
+        f"photographs that come with scikit-image. Guessing finds {chance}."
     )
 
 
@@ -222,13 +228,10 @@ def _content_table(plan, main):
 def _ablations(plan, found):
     parts = []
     for name in dict.fromkeys(method.of for method in plan.methods if method.of):
-        base = found[name]
-        rows = [base, *(each for each in found.values() if each.method.of == name)]
+        base, *others = _ablated(plan, found, name)
         text = []
-        for each in rows:
-            # The same seeds on both sides.
-            count = min(len(each.mean_iou.values), len(base.mean_iou.values))
-            pairs = zip(each.mean_iou.values[:count], base.mean_iou.values[:count], strict=True)
+        for each in (base, *others):
+            pairs = zip(each.mean_iou.values, base.mean_iou.values, strict=True)
             difference = Sample(tuple(a - b for a, b in pairs))
             text.append(
                 [
@@ -237,12 +240,22 @@ def _ablations(plan, found):
                     "" if each is base else difference.text(100),
                     each.sample(lambda r: r["found_scenes"]).text(100),
                     each.sample(lambda r: r["figures"]["feature_spread"]).text(1, 2),
-                    str(len(each.mean_iou.values)),
                 ]
             )
-        header = ["", "mIoU", "difference, same seeds", "found, scenes", "feature spread", "seeds"]
-        parts += [_table(header, text), f"![Ablations of {name}](ablations_{name}.png)"]
+        seeds = ", ".join(map(str, plan.ablation_seeds))
+        parts += [
+            f"One thing changed at a time, {base.method.title} included over the seeds {seeds}.",
+            _table(["", "mIoU", "difference", "found, scenes", "feature spread"], text),
+            f"![Ablations of {name}](ablations_{name}.png)",
+        ]
     return "\n\n".join(["## Ablations", *parts]) if parts else ""
+
+
+def _ablated(plan, found, name):
+    """A method and its ablations, over the same seeds."""
+    results = found[name].results[: len(plan.ablation_seeds)]
+    base = dataclasses.replace(found[name], results=results)
+    return [base, *(each for each in found.values() if each.method.of == name)]
 
 
 def _classes_table(main):
@@ -283,7 +296,7 @@ def _rates_table(plan, place, rates):
     )
 
 
-def _draw_plots(folder, found, main):
+def _draw_plots(folder, plan, found, main):
     lines = []
     if "random" in found and "supervised" in found:
         floor, ceiling = found["random"].mean_iou.mean, found["supervised"].mean_iou.mean
@@ -291,7 +304,7 @@ def _draw_plots(folder, found, main):
     figure = plots.mean_iou_plot(main, "Linear segmentation of held-out scenes", lines)
     figure.savefig(os.path.join(folder, "methods.png"), dpi=110)
     for name in dict.fromkeys(each.method.of for each in found.values() if each.method.of):
-        rows = [found[name], *(each for each in found.values() if each.method.of == name)]
+        rows = _ablated(plan, found, name)
         figure = plots.mean_iou_plot(rows, f"Ablations of {found[name].method.title}")
         figure.savefig(os.path.join(folder, f"ablations_{name}.png"), dpi=110)
 
@@ -303,7 +316,8 @@ def _draw_pictures(folder, plan, place, rates) -> str:
     parts = []
     kinds = {
         "components": "The three directions in which c5 varies most, over four held-out scenes",
-        "propagation": "What the propagation mixes into three points",
+        "propagation": "What a propagation with gamma 2 would mix into three points, by the projections of c3 where a method has them, and else by c5; "
+        "of these four, PixPro alone was trained with one",
         "neighbours": "Where the features of three points of the first scene are found in others",
         "matches": "Bins of a view that are looked for in another",
     }
@@ -364,8 +378,8 @@ python -m benchmarks.report --plan={plan_file} --work_dir={place.work_dir} --out
 python -m pixpro_tf.visualize --from={place.work_dir}/runs/NAME --images=photographs --output=pictures
 ```
 
-makes this page, and pictures of one of its backbones; training and measuring took {core_hours:.1f} hours of one core. `results.json` has every
-figure of every seed."""
+makes this page, and pictures of a backbone NAME, a folder there. Training and measuring took {core_hours:.1f} hours of one core, of runs that
+were interrupted only the last part counted. `results.json` has what was measured of every seed."""
 
 
 def _all_results(found):

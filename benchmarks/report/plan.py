@@ -129,9 +129,7 @@ class Plan:
 
     def conditions(self) -> dict[str, Any]:
         """All that the result of a run depends on beside its method, rate and seed, which are in its name; as JSON has it."""
-        with open(self.common) as file:
-            # What it says in comments changes nothing.
-            common = [line.strip() for line in file if not line.lstrip().startswith("#")]
+        common = _flags_of(self.common)
         names = ["dataset", "backbone", "output_stride", "split", "probe", "supervised"]
         names += ["correspondence", "detection", "detection_seeds", "margin"]
         found = {name: getattr(self, name) for name in names} | {"common": common}
@@ -164,6 +162,19 @@ def read_plan(path: str) -> Plan:
     for problem in _problems(plan):
         raise ConfigError(f"--plan={path}: {problem}")
     return plan
+
+
+def _flags_of(path: str) -> list[str]:
+    """The flags of a file and of those that it includes, without comments."""
+    with open(path) as file:
+        lines = [line.strip() for line in file]
+    found = []
+    for line in lines:
+        if line.startswith("--flagfile="):
+            found += _flags_of(line.removeprefix("--flagfile="))
+        elif line and not line.startswith("#"):
+            found.append(line)
+    return found
 
 
 def _with_tuples(content: Any) -> Any:

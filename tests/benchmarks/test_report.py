@@ -67,6 +67,8 @@ def put(place, run, split, **figures):
         "figures": {"feature_spread": 0.9, "cross_image_cosine": 0.1, "position_share": 0.02},
         "found_scenes": 0.3,
         "found_photographs": 0.2,
+        "chance_scenes": 0.02,
+        "chance_photographs": 0.03,
     } | figures
     (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
@@ -203,7 +205,12 @@ def test_results_of_another_plan_are_not_taken(plan, place, tmp_path):
     with open(plan.common) as file:
         common.write_text(f"# A word more.\n{file.read()}")
     command.check_conditions(dataclasses.replace(plan, common=str(common)), place)
+    including = tmp_path / "including.flags"
+    including.write_text(f"--flagfile={common}\n")
+    command.check_conditions(dataclasses.replace(plan, common=str(including)), place)
     common.write_text("--epochs=3\n")
+    with pytest.raises(RunError, match=message.format("common")):
+        command.check_conditions(dataclasses.replace(plan, common=str(including)), place)
     with pytest.raises(RunError, match=message.format("common")):
         command.check_conditions(dataclasses.replace(plan, common=str(common)), place)
     # Those of a method that was added later count too.
@@ -255,13 +262,14 @@ def test_the_page_says_what_the_numbers_say(plan, place, tmp_path, monkeypatch):
         put(place, run, MEASUREMENT, mean_iou=level + 0.01 * run.seed, **detection)
     write_page(str(tmp_path / "page"), "configs/report/full.json", plan, place, rates)
     text = (tmp_path / "page" / "README.md").read_text()
-    assert "**Yes.** The dataset is fit for the question" in text
-    # 0.205 of 0.5.
-    assert "**Yes.** PixPro closes 40 % of the gap" in text
+    assert re.search(r"\*\*Met.\*\* To be fit .* most half of that: 60.5 and 10.5", text)
+    # 0.2 of 0.5.
+    assert re.search(r"\*\*Met.\*\* PixPro was to close a third .* it closes 40 %\.", text)
     assert "| PixPro | 30.5 ± 0.7 |" in text
-    assert "The order by mIoU: random weights (10.5), PixPro (30.5), " in text
-    assert "The order by AP after fine-tuning: PixPro (20.0), random weights (30.0)." in text
-    assert "| gamma 1 | 25.0 | -5.0 |" in text
+    assert "Here it is random weights (10.5 ± 0.7), PixPro (30.5 ± 0.7), " in text
+    # Over the seed that the ablations have.
+    assert "| PixPro | 30.0 |  |" in text and "| gamma 1 | 25.0 | -5.0 |" in text
+    assert "Guessing finds 2.0 and 3.0." in text
     assert "**0.2: 20.0**" in text
     assert "took 2.0 hours of one core" in text
     assert f"--work_dir={place.work_dir} --output={tmp_path / 'page'}" in text
@@ -285,8 +293,8 @@ def test_a_lead_within_the_noise_is_none(plan, place):
         level = {"pixpro": 0.2, "instance": 0.16}.get(run.method.name, 0.1)
         put(place, run, MEASUREMENT, mean_iou=level + 0.08 * run.seed)
     text = _findings(measured(plan, place, rates))
-    assert "**No.** PixPro is +4.0 points from instance-level regression" in text
-    assert "**No.** The dataset is fit" in text
+    assert "**Missed.** PixPro was to lead" in text and "it does by 4.0 points" in text
+    assert "**Missed.** To be fit for the question" in text
 
 
 @pytest.mark.slow
