@@ -146,7 +146,7 @@ class Config:
     data_workers: int = _flag(
         0,
         "Data",
-        "images decoded in parallel on a host; 0 is one for each of its cores",
+        "images decoded in parallel on a host; 0 is one for each of its cores, or with --data_service what tf.data chooses there",
         minimum=0,
         fixed=False,
     )

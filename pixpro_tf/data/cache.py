@@ -167,8 +167,10 @@ def keep(
 def _missing(source, found: frozenset[int]) -> list[int]:
     """Indices of the images that are not among those found, in order; no image is read."""
     records = source.without_contents().epoch(0, tf.constant(0, tf.int64))
-    indices = records.map(lambda record: record["index"]).batch(_CHUNK).as_numpy_iterator()
-    return sorted({index for chunk in indices for index in chunk.tolist()} - found)
+    indices = untuned(records.map(lambda record: record["index"]).batch(_CHUNK))
+    return sorted(
+        {index for chunk in indices.as_numpy_iterator() for index in chunk.tolist()} - found
+    )
 
 
 def _read(source, missing: list[int]):

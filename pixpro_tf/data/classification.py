@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pixpro_tf.data import crops, randomness
 from pixpro_tf.data.prepared import prepared_builder, read_split
-from pixpro_tf.data.tuning import untuned
+from pixpro_tf.data.tuning import num_cores, untuned
 from pixpro_tf.errors import ConfigError, RunError
 
 _SHUFFLED = 2000
@@ -100,7 +100,7 @@ def central_views(examples: tf.data.Dataset, size: int, batch_size: int) -> tf.d
         resized = tf.image.resize(square, [size, size], antialias=True)
         return tf.cast(tf.round(tf.clip_by_value(resized, 0, 255)), tf.uint8), label
 
-    views = examples.map(central, num_parallel_calls=tf.data.AUTOTUNE)
+    views = examples.map(central, num_parallel_calls=num_cores())
     return untuned(views.batch(batch_size).prefetch(2))
 
 
@@ -126,5 +126,5 @@ def random_views(
         return crops.make_view(image, key, 1, size, min_area)[0], label
 
     shuffled = examples.shuffle(_SHUFFLED, seed=seed).repeat().enumerate()
-    views = shuffled.map(crop, num_parallel_calls=tf.data.AUTOTUNE)
+    views = shuffled.map(crop, num_parallel_calls=num_cores())
     return untuned(views.batch(batch_size, drop_remainder=True).prefetch(2))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from pixpro_tf.data.prepared import prepared_builder, read_split
-from pixpro_tf.data.tuning import untuned
+from pixpro_tf.data.tuning import num_cores, untuned
 from pixpro_tf.errors import ConfigError
 
 # Label of the rows that fill a batch up.
@@ -91,7 +91,7 @@ def random_object_batches(examples: tf.data.Dataset, batch_size: int, seed: int)
         return example
 
     shuffled = examples.cache().shuffle(_SHUFFLED, seed=seed).repeat()
-    chosen = shuffled.enumerate().map(flip, num_parallel_calls=tf.data.AUTOTUNE)
+    chosen = shuffled.enumerate().map(flip, num_parallel_calls=num_cores())
     return untuned(_padded(chosen, batch_size, drop_remainder=True).prefetch(2))
 
 

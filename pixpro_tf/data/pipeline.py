@@ -12,8 +12,8 @@ from pixpro_tf.data.tuning import num_cores, untuned
 
 Photometric = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
 _FOREVER = tf.int64.max
-# Batches that are worked on at once; each may be large.
-_MAX_PARALLEL_BATCHES = 16
+# Of batches whose colours are changed at once.
+_MAX_PARALLEL_BATCHES, _MAX_PARALLEL_BYTES = 16, 4 << 30
 
 
 def batches_per_epoch(num_images: int, batch_size: int) -> int:
@@ -106,8 +106,12 @@ def training_dataset(
         dataset = dataset.map(views, num_parallel_calls=parallel, deterministic=True)
         dataset = dataset.batch(share, drop_remainder=True)
         if photometric is not None:
-            few = min(parallel, _MAX_PARALLEL_BATCHES)
-            dataset = dataset.map(colours, num_parallel_calls=few, deterministic=True)
+            bytes_each = share * 2 * image_size**2 * 3 * 4
+            most = min(_MAX_PARALLEL_BATCHES, max(2, _MAX_PARALLEL_BYTES // bytes_each))
+            # AUTOTUNE is less than any number.
+            dataset = dataset.map(
+                colours, num_parallel_calls=min(parallel, most), deterministic=True
+            )
         return dataset if parallel == tf.data.AUTOTUNE else untuned(dataset)
 
     if service is None:

@@ -14,7 +14,7 @@ from PIL import Image
 from pixpro_tf.data.images import IMAGE_SUFFIXES, decode
 from pixpro_tf.data.photometric import IMAGENET_MEAN
 from pixpro_tf.data.prepared import prepared_builder, read_split
-from pixpro_tf.data.tuning import untuned
+from pixpro_tf.data.tuning import num_cores, untuned
 from pixpro_tf.errors import ConfigError, RunError, first_line
 
 # Of a pixel that counts neither in training nor in scores.
@@ -188,7 +188,7 @@ def _of_files(dataset, class_names, files_of):
     def split(name):
         images, masks = zip(*files_of(name), strict=True)
         return tf.data.Dataset.from_tensor_slices((list(images), list(masks))).map(
-            example, num_parallel_calls=tf.data.AUTOTUNE
+            example, num_parallel_calls=num_cores()
         )
 
     return SegmentationData(dataset, tuple(class_names), split)
@@ -311,7 +311,7 @@ def random_crops(
     if bytes_each * int(examples.cardinality()) <= _KEPT_BYTES:
         examples = examples.cache()
     shuffled = examples.shuffle(min(_SHUFFLED, 1 + _SHUFFLED_BYTES // bytes_each), seed=seed)
-    crops = shuffled.repeat().enumerate().map(crop, num_parallel_calls=tf.data.AUTOTUNE)
+    crops = shuffled.repeat().enumerate().map(crop, num_parallel_calls=num_cores())
     return untuned(crops)
 
 

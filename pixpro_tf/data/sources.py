@@ -71,6 +71,6 @@ def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:
         # Something of the image has to be given back: graph rewriting drops a decoding that only a control dependency asks for.
         return record["name"], tf.shape(decode(source.encoded(record)))
 
-    names = {record["name"] for record in records.as_numpy_iterator()}
+    names = {record["name"] for record in untuned(records).as_numpy_iterator()}
     good = records.map(decoded, num_parallel_calls=num_cores()).ignore_errors()
     return sorted(names - {name for name, _ in untuned(good).as_numpy_iterator()})

@@ -1,15 +1,25 @@
 """How many elements of a dataset are made at once."""
 
+import math
 import os
 
 import tensorflow as tf
 
+# Microseconds of processor time in every period, and the period.
+_CPU_LIMIT = "/sys/fs/cgroup/cpu.max"
+
 
 def num_cores() -> int:
-    """Of this machine, as far as this process may use them."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Of this machine, as far as this process or the container that it is in may use them."""
+    usable = hasattr(os, "sched_getaffinity")
+    count = len(os.sched_getaffinity(0)) if usable else os.cpu_count() or 1
+    try:
+        with open(_CPU_LIMIT) as file:
+            time, period = map(int, file.read().split())
+    except (OSError, ValueError):
+        # No such limit; it says `max` then.
+        return count
+    return min(count, math.ceil(time / period))
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

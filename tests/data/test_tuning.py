@@ -49,7 +49,29 @@ def test_no_loop_leaves_the_tuner_behind(make, photos):
     assert dataset.options().autotune.enabled is False
 
 
+def test_what_other_machines_make_is_tuned_there(photos, monkeypatch):
+    class Service:
+        def distributed(self, elements, *_):
+            return elements(0, 1)
+
+    given = []
+    monkeypatch.setattr(pipeline, "untuned", lambda dataset: given.append(dataset) or dataset)
+    for workers in (0, 2):
+        of_training(photos, service=Service(), workers=workers)
+    # Of the first what comes back alone, of the other what is made there too.
+    assert len(given) == 1 + 2
+
+
+@pytest.mark.parametrize(("limit", "count"), [("max 100000", 8), ("250000 100000", 3)])
+def test_a_container_may_use_what_it_was_given(limit, count, monkeypatch, tmp_path):
+    (tmp_path / "cpu.max").write_text(f"{limit}\n")
+    monkeypatch.setattr(tuning, "_CPU_LIMIT", str(tmp_path / "cpu.max"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert tuning.num_cores() == count
+
+
 def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(tuning, "_CPU_LIMIT", "/nowhere")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
     assert tuning.num_cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
