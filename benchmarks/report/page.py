@@ -202,7 +202,7 @@ def _methods_table(main):
 def _explanations(plan, main):
     seeds = ", ".join(map(str, plan.detection_seeds))
     chance = " and ".join(
-        main[0].sample(figure).text(100).split(" ±")[0]
+        f"{100 * main[0].sample(figure).mean:.1f}"
         for figure in (lambda r: r["chance_scenes"], lambda r: r["chance_photographs"])
     )
     return (
