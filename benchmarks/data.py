@@ -1,0 +1,196 @@
+"""Images per second and core of each stage of the input pipeline: reading, decoding, crops, colours, and all of it together.
+
+    python -m benchmarks.data
+
+The images are 500 x 375 JPEGs of quality 92, cut at random from the photographs of scikit-image and made anew each time. Everything but
+the last row runs on one core, to which the process is bound (Linux only); the stages take turns, and a row is the median of all rounds and
+their range. A pair is two views. `photometric` changes the colours of views that are in memory, in batches as the pipeline has them.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+# What ImageNet's files are like.
+WIDTH, HEIGHT, QUALITY = 500, 375, 92
+# Parts of a photograph, by side.
+MIN_PART, MAX_PART = 0.6, 1.0
+PARTS = ("one core", "all cores")
+ON_ALL_CORES = "photometric on the device"
+# Elements that a pipeline makes ahead are none of the time that is measured.
+_WARM_UP = 5
+
+Rates = dict[str, list[float]]
+
+
+def write_images(folder: pathlib.Path, count: int) -> None:
+    """Writes JPEGs of random parts of the photographs, the same ones every time."""
+    import numpy as np
+    import tensorflow as tf
+    from PIL import Image
+
+    from pixpro_tf.data.folders import photographs
+
+    records = photographs().epoch(0, tf.constant(0, tf.int64))
+    paths = [record["name"] for record in records.as_numpy_iterator()]
+    pictures = [Image.open(os.fsdecode(path)).convert("RGB") for path in paths]
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        picture = pictures[index % len(pictures)]
+        largest = min(picture.width / WIDTH, picture.height / HEIGHT)
+        scale = largest * rng.uniform(MIN_PART, MAX_PART)
+        width, height = scale * WIDTH, scale * HEIGHT
+        left, top = rng.uniform(0, picture.width - width), rng.uniform(0, picture.height - height)
+        part = picture.resize(
+            (WIDTH, HEIGHT), Image.Resampling.LANCZOS, (left, top, left + width, top + height)
+        )
+        part.save(folder / f"{index:05}.jpg", quality=QUALITY)
+
+
+def stages(flags: argparse.Namespace) -> dict[str, Iterator[int]]:
+    """Of each stage, an endless iterator that does the work and says of how many images that was."""
+    import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
+
+    # isort: split
+    import tensorflow as tf
+
+    from pixpro_tf.data import crops, images, photometric, pipeline, randomness
+    from pixpro_tf.data.folders import FolderSource
+    from pixpro_tf.data.tuning import untuned
+
+    source = FolderSource(str(flags.folder))
+    batch, size = flags.batch_size, flags.image_size
+    augment = photometric.Photometric(flags.augmentation)
+
+    def each_image(function):
+        records = source.part(0, tf.constant(0, tf.int64), 1, 0).repeat()
+        return untuned(records.map(function).batch(batch))
+
+    def counted(dataset):
+        for _ in dataset:
+            yield batch
+
+    def decoded(position, record):
+        del position
+        return images.decode(source.encoded(record))
+
+    def two_views(position, record):
+        image, key = decoded(position, record), randomness.image_key(0, 0, position)
+        made = [crops.make_view(image, key, view, size, flags.min_crop_area) for view in (1, 2)]
+        return [view for view, _ in made]
+
+    def whole(**options):
+        dataset = pipeline.training_dataset(
+            source,
+            batch_size=batch,
+            image_size=size,
+            min_crop_area=flags.min_crop_area,
+            seed=0,
+            workers=1,
+            **options,
+        )
+        return counted(dataset)
+
+    def colours():
+        views = next(iter(each_image(two_views)))
+        key = randomness.image_key(0, 0, tf.range(batch))
+        while True:
+            for view, image in enumerate(views, 1):
+                augment(image, key, view).numpy()
+            yield batch
+
+    if flags.part == "all cores":
+        return {ON_ALL_CORES: colours()}
+    return {
+        "read": counted(each_image(lambda _, record: source.encoded(record))),
+        "read, decode": counted(each_image(lambda *record: tf.shape(decoded(*record)))),
+        "read, decode, crop and resize": counted(each_image(two_views)),
+        "photometric": colours(),
+        "pipeline, --augment_on=device": whole(),
+        "pipeline, --augment_on=host": whole(photometric=augment),
+    }
+
+
+def measure(flags: argparse.Namespace) -> Rates:
+    """Images per second of each stage, in each round, in this process."""
+    rates = collections.defaultdict(list)
+    for _ in range(flags.rounds):
+        for name, work in stages(flags).items():
+            for _ in range(_WARM_UP):
+                next(work)
+            done, started = 0, time.perf_counter()
+            while (passed := time.perf_counter() - started) < flags.seconds:
+                done += next(work)
+            rates[name].append(done / passed)
+    return rates
+
+
+def table(rates: Rates, cores: int) -> str:
+    """A row for each stage: images per second, the median and the range; two views of an image are a pair."""
+    lines = [f"{'stage':<34}{'cores':>6}{'images/s':>10}{'range':>16}  of"]
+    for name, each in rates.items():
+        middle = statistics.median(each)
+        spread = f"{min(each):.0f}..{max(each):.0f}"
+        used = cores if name == ON_ALL_CORES else 1
+        counted = "images" if name in ("read", "read, decode") else "pairs"
+        lines.append(f"{name:<34}{used:>6}{middle:>10.1f}{spread:>16}  {counted}")
+    return "\n".join(lines)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+    return int(text)
+
+
+def main(arguments: list[str]) -> None:
+    """Runs a command line, without the command's name."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=_positive, default=220, help="files that are made")
+    parser.add_argument("--batch_size", type=_positive, default=32, help="at most the images")
+    parser.add_argument("--image_size", type=_positive, default=224, help="side of a view")
+    parser.add_argument("--min_crop_area", type=float, default=0.2, help="share of the image")
+    parser.add_argument("--augmentation", default="byol", help="photometric policy")
+    parser.add_argument("--rounds", type=_positive, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each stage in each round")
+    parser.add_argument("--json", help="file to write the rates to")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
+    flags = parser.parse_args(arguments)
+    if flags.batch_size > flags.images:
+        sys.exit(f"--batch_size={flags.batch_size} is more than --images={flags.images}")
+    cores = os.sched_getaffinity(0)
+    if flags.part:
+        if flags.part == "one core":
+            # Before TensorFlow makes its threads, as many as there are cores.
+            os.sched_setaffinity(0, {min(cores)})
+        print(json.dumps(measure(flags)))
+        return
+
+    rates: Rates = {}
+    with tempfile.TemporaryDirectory() as folder:
+        write_images(pathlib.Path(folder), flags.images)
+        for part in PARTS:
+            command = [sys.executable, "-m", "benchmarks.data", *arguments]
+            command += [f"--part={part}", f"--folder={folder}"]
+            process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            rates |= json.loads(process.stdout)
+    print(table(rates, len(cores)))
+    if flags.json:
+        asked = {
+            name: value for name, value in vars(flags).items() if name not in ("part", "folder")
+        }
+        with open(flags.json, "w") as file:
+            json.dump({"flags": asked, "images_per_second": rates}, file, indent=2)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
