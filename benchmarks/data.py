@@ -2,7 +2,7 @@
 
     python -m benchmarks.data
 
-The images are 500 x 375 JPEGs of quality 92, cut at random from the photographs of scikit-image and made anew each time. Everything but
+The images are 500 x 375 JPEGs of quality 92, cut at random from the photographs of scikit-image, never enlarged, and made anew each time. Everything but
 the last row runs on one core, to which the process is bound (Linux only); the stages take turns, and a row is the median of all rounds and
 their range. A pair is two views. `photometric` changes the colours of views that are in memory, in batches as the pipeline has them.
 """
@@ -19,10 +19,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 
+from pixpro_tf.commands import quiet_tensorflow
+
 # What ImageNet's files are like.
 WIDTH, HEIGHT, QUALITY = 500, 375, 92
-# Parts of a photograph, by side.
-MIN_PART, MAX_PART = 0.6, 1.0
 PARTS = ("one core", "all cores")
 ON_ALL_CORES = "photometric on the device"
 # Elements that a pipeline makes ahead are none of the time that is measured.
@@ -41,12 +41,14 @@ def write_images(folder: pathlib.Path, count: int) -> None:
 
     records = photographs().epoch(0, tf.constant(0, tf.int64))
     paths = [record["name"] for record in records.as_numpy_iterator()]
-    pictures = [Image.open(os.fsdecode(path)).convert("RGB") for path in paths]
+    opened = [Image.open(os.fsdecode(path)) for path in paths]
+    # Enlarged ones would be too smooth, and so too quickly decoded.
+    large = [each for each in opened if each.width >= WIDTH and each.height >= HEIGHT]
+    pictures = [each.convert("RGB") for each in large]
     rng = np.random.default_rng(0)
     for index in range(count):
         picture = pictures[index % len(pictures)]
-        largest = min(picture.width / WIDTH, picture.height / HEIGHT)
-        scale = largest * rng.uniform(MIN_PART, MAX_PART)
+        scale = rng.uniform(1, min(picture.width / WIDTH, picture.height / HEIGHT))
         width, height = scale * WIDTH, scale * HEIGHT
         left, top = rng.uniform(0, picture.width - width), rng.uniform(0, picture.height - height)
         part = picture.resize(
@@ -167,6 +169,7 @@ def main(arguments: list[str]) -> None:
     flags = parser.parse_args(arguments)
     if flags.batch_size > flags.images:
         sys.exit(f"--batch_size={flags.batch_size} is more than --images={flags.images}")
+    quiet_tensorflow()
     cores = os.sched_getaffinity(0)
     if flags.part:
         if flags.part == "one core":
@@ -183,6 +186,8 @@ def main(arguments: list[str]) -> None:
             command += [f"--part={part}", f"--folder={folder}"]
             process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             rates |= json.loads(process.stdout)
+        sizes = [file.stat().st_size for file in pathlib.Path(folder).iterdir()]
+    print(f"{flags.images} JPEGs of {WIDTH} x {HEIGHT}, {statistics.mean(sizes) / 1e3:.0f} KB each")
     print(table(rates, len(cores)))
     if flags.json:
         asked = {

@@ -19,7 +19,8 @@ def test_every_stage_is_measured_and_written(tmp_path, capsys):
     medians = [np.median(rates[name]) for name in names]
     assert medians == sorted(medians, reverse=True)
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in printed[1:]] == list(rates)
+    assert printed[0].startswith("8 JPEGs of 500 x 375, ")
+    assert [line.split("  ")[0] for line in printed[2:]] == list(rates)
     assert set(names) < rates.keys() and data.ON_ALL_CORES in rates
     assert {f"pipeline, --augment_on={where}" for where in ("host", "device")} < rates.keys()
 
