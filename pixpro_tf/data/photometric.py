@@ -1,7 +1,8 @@
 """Photometric augmentation of a batch of views: the same function on the host and on the accelerator.
 
 Every image draws its own parameters from its own key; everything is batched, float32 and compiled with XLA. Values are 0..255 and are
-clipped after every operation, as Pillow's are, but not rounded to whole levels in between.
+clipped after every operation, as Pillow's are, but not rounded to whole levels in between. In between they are planes, `[B, 3, H, W]`:
+neighbours in memory then are pixels, of which a processor takes many at once.
 """
 
 import dataclasses
@@ -92,7 +93,7 @@ class Photometric:
 @tf.function(jit_compile=True)
 def _augment(images, key, policy_name, view):
     policy = POLICIES[policy_name][view]
-    images = tf.cast(images, tf.float32)
+    images = tf.transpose(tf.cast(images, tf.float32), [0, 3, 1, 2])
     if policy.jitter_probability:
         images = _jitter(images, key, policy, view)
     if policy.grey_probability and not policy.rand_augment:
@@ -104,7 +105,7 @@ def _augment(images, key, policy_name, view):
     if policy.rand_augment:
         images = _rand_augment(images, key, view)
         images = _random_grey(images, key, policy, view)
-    return normalize(images / 255)
+    return normalize(tf.transpose(images, [0, 2, 3, 1]) / 255)
 
 
 def normalize(images: tf.Tensor) -> tf.Tensor:
@@ -132,13 +133,16 @@ def _jitter(images, key, policy, view):
     orders = tf.constant(list(itertools.permutations(range(3))))
     order = tf.gather(orders, tf.minimum(tf.cast(order_draws[:, 0] * 6, tf.int32), 5))
     hue_place = tf.minimum(tf.cast(order_draws[:, 1] * 4, tf.int32), 3)
-    for place in range(4):
+
+    # The body of a loop, so that a compiler does not make what is done at one place anew inside of what is done at the next.
+    def jitter_at(place, images):
         if policy.jitter[3]:
             images = turn_hue(images, tf.where(hue_place == place, turn, 0.0))
-        if place < 3:
-            kind = order[:, place]
-            images = _blend(images, kind, tf.gather(factors, kind, batch_dims=1))
-    return images
+        kind = order[:, tf.minimum(place, 2)]
+        factor = tf.where(place < 3, tf.gather(factors, kind, batch_dims=1), 1.0)
+        return place + 1, _blend(images, kind, factor)
+
+    return tf.while_loop(lambda place, _: place < 4, jitter_at, (0, images))[1]
 
 
 def _blend(images, kind, factor):
@@ -152,13 +156,13 @@ def _blend(images, kind, factor):
 
 
 def grey_of(images: tf.Tensor) -> tf.Tensor:
-    """Luma (ITU-R 601) of RGB images, `[B, H, W, 1]`."""
-    return tf.reduce_sum(images * tf.constant(GREY_WEIGHTS), axis=-1, keepdims=True)
+    """Luma (ITU-R 601) of RGB planes, `[B, 1, H, W]`."""
+    return tf.reduce_sum(images * tf.constant(GREY_WEIGHTS)[:, None, None], axis=1, keepdims=True)
 
 
 def turn_hue(images: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
-    """Turns the hue of each image by `turn` (`[B]`, in turns of the colour circle), at its HSV saturation and value."""
-    red, green, blue = tf.unstack(images, axis=-1)
+    """Turns the hue of each image, `[B, 3, H, W]`, by `turn` (`[B]`, in turns of the colour circle), at its HSV saturation and value."""
+    red, green, blue = tf.unstack(images, axis=1)
     value = tf.maximum(tf.maximum(red, green), blue)
     chroma = value - tf.minimum(tf.minimum(red, green), blue)
     safe = tf.where(chroma > 0, chroma, 1.0)
@@ -172,10 +176,12 @@ def turn_hue(images: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
     sixth = sixth + 6 * turn[:, None, None]
 
     def channel(offset):
-        k = tf.math.floormod(sixth + offset, 6.0)
+        # Modulo 6. XLA's own modulo is a call for each number on CPUs.
+        k = sixth + offset
+        k -= 6 * tf.floor(k / 6)
         return value - chroma * tf.clip_by_value(tf.minimum(k, 4 - k), 0, 1)
 
-    turned = tf.stack([channel(5.0), channel(3.0), channel(1.0)], axis=-1)
+    turned = tf.stack([channel(5.0), channel(3.0), channel(1.0)], axis=1)
     return tf.where(turn[:, None, None, None] == 0, images, turned)
 
 
@@ -192,7 +198,7 @@ def _random_solarize(images, key, policy, view):
 def _random_blur(images, key, policy, view):
     draws = randomness.uniform(key, Stream.BLUR, view, 2)
     sigma = MIN_SIGMA_PX + (MAX_SIGMA_PX - MIN_SIGMA_PX) * draws[:, 0]
-    sigma = sigma * (images.shape[1] / SIGMA_REFERENCE_SIZE)
+    sigma = sigma * (images.shape[2] / SIGMA_REFERENCE_SIZE)
     return gaussian_blur(images, tf.where(draws[:, 1] < policy.blur_probability, sigma, 0.0))
 
 
@@ -200,13 +206,13 @@ def gaussian_blur(images: tf.Tensor, sigma_px: tf.Tensor) -> tf.Tensor:
     """Blurs each image by its own sigma; edges are continued outwards.
 
     Args:
-        images: float32 `[B, S, S, 3]`, S static.
+        images: float32 `[B, 3, S, S]`, S static.
         sigma_px: float32 `[B]` in [0, 2 * S / 224]; 0 leaves the image as it is.
 
     Returns:
-        float32 `[B, S, S, 3]`.
+        float32 `[B, 3, S, S]`.
     """
-    size = images.shape[1]
+    size = images.shape[2]
     largest = MAX_SIGMA_PX * size / SIGMA_REFERENCE_SIZE
     radius = max(1, math.ceil(BLUR_RADIUS_IN_SIGMAS * largest))
     distance = tf.range(radius + 1, dtype=tf.float32)
@@ -214,24 +220,32 @@ def gaussian_blur(images: tf.Tensor, sigma_px: tf.Tensor) -> tf.Tensor:
     weights = tf.exp(-0.5 * tf.square(distance / safe))
     weights = tf.where(sigma_px[:, None] > 0, weights, tf.cast(distance == 0, tf.float32))
     weights = weights / (2 * tf.reduce_sum(weights, axis=1, keepdims=True) - weights[:, :1])
-    for axis in (1, 2):
-        images = _convolve_symmetric(images, weights, axis, radius)
-    return images
-
-
-def _convolve_symmetric(images, weights, axis, radius):
-    size = images.shape[axis]
-    first = tf.gather(images, [0] * radius, axis=axis)
-    last = tf.gather(images, [size - 1] * radius, axis=axis)
-    padded = tf.concat([first, images, last], axis=axis)
-
-    def shifted(offset):
-        begin = [0, 0, 0, 0]
-        begin[axis] = radius + offset
-        return tf.slice(padded, begin, tf.shape(images))
-
     weights = weights[:, :, None, None, None]
-    result = weights[:, 0] * images
+
+    def blurred(turn, images):
+        for axis in (2, 3):
+            images = _continued(images, axis, radius)
+        for axis in (2, 3):
+            images = _convolve_symmetric(images, weights, axis, size, radius)
+        return turn + 1, images
+
+    # Not at all where no image is to be blurred; and a compiler does not make the blur anew inside of what follows.
+    turns = tf.cast(tf.reduce_any(sigma_px > 0), tf.int32)
+    return tf.while_loop(lambda turn, _: turn < turns, blurred, (0, images))[1]
+
+
+def _continued(images, axis, radius):
+    first, last = (tf.gather(images, [place], axis=axis) for place in (0, images.shape[axis] - 1))
+    return tf.concat([first] * radius + [images] + [last] * radius, axis=axis)
+
+
+def _convolve_symmetric(images, weights, axis, size, radius):
+    def shifted(offset):
+        begin, shape = [0, 0, 0, 0], [-1, -1, -1, -1]
+        begin[axis], shape[axis] = radius + offset, size
+        return tf.slice(images, begin, shape)
+
+    result = weights[:, 0] * shifted(0)
     for offset in range(1, radius + 1):
         result += weights[:, offset] * (shifted(-offset) + shifted(offset))
     return result
@@ -270,8 +284,8 @@ def _rand_augment(images, key, view):
 def auto_contrast(images, level):
     """Stretches each channel's range to 0..255; a flat channel stays."""
     del level
-    low = tf.reduce_min(images, axis=[1, 2], keepdims=True)
-    high = tf.reduce_max(images, axis=[1, 2], keepdims=True)
+    low = tf.reduce_min(images, axis=[2, 3], keepdims=True)
+    high = tf.reduce_max(images, axis=[2, 3], keepdims=True)
     scale = 255 / tf.where(high > low, high - low, 255.0)
     stretched = tf.clip_by_value(tf.floor((images - low) * scale), 0, 255)
     return tf.where(high > low, stretched, images)
@@ -282,25 +296,22 @@ def equalize(images, level):
     del level
     levels = tf.range(256, dtype=tf.float32)
     batch = tf.shape(images)[0]
-    columns = tf.reshape(images, [batch, -1, 3])
-    index = tf.cast(columns, tf.int32)
-    histogram_of = 256 * (3 * tf.range(batch)[:, None, None] + tf.range(3))
+    rows = tf.reshape(images, [batch, 3, -1])
+    index = tf.cast(rows, tf.int32)
+    histogram_of = 256 * (3 * tf.range(batch)[:, None] + tf.range(3))[:, :, None]
     histogram = tf.math.unsorted_segment_sum(
-        tf.ones_like(columns), index + histogram_of, 3 * 256 * images.shape[0]
+        tf.ones_like(rows), index + histogram_of, 3 * 256 * images.shape[0]
     )
-    histogram = tf.transpose(tf.reshape(histogram, [batch, 3, 256]), [0, 2, 1])
+    histogram = tf.reshape(histogram, [batch, 3, 256])
     occupied = histogram > 0
-    last = tf.reduce_max(tf.where(occupied, levels[None, :, None], -1.0), axis=1, keepdims=True)
-    last_count = tf.reduce_sum(
-        tf.where(levels[None, :, None] == last, histogram, 0.0), axis=1, keepdims=True
-    )
-    step = tf.floor((tf.reduce_sum(histogram, axis=1, keepdims=True) - last_count) / 255)
-    before = tf.cumsum(histogram, axis=1, exclusive=True)
+    last = tf.reduce_max(tf.where(occupied, levels, -1.0), axis=2, keepdims=True)
+    last_count = tf.reduce_sum(tf.where(levels == last, histogram, 0.0), axis=2, keepdims=True)
+    step = tf.floor((tf.reduce_sum(histogram, axis=2, keepdims=True) - last_count) / 255)
+    before = tf.cumsum(histogram, axis=2, exclusive=True)
     table = tf.floor((tf.floor(step / 2) + before) / tf.maximum(step, 1))
-    several = tf.reduce_sum(tf.cast(occupied, tf.float32), axis=1, keepdims=True) > 1
-    table = tf.where((step > 0) & several, tf.clip_by_value(table, 0, 255), levels[None, :, None])
-    mapped = tf.gather(tf.transpose(table, [0, 2, 1]), tf.transpose(index, [0, 2, 1]), batch_dims=2)
-    return tf.reshape(tf.transpose(mapped, [0, 2, 1]), tf.shape(images))
+    several = tf.reduce_sum(tf.cast(occupied, tf.float32), axis=2, keepdims=True) > 1
+    table = tf.where((step > 0) & several, tf.clip_by_value(table, 0, 255), levels)
+    return tf.reshape(tf.gather(table, index, batch_dims=2), tf.shape(images))
 
 
 def invert(images, level):
@@ -338,7 +349,7 @@ def color(images, level):
 
 def contrast(images, level):
     """Away from the mean grey."""
-    return _enhance(images, tf.reduce_mean(grey_of(images), axis=[1, 2], keepdims=True), level)
+    return _enhance(images, tf.reduce_mean(grey_of(images), axis=[2, 3], keepdims=True), level)
 
 
 def brightness(images, level):
@@ -348,11 +359,11 @@ def brightness(images, level):
 
 def sharpness(images, level):
     """Away from the image smoothed by the kernel (1 1 1; 1 5 1; 1 1 1) / 13, which leaves the outermost pixels alone."""
-    size = images.shape[1]
-    total = 4 * images[:, 1:-1, 1:-1]
+    size = images.shape[2]
+    total = 4 * images[:, :, 1:-1, 1:-1]
     for row, column in itertools.product(range(3), range(3)):
-        total += images[:, row : row + size - 2, column : column + size - 2]
-    inside = [[0, 0], [1, 1], [1, 1], [0, 0]]
+        total += images[:, :, row : row + size - 2, column : column + size - 2]
+    inside = [[0, 0], [0, 0], [1, 1], [1, 1]]
     mask = tf.pad(tf.ones_like(total), inside)
     smooth = tf.where(mask > 0, tf.pad(tf.round(total / 13), inside), images)
     return _enhance(images, smooth, level)

@@ -35,8 +35,14 @@ def pictures(count=4, size=24):
     return np.round(images).astype(np.uint8)
 
 
-def floats(images):
-    return tf.constant(images, tf.float32)
+def planes(images):
+    """As the operations take images, `[B, 3, H, W]`."""
+    return tf.transpose(tf.constant(images, tf.float32), [0, 3, 1, 2])
+
+
+def pixels(planes):
+    """Back to `[B, H, W, 3]`."""
+    return np.moveaxis(np.asarray(planes), 1, -1)
 
 
 def levels_of(augmented):
@@ -70,16 +76,16 @@ BRIGHTNESS, CONTRAST, SATURATION = range(3)
 )
 def test_blends_equal_those_of_pillow(kind, enhance, tolerance, factor):
     images = pictures()
-    blended = photometric._blend(floats(images), tf.fill([4], kind), tf.fill([4], factor))
+    blended = photometric._blend(planes(images), tf.fill([4], kind), tf.fill([4], factor))
     expected = by_pillow(lambda image: enhance(image).enhance(factor), images)
-    assert_within(blended, expected, tolerance)
+    assert_within(pixels(blended), expected, tolerance)
 
 
 def test_grey_equals_pillows_luma():
     images = pictures()
     expected = by_pillow(lambda image: image.convert("L"), images)[..., None]
     # Pillow's weights are fixed-point and it rounds.
-    assert_within(photometric.grey_of(floats(images)), expected, 0.51)
+    assert_within(pixels(photometric.grey_of(planes(images))), expected, 0.51)
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.1, 0.05, 0.1, 0.37, 1.0])
@@ -88,20 +94,21 @@ def test_hue_turns_as_in_colorsys(turn):
     images[0, 0] = [[0, 0, 0], [255, 255, 255], [7, 7, 7], [255, 0, 0]] * 2
     images[0, 1] = [[9, 200, 200], [200, 9, 200], [200, 200, 9], [0, 0, 255]] * 2
 
-    def turned(pixel):
+    def turned_by_colorsys(pixel):
         hue, saturation, value = colorsys.rgb_to_hsv(*(pixel / 255))
         return 255 * np.array(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value))
 
-    expected = np.apply_along_axis(turned, -1, images)
+    expected = np.apply_along_axis(turned_by_colorsys, -1, images)
     # Float32 against float64 on a scale of 255.
-    assert_within(photometric.turn_hue(floats(images), tf.fill([4], turn)), expected, 1e-3)
+    turned = photometric.turn_hue(planes(images), tf.fill([4], turn))
+    assert_within(pixels(turned), expected, 1e-3)
 
 
 def test_hue_keeps_value_and_chroma():
-    images = floats(pictures())
+    images = planes(pictures())
     turned = photometric.turn_hue(images, tf.constant([0.1, -0.2, 0.3, 0.45]))
     for reduce in (tf.reduce_max, tf.reduce_min):
-        np.testing.assert_allclose(reduce(turned, -1), reduce(images, -1), atol=1e-3)
+        np.testing.assert_allclose(reduce(turned, 1), reduce(images, 1), atol=1e-3)
 
 
 # Blur
@@ -125,21 +132,22 @@ def test_blur_equals_a_convolution_in_numpy(size):
     images = pictures(3, size)
     largest = 2.0 * size / 224
     sigmas = np.array([0.1, 0.55, 1.0]) * largest
-    blurred = photometric.gaussian_blur(floats(images), tf.constant(sigmas, tf.float32))
-    for image, sigma, result in zip(images, sigmas, blurred, strict=True):
+    blurred = photometric.gaussian_blur(planes(images), tf.constant(sigmas, tf.float32))
+    for image, sigma, result in zip(images, sigmas, pixels(blurred), strict=True):
         # What lies beyond four sigmas is 6e-5 of the kernel: 0.02 levels, on both axes, and float32.
         assert_within(result, blurred_by_numpy(image, sigma), 0.05)
 
 
 def test_blur_of_sigma_zero_is_the_identity():
-    images = floats(pictures(2, 32))
+    images = planes(pictures(2, 32))
     blurred = photometric.gaussian_blur(images, tf.constant([0.0, 0.2]))
     np.testing.assert_array_equal(blurred[0], images[0])
     assert np.any(blurred[1] != images[1])
+    np.testing.assert_array_equal(photometric.gaussian_blur(images, tf.zeros([2])), images)
 
 
 def test_blur_keeps_a_flat_image():
-    flat = tf.fill([1, 16, 16, 3], 200.0)
+    flat = tf.fill([1, 3, 16, 16], 200.0)
     np.testing.assert_allclose(
         photometric.gaussian_blur(flat, tf.constant([0.14])), flat, rtol=1e-6
     )
@@ -149,7 +157,7 @@ def test_blur_keeps_a_flat_image():
 @pytest.mark.parametrize(("view", "probability"), [(1, 1.0), (2, 0.1)])
 def test_byol_blurs_as_often_and_as_much_as_it_should(monkeypatch, view, probability, size):
     monkeypatch.setattr(photometric, "gaussian_blur", lambda images, sigma_px: sigma_px)
-    images = tf.zeros([1, size, size, 3])
+    images = tf.zeros([1, 3, size, size])
     policy = photometric.POLICIES["byol"][view]
     sigmas = np.asarray(photometric._random_blur(images, keys(MANY), policy, view))
     assert_share(sigmas > 0, probability)
@@ -173,7 +181,7 @@ LEVELS = [1.0, 0.97, 0.8]
 def assert_equals_pillow(operation, function, level, tolerance):
     images = pictures()
     expected = by_pillow(function, images)
-    assert_within(operation(floats(images), at(level)), expected, tolerance)
+    assert_within(pixels(operation(planes(images), at(level))), expected, tolerance)
 
 
 def test_auto_contrast_equals_pillows():
@@ -235,23 +243,23 @@ def test_flat_images_survive_auto_contrast_and_equalize(value):
         (photometric.auto_contrast, ImageOps.autocontrast),
         (photometric.equalize, ImageOps.equalize),
     ):
-        assert_within(operation(floats(flat), at(1.0)), by_pillow(function, flat), 0)
+        assert_within(pixels(operation(planes(flat), at(1.0))), by_pillow(function, flat), 0)
 
 
 def test_equalize_counts_each_channel_of_each_image_for_itself():
     images = pictures()
-    together = photometric.equalize(floats(images), at(1.0))
+    together = photometric.equalize(planes(images), at(1.0))
     for index in range(4):
-        alone = photometric.equalize(floats(images[index : index + 1]), at(1.0))
+        alone = photometric.equalize(planes(images[index : index + 1]), at(1.0))
         np.testing.assert_array_equal(alone[0], together[index])
 
 
 def test_the_pool_keeps_every_pixel_in_its_place():
     # A mirrored image gives the mirrored result exactly where nothing but the values of pixels and their neighbours count.
-    images = floats(pictures())
+    images = planes(pictures())
     for name, operation in photometric.RAND_AUGMENT_POOL.items():
         result = operation(images, at(0.9))
-        mirrored = operation(images[:, :, ::-1], at(0.9))[:, :, ::-1]
+        mirrored = operation(images[..., ::-1], at(0.9))[..., ::-1]
         np.testing.assert_allclose(result, mirrored, atol=1e-3, err_msg=name)
 
 
@@ -272,7 +280,7 @@ def test_policy_none_only_normalises(view):
 
 
 def test_denormalize_undoes_normalize():
-    images = floats(pictures()) / 255
+    images = tf.constant(pictures() / 255, tf.float32)
     np.testing.assert_allclose(
         photometric.denormalize(photometric.normalize(images)), images, atol=1e-6
     )
@@ -361,8 +369,8 @@ def assert_share(happened, probability):
 def events():
     """What happened to each of many equal images under byol, by view: jitter, grey, solarisation."""
     key = keys(MANY, seed=9)
-    colours = tf.constant(np.broadcast_to([100.0, 50.0, 20.0], [MANY, 1, 1, 3]), tf.float32)
-    light = tf.fill([MANY, 1, 1, 3], 200.0)
+    colours = planes(np.broadcast_to([100.0, 50.0, 20.0], [MANY, 1, 1, 3]))
+    light = tf.fill([MANY, 3, 1, 1], 200.0)
     found = {}
     for view in (1, 2):
         policy = photometric.POLICIES["byol"][view]
@@ -408,7 +416,7 @@ def test_views_of_an_image_draw_their_own_colours():
 def test_solarisation_inverts_from_128_up():
     ramp = np.arange(256, dtype=np.float32).reshape(1, 16, 16, 1) * np.ones([1, 1, 1, 3])
     policy = photometric.ViewPolicy(solarize_probability=1.0)
-    result = photometric._random_solarize(floats(ramp), keys(1), policy, 1)
+    result = pixels(photometric._random_solarize(planes(ramp), keys(1), policy, 1))
     expected = by_pillow(lambda image: ImageOps.solarize(image, 128), ramp.astype(np.uint8))
     assert_within(result, expected, 0)
 
@@ -416,10 +424,10 @@ def test_solarisation_inverts_from_128_up():
 def test_grey_replaces_all_channels_by_luma():
     images = pictures()
     result = photometric._random_grey(
-        floats(images), keys(4), photometric.ViewPolicy(grey_probability=1.0), 0
+        planes(images), keys(4), photometric.ViewPolicy(grey_probability=1.0), 0
     )
     expected = by_pillow(lambda image: image.convert("L").convert("RGB"), images)
-    assert_within(result, expected, 0.51)
+    assert_within(pixels(result), expected, 0.51)
 
 
 # The jitter
@@ -428,7 +436,7 @@ def test_grey_replaces_all_channels_by_luma():
 def test_factors_are_uniform_around_one():
     # Only brightness: 100 becomes 100 times the factor.
     policy = photometric.ViewPolicy((0.4, 0.0, 0.0, 0.0), 1.0)
-    images = tf.fill([MANY, 1, 1, 3], 100.0)
+    images = tf.fill([MANY, 3, 1, 1], 100.0)
     factors = np.asarray(photometric._jitter(images, keys(MANY), policy, 1))[:, 0, 0, 0] / 100
     assert 0.6 - 1e-5 <= factors.min() < 0.61 and 1.39 < factors.max() <= 1.4 + 1e-5
     counts, _ = np.histogram(factors, bins=10, range=(0.6, 1.4))
@@ -439,8 +447,8 @@ def test_factors_are_uniform_around_one():
 
 def test_hue_turns_are_uniform_around_zero():
     policy = photometric.ViewPolicy((0.0, 0.0, 0.0, 0.1), 1.0)
-    orange = tf.constant(np.broadcast_to([200.0, 150.0, 100.0], [MANY, 1, 1, 3]), tf.float32)
-    turned = np.asarray(photometric._jitter(orange, keys(MANY), policy, 1))[:, 0, 0] / 255
+    orange = planes(np.broadcast_to([200.0, 150.0, 100.0], [MANY, 1, 1, 3]))
+    turned = np.asarray(photometric._jitter(orange, keys(MANY), policy, 1))[:, :, 0, 0] / 255
     turns = np.array([colorsys.rgb_to_hsv(*pixel)[0] for pixel in turned]) - 1 / 12
     turns = (turns + 0.5) % 1 - 0.5
     assert -0.1 - 1e-4 <= turns.min() < -0.098 and 0.098 < turns.max() <= 0.1 + 1e-4
@@ -468,9 +476,9 @@ def test_the_jitter_equals_a_numpy_implementation_in_some_order():
     policy = photometric.ViewPolicy((0.8, 0.8, 0.8, 0.2), 1.0)
     # Light colours, so that clipping makes the orders differ.
     image = np.array([[[250, 120, 30], [20, 230, 210]], [[90, 60, 240], [250, 250, 180]]])
-    images = tf.constant(np.broadcast_to(image, [count, 2, 2, 3]), tf.float32)
+    images = planes(np.broadcast_to(image, [count, 2, 2, 3]))
     key = keys(count)
-    result = np.asarray(photometric._jitter(images, key, policy, 1))
+    result = pixels(photometric._jitter(images, key, policy, 1))
     # The first four draws of the jitter's stream are brightness, contrast, saturation and hue.
     span = 2 * randomness.uniform(key, randomness.Stream.JITTER, 1, 4).numpy() - 1
     factors, turns = 1 + 0.8 * span[:, :3], 0.2 * span[:, 3]
@@ -487,13 +495,17 @@ def test_the_jitter_happens_in_each_of_the_24_orders_equally_often(monkeypatch):
     def append(images, digit):
         return 10 * images + tf.cast(digit, tf.float32)[:, None, None, None]
 
+    def blend(images, kind, factor):
+        # A factor of 1 is how an image is left alone.
+        return tf.where(factor[:, None, None, None] == 1, images, append(images, kind + 1))
+
     def turn_hue(images, turn):
         return tf.where(turn[:, None, None, None] == 0, images, append(images, tf.fill([MANY], 4)))
 
-    monkeypatch.setattr(photometric, "_blend", lambda images, kind, _: append(images, kind + 1))
+    monkeypatch.setattr(photometric, "_blend", blend)
     monkeypatch.setattr(photometric, "turn_hue", turn_hue)
     policy = photometric.ViewPolicy((0.4, 0.4, 0.4, 0.1), 1.0)
-    digits = photometric._jitter(tf.zeros([MANY, 1, 1, 3]), keys(MANY), policy, 1)
+    digits = photometric._jitter(tf.zeros([MANY, 3, 1, 1]), keys(MANY), policy, 1)
     found, counts = np.unique(np.asarray(digits)[:, 0, 0, 0], return_counts=True)
     assert list(found) == sorted(int("".join(order)) for order in itertools.permutations("1234"))
     # Chi-square with 23 degrees of freedom is above 71 once in a million.
@@ -512,7 +524,7 @@ def test_each_operation_of_randaugment_is_reached(monkeypatch):
     }
     monkeypatch.setattr(photometric, "RAND_AUGMENT_POOL", counting)
     monkeypatch.setattr(photometric, "RAND_AUGMENT_LAYERS", 1)
-    result = np.asarray(photometric._rand_augment(tf.zeros([count, 1, 1, 3]), keys(count), 1))
+    result = np.asarray(photometric._rand_augment(tf.zeros([count, 3, 1, 1]), keys(count), 1))
     chosen = result[:, 0, 0, 0]
     assert_share(chosen == 0, 0.5)
     for index in range(len(names)):
@@ -525,7 +537,7 @@ def test_magnitudes_of_randaugment_are_ten_plus_minus_a_half_at_most_ten(monkeyp
         photometric, "RAND_AUGMENT_POOL", {"level": lambda images, level: level + 0 * images}
     )
     monkeypatch.setattr(photometric, "RAND_AUGMENT_LAYERS", 1)
-    result = np.asarray(photometric._rand_augment(tf.fill([count, 1, 1, 3], -1.0), keys(count), 1))
+    result = np.asarray(photometric._rand_augment(tf.fill([count, 3, 1, 1], -1.0), keys(count), 1))
     level = result[:, 0, 0, 0]
     level = 10 * level[level >= 0]
     assert_share(level == 10, 0.5)
