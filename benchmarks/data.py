@@ -2,13 +2,14 @@
 
     python -m benchmarks.data
 
-The images are 500 x 375 JPEGs of quality 92, cut at random from the photographs of scikit-image, never enlarged, and made anew each time. Everything but
-the last row runs on one core, to which the process is bound (Linux only); the stages take turns, and a row is the median of all rounds and
-their range. A pair is two views. `photometric` changes the colours of views that are in memory, in batches as the pipeline has them.
+The images are 500 x 375 JPEGs of quality 92, cut at random from the photographs of scikit-image, never enlarged, and made anew each time.
+Everything but the last row runs on one core, to which the process is bound (Linux only); the stages take turns, and a row is the median
+of all rounds and their range. Crops and colours are those of the main recipe, and a pair is two views. `photometric` changes the colours
+of views that are in memory, in batches as the pipeline has them.
 """
 
 import argparse
-import collections
+import functools
 import json
 import os
 import pathlib
@@ -17,9 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pixpro_tf.commands import quiet_tensorflow
+from pixpro_tf.config import AUGMENTATIONS, Config
 
 # What ImageNet's files are like.
 WIDTH, HEIGHT, QUALITY = 500, 375, 92
@@ -57,8 +59,8 @@ def write_images(folder: pathlib.Path, count: int) -> None:
         part.save(folder / f"{index:05}.jpg", quality=QUALITY)
 
 
-def stages(flags: argparse.Namespace) -> dict[str, Iterator[int]]:
-    """Of each stage, an endless iterator that does the work and says of how many images that was."""
+def stages(flags: argparse.Namespace) -> dict[str, Callable[[], Iterator]]:
+    """Of each stage, a function that begins it: an endless iterator, each step of which is the work on one batch."""
     import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 
     # isort: split
@@ -76,30 +78,25 @@ def stages(flags: argparse.Namespace) -> dict[str, Iterator[int]]:
         records = source.part(0, tf.constant(0, tf.int64), 1, 0).repeat()
         return untuned(records.map(function).batch(batch))
 
-    def counted(dataset):
-        for _ in dataset:
-            yield batch
-
     def decoded(position, record):
         del position
         return images.decode(source.encoded(record))
 
     def two_views(position, record):
         image, key = decoded(position, record), randomness.image_key(0, 0, position)
-        made = [crops.make_view(image, key, view, size, flags.min_crop_area) for view in (1, 2)]
+        made = [crops.make_view(image, key, view, size, Config.min_crop_area) for view in (1, 2)]
         return [view for view, _ in made]
 
     def whole(**options):
-        dataset = pipeline.training_dataset(
+        return pipeline.training_dataset(
             source,
             batch_size=batch,
             image_size=size,
-            min_crop_area=flags.min_crop_area,
+            min_crop_area=Config.min_crop_area,
             seed=0,
             workers=1,
             **options,
         )
-        return counted(dataset)
 
     def colours():
         views = next(iter(each_image(two_views)))
@@ -107,32 +104,39 @@ def stages(flags: argparse.Namespace) -> dict[str, Iterator[int]]:
         while True:
             for view, image in enumerate(views, 1):
                 augment(image, key, view).numpy()
-            yield batch
+            yield
 
     if flags.part == "all cores":
-        return {ON_ALL_CORES: colours()}
-    return {
-        "read": counted(each_image(lambda _, record: source.encoded(record))),
-        "read, decode": counted(each_image(lambda *record: tf.shape(decoded(*record)))),
-        "read, decode, crop and resize": counted(each_image(two_views)),
-        "photometric": colours(),
+        return {ON_ALL_CORES: colours}
+    datasets = {
+        "read": each_image(lambda _, record: source.encoded(record)),
+        "read, decode": each_image(lambda *record: tf.shape(decoded(*record))),
+        "read, decode, crop and resize": each_image(two_views),
         "pipeline, --augment_on=device": whole(),
         "pipeline, --augment_on=host": whole(photometric=augment),
     }
+    begins = {name: functools.partial(iter, dataset) for name, dataset in datasets.items()}
+    return begins | {"photometric": colours}
 
 
 def measure(flags: argparse.Namespace) -> Rates:
     """Images per second of each stage, in each round, in this process."""
-    rates = collections.defaultdict(list)
+    begins = stages(flags)
+    rates: Rates = {name: [] for name in begins}
     for _ in range(flags.rounds):
-        for name, work in stages(flags).items():
-            for _ in range(_WARM_UP):
-                next(work)
-            done, started = 0, time.perf_counter()
-            while (passed := time.perf_counter() - started) < flags.seconds:
-                done += next(work)
-            rates[name].append(done / passed)
+        for name, begin in begins.items():
+            rates[name].append(flags.batch_size * _batches_per_second(begin(), flags.seconds))
     return rates
+
+
+def _batches_per_second(work: Iterator, seconds: float) -> float:
+    for _ in range(_WARM_UP):
+        next(work)
+    done, started = 0, time.perf_counter()
+    while (passed := time.perf_counter() - started) < seconds:
+        next(work)
+        done += 1
+    return done / passed
 
 
 def table(rates: Rates, cores: int) -> str:
@@ -159,8 +163,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--images", type=_positive, default=220, help="files that are made")
     parser.add_argument("--batch_size", type=_positive, default=32, help="at most the images")
     parser.add_argument("--image_size", type=_positive, default=224, help="side of a view")
-    parser.add_argument("--min_crop_area", type=float, default=0.2, help="share of the image")
-    parser.add_argument("--augmentation", default="byol", help="photometric policy")
+    parser.add_argument("--augmentation", default=Config.augmentation, choices=AUGMENTATIONS)
     parser.add_argument("--rounds", type=_positive, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each stage in each round")
     parser.add_argument("--json", help="file to write the rates to")
@@ -190,11 +193,8 @@ def main(arguments: list[str]) -> None:
     print(f"{flags.images} JPEGs of {WIDTH} x {HEIGHT}, {statistics.mean(sizes) / 1e3:.0f} KB each")
     print(table(rates, len(cores)))
     if flags.json:
-        asked = {
-            name: value for name, value in vars(flags).items() if name not in ("part", "folder")
-        }
         with open(flags.json, "w") as file:
-            json.dump({"flags": asked, "images_per_second": rates}, file, indent=2)
+            json.dump({"flags": vars(flags), "images_per_second": rates}, file, indent=2)
 
 
 if __name__ == "__main__":
