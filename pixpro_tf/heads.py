@@ -46,9 +46,10 @@ class ConvMLP(tf.keras.layers.Layer):
             # A lone layer has no number in PyTorch's names either: `value_transform.weight`.
             name = f"{self.name}.linear{i + 1}" if self.num_layers > 1 else self.name
             self.convolutions.append(
-                tf.keras.layers.Conv2D(
+                Convolution(
                     self.out_channels if last else self.hidden_channels,
                     1,
+                    use_bias=True,
                     kernel_initializer=_uniform_by_fan_in(in_channels),
                     bias_initializer=_uniform_by_fan_in(in_channels),
                     dtype=self.dtype_policy,

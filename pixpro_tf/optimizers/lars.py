@@ -5,6 +5,11 @@ import tensorflow as tf
 NORM_EPSILON = 1e-8
 
 
+def _norm(tensor):
+    """As `tf.norm`, without a tensor of squares."""
+    return tf.sqrt(2 * tf.nn.l2_loss(tensor))
+
+
 class MomentumSGD(tf.keras.optimizers.Optimizer):
     """SGD as PyTorch has it: decay is part of the gradient, the rate is outside the momentum buffer.
 
@@ -40,8 +45,16 @@ class MomentumSGD(tf.keras.optimizers.Optimizer):
     def update_step(self, gradient, variable):
         rate = tf.cast(self.learning_rate, variable.dtype)
         velocity = self.momentums[self._index_dict[self._var_key(variable)]]
-        velocity.assign(self.momentum * velocity + self._regularize(gradient, variable))
-        variable.assign_sub(rate * velocity)
+        # Not before the gradient is there: what needs only weights and momentum would otherwise wait in memory through the whole step.
+        with tf.control_dependencies([gradient]):
+            # One pass over the weights in the place of four.
+            tf.raw_ops.ResourceApplyMomentum(
+                var=variable.handle,
+                accum=velocity.handle,
+                lr=rate,
+                grad=self._regularize(gradient, variable),
+                momentum=tf.constant(self.momentum, variable.dtype),
+            )
 
     def _regularize(self, gradient, variable):
         return gradient + self.gradient_decay * variable
@@ -92,8 +105,7 @@ class LARS(MomentumSGD):
         if variable.shape.rank <= 1:
             return gradient
         gradient = super()._regularize(gradient, variable)
-        weight_norm = tf.norm(variable)
-        gradient_norm = tf.norm(gradient)
+        weight_norm, gradient_norm = _norm(variable), _norm(gradient)
         ratio = self.trust_coefficient * weight_norm / (gradient_norm + NORM_EPSILON)
         # A zero-initialised weight has no norm to scale by: it takes its first steps at the plain rate.
         return gradient * tf.where((weight_norm > 0) & (gradient_norm > 0), ratio, 1.0)
