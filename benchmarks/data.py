@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
+from benchmarks.measuring import positive
 from pixpro_tf.commands import quiet_tensorflow
 from pixpro_tf.config import AUGMENTATIONS, Config
 
@@ -151,20 +152,14 @@ def table(rates: Rates, cores: int) -> str:
     return "\n".join(lines)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
-    return int(text)
-
-
 def main(arguments: list[str]) -> None:
     """Runs a command line, without the command's name."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=_positive, default=220, help="files that are made")
-    parser.add_argument("--batch_size", type=_positive, default=32, help="at most the images")
-    parser.add_argument("--image_size", type=_positive, default=224, help="side of a view")
+    parser.add_argument("--images", type=positive, default=220, help="files that are made")
+    parser.add_argument("--batch_size", type=positive, default=32, help="at most the images")
+    parser.add_argument("--image_size", type=positive, default=224, help="side of a view")
     parser.add_argument("--augmentation", default=Config.augmentation, choices=AUGMENTATIONS)
-    parser.add_argument("--rounds", type=_positive, default=5)
+    parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each stage in each round")
     parser.add_argument("--json", help="file to write the rates to")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)

@@ -8,14 +8,14 @@ views and the loss of both directions, --views=1 one of each. Linux only, for th
 """
 
 import argparse
-import ctypes
 import dataclasses
 import json
 import re
 import statistics
-import subprocess
 import sys
 import time
+
+from benchmarks import measuring
 
 FORMS = ("dense", "blockwise")
 LOSSES = ("pixpro", "pixcontrast")
@@ -101,36 +101,16 @@ def measure(case: Case) -> Cost:
 
     seconds_of(inputs_of(2, 2))
     inputs = inputs_of(case.height, case.width)
-    before = _memory_from_now_on()["VmRSS"]
+    before = measuring.memory_from_now_on()["VmRSS"]
     seconds_of(inputs)
-    megabytes = (_memory()["VmHWM"] - before) / 1e3
+    megabytes = measuring.memory()["VmHWM"] - before
     return Cost([seconds_of(inputs) for _ in range(case.repeats)], megabytes)
-
-
-def _memory_from_now_on() -> dict[str, int]:
-    """Gives freed memory back, which would hide as much of the peak, and makes Linux forget the peak until now."""
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-    return _memory()
-
-
-def _memory() -> dict[str, int]:
-    """Kilobytes: VmRSS, the resident size, and VmHWM, its peak."""
-    with open("/proc/self/status") as file:
-        lines = dict(line.split(":", 1) for line in file)
-    return {name: int(lines[name].split()[0]) for name in ("VmRSS", "VmHWM")}
 
 
 def measured_apart(case: Case) -> Cost | None:
     """Measures in a process of its own; None if it did not live."""
-    process = subprocess.run(
-        [sys.executable, "-m", "benchmarks.propagation", f"--case={json.dumps(vars(case))}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    return Cost(**json.loads(process.stdout)) if process.returncode == 0 else None
+    found = measuring.apart("benchmarks.propagation", f"--case={json.dumps(vars(case))}")
+    return None if isinstance(found, str) else Cost(**found)
 
 
 def table(rows: list[tuple[str, dict[str, Cost | None]]]) -> str:

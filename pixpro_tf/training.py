@@ -54,13 +54,7 @@ def run(config: Config, make_objectives: MakeObjectives = objectives.from_config
     Raises:
         UserError: whatever the user can mend.
     """
-    tf.keras.utils.set_random_seed(config.seed)
-    # XLA, which compiles whole steps and everything for TPUs, refuses the gradient of max-pooling under op determinism; on CPUs
-    # and TPUs it is deterministic anyway.
-    if config.deterministic and config.jit != "step" and config.strategy != "tpu":
-        tf.config.experimental.enable_op_determinism()
-    # What is called float32 here has its 24 bits on newer GPUs too; those who want speed have the half precisions.
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+    set_numerics(config)
     folder = find_run_folder(config)
     strategy = make_strategy(config.strategy, config.tpu, config.num_devices)
     check_strategy(config, strategy)
@@ -80,6 +74,17 @@ def run(config: Config, make_objectives: MakeObjectives = objectives.from_config
             return _run(config, make_objectives, strategy, folder, chief, images, bad_images)
 
 
+def set_numerics(config: Config) -> None:
+    """The seed of the process, and how exactly it computes; before its first computation."""
+    tf.keras.utils.set_random_seed(config.seed)
+    # XLA, which compiles whole steps and everything for TPUs, refuses the gradient of max-pooling under op determinism; on CPUs
+    # and TPUs it is deterministic anyway.
+    if config.deterministic and config.jit != "step" and config.strategy != "tpu":
+        tf.config.experimental.enable_op_determinism()
+    # What is called float32 here has its 24 bits on newer GPUs too; those who want speed have the half precisions.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
 def _run(
     config: Config,
     make_objectives: MakeObjectives,
@@ -96,9 +101,7 @@ def _run(
 
     rate = make_schedule(config, steps_per_epoch)
     with strategy.scope():
-        model = make_model(config, total_steps, make_objectives)
-        model.compile(optimizer=make_optimizer(config, rate), jit_compile=False)
-        make_slots(model)
+        model = make_compiled_model(config, rate, total_steps, make_objectives)
     if chief and not folder.has_checkpoint:
         start_run_folder(config, folder, source.num_images, bad_images)
     checkpoint_every = config.checkpoint_every or steps_per_epoch
@@ -319,10 +322,15 @@ def make_optimizer(config: Config, rate):
     )
 
 
-def make_slots(model: pixpro.PixPro) -> None:
-    """Makes the optimiser's variables now, so that a checkpoint finds all of them."""
+def make_compiled_model(
+    config: Config, rate, total_steps: int, make_objectives: MakeObjectives = objectives.from_config
+) -> pixpro.PixPro:
+    """The model of a run with its optimiser, and all variables of both, so that a checkpoint finds them."""
+    model = make_model(config, total_steps, make_objectives)
+    model.compile(optimizer=make_optimizer(config, rate), jit_compile=False)
     if hasattr(model.optimizer, "build"):
         model.optimizer.build(model.trainable_variables)
+    return model
 
 
 def data_service(config: Config) -> DataService | None:

@@ -27,10 +27,8 @@ def compiled_step(**flags):
         backbone="resnet10w0.5", batch_size=4, jit="step", augment_on="device", **(SMALL | flags)
     )
     tf.keras.utils.set_random_seed(0)
-    model = training.make_model(config, total_steps=10)
     rate = training.make_schedule(config, steps_per_epoch=2)
-    model.compile(optimizer=training.make_optimizer(config, rate), jit_compile=False)
-    training.make_slots(model)
+    model = training.make_compiled_model(config, rate, total_steps=10)
     views = {
         name: tf.zeros([4, config.image_size, config.image_size, 3], tf.uint8)
         for name in ("view_1", "view_2")

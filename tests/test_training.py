@@ -130,8 +130,7 @@ def test_photometric_work_on_the_device_gives_the_same_loss(photos):
             iter(training.distributed_dataset(config, source, tf.distribute.get_strategy(), 0))
         )
         assert batch["view_1"].dtype == (tf.float32 if place == "host" else tf.uint8)
-        model = training.make_model(config, total_steps=10)
-        model.compile(optimizer=training.make_optimizer(config, 0.1), jit_compile=False)
+        model = training.make_compiled_model(config, 0.1, total_steps=10)
         losses[place] = float(tf.function(model.train_step)(batch)["loss"])
     assert losses["device"] == pytest.approx(losses["host"], abs=1e-5)
 

@@ -407,10 +407,8 @@ def test_a_run_of_the_authors_goes_on_here(tmp_path, capsys, optimizer_name):
     folder = RunFolder(str(output))
     assert read_description(folder)["num_images"] == 9
     config = read_config(folder)
-    model = training.make_model(config, total_steps=6)
     rate = training.make_schedule(config, steps_per_epoch=2)
-    model.compile(optimizer=training.make_optimizer(config, rate), jit_compile=False)
-    training.make_slots(model)
+    model = training.make_compiled_model(config, rate, total_steps=6)
     assert CheckpointStore(folder.checkpoints, model).restore() == 2
     assert_state(model, torch_model.state_dict())
 

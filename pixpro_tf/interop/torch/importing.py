@@ -234,10 +234,8 @@ def _import_run(
             f"--resume_training: the file is of step {step} in epoch {epoch}, and {num_images} images in batches of "
             f"{config.batch_size} make {steps_per_epoch} steps an epoch; leave the flag out to import its weights"
         )
-    model = training.make_model(config, config.epochs * steps_per_epoch)
-    optimizer = training.make_optimizer(config, training.make_schedule(config, steps_per_epoch))
-    model.compile(optimizer=optimizer, jit_compile=False)
-    training.make_slots(model)
+    rate = training.make_schedule(config, steps_per_epoch)
+    model = training.make_compiled_model(config, rate, config.epochs * steps_per_epoch)
     used = set(_load(model, file.weights, file.path))
     momentum = momentum_by_name(file)
     variables = names.variables_by_name(model)
@@ -245,6 +243,7 @@ def _import_run(
         variable.ref(): momentum[name] for name, variable in variables.items() if name in momentum
     }
     # With float16 the optimiser is inside one that scales the loss.
+    optimizer: Any = model.optimizer
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     for variable, velocity in zip(model.trainable_variables, inner.momentums, strict=True):
         velocity.assign(names.from_torch_layout(of_variable[variable.ref()]))

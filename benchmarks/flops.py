@@ -1,0 +1,83 @@
+"""Floating-point operations of a TensorFlow function: those of its convolutions and matrix products, which are nearly all of them."""
+
+import math
+from collections.abc import Callable
+
+import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
+
+# isort: split
+import tensorflow as tf
+
+CONVOLUTIONS = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
+PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum")
+
+
+def flops_of(function: Callable, *arguments) -> int:
+    """Two for each multiplication and the addition that follows it, whatever a kernel really does.
+
+    Functions within the function are counted at each of their calls; the bodies of loops are refused if there is a product in them, for
+    how often they run is not known.
+
+    Args:
+        function: Python function of tensors, of sizes that are known when it is traced.
+        arguments: of it.
+    """
+    # Calls of other graph functions become part of this one's graph.
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        graph = tf.function(function, autograph=False).get_concrete_function(*arguments).graph
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
+    functions = {each.signature.name: each for each in graph.as_graph_def().library.function}
+    needed = _needed(graph)
+    for operation in needed:
+        if operation.type in ("While", "StatelessWhile"):
+            for node in functions[operation.get_attr("body").name].node_def:
+                if node.op in CONVOLUTIONS + PRODUCTS:
+                    raise ValueError(f"{node.op} {node.name} is in a loop of unknown turns")
+    return sum(map(_flops, needed))
+
+
+def _needed(graph) -> list:
+    """The operations that a graph function runs; others, such as the gradient by the views, are left out of it."""
+    found: dict = {}
+    waiting = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
+    while waiting:
+        operation = waiting.pop()
+        if operation.name not in found:
+            found[operation.name] = operation
+            waiting += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+    return list(found.values())
+
+
+def _flops(operation) -> int:
+    if operation.type in CONVOLUTIONS:
+        # The size of the operation's output, for its gradients the first one's input, and the channels of a group: each value of the
+        # output is as many products as there are values in its filter.
+        output, kernel = {
+            "Conv2D": lambda: (operation.outputs[0], operation.inputs[1]),
+            "Conv2DBackpropInput": lambda: (operation.inputs[2], operation.inputs[1]),
+            "Conv2DBackpropFilter": lambda: (operation.inputs[2], operation.outputs[0]),
+        }[operation.type]()
+        return 2 * output.shape.num_elements() * math.prod(kernel.shape[:3])
+    if operation.type == "Einsum":
+        return _flops_of_einsum(operation)
+    if operation.type in PRODUCTS:
+        transposed = "transpose_a" if operation.type == "MatMul" else "adj_x"
+        shared = operation.inputs[0].shape[-2 if operation.get_attr(transposed) else -1]
+        return 2 * operation.outputs[0].shape.num_elements() * shared
+    return 0
+
+
+def _flops_of_einsum(operation) -> int:
+    inputs, output = operation.get_attr("equation").decode().split("->")
+    summed: dict[str, int] = {}
+    for term, tensor in zip(inputs.split(","), operation.inputs, strict=True):
+        # Labels count from the end they are at, for "..." may be any number of axes.
+        before, _, behind = term.partition("...")
+        shape = tensor.shape.as_list()
+        summed |= dict(zip(before, shape, strict=False))
+        summed |= dict(zip(reversed(behind), reversed(shape), strict=False))
+    sizes = [size for label, size in summed.items() if label not in output]
+    return 2 * operation.outputs[0].shape.num_elements() * math.prod(sizes)
