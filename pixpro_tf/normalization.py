@@ -65,34 +65,81 @@ class BatchNorm(tf.keras.layers.Layer):
         if not training:
             return self._normalize(inputs, self.moving_mean, self.moving_variance)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        if replicas == 1 and inputs.shape.rank == 4 and inputs.dtype != tf.float64:
-            return self._call_fused(inputs)
-        return self._call_synchronized(inputs, replicas)
+        if inputs.shape.rank != 4 or inputs.dtype == tf.float64:
+            return self._call_unfused(inputs, replicas)
+        return self._call_fused(inputs) if replicas == 1 else self._call_synchronized(inputs)
 
     def _call_fused(self, inputs):
-        result = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=self.gamma,
-            offset=self.beta,
-            mean=[],
-            variance=[],
-            epsilon=self.epsilon,
-            is_training=True,
-        )
+        result = self._fused(inputs, self.gamma, self.beta)
         self._update_averages(result.batch_mean, result.batch_variance)
         return result.y
 
-    def _call_synchronized(self, inputs, replicas):
+    def _call_synchronized(self, inputs):
+        """By the fused kernels too: each pass over a map costs as much as the sum over replicas does."""
+        replica_context = tf.distribute.get_replica_context()
+        replicas = replica_context.num_replicas_in_sync
+        values = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+        values_of_all = values * replicas
+        shift = tf.identity(self.moving_mean)
+
+        @tf.custom_gradient
+        def normalize(inputs, gamma, beta):
+            local = self._fused(inputs, gamma, beta)
+            biased = local.batch_variance * (values - 1) / values
+            mean, variance = _over_replicas(local.batch_mean, biased, shift)
+
+            def gradient(upstream, *_):
+                # As if the statistics were constants ...
+                constant = tf.raw_ops.FusedBatchNormGradV3(
+                    y_backprop=upstream,
+                    x=inputs,
+                    scale=gamma,
+                    reserve_space_1=mean,
+                    reserve_space_2=variance,
+                    reserve_space_3=[],
+                    epsilon=self.epsilon,
+                    is_training=False,
+                )
+                # ... and by way of them: of all replicas, the mean gradient and its part along the normalised inputs.
+                sums = tf.stack([constant.scale_backprop, constant.offset_backprop])
+                along, mean_gradient = tf.unstack(
+                    replica_context.all_reduce("SUM", sums) / values_of_all
+                )
+                scale = -gamma * tf.math.rsqrt(variance + self.epsilon)
+                by_statistics = self._fused(
+                    inputs, scale * along, scale * mean_gradient, mean, variance
+                )
+                of_inputs = constant.x_backprop + by_statistics.y
+                return of_inputs, constant.scale_backprop, constant.offset_backprop
+
+            return (self._fused(inputs, gamma, beta, mean, variance).y, mean, variance), gradient
+
+        outputs, mean, variance = normalize(
+            inputs, tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        )
+        unbiased = variance * values_of_all / tf.maximum(values_of_all - 1, 1)
+        self._update_averages(mean, unbiased)
+        return outputs
+
+    def _fused(self, inputs, gamma, beta, mean=(), variance=()):
+        """Normalised by the statistics that are given, or by those of the inputs, which come out too, the variance unbiased."""
+        return tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=gamma,
+            offset=beta,
+            mean=mean,
+            variance=variance,
+            epsilon=self.epsilon,
+            is_training=isinstance(mean, tuple),
+        )
+
+    def _call_unfused(self, inputs, replicas):
         axes = list(range(inputs.shape.rank - 1))
         mean, variance = tf.nn.moments(at_least_float32(inputs), axes)
         values = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1] * replicas, mean.dtype)
         if replicas > 1:
-            # E[x^2] - E[x]^2 loses its digits where the mean is large. All replicas have the same running mean, which is near.
             shift = tf.stop_gradient(tf.identity(self.moving_mean))
-            moments = tf.stack([mean - shift, variance + tf.square(mean - shift)])
-            moments = tf.distribute.get_replica_context().all_reduce("SUM", moments) / replicas
-            mean = moments[0] + shift
-            variance = tf.maximum(moments[1] - tf.square(moments[0]), 0)
+            mean, variance = _over_replicas(mean, variance, shift)
         self._update_averages(mean, variance * values / tf.maximum(values - 1, 1))
         return self._normalize(inputs, mean, variance)
 
@@ -117,3 +164,12 @@ class BatchNorm(tf.keras.layers.Layer):
             "epsilon": self.epsilon,
             "gamma_initializer": tf.keras.initializers.serialize(self.gamma_initializer),
         }
+
+
+def _over_replicas(mean, variance, shift):
+    """Mean and biased variance of all replicas' values, from those of each replica's; all have the same `shift`, a value near the mean."""
+    replica_context = tf.distribute.get_replica_context()
+    # E[x^2] - E[x]^2 loses its digits where the mean is large.
+    moments = tf.stack([mean - shift, variance + tf.square(mean - shift)])
+    moments = replica_context.all_reduce("SUM", moments) / replica_context.num_replicas_in_sync
+    return moments[0] + shift, tf.maximum(moments[1] - tf.square(moments[0]), 0)

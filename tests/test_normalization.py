@@ -1,5 +1,6 @@
 """Batch normalisation against NumPy in float64: output, running averages, precision, and its two ways of computing."""
 
+import functools
 import subprocess
 import sys
 
@@ -80,25 +81,27 @@ def test_inference_normalises_by_the_averages_and_leaves_them(shape):
         np.testing.assert_array_equal(old, new)
 
 
-def test_fused_and_synchronised_agree_in_outputs_averages_and_gradients():
+@pytest.mark.parametrize("other", ["unfused", "synchronised"])
+def test_fused_and_other_ways_agree_in_outputs_averages_and_gradients(other):
     inputs = tf.constant(batch(2, 5, 4))
     weights = tf.constant(batch(2, 5, 4, seed=9))
     results = []
-    for way in ("fused", "synchronised"):
+    for way in ("fused", other):
         layer = layer_with_weights()
+        call = {
+            "fused": layer._call_fused,
+            "unfused": functools.partial(layer._call_unfused, replicas=1),
+            "synchronised": layer._call_synchronized,
+        }[way]
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            outputs = (
-                layer._call_fused(inputs)
-                if way == "fused"
-                else layer._call_synchronized(inputs, replicas=1)
-            )
+            outputs = call(inputs)
             objective = tf.reduce_sum(weights * tf.square(outputs))
         gradients = tape.gradient(objective, [inputs, layer.gamma, layer.beta])
         results.append([outputs, *gradients, layer.moving_mean, layer.moving_variance])
-    for fused, synchronised in zip(*results, strict=True):
+    for fused, found in zip(*results, strict=True):
         scale = np.abs(fused).max()
-        np.testing.assert_allclose(synchronised, fused, rtol=0, atol=1e-5 * scale)
+        np.testing.assert_allclose(found, fused, rtol=0, atol=1e-5 * scale)
 
 
 def test_one_replica_of_float32_maps_uses_the_fused_kernel():
@@ -206,6 +209,8 @@ def test_unknown_channels_are_refused():
 
 
 NEARLY_CONSTANT = """
+import sys
+
 import numpy as np
 import pixpro_tf
 import tensorflow as tf
@@ -213,7 +218,8 @@ from pixpro_tf.normalization import BatchNorm
 from pixpro_tf.strategy import make_strategy
 
 strategy = make_strategy("mirrored", num_devices=2)
-rows = np.random.default_rng(0).normal(30.0, 1e-3, [2, 64, 3]).astype(np.float32)
+shape = tuple(map(int, sys.argv[1:]))
+rows = np.random.default_rng(0).normal(30.0, 1e-3, [2, *shape, 3]).astype(np.float32)
 with strategy.scope():
     layer = BatchNorm()
     layer.build([None, 3])
@@ -222,17 +228,18 @@ inputs = strategy.experimental_distribute_values_from_function(
     lambda context: tf.constant(rows[context.replica_id_in_sync_group])
 )
 outputs = strategy.run(tf.function(lambda x: layer(x, training=True)), args=(inputs,))
-outputs = np.concatenate([value.numpy() for value in strategy.experimental_local_results(outputs)])
-exact = rows.reshape(-1, 3).astype(np.float64)
+outputs = np.stack([value.numpy() for value in strategy.experimental_local_results(outputs)])
+outputs, exact = outputs.reshape(-1, 3), rows.reshape(-1, 3).astype(np.float64)
 expected = (exact - exact.mean(axis=0)) / np.sqrt(exact.var(axis=0) + layer.epsilon)
 print(abs(outputs - expected).max(), abs(expected).max())
 """
 
 
-def test_nearly_constant_channels_of_a_large_mean_survive_two_replicas():
+@pytest.mark.parametrize("shape", ["64", "4 4 4"])
+def test_nearly_constant_channels_of_a_large_mean_survive_two_replicas(shape):
     """Their variance, 1e-6, is far below the rounding of their squares, 5e-5."""
     run = subprocess.run(
-        [sys.executable, "-c", NEARLY_CONSTANT],
+        [sys.executable, "-c", NEARLY_CONSTANT, *shape.split()],
         cwd=ROOT,
         check=True,
         capture_output=True,
@@ -242,3 +249,55 @@ def test_nearly_constant_channels_of_a_large_mean_survive_two_replicas():
     assert largest > 0.5
     # The inputs themselves are rounded to 2e-6, which is 0.002 of their standard deviation.
     assert error < 0.02
+
+
+TWO_REPLICAS = """
+import numpy as np
+import pixpro_tf
+import tensorflow as tf
+from pixpro_tf.normalization import BatchNorm
+from pixpro_tf.strategy import make_strategy
+
+strategy = make_strategy("mirrored", num_devices=2)
+rng = np.random.default_rng(0)
+inputs, weights = rng.normal(0.5, 2.0, [2, 2, 2, 5, 4, 3]).astype(np.float32)
+gamma, beta, mean = rng.normal(size=[3, 3]).astype(np.float32)
+
+def made():
+    layer = BatchNorm()
+    layer.build([None, 3])
+    for variable, value in zip((layer.gamma, layer.beta, layer.moving_mean), (gamma, beta, mean)):
+        variable.assign(value)
+    return layer
+
+def step(layer, inputs, weights):
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, training=True)
+        objective = tf.reduce_sum(weights * tf.square(outputs))
+    gradients = tape.gradient(objective, [inputs, layer.gamma, layer.beta])
+    return [outputs, *gradients, tf.identity(layer.moving_mean), tf.identity(layer.moving_variance)]
+
+whole = step(made(), *(tf.constant(each.reshape(4, 5, 4, 3)) for each in (inputs, weights)))
+with strategy.scope():
+    layer = made()
+shares = [
+    strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(each[context.replica_id_in_sync_group])
+    )
+    for each in (inputs, weights)
+]
+found = strategy.run(tf.function(lambda *args: step(layer, *args)), args=shares)
+found = [np.stack([v.numpy() for v in strategy.experimental_local_results(f)]) for f in found]
+joined = [f.reshape(4, 5, 4, 3) for f in found[:2]] + [f.sum(0) for f in found[2:4]] + [f[1] for f in found[4:]]
+print(*(abs(a - b.numpy()).max() / abs(b.numpy()).max() for a, b in zip(joined, whole, strict=True)))
+"""
+
+
+def test_two_replicas_give_what_the_whole_batch_does():
+    """Outputs, gradients of inputs, scale and shift, and both averages, in float32 by the fused kernels."""
+    run = subprocess.run(
+        [sys.executable, "-c", TWO_REPLICAS], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    errors = [float(word) for word in run.stdout.split()]
+    assert len(errors) == 6 and max(errors) < 1e-5
