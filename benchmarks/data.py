@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
+from benchmarks import measuring
 from benchmarks.measuring import positive
 from pixpro_tf.commands import quiet_tensorflow
 from pixpro_tf.config import AUGMENTATIONS, Config
@@ -145,7 +146,7 @@ def table(rates: Rates, cores: int) -> str:
     lines = [f"{'stage':<34}{'cores':>6}{'images/s':>10}{'range':>16}  of"]
     for name, each in rates.items():
         middle = statistics.median(each)
-        spread = f"{min(each):.0f}..{max(each):.0f}"
+        spread = measuring.spread(each, ".0f")
         used = cores if name == ON_ALL_CORES else 1
         counted = "images" if name in ("read", "read, decode") else "pairs"
         lines.append(f"{name:<34}{used:>6}{middle:>10.1f}{spread:>16}  {counted}")

@@ -53,13 +53,11 @@ def _needed(graph) -> list:
 
 def _flops(operation) -> int:
     if operation.type in CONVOLUTIONS:
-        # The size of the operation's output, for its gradients the first one's input, and the channels of a group: each value of the
-        # output is as many products as there are values in its filter.
-        output, kernel = {
-            "Conv2D": lambda: (operation.outputs[0], operation.inputs[1]),
-            "Conv2DBackpropInput": lambda: (operation.inputs[2], operation.inputs[1]),
-            "Conv2DBackpropFilter": lambda: (operation.inputs[2], operation.outputs[0]),
-        }[operation.type]()
+        # Each value that a convolution gives is as many products as its filter has values; either gradient takes as many.
+        forward = operation.type == "Conv2D"
+        output = operation.outputs[0] if forward else operation.inputs[2]
+        of_filter = operation.type == "Conv2DBackpropFilter"
+        kernel = operation.outputs[0] if of_filter else operation.inputs[1]
         return 2 * output.shape.num_elements() * math.prod(kernel.shape[:3])
     if operation.type == "Einsum":
         return _flops_of_einsum(operation)

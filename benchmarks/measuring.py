@@ -3,6 +3,7 @@
 import argparse
 import ctypes
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,17 @@ def reason(returncode: int, complaints: str) -> str:
     if returncode < 0:
         return f"killed by signal {-returncode}" + (", out of memory?" if returncode == -9 else "")
     return complaints.strip().rpartition("\n")[-1][:200] or f"exit code {returncode}"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens at."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 def memory() -> dict[str, float]:

@@ -129,7 +129,7 @@ def table(rows: list[tuple[str, dict[str, Cost | None]]]) -> str:
                 line += f"{'not measured':>52}"
                 continue
             medians.append(statistics.median(cost.seconds))
-            seconds = f"{medians[-1]:.3f} s ({min(cost.seconds):.3f}..{max(cost.seconds):.3f})"
+            seconds = f"{medians[-1]:.3f} s ({measuring.spread(cost.seconds, '.3f')})"
             of_a_bin = cost.megabytes * 1e3 / (height * width * batch)
             line += f"{seconds:>36}{cost.megabytes:>8.0f}{of_a_bin:>8.1f}"
         lines.append(line + (f"{medians[1] / medians[0]:>12.2f}" if len(medians) == 2 else ""))

@@ -23,11 +23,9 @@ Last, for clusters, the seconds of a step without any overlap of computing and c
 import argparse
 import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -37,7 +35,7 @@ from collections.abc import Iterator
 
 from benchmarks import measuring
 from benchmarks.measuring import positive, positive_numbers
-from benchmarks.step import STEPS_PER_EPOCH, random_batch
+from benchmarks.step import WARM_UP, model_and_step, random_batch
 from pixpro_tf.commands import exit_code_of, quiet_tensorflow
 from pixpro_tf.config import BACKBONES, Config
 
@@ -48,7 +46,6 @@ CLUSTERS = (8, 64, 512)
 MEBIBYTE = 2**20
 # Of the main recipe.
 GLOBAL_BATCH, BATCH_EACH = 1024, 128
-_WARM_UP = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,20 +166,11 @@ def measure(case: Case, index: int) -> Cost:
     strategy = make_strategy(config.strategy, num_devices=config.num_devices)
     share = case.batch_size // case.replicas
     batch = random_batch(config, share)
-    with strategy.scope():
-        rate = training.make_schedule(config, STEPS_PER_EPOCH)
-        model = training.make_compiled_model(config, rate, config.epochs * STEPS_PER_EPOCH)
-    endless = itertools.repeat(
-        strategy.experimental_distribute_values_from_function(lambda _: batch)
-    )
-    train = model.make_train_function()
-
-    def step():
-        return float(train(endless)["loss"])
-
+    batches = strategy.experimental_distribute_values_from_function(lambda _: batch)
+    model, step = model_and_step(config, strategy, batches)
     with _counting() as reduced:
         step()
-    for _ in range(_WARM_UP):
+    for _ in range(WARM_UP):
         step()
     seconds = [measuring.seconds_of(step) for _ in range(case.repeats)]
     parameter_bytes = sum(
@@ -220,7 +208,7 @@ def measured_apart(case: Case) -> Cost:
         SystemExit: if one failed, with the last line of its complaints.
     """
     count = case.replicas if case.devices == PROCESSES else 1
-    workers = [f"127.0.0.1:{port}" for port in _free_ports(count)]
+    workers = [f"127.0.0.1:{port}" for port in measuring.free_ports(count)]
     with contextlib.ExitStack() as stack:
         started = []
         for index in range(count):
@@ -253,16 +241,6 @@ def measured_apart(case: Case) -> Cost:
         output = started[0][1]
         output.seek(0)
         return Cost(**json.loads(output.read().splitlines()[-1]))
-
-
-def _free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def measured_table(costs: dict[Case, Cost], batch_size: int) -> str:
@@ -321,8 +299,6 @@ def _cases(flags) -> list[Case]:
     for replicas in flags.replicas:
         for devices in (LOGICAL_CPUS, PROCESSES) if replicas > 1 else (ALONE,):
             for batch_size in (flags.batch_size, flags.batch_size // most * replicas):
-                if batch_size % replicas:
-                    sys.exit(f"--batch_size={batch_size} cannot be split over {replicas} replicas")
                 case = Case(
                     devices, replicas, batch_size, flags.backbone, flags.image_size, flags.repeats
                 )
@@ -338,8 +314,14 @@ def _check(flags) -> None:
         sys.exit(
             f"--replicas={most} is more than this machine's {cores} cores, of which each gets one"
         )
-    if flags.batch_size % most:
-        sys.exit(f"--batch_size={flags.batch_size} cannot be split over {most} replicas")
+    if most == 1:
+        sys.exit("--replicas=1 has nothing to scale; give a larger number too, as 1,2")
+    for replicas in flags.replicas:
+        if flags.batch_size % replicas:
+            sys.exit(f"--batch_size={flags.batch_size} cannot be split over {replicas} replicas")
+    for count in CLUSTERS:
+        if count % min(count, flags.per_host):
+            sys.exit(f"--per_host={flags.per_host} makes no whole hosts of {count} accelerators")
     if not flags.tflops > 0:
         sys.exit(f"--tflops={flags.tflops} has to be above 0")
 
@@ -376,9 +358,7 @@ def main(arguments: list[str]) -> None:
     _check(flags)
     costs = {case: measured_apart(case) for case in _cases(flags)}
     print(measured_table(costs, flags.batch_size))
-    shared = next(
-        (cost for case, cost in costs.items() if case.replicas > 1), next(iter(costs.values()))
-    )
+    shared = next(cost for case, cost in costs.items() if case.replicas > 1)
     alone = next(cost for case, cost in costs.items() if case.replicas == 1)
     network = Network(
         flags.per_host,

@@ -23,15 +23,15 @@ import time
 from benchmarks import measuring
 from benchmarks.measuring import positive, positive_numbers
 from pixpro_tf.commands import exit_code_of, quiet_tensorflow
-from pixpro_tf.config import BACKBONES, Config
+from pixpro_tf.config import Config
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-JIT_MODES = ("ppm", "step", "off")
+# What train.py's flags allow.
+CHOICES = {field.name: field.metadata["choices"] for field in dataclasses.fields(Config)}
 PRODUCT = 4096
 # Of the schedules; any number that is not reached.
 STEPS_PER_EPOCH = 1000
 # Before the steps that count; memory has reached its height then.
-_WARM_UP = 2
+WARM_UP = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,18 +102,10 @@ def measure(case: Case) -> Cost:
     batch = random_batch(config, config.batch_size)
 
     started = time.perf_counter()
-    with strategy.scope():
-        rate = training.make_schedule(config, STEPS_PER_EPOCH)
-        model = training.make_compiled_model(config, rate, config.epochs * STEPS_PER_EPOCH)
-    endless = itertools.repeat(batch)
-    train = model.make_train_function()
-
-    def step():
-        return float(train(endless)["loss"])
-
+    model, step = model_and_step(config, strategy, batch)
     step()
     first_step = time.perf_counter() - started
-    for _ in range(_WARM_UP):
+    for _ in range(WARM_UP):
         step()
     if gpus:
         megabytes = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6
@@ -136,18 +128,38 @@ def measure(case: Case) -> Cost:
         return float(multiply())
 
     product()
-    seconds, peak, of_colours = [], [], []
-    for _ in range(case.repeats):
-        seconds.append(measuring.seconds_of(step))
-        peak.append(2 * PRODUCT**3 / measuring.seconds_of(product))
-        if config.augment_on == "device":
-            of_colours.append(measuring.seconds_of(colours))
+    works = [step, product] + ([colours] if config.augment_on == "device" else [])
+    seconds, products, *rest = _in_turns(works, case.repeats)
     name = "CPU"
     if gpus:
         name = tf.config.experimental.get_device_details(gpus[0])["device_name"]
     # Last, for it leaves a graph behind.
     flops = flops_of(model.train_step, batch)
-    return Cost(name, flops, seconds, peak, of_colours, megabytes, first_step)
+    peak = [2 * PRODUCT**3 / each for each in products]
+    return Cost(name, flops, seconds, peak, rest[0] if rest else [], megabytes, first_step)
+
+
+def model_and_step(config: Config, strategy, batch) -> tuple:
+    """The model of a run, and a function that makes one step of it on a batch, as `fit` does, and returns the loss.
+
+    Args:
+        config: of the run.
+        strategy: of `tf.distribute`.
+        batch: what a distributed dataset gives.
+    """
+    from pixpro_tf import training
+
+    with strategy.scope():
+        rate = training.make_schedule(config, STEPS_PER_EPOCH)
+        model = training.make_compiled_model(config, rate, config.epochs * STEPS_PER_EPOCH)
+    train, endless = model.make_train_function(), itertools.repeat(batch)
+    return model, lambda: float(train(endless)["loss"])
+
+
+def _in_turns(works, rounds):
+    """Seconds of each work in every round, so that what else the machine does meets all of them."""
+    taken = [[measuring.seconds_of(work) for work in works] for _ in range(rounds)]
+    return [list(each) for each in zip(*taken, strict=True)]
 
 
 def random_batch(config: Config, batch_size: int) -> dict:
@@ -223,7 +235,7 @@ def measure_torch(case: Case) -> Cost:
 
     step()
     first_step = time.perf_counter() - started
-    for _ in range(_WARM_UP):
+    for _ in range(WARM_UP):
         step()
     if on_gpu:
         megabytes = torch.cuda.max_memory_allocated() / 1e6
@@ -235,13 +247,11 @@ def measure_torch(case: Case) -> Cost:
         return (matrix @ matrix)[0, 0].item()
 
     product()
-    seconds, peak = [], []
-    for _ in range(case.repeats):
-        seconds.append(measuring.seconds_of(step))
-        peak.append(2 * PRODUCT**3 / measuring.seconds_of(product))
+    seconds, products = _in_turns([step, product], case.repeats)
     with FlopCounterMode(display=False) as counter:
         step()
     name = torch.cuda.get_device_name() if on_gpu else "CPU"
+    peak = [2 * PRODUCT**3 / each for each in products]
     return Cost(name, counter.get_total_flops(), seconds, peak, [], megabytes, first_step)
 
 
@@ -300,7 +310,9 @@ def _cases(flags) -> list[tuple[Case, str]]:
     return cases
 
 
-def _several_of(choices):
+def _several_of(flag):
+    choices = CHOICES[flag]
+
     def parse(text):
         found = [part.strip() for part in text.split(",")]
         for each in found:
@@ -316,11 +328,11 @@ def _several_of(choices):
 def main(arguments: list[str]) -> None:
     """Runs a command line, without the command's name."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbones", type=_several_of(BACKBONES), default=["resnet50"])
+    parser.add_argument("--backbones", type=_several_of("backbone"), default=["resnet50"])
     parser.add_argument("--batch_sizes", type=positive_numbers, default=[8])
-    parser.add_argument("--precisions", type=_several_of(PRECISIONS), default=["float32"])
-    parser.add_argument("--jit_modes", type=_several_of(JIT_MODES), default=["ppm"])
-    parser.add_argument("--augment_on", default="host", choices=("host", "device"))
+    parser.add_argument("--precisions", type=_several_of("precision"), default=["float32"])
+    parser.add_argument("--jit_modes", type=_several_of("jit"), default=["ppm"])
+    parser.add_argument("--augment_on", default="host", choices=CHOICES["augment_on"])
     parser.add_argument("--image_size", type=positive, default=224, help="side of a view")
     parser.add_argument("--repeats", type=positive, default=7, help="steps timed of each case")
     parser.add_argument("--torch", action="store_true", help="PyTorch too")

@@ -75,7 +75,7 @@ class BatchNorm(tf.keras.layers.Layer):
         return result.y
 
     def _call_synchronized(self, inputs):
-        """By the fused kernels too: each pass over a map costs as much as the sum over replicas does."""
+        """By the fused kernels too, with a gradient of its own; that of plain operations passes over the map many more times."""
         replica_context = tf.distribute.get_replica_context()
         replicas = replica_context.num_replicas_in_sync
         values = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)

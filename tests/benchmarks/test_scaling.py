@@ -101,6 +101,8 @@ def test_what_is_reduced_is_told():
     ("flags", "problem"),
     [
         (["--batch_size=7"], "--batch_size=7 cannot be split over 2 replicas"),
+        (["--replicas=1"], "--replicas=1 has nothing to scale"),
+        (["--per_host=6"], "--per_host=6 makes no whole hosts of 8 accelerators"),
         (["--tflops=0"], "--tflops=0.0 has to be above 0"),
         (["--replicas=1000", "--batch_size=1000"], "--replicas=1000 is more than this machine's"),
     ],
