@@ -79,9 +79,23 @@ def reusable(backbone, neck=None, projector=None, propagation=None) -> Any:
         variables=[variable for part in parts.values() for variable in part.variables],
         trainable_variables=[v for part in parts.values() for v in part.trainable_variables],
         regularization_losses=[],
-        **parts,
+        **{name: _weights_of(part) for name, part in parts.items()},
     )
     return root, {"serving_default": serving_default, "feature_maps": feature_maps}
+
+
+def _weights_of(part):
+    """The variables under the names that checkpoints give them. Of a Keras layer, saving would trace each layer in it once more."""
+    view = tf.train.TrackableView(part)
+    copies = {
+        id(each): each if isinstance(each, tf.Variable) else tf.Module()
+        for each in view.descendants()
+    }
+    for each in view.descendants():
+        if not isinstance(each, tf.Variable):
+            for name, child in view.children(each).items():
+                setattr(copies[id(each)], name, copies[id(child)])
+    return copies[id(part)]
 
 
 def load_backbone(

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import json
+import pathlib
 import subprocess
 import sys
 import tarfile
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
+from tensorflow.core.protobuf import saved_model_pb2
 
 import pixpro_tf
 from export import savedmodel
@@ -101,6 +103,13 @@ def test_so_are_those_of_other_layouts_and_strides(name, layout, stride, tmp_pat
     found = tf.saved_model.load(str(tmp_path))(IMAGES, return_endpoints=True)
     assert found["c5"].shape[1:3] == (9, 12)
     assert_same_maps(found, expected(backbone))
+
+
+def test_its_graphs_are_saved_once(exported):
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString(pathlib.Path(exported, "saved_model.pb").read_bytes())
+    # A call for each value of its two arguments, and two signatures; none of Keras' for each layer.
+    assert len(saved.meta_graphs[0].object_graph_def.concrete_functions) == 4 + 2
 
 
 def test_hub_gives_the_backbones_features_without_this_project(run, exported, tmp_path):
