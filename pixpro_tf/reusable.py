@@ -87,11 +87,11 @@ def reusable(backbone, neck=None, projector=None, propagation=None) -> Any:
 def _weights_of(part):
     """The variables under the names that checkpoints give them. Of a Keras layer, saving would trace each layer in it once more."""
     view = tf.train.TrackableView(part)
+    originals = view.descendants()
     copies = {
-        id(each): each if isinstance(each, tf.Variable) else tf.Module()
-        for each in view.descendants()
+        id(each): each if isinstance(each, tf.Variable) else tf.Module() for each in originals
     }
-    for each in view.descendants():
+    for each in originals:
         if not isinstance(each, tf.Variable):
             for name, child in view.children(each).items():
                 setattr(copies[id(each)], name, copies[id(child)])

@@ -71,7 +71,7 @@ def assert_same_maps(found, wanted, tolerance=TOLERANCE):
 
 @pytest.fixture
 def sums_as_written():
-    """Grappler reorders sums of which it knows the shapes, so as a graph is wrapped; over 150 layers that makes 3e-6."""
+    """Grappler reorders sums whose shapes it knows, and what wraps a graph decides which; over 150 layers that makes 3e-6."""
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     yield
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
