@@ -5,7 +5,7 @@ import tensorflow as tf
 LAYOUTS = ("torchvision", "od_api", "model_garden", "mirror")
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _compiled_conv2d(inputs, kernel, strides, padding, dilations):
     # On the CPU, TensorFlow's own kernels have no gradient of grouped convolutions, and none of dilated ones but by way of
     # space-to-batch, ten times slower. XLA's convolution has both, on every device.

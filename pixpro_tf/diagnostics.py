@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from pixpro_tf.graphs import as_written
 from pixpro_tf.numerics import unit_length
 
 # Unit vectors in float32 that should be equal differ by some 1e-14; what lies below this is no variance of features.
@@ -69,6 +70,7 @@ def position_share(features: tf.Tensor) -> tf.Tensor:
     return tf.where(varies, 1 - unexplained, 0.0)
 
 
+@as_written
 def alarms(levels: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
     """All of the above, each the mean over maps of several levels `[B, N, C]`, by their names."""
     figures = (feature_spread, cross_image_cosine, position_share)

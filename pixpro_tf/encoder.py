@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from pixpro_tf.graphs import as_written
+
 
 class Encoder(tf.keras.Model):
     """What both networks have.
@@ -21,6 +23,7 @@ class Encoder(tf.keras.Model):
         self.neck = neck
         self.projectors = projectors
 
+    @as_written
     def call(self, images, training=None):
         maps = self.backbone(images, training=training)
         if self.neck is not None:

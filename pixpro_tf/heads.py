@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from pixpro_tf.convolution import Convolution
+from pixpro_tf.graphs import as_written
 from pixpro_tf.normalization import BatchNorm
 
 
@@ -61,6 +62,7 @@ class ConvMLP(tf.keras.layers.Layer):
             in_channels = self.hidden_channels
         super().build(input_shape)
 
+    @as_written
     def call(self, features, training=None):
         *hidden, last = self.convolutions
         for convolution, norm in zip(hidden, self.norms, strict=False):
@@ -137,6 +139,7 @@ class Projector(tf.keras.layers.Layer):
 
         self.heads = layers_by_level(self.levels, settings.shared, head, self.name)
 
+    @as_written
     def call(self, maps, training=None):
         return {level: self.heads[level](maps[level], training=training) for level in self.levels}
 
@@ -177,6 +180,7 @@ class DenseHead(tf.keras.layers.Layer):
             for i in range(num_layers)
         ]
 
+    @as_written
     def call(self, features):
         for convolution in self.convolutions:
             features = tf.nn.relu(convolution(features))

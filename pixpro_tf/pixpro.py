@@ -11,6 +11,7 @@ from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.config import Config
 from pixpro_tf.encoder import Encoder
+from pixpro_tf.graphs import as_written
 from pixpro_tf.objectives import build
 from pixpro_tf.objectives.base import Metrics, Objective, View
 from pixpro_tf.objectives.pixel import as_bins
@@ -134,6 +135,7 @@ class PixPro(tf.keras.Model):
             gradients = self.optimizer.get_unscaled_gradients(gradients)
         return gradients, self._mean_over_replicas(metrics | {"loss": loss})
 
+    @as_written
     def _apply(self, gradients):
         """Moves the online network by the replicas' sum of the gradients; returns what there is to say of it."""
         ema_momentum = 1 - self.ema_schedule(self.optimizer.iterations)
@@ -229,6 +231,7 @@ class PixPro(tf.keras.Model):
 
         return train
 
+    @as_written
     def _update_target(self):
         taken_over = self.ema_schedule(self.optimizer.iterations)
 
@@ -242,6 +245,7 @@ class PixPro(tf.keras.Model):
         # Mirrored variables are assigned in cross-replica context; one switch serves all of them.
         tf.distribute.get_replica_context().merge_call(move_all, args=(taken_over,))
 
+    @as_written
     def _prepare(self, batch, view):
         images = batch[f"view_{view}"]
         if self.photometric is None:
@@ -273,6 +277,7 @@ class PixPro(tf.keras.Model):
         )
 
     @staticmethod
+    @as_written
     def _mean_over_replicas(metrics):
         """One collective for all of them."""
         context = tf.distribute.get_replica_context()

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from pixpro_tf.blocks import is_large, symmetric_weighted_sums
+from pixpro_tf.graphs import as_written
 from pixpro_tf.heads import ConvMLP
 from pixpro_tf.numerics import at_least_float32, unit_length
 
@@ -95,7 +96,7 @@ def _slope(cosines, gamma):
     return tf.where(cosines > 0, slope, tf.zeros_like(slope))
 
 
-_propagate_compiled = tf.function(propagate, jit_compile=True)
+_propagate_compiled = tf.function(propagate, jit_compile=True, autograph=False)
 
 
 class PixelPropagation(tf.keras.layers.Layer):
@@ -135,6 +136,7 @@ class PixelPropagation(tf.keras.layers.Layer):
             )
         super().build(input_shape)
 
+    @as_written
     def call(self, features, training=None):
         values = features
         if self.value_transform is not None:

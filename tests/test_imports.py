@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import ROOT
 
 LAYERS = (
-    {"stack", "errors"},
+    {"stack", "errors", "graphs"},
     {"handles"},
     {"blocks", "commands", "config", "geometry", "numerics"},
     {"convolution", "losses", "normalization", "diagnostics"},
@@ -24,7 +24,7 @@ LAYERS = (
     {"training"},
     {"command_line", "interop.torch.importing", "interop.torch.__main__"},
 )
-DATA_MAY_IMPORT = {"data", "errors", "stack"}
+DATA_MAY_IMPORT = {"data", "errors", "graphs", "stack"}
 
 
 def modules():

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pixpro_tf.convolution import LAYOUTS, Convolution
+from pixpro_tf.graphs import as_written
 from pixpro_tf.heads import DenseHead
 from pixpro_tf.normalization import BatchNorm
 
@@ -72,6 +73,7 @@ class FPN(tf.keras.layers.Layer):
         if layout == "model_garden":
             self.norms = {level: BatchNorm(name=f"norm{level[1:]}") for level in self.levels}
 
+    @as_written
     def call(self, maps, training=None):
         top_down = self.laterals[f"c{COARSEST_STAGE}"](maps[f"c{COARSEST_STAGE}"])
         pyramid = {f"p{COARSEST_STAGE}": top_down}
@@ -129,6 +131,7 @@ class Neck(tf.keras.layers.Layer):
         self.levels = self.fpn.levels
         self.dense_head = DenseHead(channels, head_layers, name="head") if head_layers else None
 
+    @as_written
     def call(self, maps, training=None):
         pyramid = self.fpn(maps, training=training)
         if self.dense_head is None:

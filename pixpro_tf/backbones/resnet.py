@@ -9,6 +9,7 @@ import dataclasses
 import tensorflow as tf
 
 from pixpro_tf.convolution import LAYOUTS, Convolution
+from pixpro_tf.graphs import as_written
 from pixpro_tf.normalization import BatchNorm
 
 OUTPUT_STRIDES = (8, 16, 32)
@@ -246,6 +247,7 @@ class ResNet(tf.keras.Model):
             ]
         return layers
 
+    @as_written
     def call(self, images, training=None):
         features = images
         for convolution, norm in zip(self.stem[::2], self.stem[1::2], strict=True):

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
+from pixpro_tf.graphs import as_written
+
 Record = dict[str, tf.Tensor]
 
 
@@ -28,6 +30,7 @@ class ListedSource:
         """Of an epoch, `(position, record)` of all positions that leave the remainder `host` when divided by `hosts`."""
         seed = tf.stack([tf.constant(run_seed, tf.int64), tf.cast(epoch, tf.int64)])
 
+        @as_written
         def record(position):
             index = tf.random.experimental.index_shuffle(
                 position, seed=seed, max_index=tf.constant(self.num_images - 1, tf.int64)

@@ -90,7 +90,7 @@ class Photometric:
         return _augment(images, key, self.policy, view)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _augment(images, key, policy_name, view):
     policy = POLICIES[policy_name][view]
     images = tf.transpose(tf.cast(images, tf.float32), [0, 3, 1, 2])

@@ -9,6 +9,7 @@ from pixpro_tf.data.images import decode
 from pixpro_tf.data.service import DataService
 from pixpro_tf.data.sources import Source, find_bad_images
 from pixpro_tf.data.tuning import num_cores, untuned
+from pixpro_tf.graphs import as_written
 
 Photometric = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
 _FOREVER = tf.int64.max
@@ -66,17 +67,20 @@ def training_dataset(
     host_batch = batch_size // num_hosts
     share = host_batch // replicas_per_host // accumulation
 
+    @as_written
     def epoch_records(epoch):
         records = source.part(seed, epoch, num_hosts, host).take(steps * host_batch)
         done = tf.constant(first_batch * host_batch, tf.int64)
         records = records.skip(tf.where(epoch == first_epoch, done, 0))
 
+        @as_written
         def placed(position, record):
             place = epoch * steps * host_batch + position // num_hosts
             return place, randomness.image_key(seed, epoch, position), record
 
         return records.map(placed)
 
+    @as_written
     def views(place, key, record):
         image = decode(source.encoded(record))
         areas = min_crop_area, max_crop_area
@@ -90,6 +94,7 @@ def training_dataset(
             "seed": key,
         } | ({} if service is None else {"place": place})
 
+    @as_written
     def colours(batch):
         assert photometric is not None
         key = batch.pop("seed")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pixpro_tf import losses
+from pixpro_tf.graphs import as_written
 from pixpro_tf.heads import ProjectorSettings, layers_by_level
 from pixpro_tf.objectives.pixel import PixelObjective
 from pixpro_tf.propagation import PixelPropagation
@@ -43,6 +44,7 @@ class PixelConsistency(PixelObjective):
         shared = self.projector_settings.shared
         self.propagations = layers_by_level(self.levels, shared, propagation, "propagation")
 
+    @as_written
     def call(self, projections, training=None):
         return {
             level: self.propagations[level](projection, training=training)

@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from pixpro_tf import losses
+from pixpro_tf.graphs import as_written
 from pixpro_tf.heads import ConvMLP, Projector, ProjectorSettings
 from pixpro_tf.numerics import at_least_float32, unit_length
 from pixpro_tf.objectives.base import Objective
@@ -30,6 +31,7 @@ class InstanceObjective(Objective):
     def make_projector(self):
         return Projector(self.levels, self.projector_settings, name="projector_instance")
 
+    @as_written
     def call(self, projections, training=None):
         return {LEVEL: self.predictor(projections[LEVEL], training=training)}
 
@@ -44,6 +46,7 @@ class InstanceObjective(Objective):
 class InstanceRegression(InstanceObjective):
     """The authors' loss: -2 times the cosine of prediction and target for each direction, so it lies in [-4, 4]."""
 
+    @as_written
     def compare(self, online, target):
         prediction, keys = _pooled(online), _pooled(target)
         agreement = losses.instance_consistency(prediction[0], keys[1])
@@ -69,6 +72,7 @@ class InstanceContrast(InstanceObjective):
         super().__init__(projector, weight, name)
         self.temperature = temperature
 
+    @as_written
     def compare(self, online, target):
         prediction, keys = _pooled(online), _pooled(target)
         keys, own = _of_all_replicas(keys)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pixpro_tf.blocks import is_large
 from pixpro_tf.geometry import Bins, bins_of
+from pixpro_tf.graphs import as_written
 from pixpro_tf.heads import Projector, ProjectorSettings
 from pixpro_tf.numerics import unit_length
 from pixpro_tf.objectives.base import Metrics, Objective, View
@@ -41,6 +42,7 @@ class PixelObjective(Objective):
     def make_projector(self):
         return Projector(self.levels, self.projector_settings, name="projector")
 
+    @as_written
     def compare(self, online, target):
         found = [self._compare_level(level, online, target) for level in self.levels]
         losses = tf.add_n([losses for losses, _ in found]) / len(found)
@@ -91,7 +93,7 @@ class PixelObjective(Objective):
 
 @functools.cache
 def _compiled(loss):
-    return tf.function(loss, jit_compile=True)
+    return tf.function(loss, jit_compile=True, autograph=False)
 
 
 def as_bins(feature_map: tf.Tensor) -> tf.Tensor:
