@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -28,6 +29,9 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
     Args:
         command: returns its exit code, or None for 0.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a command tells while it works is seen at once in a pipe and in a log, too.
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         return command() or 0
     except UserError as error:

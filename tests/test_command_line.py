@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -220,6 +221,22 @@ def test_a_mistake_imports_no_tensorflow():
         "error: --backbone=resnet51 is not known; did you mean resnet50"
     )
     assert process.stderr.count("\n") == 1
+
+
+def test_a_line_is_seen_in_a_pipe_while_the_command_goes_on():
+    code = (
+        "import time; from pixpro_tf.commands import exit_code_of; "
+        "exit_code_of(lambda: print('step 1') or time.sleep(60))"
+    )
+    environment = {name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    started = time.monotonic()
+    with process:
+        assert process.stdout.readline() == "step 1\n"
+        assert time.monotonic() - started < 50
+        process.kill()
 
 
 def test_lines_of_the_help_keep_to_the_width():
