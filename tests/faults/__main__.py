@@ -1,0 +1,199 @@
+"""Plants the faults of the catalogue one at a time, and tells which of them the tests catch.
+
+    python -m tests.faults --map          # runs `make test`'s tests once, to learn which of them cover which lines
+    python -m tests.faults [--jobs=2] [--only=NAME,NAME] [--area=AREA]
+
+For each fault the tree is copied, the fault is planted in the copy, and the tests run that cover the changed lines: the quickest first,
+until one fails. If none does, the other tests of their files follow, which share fixtures and traced graphs with them. A fault that
+they let through too has survived; the exit code is then 1. What was found stays in `.faults/results.json`, and faults that have been
+caught there are not planted again unless they are named.
+"""
+
+import argparse
+import ast
+import collections
+import concurrent.futures
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from coverage import CoverageData
+
+from tests.faults.catalogue import FAULTS, Fault
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+KEPT = ROOT / ".faults"
+COVERAGE, COSTS, RESULTS = KEPT / "coverage", KEPT / "costs.json", KEPT / "results.json"
+COPIED = ("pixpro_tf", "export", "tests", "benchmarks", "configs", "docs", "scripts")
+_SELECTION = ("-m", "not thorough")
+# Of the tests of one fault; a fault may also make a test wait for ever.
+_SECONDS = 900
+
+
+def changed_lines(fault: Fault, source: str) -> set[int]:
+    """Lines of the innermost statements that a fault changes, counted from 1."""
+    start = source.index(fault.old)
+    old, new = fault.old, fault.new
+    same = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), len(old))
+    tail = old[same:], new[same:]
+    same_end = 0
+    while same_end < min(map(len, tail)) and tail[0][-1 - same_end] == tail[1][-1 - same_end]:
+        same_end += 1
+    first = source.count("\n", 0, start + same) + 1
+    last = source.count("\n", 0, start + len(old) - same_end) + 1
+    changed = set(range(first, last + 1))
+    for node in ast.walk(ast.parse(source)):
+        simple = isinstance(node, ast.stmt) and not hasattr(node, "body")
+        if simple and node.lineno <= last and node.end_lineno >= first:
+            changed |= set(range(node.lineno, node.end_lineno + 1))
+    return changed
+
+
+class Map:
+    """Which tests of `make test` cover a line, and how long each takes."""
+
+    def __init__(self):
+        if not COVERAGE.exists():
+            sys.exit("error: .faults/coverage is missing; make it by python -m tests.faults --map")
+        self._data = CoverageData(str(COVERAGE))
+        self._data.read()
+        self._seconds = {test: cost["wall"] for test, cost in json.loads(COSTS.read_text()).items()}
+
+    def tests_of(self, fault: Fault) -> tuple[list[str], list[str]]:
+        """Tests that cover a changed line, and the other tests of their files; each the quickest first."""
+        path = ROOT / fault.path
+        # Of the tree in which the map was made, wherever that was.
+        (measured,) = [
+            name for name in self._data.measured_files() if name.endswith(f"/{fault.path}")
+        ]
+        contexts = self._data.contexts_by_lineno(measured)
+        direct = set()
+        for line in changed_lines(fault, path.read_text()):
+            direct |= {context.partition("|")[0] for context in contexts.get(line, ())}
+        direct.discard("")
+        if not direct:
+            # A line that runs when the module is imported.
+            for found in contexts.values():
+                direct |= {context.partition("|")[0] for context in found}
+            direct.discard("")
+        direct &= self._seconds.keys()
+        files = {test.partition("::")[0] for test in direct}
+        others = {test for test in self._seconds if test.partition("::")[0] in files} - direct
+        return self._by_time(direct), self._by_time(others)
+
+    def _by_time(self, tests):
+        """A file's tests one after another, for they share what they set up; the quickest file first."""
+        files = collections.Counter()
+        for test in tests:
+            files[test.partition("::")[0]] += self._seconds[test]
+        return sorted(
+            tests,
+            key=lambda test: (
+                files[test.partition("::")[0]],
+                test.partition("::")[0],
+                self._seconds[test],
+            ),
+        )
+
+
+def make_map() -> None:
+    KEPT.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.cost", f"--cost-json={COSTS}"]
+    command += ["--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder", *_SELECTION]
+    command += ["--cov", "--cov-context=test", "--cov-report="]
+    subprocess.run(command, cwd=ROOT, check=True)
+    shutil.move(ROOT / ".coverage", COVERAGE)
+
+
+def plant(fault: Fault, tree: pathlib.Path) -> None:
+    for name in COPIED:
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in ROOT.iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            shutil.copy(path, tree)
+    path = tree / fault.path
+    source = path.read_text()
+    assert source.count(fault.old) == 1, f"{fault.name}: its text has to stand once in {fault.path}"
+    path.write_text(source.replace(fault.old, fault.new))
+
+
+def try_out(fault: Fault, tests: Map) -> dict:
+    """Plants a fault and runs its tests; returns what there is to say of it."""
+    started = time.monotonic()
+    direct, others = tests.tests_of(fault)
+    found = {"area": fault.area, "covered_by": len(direct), "caught_by": None, "first": True}
+    with tempfile.TemporaryDirectory(prefix="fault-") as folder:
+        tree = pathlib.Path(folder) / "tree"
+        tree.mkdir()
+        plant(fault, tree)
+        for chosen in (direct, others):
+            if chosen and (caught := first_failure(chosen, tree)):
+                found["caught_by"] = caught
+                break
+            found["first"] = False
+    return found | {"seconds": round(time.monotonic() - started)}
+
+
+def first_failure(tests: list[str], tree: pathlib.Path) -> str | None:
+    """The first of the tests, in their order, that fails in a tree; None if all pass."""
+    # By a file: there may be more of them than a command line takes.
+    (tree / "chosen.txt").write_text("\n".join(tests))
+    files = sorted({test.partition("::")[0] for test in tests})
+    command = [sys.executable, "-m", "pytest", "-p", "tests.faults.chosen", "-x", "--tb=no"]
+    command += [*_SELECTION, "-p", "no:cacheprovider", f"--basetemp={tree / 'tmp'}", *files]
+    try:
+        process = subprocess.run(
+            command, cwd=tree, capture_output=True, text=True, timeout=_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return "(the tests did not end)"
+    failed = [
+        line.split(" ")[1]
+        for line in process.stdout.splitlines()
+        if line.startswith(("FAILED", "ERROR"))
+    ]
+    if process.returncode and not failed:
+        raise RuntimeError(process.stdout[-2000:] + process.stderr[-2000:])
+    return failed[0] if failed else None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--map", action="store_true", help="learn which tests cover which lines")
+    parser.add_argument("--only", help="names of faults, separated by commas")
+    parser.add_argument("--area", help="faults of one area")
+    parser.add_argument("--jobs", type=int, default=2, help="faults tried out at a time")
+    flags = parser.parse_args(arguments)
+    if flags.map:
+        make_map()
+        return 0
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    wanted = [fault for fault in FAULTS if not flags.area or fault.area == flags.area]
+    if flags.only:
+        wanted = [fault for fault in wanted if fault.name in flags.only.split(",")]
+    else:
+        wanted = [f for f in wanted if not results.get(f.name, {}).get("caught_by")]
+    tests = Map()
+    with concurrent.futures.ThreadPoolExecutor(flags.jobs) as pool:
+        running = {pool.submit(try_out, fault, tests): fault for fault in wanted}
+        for done in concurrent.futures.as_completed(running):
+            fault, found = running[done], done.result()
+            results[fault.name] = found
+            RESULTS.write_text(json.dumps(results, indent=1))
+            said = f"caught by {found['caught_by']}" if found["caught_by"] else "SURVIVED"
+            print(f"{fault.area}: {fault.name}: {said} ({found['seconds']} s)", flush=True)
+    results = {fault.name: results[fault.name] for fault in FAULTS if fault.name in results}
+    survivors = [name for name, found in results.items() if not found["caught_by"]]
+    areas = collections.Counter(found["area"] for found in results.values())
+    print(f"{len(results) - len(survivors)} of {len(results)} faults caught, in {len(areas)} areas")
+    for name in survivors:
+        print(f"survived: {name}")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
