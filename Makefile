@@ -2,17 +2,23 @@
 SHELL := /bin/bash
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-# Much of a test's time is the tracing of graphs, which uses one core.
-PARALLEL := --numprocesses=2 --dist=loadfile
+# Much of a test's time is the tracing of graphs, which uses one core. tests/conftest.py orders the files.
+PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help setup setup-dev demo report report-quick test test-quick lint format clean
+# Of the tests marked thorough: four commits in a row have every one. A tree without a history goes by the day of the year.
+QUARTER ?= $(shell echo $$(($$(git rev-list --count HEAD 2>/dev/null || date +%-j) % 4 + 1)))
+
+.PHONY: help setup setup-dev demo report report-quick test test-quick test-all test-quarter faults lint format clean
 
 help:
 	@echo "make demo        pre-trains a small backbone on embedded images, under ten minutes on two cores"
 	@echo "make report      pre-trains and measures every method on embedded images, and writes docs/report; four to five hours on two cores, in pieces"
 	@echo "make report-quick  the same in a quarter of an hour, too short to learn much; writes runs/report-quick/page"
-	@echo "make test        lint, types and all tests, with coverage"
+	@echo "make test        lint, types and every test that a change can break"
 	@echo "make test-quick  the tests without the slow ones"
+	@echo "make test-all    all tests, with coverage: every backbone, every ablation, the consumers of exports in environments of their own"
+	@echo "make test-quarter  a quarter of what only test-all runs, another one for each commit; QUARTER=3 chooses"
+	@echo "make faults      plants deliberate faults one at a time, each of which make test has to catch; some hours on two cores"
 	@echo "make format      formats the code"
 	@echo "make clean       removes $(VENV), the environments of tests and what tools left behind; runs/ and data/ stay"
 
@@ -44,15 +50,26 @@ lint: setup-dev
 	$(RUN) -m mypy
 
 test: lint
-	$(RUN) -m pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered
+	$(RUN) -m pytest $(PARALLEL) -m "not thorough"
 
 test-quick: setup-dev
-	$(RUN) -m pytest $(PARALLEL) -m "not slow"
+	$(RUN) -m pytest $(PARALLEL) -m "not slow and not thorough"
+
+test-all: lint
+	$(RUN) -m pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered
+
+test-quarter: setup-dev
+	@echo "== quarter $(QUARTER) of 4 of the thorough tests"
+	$(RUN) -m pytest $(PARALLEL) -m thorough --quarter=$(QUARTER)
+
+faults: setup-dev
+	$(RUN) -m tests.faults --map
+	$(RUN) -m tests.faults
 
 format: setup-dev
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-keras3 .venv-model_garden .venv-od_api .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .faults .venv-keras3 .venv-model_garden .venv-od_api .coverage .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,16 +9,56 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import pixpro_tf  # noqa: F401  isort: skip
 
+import collections
+import ctypes
+import gc
 import pathlib
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests import warm
+
 ROOT = pathlib.Path(__file__).parent.parent
+QUARTERS = 4
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--quarter",
+        type=int,
+        choices=range(1, QUARTERS + 1),
+        help="of the tests marked thorough, run every fourth only: the first, the second, ...",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out the other quarters of the thorough tests, and lets files with long tests start first."""
+    if quarter := config.getoption("--quarter"):
+        thorough = [item for item in items if item.get_closest_marker("thorough")]
+        chosen = set(sorted(thorough, key=lambda item: item.nodeid)[quarter - 1 :: QUARTERS])
+        others = [item for item in thorough if item not in chosen]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+    long = collections.Counter(
+        item.path
+        for item in items
+        if item.get_closest_marker("slow") or item.get_closest_marker("thorough")
+    )
+    items.sort(key=lambda item: -long[item.path])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_graphs():
+    """Lets go of what a file's tests have traced: Keras keeps every symbolic call of a process, with the layers behind it."""
+    yield
+    tf.keras.backend.clear_session()
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 @pytest.fixture(autouse=True)
@@ -41,17 +81,18 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def scenes_dir(tmp_path_factory):
-    """Where TFDS keeps `scenes`, which the first test that asks for them builds."""
-    return tmp_path_factory.mktemp("data")
+    """Where TFDS keeps `scenes`, which the first test that asks for them builds, for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "data"
 
 
 @pytest.fixture(scope="session")
 def train():
-    """Runs `train.py` with flags in a process of its own; returns the finished process."""
+    """Runs `train.py` with flags in a warm process; returns the finished process."""
 
     def run(*flags, check=True, **kwargs):
         process = subprocess.run(
-            [sys.executable, str(ROOT / "train.py"), *flags],
+            warm.python(ROOT / "train.py", *flags),
             capture_output=True,
             text=True,
             timeout=600,
@@ -70,7 +111,7 @@ def tiny_flags(photos):
     return (
         f"--dataset=folder:{photos}",
         "--augmentation=none",
-        "--backbone=resnet10",
+        "--backbone=resnet10w0.5",
         "--image_size=32",
         "--output_stride=16",
         "--projector_hidden=64",

@@ -66,8 +66,8 @@ def make_run(folder, finished=True, **flags):
     return folder
 
 
-def recording_step(model, dtype):
-    """A train step as a graph: of two views and their boxes, the loss, and the gradients by `ref` of their variables."""
+def recording_step(model, dtype, graph=True):
+    """A train step, as a graph or not: of two views and their boxes, the loss, and the gradients by `ref` of their variables."""
     optimizer = model.optimizer
     recorded = []
     apply_gradients = optimizer.apply_gradients
@@ -78,10 +78,12 @@ def recording_step(model, dtype):
 
     optimizer.apply_gradients = record
 
-    @tf.function
     def train_step(batch):
         metrics = model.train_step(batch)
         return metrics["loss"], [gradient for gradient, _ in recorded]
+
+    if graph:
+        train_step = tf.function(train_step)
 
     def step(view_1, view_2, box_1, box_2):
         views = {"view_1": tf.cast(view_1, dtype), "view_2": tf.cast(view_2, dtype)}

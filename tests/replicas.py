@@ -1,6 +1,6 @@
-"""Five steps of a small model under a strategy, in both precisions, for `test_replicas.py`; writes the weights.
+"""Five steps of a small model under a strategy, for `test_replicas.py`; writes the weights of each case.
 
-    python -m tests.replicas STRATEGY NUM_DEVICES OBJECTIVES PHOTOS FOLDER
+    python -m tests.replicas STRATEGY NUM_DEVICES CASE,CASE,... PHOTOS FOLDER
 
 With `multi_worker`, TF_CONFIG says which worker this is; worker 0 writes.
 """
@@ -23,47 +23,43 @@ from pixpro_tf.strategy import is_chief, make_strategy
 
 STEPS = 5
 
-
-# The replicas' sums are the same for all objectives; what the second adds shows best without rounding.
-PRECISIONS = {
-    "pixpro": ("float32", "float64"),
-    "contrast": ("float64",),
-    "accumulated": ("float64",),
-}
-OBJECTIVES = {
-    "pixpro": {"ppm_layers": 2, "instance_weight": 0.5},
-    "contrast": {
-        "pixel_loss": "pixcontrast",
-        "instance_weight": 1.0,
-        "instance_loss": "contrastive",
-    },
-    "accumulated": {"gradient_accumulation": 2},
+_PIXPRO = {"ppm_layers": 2, "instance_weight": 0.5}
+_CONTRAST = {"pixel_loss": "pixcontrast", "instance_weight": 1.0, "instance_loss": "contrastive"}
+_ACCUMULATED = {"gradient_accumulation": 2}
+# Flags and precision. The replicas' sums are the same for all objectives; what a case adds shows best without rounding.
+CASES = {
+    "pixpro_float32": (_PIXPRO, "float32"),
+    "pixpro_float64": (_PIXPRO, "float64"),
+    "contrast_float64": (_CONTRAST, "float64"),
+    "accumulated_float64": (_ACCUMULATED, "float64"),
+    "accumulated_contrast_float64": (_CONTRAST | _ACCUMULATED, "float64"),
 }
 
 
-def main(strategy_name, num_devices, objectives, photos, folder):
-    config = Config(
-        dataset=f"folder:{photos}",
-        strategy=strategy_name,
-        num_devices=int(num_devices),
-        image_size=64,
-        batch_size=16,
-        augmentation="none",
-        backbone="resnet10",
-        projector_hidden=64,
-        projector_dim=32,
-        ema_momentum=0.9,
-        **OBJECTIVES[objectives],
-    )
-    strategy = make_strategy(config.strategy, num_devices=config.num_devices)
-    source = sources.open_source(config.dataset, data_dir="", split="", shuffle_buffer=1)
-    for precision in PRECISIONS[objectives]:
-        losses, weights = train(config, strategy, source, precision)
+def main(strategy_name, num_devices, cases, photos, folder):
+    strategy = make_strategy(strategy_name, num_devices=int(num_devices))
+    for case in cases.split(","):
+        flags, precision = CASES[case]
+        config = Config(
+            dataset=f"folder:{photos}",
+            strategy=strategy_name,
+            num_devices=int(num_devices),
+            image_size=64,
+            batch_size=16,
+            augmentation="none",
+            backbone="resnet10w0.5",
+            projector_hidden=64,
+            projector_dim=32,
+            ema_momentum=0.9,
+            **flags,
+        )
+        losses, weights = train(config, strategy, precision)
         if is_chief(strategy):
-            np.savez(pathlib.Path(folder) / f"{precision}.npz", losses=losses, **weights)
+            np.savez(pathlib.Path(folder) / f"{case}.npz", losses=losses, **weights)
 
 
-def train(config, strategy, source, precision):
+def train(config, strategy, precision):
+    source = sources.open_source(config.dataset, data_dir="", split="", shuffle_buffer=1)
     tf.keras.utils.set_random_seed(1)
     tf.keras.mixed_precision.set_global_policy(precision)
     with strategy.scope():

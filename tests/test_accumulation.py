@@ -48,9 +48,10 @@ def assert_close(values, expected):
         np.testing.assert_allclose(value, other, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_step_goes_by_the_mean_of_its_parts_gradients():
     lone = model_of(1, rate=0.0)
-    one_part = recording_step(lone, tf.float64)
+    one_part = recording_step(lone, tf.float64, graph=False)
     alone = [one_part(**part(seed)) for seed in (0, 1)]
     model = model_of(2, rate=1.0)
     before = weights(model)
@@ -67,7 +68,8 @@ def test_a_step_goes_by_the_mean_of_its_parts_gradients():
     assert model.finished_steps == 1
 
 
-@pytest.mark.parametrize("jit", ["off", pytest.param("step", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("jit", ["off", pytest.param("step", marks=pytest.mark.thorough)])
 def test_equal_parts_train_as_one_batch_of_them(jit):
     # Of equal parts the statistics are those of the whole batch.
     whole, parted = model_of(1, rate=0.1, jit=jit), model_of(2, rate=0.1, jit=jit)

@@ -86,9 +86,10 @@ def test_an_alarm_is_raised_once_and_called_off(log, printed, unhealthy, alarm):
     assert alarms[1] == f"alarm over: {alarm}"
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(log):
-    with pytest.raises(RunError, match="the loss became nan by step 1; lower --base_lr"):
-        log().on_train_batch_end(0, HEALTHY | {"loss": float("nan")})
+@pytest.mark.parametrize("loss", ["nan", "inf", "-inf"])
+def test_a_loss_that_is_not_finite_ends_the_run(log, loss):
+    with pytest.raises(RunError, match=f"the loss became {loss} by step 1; lower --base_lr"):
+        log().on_train_batch_end(0, HEALTHY | {"loss": float(loss)})
 
 
 def test_lines_of_steps_that_are_done_again_are_dropped(log, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pixpro_tf.checkpoints import CheckpointStore
+from pixpro_tf.checkpoints import CheckpointStore, parts_of, save_weights
 from pixpro_tf.errors import RunError
 from tests.models import make_model
 
@@ -25,6 +25,7 @@ def steps_in(folder):
     return sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.index"))
 
 
+@pytest.mark.slow
 def test_the_last_few_stay_and_every_nth_for_good(model, tmp_path):
     store = CheckpointStore(str(tmp_path), model, keep=2, keep_every_steps=4)
     save_steps(store, model, range(1, 10))
@@ -85,3 +86,9 @@ def test_a_checkpoint_of_another_model_is_refused(model, tmp_path):
     other.optimizer.build(other.trainable_variables)
     with pytest.raises(RunError, match="step-3 cannot be restored"):
         CheckpointStore(str(tmp_path), other).restore()
+
+
+def test_a_checkpoint_without_the_optimizer_is_refused(model, tmp_path):
+    save_weights(parts_of(model), str(tmp_path))
+    with pytest.raises(RunError, match="imported-0 cannot be restored"):
+        CheckpointStore(str(tmp_path), model).restore()

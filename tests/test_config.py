@@ -335,9 +335,13 @@ def test_all_flags_are_in_the_dict():
 
 
 def test_flags_that_differ_from_another_run_are_told_with_both_values():
-    config = Config(gamma=1.0, backbone="resnet18")
+    config = Config(gamma=1.0, backbone="resnet18", seed=1)
     there = Config().to_dict()
-    expected = ["--backbone=resnet18 (there: resnet50)", "--gamma=1.0 (there: 2.0)"]
+    expected = [
+        "--backbone=resnet18 (there: resnet50)",
+        "--gamma=1.0 (there: 2.0)",
+        "--seed=1 (there: 0)",
+    ]
     assert sorted(config.differing_flags(there)) == expected
     assert config.differing_flags(config.to_dict()) == []
 

@@ -52,14 +52,29 @@ def test_the_ema_momentum_agrees():
     np.testing.assert_allclose(momentum, GOLDEN["schedule/ema_momentum"], rtol=1e-6)
 
 
-@pytest.fixture(scope="module", params=["float32", pytest.param("float64", marks=pytest.mark.slow)])
-def precision(request):
+# The numbers are those of the operations, whoever runs them; tracing a ResNet-50 takes longer than its two steps.
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("float64", "eager"),
+        pytest.param(("float32", "graph"), marks=pytest.mark.thorough),
+        pytest.param(("float64", "graph"), marks=pytest.mark.thorough),
+    ],
+    ids="-".join,
+)
+def computed(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def steps(precision):
+def precision(computed):
+    return computed[0]
+
+
+@pytest.fixture(scope="module")
+def steps(computed):
     """Loss, gradients and variables by the authors' names after each of two steps."""
+    precision, form = computed
     tf.keras.mixed_precision.set_global_policy(precision)
     model = pixpro.from_config(Config(), total_steps=20)
     tf.keras.mixed_precision.set_global_policy("float32")
@@ -74,7 +89,7 @@ def steps(precision):
     optimizer = LARS(Rates(), momentum=0.9, weight_decay=1e-5, trust_coefficient=0.001)
     model.compile(optimizer=optimizer, jit_compile=False)
 
-    step = recording_step(model, precision)
+    step = recording_step(model, precision, graph=form == "graph")
     results = []
     for number in range(2):
         loss, of_variable = step(*weights.inputs(step=number))
@@ -106,6 +121,7 @@ def norm_and_values(array):
     return np.linalg.norm(array), array.ravel()[:7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 1])
 def test_the_loss_agrees(steps, step, precision):
     tolerance = {"float64": (1e-6, 1e-6), "float32": (1e-5, 1e-3)}[precision][step]
@@ -114,6 +130,7 @@ def test_the_loss_agrees(steps, step, precision):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 1])
 def test_gradient_norms_agree(steps, step, precision):
     tolerance = {"float64": (1e-6, 1e-4), "float32": (0.01, 0.05)}[precision][step]
@@ -122,6 +139,7 @@ def test_gradient_norms_agree(steps, step, precision):
         np.testing.assert_allclose(norm, golden[0], rtol=tolerance, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["weight", "state"])
 @pytest.mark.parametrize("step", [0, 1])
 def test_weights_target_weights_and_running_averages_agree(steps, kind, step, precision):

@@ -46,6 +46,7 @@ def test_what_it_calls_is_not_rewritten():
         tf.function(AsWritten(Branching()))(tf.ones([2]))
 
 
+@pytest.mark.slow
 def test_an_encoder_is_traced_as_written(monkeypatch):
     """It is the largest part of a step; rewriting its layers would take seconds."""
     model = make_model("resnet10w0.5")

@@ -2,6 +2,7 @@ import functools
 import http.server
 import tarfile
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def saved(tmp_path_factory):
     return model, checkpoint_of(model).write(str(tmp_path_factory.mktemp("saved") / "step-3"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_gives_backbone_and_heads_and_the_target_follows(saved):
     source, path = saved
     model = make_model()
@@ -63,6 +65,7 @@ def test_heads_of_another_size_stay_as_they_are(saved):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_another_backbone_is_refused(saved):
     with pytest.raises(RunError, match="is not a resnet18; give the --backbone"):
         initialization.initialize_from(make_model("resnet18"), saved[1])
@@ -86,6 +89,7 @@ def saved_model(tmp_path_factory):
     return backbone, folder
 
 
+@pytest.mark.slow
 def test_a_saved_model_gives_the_backbone(saved_model):
     source, folder = saved_model
     model = make_model()
@@ -99,6 +103,7 @@ def pack(folder, path):
         archive.add(folder, arcname=".")
 
 
+@pytest.mark.slow
 def test_a_packed_saved_model_gives_the_backbone(saved_model, tmp_path):
     source, folder = saved_model
     model = make_model()
@@ -110,6 +115,7 @@ def test_a_packed_saved_model_gives_the_backbone(saved_model, tmp_path):
         initialization.initialize_from(model, str(tmp_path / "broken.tar.gz"))
 
 
+@pytest.mark.slow
 def test_a_hub_handle_gives_the_backbone(saved_model, tmp_path, monkeypatch):
     """From a server that answers as a hub does: the address of a model, asked for in compressed form, is a tar.gz of it."""
     source, folder = saved_model
@@ -138,6 +144,7 @@ def test_a_hub_handle_gives_the_backbone(saved_model, tmp_path, monkeypatch):
     assert_equal(model.online.backbone, source)
 
 
+@pytest.mark.slow
 def test_a_saved_model_of_another_backbone_is_refused_and_nothing_is_assigned(saved_model):
     model = make_model("resnet18")
     before = values(model.online)
@@ -147,6 +154,35 @@ def test_a_saved_model_of_another_backbone_is_refused_and_nothing_is_assigned(sa
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(
+    ("names", "shape", "message"),
+    [
+        (
+            ["conv1/kernel"],
+            [4],
+            r"has another shape \(\(4,\)\) of conv1/kernel, so it is not a tiny",
+        ),
+        (
+            ["online/conv1/kernel", "target/conv1/kernel"],
+            [3],
+            "holds several variables of one name",
+        ),
+    ],
+    ids=["other shape", "same name"],
+)
+def test_variables_of_somebody_else_that_do_not_fit_are_refused(names, shape, message, tmp_path):
+    stored = [tf.Variable(tf.ones(shape), name=name) for name in names]
+    tf.saved_model.save(tf.train.Checkpoint(variables=stored), str(tmp_path))
+    kernel = tf.Variable(tf.zeros([3]), name="conv1/kernel")
+    # Of a model, all that the check reads.
+    backbone = types.SimpleNamespace(architecture="tiny", variables=[kernel])
+    model = types.SimpleNamespace(online=types.SimpleNamespace(backbone=backbone))
+    with pytest.raises(RunError, match=message):
+        initialization.initialize_from(model, str(tmp_path))
+    assert not np.any(kernel)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("handle", ["/nowhere/at/all", "nothing-here"])
 def test_a_handle_that_leads_nowhere_is_one_line(handle):
     with pytest.raises(RunError, match="is neither a run's folder") as raised:
@@ -166,6 +202,7 @@ def test_another_layout_is_refused_where_the_run_says_which_it_has(saved, tmp_pa
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_file_system_that_is_not_there_is_one_line():
     with pytest.raises(RunError, match=r"--init_from: nofs://bucket/run cannot be read: "):
         initialization.initialize_from(make_model(), "nofs://bucket/run")

@@ -62,6 +62,7 @@ def pixel_loss(request):
     return PIXEL_LOSSES[request.param]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [tf.float64, tf.float32])
 def test_a_pixel_loss_is_that_of_loops(pixel_loss, form, dtype):
     ours, expected, options = pixel_loss
@@ -77,6 +78,7 @@ def test_a_pixel_loss_is_that_of_loops(pixel_loss, form, dtype):
     np.testing.assert_allclose(gradient, wanted_gradient, rtol=0, atol=tolerance * scale)
 
 
+@pytest.mark.slow
 def test_a_pixel_loss_of_a_single_image(pixel_loss, form):
     ours, expected, options = pixel_loss
     features, target, box_1, box_2, positives = inputs(pairs=[BOX_PAIRS["second flipped"]])
@@ -99,6 +101,7 @@ def test_the_gradients_of_the_loops_are_those_of_finite_differences(pixel_loss):
         np.testing.assert_allclose(gradient[index], (ends[0] - ends[1]) / (2 * step), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_an_image_without_overlap_counts_zero_and_gives_no_gradient(pixel_loss, form):
     ours, _, options = pixel_loss
     value, _, gradient = value_and_gradient(ours, *inputs()[:4], *options)
@@ -150,6 +153,7 @@ def test_permuting_the_images_permutes_the_losses(pixel_loss):
     np.testing.assert_allclose(permuted, value.numpy()[order], rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (14, 10), (28, 28), (57, 31)])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_by_blocks_a_pixel_loss_has_the_numbers_of_all_at_once(
@@ -282,6 +286,7 @@ def test_instance_contrast_of_the_only_image_is_zero():
     )
 
 
+@pytest.mark.slow
 def test_targets_receive_no_gradient(form):
     features, target, box_1, box_2, _ = inputs()
     features, target = tf.constant(features), tf.constant(target)
@@ -301,6 +306,7 @@ def test_targets_receive_no_gradient(form):
         assert tape.gradient(value, features) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
 def test_half_precision_is_computed_in_float32(pixel_loss, form, dtype):
     ours, expected, options = pixel_loss

@@ -2,13 +2,13 @@
 
 import functools
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pixpro_tf.normalization import BatchNorm
+from tests import warm
 from tests.conftest import ROOT
 
 CHANNELS = 3
@@ -235,11 +235,12 @@ print(abs(outputs - expected).max(), abs(expected).max())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["64", "4 4 4"])
 def test_nearly_constant_channels_of_a_large_mean_survive_two_replicas(shape):
     """Their variance, 1e-6, is far below the rounding of their squares, 5e-5."""
     run = subprocess.run(
-        [sys.executable, "-c", NEARLY_CONSTANT, *shape.split()],
+        warm.python("-c", NEARLY_CONSTANT, *shape.split()),
         cwd=ROOT,
         check=True,
         capture_output=True,
@@ -294,10 +295,11 @@ print(*(abs(a - b.numpy()).max() / abs(b.numpy()).max() for a, b in zip(joined, 
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_give_what_the_whole_batch_does():
     """Outputs, gradients of inputs, scale and shift, and both averages, in float32 by the fused kernels."""
     run = subprocess.run(
-        [sys.executable, "-c", TWO_REPLICAS], cwd=ROOT, check=True, capture_output=True, text=True
+        warm.python("-c", TWO_REPLICAS), cwd=ROOT, check=True, capture_output=True, text=True
     )
     errors = [float(word) for word in run.stdout.split()]
     assert len(errors) == 6 and max(errors) < 1e-5

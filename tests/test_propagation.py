@@ -89,6 +89,7 @@ def by_blocks(features, values, gamma):
     return propagation.propagate(features, values, gamma, by_blocks=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("gamma", [0.0, *GAMMAS])
 def test_by_blocks_it_is_that_of_a_loop_with_the_gradient_of_the_dense_form(
@@ -109,6 +110,7 @@ def test_by_blocks_it_is_that_of_a_loop_with_the_gradient_of_the_dense_form(
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (14, 10), (28, 28), (57, 31)])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_by_blocks_gives_the_dense_forms_numbers_in_float32(
@@ -128,6 +130,7 @@ def test_by_blocks_gives_the_dense_forms_numbers_in_float32(
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_the_layer_takes_large_maps_by_blocks(jit_compile, precision, monkeypatch):
@@ -214,9 +217,11 @@ def test_permuting_the_bins_permutes_the_output():
     )
 
 
-def test_the_length_of_a_feature_does_not_matter_without_a_transform():
+@pytest.mark.parametrize("factor", [1e3, 1e-9])
+def test_the_length_of_a_feature_does_not_matter_without_a_transform(factor):
     layer, features = PixelPropagation(0), random(2, 2, 3, 8).astype(np.float32)
-    np.testing.assert_allclose(layer(1000 * features), layer(features), rtol=0, atol=1e-5)
+    scaled = np.float32(factor) * features
+    np.testing.assert_allclose(layer(scaled), layer(features), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])

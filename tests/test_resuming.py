@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from tests import warm
 from tests.conftest import ROOT
 from tests.runs import (
     STEPS,
@@ -22,9 +23,13 @@ from tests.runs import (
 )
 
 
-@pytest.mark.slow
-def test_two_runs_with_one_seed_are_identical(whole_run, train, tiny_flags, tmp_path):
-    train(*tiny_flags, f"--run_dir={tmp_path}", "--checkpoint_every=7", "--keep_every=4")
+@pytest.mark.thorough
+def test_two_runs_with_one_seed_are_identical(whole_run, tiny_flags, tmp_path):
+    flags = [*tiny_flags, f"--run_dir={tmp_path}", "--checkpoint_every=7", "--keep_every=4"]
+    # With an order of hashes of its own.
+    subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *flags], check=True, capture_output=True
+    )
     assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
     timings = ("images_per_second", "data_wait_share")
     for first, second in zip(metrics_of(whole_run[0]), metrics_of(tmp_path), strict=True):
@@ -33,14 +38,15 @@ def test_two_runs_with_one_seed_are_identical(whole_run, train, tiny_flags, tmp_
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_bit_identical(whole_run, tiny_flags, tmp_path):
-    """Five times SIGKILL at a random step, and started again."""
+@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.thorough)])
+def test_a_killed_run_ends_bit_identical(whole_run, tiny_flags, tmp_path, kills):
+    """SIGKILL at random steps, and started again; in processes of their own, each with its own order of hashes."""
     command = [sys.executable, str(ROOT / "train.py"), *tiny_flags, f"--run_dir={tmp_path}"]
     command += ["--checkpoint_every=7", "--keep_every=4", "--log_every=1"]
     seed = random.randrange(2**32)
     draw = random.Random(seed)
     # Far enough from the end for a process that is not killed at once to be still at it.
-    steps = sorted(draw.sample(range(2, STEPS - 15), 5))
+    steps = sorted(draw.sample(range(2, STEPS - 15), kills))
     for number, step in enumerate(steps):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
@@ -63,7 +69,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(whole_run, tiny_flags, trai
     flags = [*tiny_flags, f"--run_dir={tmp_path}", "--checkpoint_every=1000", "--log_every=1"]
     for number, step in ((signal.SIGTERM, 13), (signal.SIGINT, 33)):
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *flags], stdout=subprocess.PIPE, text=True
+            warm.python(ROOT / "train.py", *flags), stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         output = []
@@ -79,6 +85,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(whole_run, tiny_flags, trai
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_lamb_trains_and_resumes(train, tiny_flags, tmp_path):
     pytest.importorskip("tensorflow_addons")
     flags = [*tiny_flags, "--optimizer=lamb", "--base_lr=0.3"]
@@ -90,7 +97,7 @@ def test_workers_leave_after_the_same_step_when_one_is_told_to(tiny_flags, tmp_p
     flags = [*tiny_flags, f"--run_dir={tmp_path}", "--strategy=multi_worker", "--log_every=1"]
     workers = [
         subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *flags],
+            warm.python(ROOT / "train.py", *flags),
             env=os.environ | {"TF_CONFIG": text},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -119,7 +126,7 @@ def test_workers_that_have_different_folders_refuse_to_start(whole_run, tiny_fla
     flags = [*tiny_flags, "--strategy=multi_worker", "--checkpoint_every=7", "--keep_every=4"]
     workers = [
         subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *flags, f"--run_dir={folder}"],
+            warm.python(ROOT / "train.py", *flags, f"--run_dir={folder}"),
             env=os.environ | {"TF_CONFIG": text},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -134,28 +141,35 @@ def test_workers_that_have_different_folders_refuse_to_start(whole_run, tiny_fla
 
 
 @pytest.mark.slow
-def test_a_mirrored_run_in_parts_and_half_precision_goes_on_bit_for_bit(
-    train, tiny_flags, tmp_path
+@pytest.mark.parametrize(
+    ("flags", "devices"),
+    [
+        ((), 1),
+        pytest.param(
+            ("--strategy=mirrored", "--num_devices=2", "--precision=float16"),
+            2,
+            marks=pytest.mark.thorough,
+        ),
+    ],
+    ids=["one_device", "mirrored"],
+)
+def test_a_run_in_parts_from_memory_goes_on_bit_for_bit(
+    train, tiny_flags, tmp_path, flags, devices
 ):
-    flags = [*tiny_flags, "--strategy=mirrored", "--num_devices=2", "--precision=float16"]
-    flags += [
-        "--gradient_accumulation=2",
-        "--augment_on=device",
-        "--augmentation=byol",
-        "--cache=ram",
-    ]
+    flags = [*tiny_flags, *flags, "--gradient_accumulation=2", "--cache=ram"]
+    flags += ["--augment_on=device", "--augmentation=byol"]
     printed = assert_goes_on_from_the_middle(train, flags, tmp_path)
     assert "Reading 48 images into memory" in printed
-    assert "on 2 x CPU" in printed and "of 8 an epoch, each in 2 parts" in printed
+    assert f"on {devices} x CPU" in printed and "of 8 an epoch, each in 2 parts" in printed
 
 
 @pytest.mark.slow
 def test_a_data_service_gives_a_run_what_it_would_make_itself(train, tiny_flags, tmp_path):
     ports = free_ports(4)
-    command = [sys.executable, "-m", "pixpro_tf.data_service", "--host=localhost"]
+    command = ("-m", "pixpro_tf.data_service", "--host=localhost")
     services = [
         subprocess.Popen(
-            [*command, f"--port={port}", f"--worker_port={worker_port}"],
+            warm.python(*command, f"--port={port}", f"--worker_port={worker_port}"),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

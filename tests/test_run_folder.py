@@ -9,6 +9,7 @@ from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.run_folder import (
     check_same_images,
     find_run_folder,
+    locked,
     read_bad_images,
     start_run_folder,
     write_atomically,
@@ -70,6 +71,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     folder = find_run_folder(config)
     with pytest.raises(RunError, match=r"--run_dir=.*file/run cannot be written: .*; give another"):
         start_run_folder(config, folder, 48, [])
+
+
+def test_two_runs_cannot_hold_the_same_folder(config):
+    folder = find_run_folder(config)
+    # The second time shows that the first lock was released.
+    for _ in range(2):
+        with locked(folder), pytest.raises(ConfigError, match="is in use by a run"), locked(folder):
+            pass
 
 
 def test_the_description_holds_flags_images_and_versions(folder, config):

@@ -1,14 +1,17 @@
-"""What a run of `train.py` writes, takes and refuses; each in a process of its own."""
+"""What a run of `train.py` writes, accepts and rejects, and the parts that it is made of."""
 
 import fcntl
 import json
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import training
+from pixpro_tf import pixpro, training
 from pixpro_tf.config import Config
+from pixpro_tf.encoder import Encoder
+from pixpro_tf.objectives import build
 from pixpro_tf.run_folder import RunFolder
 from tests.conftest import ROOT
 from tests.runs import error_line, metrics_of
@@ -58,10 +61,11 @@ def test_the_last_three_checkpoints_stay_and_every_fourth_for_good(whole_run):
 
 def test_config_json_holds_flags_and_versions(whole_run):
     config = json.loads((whole_run[0] / "config.json").read_text())
-    assert config["flags"]["backbone"] == "resnet10"
+    assert config["flags"]["backbone"] == "resnet10w0.5"
     assert config["versions"]["tensorflow"] == tf.__version__
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone(whole_run, train, tiny_flags):
     run_dir, _ = whole_run
     process = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", "--keep_every=4")
@@ -102,6 +106,7 @@ def test_what_is_refused_leaves_no_folder_behind(train, tiny_flags, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_step_compiled_as_a_whole_gives_the_same_loss(whole_run, train, tiny_flags, tmp_path):
     train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=5", "--jit=step")
     compiled, plain = metrics_of(tmp_path), metrics_of(whole_run[0])
@@ -117,7 +122,7 @@ def test_photometric_work_on_the_device_gives_the_same_loss(photos):
         config = Config(
             dataset=f"folder:{photos}",
             augment_on=place,
-            backbone="resnet10",
+            backbone="resnet10w0.5",
             image_size=32,
             output_stride=16,
             projector_hidden=64,
@@ -135,8 +140,109 @@ def test_photometric_work_on_the_device_gives_the_same_loss(photos):
     assert losses["device"] == pytest.approx(losses["host"], abs=1e-5)
 
 
+def test_views_have_the_crop_area_of_the_flags(photos):
+    config = Config(
+        dataset=f"folder:{photos}",
+        augment_on="device",
+        min_crop_area=0.1,
+        max_crop_area=0.2,
+        image_size=64,
+        batch_size=16,
+    )
+    source, _ = training.open_source(config, RunFolder("nowhere"))
+    dataset = training.distributed_dataset(config, source, tf.distribute.get_strategy(), 0)
+    batch = next(iter(dataset))
+    left, top, right, bottom = np.concatenate([batch["box_1"], batch["box_2"]]).T
+    # Photos have 80 x 60 pixels; a box spans pixel centres, and a flipped one has its sides swapped.
+    area = (abs(right - left) * 79 + 1) * (abs(bottom - top) * 59 + 1) / (80 * 60)
+    # Rounding adds half a pixel to sides of at least 27 and 36 pixels, or takes it from sides of at least 19 and 25.
+    assert area.min() > 0.095 and 0.15 < area.max() < 0.207
+
+
+class Stopped(Exception):
+    """What a test raises to end a run that it has seen enough of."""
+
+
+def test_the_target_schedule_spans_the_whole_run_beyond_max_steps(monkeypatch, tmp_path):
+    def from_config(config, total_steps, *_):
+        raise Stopped(total_steps)
+
+    monkeypatch.setattr(pixpro, "from_config", from_config)
+    config = Config(batch_size=8, epochs=6, warmup_epochs=1, max_steps=5)
+    source = types.SimpleNamespace(num_images=80)
+    folder, strategy = RunFolder(str(tmp_path)), tf.distribute.get_strategy()
+    with pytest.raises(Stopped) as stopped:
+        training._run(config, build.from_config, strategy, folder, False, source, [])
+    # 6 epochs of 80 / 8 steps.
+    assert stopped.value.args == (60,)
+
+
+def test_a_failure_that_nothing_explains_is_raised(photos):
+    config = Config(dataset=f"folder:{photos}", augment_on="device", image_size=64, batch_size=8)
+    source, _ = training.open_source(config, RunFolder("nowhere"))
+
+    def fit(*_, **__):
+        raise tf.errors.InternalError(None, None, "the device is lost")
+
+    model = types.SimpleNamespace(fit=fit, finished_steps=0)
+    with pytest.raises(tf.errors.InternalError, match="the device is lost"):
+        training._fit(model, config, source, tf.distribute.get_strategy(), 0, 1, [])
+
+
+def test_a_run_that_loses_its_data_service_fails(monkeypatch, capsys):
+    codes = []
+    monkeypatch.setattr(training.os, "_exit", codes.append)
+    training._leave_at_once("the service does not answer")
+    assert codes == [1]
+    assert capsys.readouterr().err == "error: the service does not answer\n"
+
+
+@pytest.mark.parametrize(
+    ("flag", "dynamic", "scale"), [("dynamic", True, 2**15), ("1024", False, 1024)]
+)
+def test_only_a_dynamic_loss_scale_moves(flag, dynamic, scale):
+    optimizer = training.make_optimizer(Config(precision="float16", loss_scale=flag), 0.1)
+    # Keras starts a dynamic one at 2**15.
+    assert optimizer.dynamic == dynamic and float(optimizer.loss_scale) == scale
+
+
+class Backbone(tf.keras.layers.Layer):
+    """One convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = tf.keras.layers.Conv2D(8, 3, strides=2)
+
+    def call(self, images, training=None):
+        return {"c5": self.convolution(images)}
+
+
+def test_the_gradient_norm_does_not_depend_on_the_loss_scale():
+    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    (objective,) = build.from_config(Config(projector_hidden=16, projector_dim=8, jit="off"))
+    rng = np.random.default_rng(0)
+    views = [tf.constant(rng.normal(size=(2, 9, 9, 3)), tf.float16) for _ in range(2)]
+    encoders = [Encoder(Backbone(), {objective.name: objective.make_projector()}) for _ in range(2)]
+    for encoder in encoders:
+        encoder(views[0])
+    model = pixpro.PixPro(*encoders, [objective], lambda step: 0.0)
+    model(views[0])
+    box = tf.constant([[0.0, 0.0, 0.8, 0.9], [0.1, 0.3, 0.7, 1.0]])
+    batch = {"view_1": views[0], "view_2": views[1], "box_1": box, "box_2": box}
+    norms = []
+    for loss_scale in ("16", "1024"):
+        config = Config(precision="float16", loss_scale=loss_scale)
+        # With a learning rate of 0, the second step repeats the first.
+        model.compile(optimizer=training.make_optimizer(config, 0.0), jit_compile=False)
+        norms.append(float(model.train_step(batch)["gradient_norm"]))
+    # Scaling by a power of two is exact, except for the smallest numbers of float16.
+    assert norms[0] == pytest.approx(norms[1], rel=0.01) and norms[0] > 0
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "precision", ["float16", pytest.param("bfloat16", marks=pytest.mark.thorough)]
+)
 def test_half_precision_trains(whole_run, train, tiny_flags, tmp_path, precision):
     train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=10", f"--precision={precision}")
     half, full = metrics_of(tmp_path), metrics_of(whole_run[0])
@@ -148,39 +254,45 @@ def test_half_precision_trains(whole_run, train, tiny_flags, tmp_path, precision
     assert networks and all(types[name] == tf.float32 for name in networks)
 
 
-@pytest.mark.slow
-def test_the_step_schedule_and_the_instance_branch_run(train, tiny_flags, tmp_path):
-    train(
+@pytest.fixture(scope="module")
+def other_run(whole_run, train, tiny_flags, tmp_path_factory):
+    """Five steps from the weights of `whole_run`, with flags that it leaves alone."""
+    run_dir = tmp_path_factory.mktemp("other")
+    process = train(
         *tiny_flags,
-        f"--run_dir={tmp_path}",
+        f"--run_dir={run_dir}",
+        f"--init_from={whole_run[0]}",
+        "--steps_per_epoch=2",
+        "--max_steps=5",
+        "--log_every=1",
         "--schedule=step",
         "--lr_drops=2",
         "--instance_weight=1",
-        "--max_steps=25",
+        "--profile_steps=1,4",
     )
-    lines = {line["step"]: line for line in metrics_of(tmp_path)}
-    assert lines[25]["learning_rate"] == pytest.approx(0.1 * lines[20]["learning_rate"], rel=1e-5)
+    return run_dir, process.stdout
+
+
+@pytest.mark.slow
+def test_the_step_schedule_and_the_instance_branch_run(other_run):
+    lines = {line["step"]: line for line in metrics_of(other_run[0])}
+    # Step i is the (i+1)-th: the fifth is the first of the third epoch.
+    assert lines[5]["learning_rate"] == pytest.approx(0.1 * lines[4]["learning_rate"], rel=1e-5)
     for line in lines.values():
         assert line["loss"] == pytest.approx(line["pixel_loss"] + line["instance_loss"], abs=1e-5)
 
 
 @pytest.mark.slow
-def test_a_run_starts_from_another_runs_weights(whole_run, train, tiny_flags, tmp_path):
-    process = train(
-        *tiny_flags, f"--run_dir={tmp_path}", f"--init_from={whole_run[0]}", "--max_steps=1"
-    )
-    assert (
-        "Starts from" in process.stdout
-        and "backbone, pixel projector, pixel predictor" in process.stdout
-    )
-    first, fresh = metrics_of(tmp_path)[0], metrics_of(whole_run[0])[0]
-    assert first["loss"] < fresh["loss"] - 0.1
+def test_a_run_starts_from_another_runs_weights(whole_run, other_run):
+    run_dir, printed = other_run
+    assert "Starts from" in printed and "backbone, pixel projector, pixel predictor" in printed
+    first, fresh = metrics_of(run_dir)[0], metrics_of(whole_run[0])[0]
+    assert first["pixel_loss"] < fresh["loss"] - 0.1
 
 
 @pytest.mark.slow
-def test_a_profile_is_written(train, tiny_flags, tmp_path):
-    train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=4", "--profile_steps=1,4")
-    assert list((tmp_path / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
+def test_a_profile_is_written(other_run):
+    assert list((other_run[0] / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
 
 
 def bad_photos(folder, photos):

@@ -28,6 +28,7 @@ def draw(output, *flags, source="random:resnet10", images="photographs"):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["run", "random:resnet10"])
 def test_four_pictures_are_made(run, tmp_path, capsys, source):
     output = tmp_path / "made"
@@ -42,6 +43,7 @@ def test_four_pictures_are_made(run, tmp_path, capsys, source):
             assert len(picture.convert("L").getcolors(256)) > 50
 
 
+@pytest.mark.slow
 def test_a_point_is_marked_in_the_middle_of_the_bin_that_is_looked_at(tmp_path, monkeypatch):
     marked = {}
 
@@ -65,6 +67,7 @@ def test_a_point_is_marked_in_the_middle_of_the_bin_that_is_looked_at(tmp_path, 
     np.testing.assert_allclose(weights[:, 1, 0, 7], 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_files_are_taken_in_their_order(photos, tmp_path):
     first, second = (str(photos / f"{index:02d}.jpg") for index in (0, 1))
     one, two, again = (tmp_path / name for name in ("one", "two", "again"))
@@ -76,6 +79,7 @@ def test_files_are_taken_in_their_order(photos, tmp_path):
         assert (one / name).read_bytes() != (two / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_projections_are_those_that_the_run_propagates(run):
     from pixpro_tf import trained
 
@@ -89,6 +93,7 @@ def test_projections_are_those_that_the_run_propagates(run):
     assert np.abs(other - found).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_an_export_with_heads_has_the_projections_of_its_run(run, tmp_path):
     for heads in (True, False):
         savedmodel.export(

@@ -20,12 +20,12 @@ def backbone_maps(sizes=SIZES, seed=0):
 
 
 def convolved(features, layer, strides=1, before=1):
-    """A 1x1 or 3x3 convolution with bias; `before` rows and columns of zeros on the near side."""
+    """A 1x1 or 3x3 convolution with bias; `before` rows and columns of padding on the near side."""
     kernel, bias = layer.kernel.numpy(), layer.bias.numpy()
     size = len(kernel)
     height, width = (-(-side // strides) for side in features.shape[1:3])
     padding = [(0, 0), (before, size), (before, size), (0, 0)] if size > 1 else [(0, 0)] * 4
-    padded = np.pad(features, padding)
+    padded = np.pad(features, padding, "symmetric" if layer.mirror else "constant")
     result = np.zeros((len(features), height, width, kernel.shape[-1]))
     for row in range(size):
         for column in range(size):
@@ -77,7 +77,12 @@ def same(features):
 )
 @pytest.mark.parametrize(
     ("layout", "coarser_from", "before"),
-    [("torchvision", "c5", symmetric), ("od_api", "p5", symmetric), ("model_garden", "p5", same)],
+    [
+        ("torchvision", "c5", symmetric),
+        ("mirror", "c5", symmetric),
+        ("od_api", "p5", symmetric),
+        ("model_garden", "p5", same),
+    ],
 )
 def test_levels_are_those_of_numpy(levels, layout, coarser_from, before):
     fpn, maps = FPN(levels, 4, layout), backbone_maps()

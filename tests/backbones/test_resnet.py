@@ -45,7 +45,8 @@ DESCRIPTIONS = {
 }
 QUICK = ("resnet10", "resnet18", "resnet50", "resnet18d")
 ALL = [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in DESCRIPTIONS
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.thorough)
+    for name in DESCRIPTIONS
 ]
 
 
@@ -213,6 +214,7 @@ def test_the_count_here_gives_the_published_sizes(architecture):
     assert size == PUBLISHED_SIZES[architecture]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ALL)
 def test_a_backbone_has_the_published_size(architecture):
     model = built(architecture) if architecture in QUICK else resnet.build(architecture)
@@ -223,6 +225,7 @@ def test_a_backbone_has_the_published_size(architecture):
     assert averages == 2 * sum(norm.gamma.shape[0] for norm in layers_of(model, BatchNorm))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(224, 224), (193, 257), (32, 32)])
 @pytest.mark.parametrize(
     ("architecture", "layout", "output_stride"),
@@ -292,6 +295,7 @@ def keras_features():
     return model, tf.keras.Model(keras_model.input, outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 64), (97, 130)])
 def test_od_api_is_the_resnet_of_keras(keras_features, size):
     model, keras_model = keras_features
@@ -300,6 +304,7 @@ def test_od_api_is_the_resnet_of_keras(keras_features, size):
     assert_same_features(model(inputs), keras_model(inputs), 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["torchvision", "model_garden"])
 def test_the_other_layouts_have_the_same_weights_and_other_features(layout):
     model = randomize(built("bottleneck", "od_api"))
@@ -310,6 +315,7 @@ def test_the_other_layouts_have_the_same_weights_and_other_features(layout):
     assert difference > 0.05 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 64), (65, 50)])
 @pytest.mark.parametrize(
     ("architecture", "layout"),
@@ -324,7 +330,7 @@ def test_the_other_layouts_have_the_same_weights_and_other_features(layout):
         ("bottleneck", "od_api"),
         ("bottleneck", "model_garden"),
         ("bottleneck_d", "torchvision"),
-        pytest.param("resnet50", "torchvision", marks=pytest.mark.slow),
+        pytest.param("resnet50", "torchvision", marks=pytest.mark.thorough),
     ],
 )
 def test_features_are_those_of_explicit_padding(architecture, layout, size):
@@ -413,6 +419,7 @@ def test_a_block_starts_as_its_shortcut(training):
     np.testing.assert_allclose(projecting(features, training=training), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["resnet10", "bottleneck_d", "resnext"])
 def test_every_weight_receives_a_gradient(architecture):
     model = randomize(resnet.build(architecture))

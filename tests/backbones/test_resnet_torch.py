@@ -16,7 +16,8 @@ from tests import reference_torch as reference  # noqa: E402
 
 # Batch, height and width; a map of one bin needs images enough for the variance of its batch normalisation.
 SIZES = {"224x224": (2, 224, 224), "193x257": (2, 193, 257), "32x32": (16, 32, 32)}
-QUICK = ("resnet10", "resnet18", "resnet18d", "resnet50")
+# One of each kind of block and stem; the rest of the family differs in the number of blocks and channels.
+QUICK = ("resnet10", "resnet18d", "resnet50")
 LARGE = (
     "resnet101",
     "resnet152",
@@ -27,6 +28,7 @@ LARGE = (
     "resnext152_32x8d",
 )
 DILATED = [(name, stride) for name in ("resnet18", "resnet18d", "resnet50") for stride in (16, 8)]
+QUICK_DILATED = [("resnet18", 16), ("resnet50", 8)]
 # Relative to the largest magnitude of a map: one wrong pixel at a border is an error of that order. Rounding gives up to 6e-6 behind
 # 152 layers, 3e-6 behind 50.
 TOLERANCE = 1e-5
@@ -86,11 +88,13 @@ def networks(architecture, output_stride):
 def cases():
     """Architecture, output stride and size; large networks at the one size at which every stage meets an odd number."""
     for architecture in reference.RESNETS:
-        marks = () if architecture in QUICK else pytest.mark.slow
         for size in ["193x257"] if architecture in LARGE else SIZES:
+            quick = architecture in QUICK and (size == "193x257" or architecture == "resnet10")
+            marks = [pytest.mark.slow] if quick else [pytest.mark.slow, pytest.mark.thorough]
             yield pytest.param(architecture, 32, size, marks=marks, id=f"{architecture}-{size}")
     for architecture, output_stride in DILATED:
-        marks = pytest.mark.slow if architecture == "resnet50" else ()
+        quick = (architecture, output_stride) in QUICK_DILATED
+        marks = [pytest.mark.slow] if quick else [pytest.mark.slow, pytest.mark.thorough]
         name = f"{architecture}-stride{output_stride}"
         yield pytest.param(architecture, output_stride, "193x257", marks=marks, id=name)
 

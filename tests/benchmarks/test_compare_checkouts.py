@@ -6,7 +6,7 @@ from benchmarks import compare_checkouts
 from tests.conftest import ROOT
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_both_checkouts_are_timed(tiny_flags, capsys):
     compare_checkouts.main([f"--other={ROOT}", "--rounds=1", "--", *tiny_flags, "--max_steps=5"])
     first, last = capsys.readouterr().out.splitlines()
@@ -28,7 +28,7 @@ def test_a_run_that_fails_is_one_line():
         compare_checkouts.main([f"--other={ROOT}", "--", "--epochs=0"])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_that_is_too_short_is_told(tiny_flags):
     with pytest.raises(SystemExit, match="give --max_steps of more than 2"):
         compare_checkouts.main([f"--other={ROOT}", "--", *tiny_flags, "--max_steps=2"])

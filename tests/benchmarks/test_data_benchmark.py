@@ -7,7 +7,7 @@ from PIL import Image
 from benchmarks import data
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_stage_is_measured_and_written(tmp_path, capsys):
     path = tmp_path / "rates.json"
     flags = ["--images=8", "--batch_size=4", "--image_size=32", "--rounds=2", "--seconds=0.3"]

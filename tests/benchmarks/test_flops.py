@@ -11,6 +11,7 @@ from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.config import Config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "published"),
     [
@@ -68,6 +69,7 @@ def test_a_product_in_a_loop_is_refused():
         flops.flops_of(function, tf.zeros([4, 4]))
 
 
+@pytest.mark.slow
 def test_a_step_has_as_many_as_pytorch_counts():
     torch = pytest.importorskip("torch")
     from torch.utils.flop_counter import FlopCounterMode

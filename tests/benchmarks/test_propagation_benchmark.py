@@ -5,7 +5,7 @@ import pytest
 from benchmarks import propagation
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("loss", propagation.LOSSES)
 def test_both_forms_are_measured_and_written(loss, tmp_path, capsys):
     path = tmp_path / "figures.json"

@@ -297,7 +297,7 @@ def test_a_lead_within_the_noise_is_none(plan, place):
     assert "**Missed.** To be fit for the question" in text
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsys):
     pytest.importorskip("pycocotools")
     (tmp_path / "common.flags").write_text(

@@ -11,7 +11,7 @@ ONE_HOST = scaling.Network(8, link=1e9, link_latency=1e-3, network=1e8, network_
 COST = scaling.Cost([1.0], [8, 4_000_000, 12], 4_000_000, 1e9)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_all_ways_to_scale_are_measured_and_written(tmp_path, capsys):
     path = tmp_path / "scaling.json"
     flags = ["--backbone=resnet10w0.5", "--image_size=64", "--batch_size=4", "--repeats=2"]

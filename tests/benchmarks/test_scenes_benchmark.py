@@ -34,6 +34,7 @@ def trained_for(data, steps):
     )
 
 
+@pytest.mark.slow
 def test_labels_teach_the_scenes_that_they_belong_to(few):
     data = open_segmentation("scenes/128_plain", few)
 
@@ -45,6 +46,7 @@ def test_labels_teach_the_scenes_that_they_belong_to(few):
     assert accuracy(1) < 0.3 and accuracy(200) > 0.7
 
 
+@pytest.mark.slow
 def test_prints_what_it_writes(few, tmp_path, capsys):
     path = tmp_path / "found.json"
     arguments = [f"--data_dir={few}", f"--json={path}", "--backbone=resnet10w0.5"]

@@ -10,7 +10,7 @@ CASE = step.Case("resnet18", 8, "float32", "ppm")
 COST = step.Cost("CPU", 100 * 10**9, [1.0, 2.0, 4.0], [2e11, 1e11, 2e11], [], 1234.0, 9.5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_both_frameworks_are_measured_and_written(tmp_path, capsys):
     pytest.importorskip("torch")
     path = tmp_path / "step.json"
@@ -31,7 +31,7 @@ def test_both_frameworks_are_measured_and_written(tmp_path, capsys):
     assert tensorflow["cost"]["flops"] == pytest.approx(torch["cost"]["flops"], rel=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_whole_step_is_compiled_in_half_precision(capsys):
     flags = ["--backbones=resnet10w0.5", "--batch_sizes=2", "--image_size=64", "--repeats=1"]
     step.main([*flags, "--precisions=bfloat16", "--jit_modes=step"])

@@ -59,6 +59,7 @@ def spoil(images):
         path.write_bytes(b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "zip", "tfrecord"])
 @pytest.mark.parametrize("where", ["ram", "disk"])
 def test_batches_are_the_same_and_come_from_the_cache(images, tmp_path, kind, where):
@@ -74,6 +75,7 @@ def test_batches_are_the_same_and_come_from_the_cache(images, tmp_path, kind, wh
         assert_all_same(batches(kept, host), expected[host])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["ram", "disk"])
 def test_images_that_were_left_out_stay_so(images, tmp_path, where):
     source = open_source(images, "tfrecord")
@@ -87,6 +89,7 @@ def test_images_that_were_left_out_stay_so(images, tmp_path, where):
     assert_all_same(batches(kept), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "zip", "tfrecord"])
 def test_nothing_is_read_where_an_earlier_run_has_left_all(images, tmp_path, kind):
     source = open_source(images, kind)

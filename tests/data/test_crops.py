@@ -173,6 +173,14 @@ def test_half_of_the_views_are_flipped_and_views_are_independent():
         assert abs(np.corrcoef(one, flips_1)[0, 1]) < bound
 
 
+def test_rows_and_columns_are_independent():
+    row, column, height, width = crops_of(4000, 300, 300, max_area=0.2)[0]
+    # As shares of the space that the crop leaves: a large crop leaves little along both axes.
+    correlation = np.corrcoef(row / (300 - height), column / (300 - width))[0, 1]
+    # Five standard deviations of a correlation of 4000 pairs.
+    assert abs(correlation) < 5 / math.sqrt(4000)
+
+
 @pytest.mark.parametrize(
     ("height", "width", "expected"),
     [

@@ -109,6 +109,7 @@ def test_boxes_lie_in_the_unit_square_and_follow_the_views(textured):
     assert 0 < np.mean(flips) < 1
 
 
+@pytest.mark.slow
 # A policy with random operations is compiled four times here, which takes long on a CPU.
 @pytest.mark.parametrize(
     "photometric",
@@ -208,6 +209,7 @@ def test_hosts_share_the_global_batch_in_turn_and_replicas_their_hosts_part_in_o
             assert_same(joined, {name: value[host::num_hosts] for name, value in batch.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("division", ["replicas_per_host", "accumulation"])
 def test_photometric_work_does_not_depend_on_how_a_batch_is_shared(textured, division):
     (whole,) = batches(textured, 1, photometric=scaled)

@@ -1,7 +1,6 @@
 """The dataset `scenes`: what is drawn, what it gives away, and how it is built."""
 
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 import tensorflow_datasets as tfds
 
 from pixpro_tf.data import scene_renderer, scenes
+from tests import warm
 
 NUM_CLASSES = len(scene_renderer.CLASS_NAMES)
 NUM_STUFF = len(scene_renderer.STUFF_NAMES)
@@ -46,6 +46,7 @@ def test_another_seed_gives_another_scene():
     assert np.mean(scene.mask != other.mask) > 0.3
 
 
+@pytest.mark.slow
 def test_plain_scenes_have_the_same_composition_and_surfaces_of_one_grey(rendered):
     levels: dict[str, list] = {"coloured": [], "plain": []}
     for index, scene in enumerate(rendered[:40]):
@@ -272,9 +273,7 @@ assert sum(1 for _ in builder.as_dataset(split="unlabelled")) == 100
 @pytest.mark.slow
 def test_of_two_processes_one_builds_and_both_read(tmp_path):
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _BUILD, str(tmp_path)], stderr=subprocess.PIPE, text=True
-        )
+        subprocess.Popen(warm.python("-c", _BUILD, tmp_path), stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     messages = [process.communicate(timeout=300)[1] for process in processes]

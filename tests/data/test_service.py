@@ -1,7 +1,6 @@
 """Batches made by a data service: those of a single process, in its order."""
 
 import subprocess
-import sys
 import time
 
 import pytest
@@ -13,6 +12,7 @@ from pixpro_tf.data import pipeline, sources
 from pixpro_tf.data.photometric import Photometric
 from pixpro_tf.data.service import SEVERAL_WORKERS, DataService
 from pixpro_tf.errors import ConfigError, RunError
+from tests import warm
 from tests.batches import assert_same, write_noise
 from tests.conftest import ROOT
 from tests.runs import free_ports
@@ -66,6 +66,7 @@ def batches(dataset, count, **options):
     return list(made.take(count).as_numpy_iterator())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder:{}/folder", "tfrecord:{}/shards/*"])
 @pytest.mark.parametrize(
     "options",
@@ -93,6 +94,7 @@ def test_each_makes_its_part(root, two):
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1]
 
 
+@pytest.mark.slow
 def test_a_run_has_its_batches_from_there(root, two):
     config = Config(
         dataset=f"folder:{root / 'folder'}",
@@ -138,7 +140,7 @@ def test_a_worker_that_cannot_be_reached_is_told():
     lone = service.DispatchServer()
     # In a process of its own, for a thread of it waits on.
     process = subprocess.run(
-        [sys.executable, "-c", UNREACHABLE, lone.target],
+        warm.python("-c", UNREACHABLE, lone.target),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -173,6 +175,7 @@ def test_ports_that_cannot_be_served_are_refused(capsys):
         assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
+@pytest.mark.slow
 def test_what_a_service_cannot_read_is_refused():
     address = "grpc://host:5050"
     with pytest.raises(ConfigError, match=r"^--data_service=grpc://host:5050,host must be addr"):

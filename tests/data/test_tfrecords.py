@@ -82,6 +82,12 @@ def test_shards_hold_the_files_bytes_and_names(folder, shards):
     assert list(found) != sorted(found)
 
 
+def test_a_count_that_divides_evenly_makes_no_empty_shard(folder, tmp_path):
+    tfrecords.write(f"folder:{folder}", str(tmp_path / "made"), per_shard=COUNT)
+    assert os.listdir(tmp_path / "made") == ["images-00000-of-00001.tfrecord"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle_buffer", [1, 1000])
 def test_each_image_comes_once_an_epoch(shards, shuffle_buffer):
     source = open_tfrecords(shards / "*", shuffle_buffer)
@@ -234,6 +240,7 @@ def parts(source, hosts, epoch=0):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_out", [0, 4])
 @pytest.mark.parametrize("hosts", [2, 3, 5])
 def test_hosts_share_one_order(shards, hosts, left_out):
@@ -248,6 +255,7 @@ def test_hosts_share_one_order(shards, hosts, left_out):
         assert share == whole[host::hosts]
 
 
+@pytest.mark.slow
 def test_a_host_reads_no_shard_that_is_anothers(folder, tmp_path):
     tfrecords.write(f"folder:{folder}", str(tmp_path / "made"), per_shard=6)
     source = open_tfrecords(tmp_path / "made" / "*")
@@ -270,6 +278,7 @@ def test_a_host_reads_no_shard_that_is_anothers(folder, tmp_path):
         (tmp_path / "away").rename(path)
 
 
+@pytest.mark.slow
 def test_many_shards_are_dealt_out_in_lanes(tmp_path):
     def png(level):
         return tf.io.encode_png(np.full([1, 1, 3], level, np.uint8)).numpy()

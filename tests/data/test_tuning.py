@@ -30,6 +30,7 @@ def of_training(photos, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

@@ -18,6 +18,7 @@ def settings_of(**settings):
     )
 
 
+@pytest.mark.slow
 def test_the_same_view_is_found_and_another_colour_makes_it_harder():
     easy = correspondence.evaluate(settings_of(augmentation="none", min_crop_area=1.0))
     hard = correspondence.evaluate(settings_of(augmentation="byol", min_crop_area=0.2))
@@ -28,6 +29,7 @@ def test_the_same_view_is_found_and_another_colour_makes_it_harder():
     assert 4 / 64 < easy.chance < 9 / 64
 
 
+@pytest.mark.slow
 def test_a_run_and_its_export_find_the_same(tmp_path):
     run = make_run(tmp_path / "run", backbone="resnet10")
     savedmodel.export(str(run), str(tmp_path / "exported"))
@@ -38,6 +40,7 @@ def test_a_run_and_its_export_find_the_same(tmp_path):
     assert found[0] == found[1] > 0
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_finds(tmp_path, capsys):
     flags = [f"--{name}={value}" for name, value in SMALL.items()]
     output = tmp_path / "found"
@@ -53,6 +56,7 @@ def test_the_command_writes_what_it_finds(tmp_path, capsys):
         assert min(picture.size) > 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
@@ -75,6 +79,7 @@ def test_what_cannot_be_is_refused_in_one_line(capsys, flags, code, message):
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_image_is_told_in_one_line(photos, tmp_path, capsys):
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes((photos / "00.jpg").read_bytes())

@@ -53,6 +53,7 @@ def settings_of(colours, source="random:resnet10", **settings):
     return dense.Settings(source=str(source), dataset=f"folder:{colours}", **settings)
 
 
+@pytest.mark.slow
 def test_a_linear_layer_on_random_features_tells_colours_apart(colours, tmp_path, capsys):
     flags = ("--output_stride=8", "--level=c3", "--epochs=30", f"--output={tmp_path / 'found'}")
     assert command(colours, *flags) == 0
@@ -68,6 +69,7 @@ def test_a_linear_layer_on_random_features_tells_colours_apart(colours, tmp_path
             assert min(picture.size) > 300
 
 
+@pytest.mark.slow
 def test_a_run_and_its_export_give_the_same_numbers(colours, run, tmp_path):
     savedmodel.export(str(run), str(tmp_path / "exported"), allow_unfinished=True)
     for mode in ({}, {"mode": "finetune", "crop_size": 16, "batch_size": 8}):
@@ -78,6 +80,7 @@ def test_a_run_and_its_export_give_the_same_numbers(colours, run, tmp_path):
         np.testing.assert_array_equal(*confusions)
 
 
+@pytest.mark.slow
 def test_the_networks_of_a_run_differ(colours, run):
     confusions = [
         dense.evaluate(settings_of(colours, run, network=network, epochs=1)).scores.confusion
@@ -87,6 +90,7 @@ def test_the_networks_of_a_run_differ(colours, run):
     np.testing.assert_array_equal(confusions[0], confusions[2])
 
 
+@pytest.mark.slow
 def test_fine_tuning_trains_the_backbone_and_learns(colours):
     settings = settings_of(
         colours,
@@ -105,6 +109,7 @@ def test_fine_tuning_trains_the_backbone_and_learns(colours):
     assert np.abs(stem - stem_before).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_linear_layer_on_crops_leaves_the_backbone_alone(colours):
     settings = settings_of(colours, output_stride=8, level="c3", crop_size=SIZE, epochs=20)
     result = dense.evaluate(settings)
@@ -118,6 +123,7 @@ def test_a_linear_layer_on_crops_leaves_the_backbone_alone(colours):
         np.testing.assert_array_equal(variable, expected)
 
 
+@pytest.mark.slow
 def test_the_best_of_several_rates_is_chosen_where_it_does_not_count(colours, capsys):
     flags = ("--level=c3", "--rates=1e-6,1e-2", "--selection_split=validation", "--split=test")
     assert command(colours, *flags) == 0
@@ -132,6 +138,7 @@ def test_the_best_of_several_rates_is_chosen_where_it_does_not_count(colours, ca
     np.testing.assert_array_equal(several.scores.confusion, alone.scores.confusion)
 
 
+@pytest.mark.slow
 def test_evaluating_twice_gives_the_same_numbers(colours):
     for mode in ({}, {"mode": "finetune", "crop_size": 16, "batch_size": 8}):
         first, second, other = (
@@ -256,6 +263,7 @@ def test_a_margin_hides_the_border_from_the_features():
     assert unlike_the_middle(64) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_margin_changes_the_scores_and_not_their_pixels(colours):
     flags = {"output_stride": 8, "level": "c3", "epochs": 2}
     plain, margin = (
@@ -311,6 +319,7 @@ def test_maps_that_do_not_fit_into_memory_are_refused(monkeypatch):
         frozen.maps_and_masks(lambda images: images, batches.repeat(10 * 2**16))
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_gives_no_score(colours, capsys):
     flags = ["--mode=finetune", "--crop_size=16", "--batch_size=8", "--rates=1e30", "--epochs=2"]
     assert command(colours, *flags) == 1

@@ -63,6 +63,7 @@ def test_random_batches_are_a_function_of_the_seed(scenes_dir):
     assert any(np.any(a["image"] != b["image"]) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.slow
 def test_a_detector_learns_what_it_is_shown(scenes_dir, tmp_path, capsys):
     output = tmp_path / "found"
     flags = [
@@ -84,6 +85,7 @@ def test_a_detector_learns_what_it_is_shown(scenes_dir, tmp_path, capsys):
         assert min(picture.size) > 300
 
 
+@pytest.mark.slow
 def test_a_run_and_its_export_give_the_same_detector(scenes_dir, run, tmp_path):
     savedmodel.export(str(run), str(tmp_path / "exported"), allow_unfinished=True)
     first, second = (
@@ -97,6 +99,7 @@ def test_a_run_and_its_export_give_the_same_detector(scenes_dir, run, tmp_path):
     assert first.scores == second.scores
 
 
+@pytest.mark.slow
 def test_training_moves_every_part(scenes_dir):
     settings = settings_of(
         scenes_dir, channels=8, head_layers=1, epochs=2, train_split="train[:32]", batch_size=16
@@ -129,6 +132,7 @@ def test_mistakes_are_told_in_one_line(scenes_dir, capsys, flags, message):
     assert message in error and error.startswith("error: ")
 
 
+@pytest.mark.slow
 def test_another_head_than_the_pretrained_one_is_refused(scenes_dir, run, capsys):
     flags = [f"--from={run}", "--dataset=scenes/128", f"--data_dir={scenes_dir}"]
     for flag, there in (("--channels=8", 16), ("--head_layers=3", 1)):

@@ -53,6 +53,7 @@ def settings_of(colours, source="random:resnet10", **settings):
     )
 
 
+@pytest.mark.slow
 def test_a_layer_on_random_features_tells_colours_apart(colours, tmp_path, capsys):
     output = tmp_path / "found"
     flags = ["--image_size=32", "--batch_size=12", "--epochs=10", "--rate=0.5"]
@@ -67,6 +68,7 @@ def test_a_layer_on_random_features_tells_colours_apart(colours, tmp_path, capsy
     assert f"top-1 {100 * found['top_1']:.2f} %" in printed
 
 
+@pytest.mark.slow
 def test_more_training_and_the_rate_matter(colours):
     few, many = (linear.evaluate(settings_of(colours, epochs=epochs)) for epochs in (1, 12))
     assert many.top_1 > few.top_1
@@ -74,6 +76,7 @@ def test_more_training_and_the_rate_matter(colours):
     assert slow.class_top_1 != few.class_top_1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [{"mode": "knn", "neighbours": 3}, {"epochs": 2, "rate": 1.0}])
 def test_a_run_and_its_export_give_the_same_numbers(colours, run, tmp_path, mode):
     savedmodel.export(str(run), str(tmp_path / "exported"), allow_unfinished=True)
@@ -134,6 +137,13 @@ def test_a_class_without_images_has_no_score():
     result = linear._result(["a", "b", "c"], scores, np.array([1, 1]))
     assert result.top_1 == 0.5 and result.top_5 is None
     assert result.class_top_1 == {"a": None, "b": 0.5, "c": None}
+
+
+def test_the_fifth_choice_counts_for_top_5_and_the_sixth_does_not():
+    # Class 0 is the first choice, class 5 the last.
+    scores = np.tile([0.6, 0.5, 0.4, 0.3, 0.2, 0.1], (4, 1))
+    result = linear._result(list("abcdef"), scores, np.array([0, 4, 4, 5]))
+    assert result.top_1 == 0.25 and result.top_5 == 0.75
 
 
 def test_ties_go_to_the_first_class():

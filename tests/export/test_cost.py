@@ -9,6 +9,7 @@ OD_API_FLAGS = ("--task=coco", "--model=faster_rcnn_resnet50_fpn_keras")
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("module", "source", "layout", "name", "flags"),
     [

@@ -28,6 +28,7 @@ def detectron2_names(blocks, depth):
     return found | {f"{name}.norm.{part}" for name in convolutions for part in NORM}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "blocks", "depth"),
     [("resnet18", (2, 2, 2, 2), 2), ("resnet50", (3, 4, 6, 3), 3)],
@@ -42,6 +43,7 @@ def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("run"), backbone="resnet18")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["online", "target"])
 def test_the_pickle_holds_the_weights_in_pytorchs_layout(run, tmp_path, network):
     path = tmp_path / "backbone.pkl"
@@ -60,6 +62,7 @@ def test_the_pickle_holds_the_weights_in_pytorchs_layout(run, tmp_path, network)
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -99,6 +102,7 @@ def test_the_settings_fit_the_backbone(backbone, stride, lines):
     assert any("RES5_DILATION" in line for line in found) == (stride == 16)
 
 
+@pytest.mark.slow
 def test_a_neck_goes_with_it_under_detectron2s_names(tmp_path, capsys):
     neck_flags = {"pixel_levels": "p3,p4,p5,p6,p7", "fpn_channels": 8, "dense_head_layers": 2}
     run = make_run(tmp_path / "run", backbone="resnet18", image_size=160, **neck_flags)

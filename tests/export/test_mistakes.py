@@ -2,10 +2,8 @@
 
 import os
 import pathlib
-import resource
 import shutil
 import subprocess
-import sys
 
 import pytest
 
@@ -14,6 +12,7 @@ from export.model_garden import __main__ as model_garden
 from export.od_api import __main__ as od_api
 from pixpro_tf.commands import atomic_output
 from pixpro_tf.errors import ConfigError, RunError
+from tests import warm
 from tests.conftest import ROOT
 from tests.models import make_run
 
@@ -72,6 +71,7 @@ def test_a_run_that_is_not_there(export, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint(export, runs, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
@@ -80,6 +80,7 @@ def test_a_run_without_a_checkpoint(export, runs, tmp_path):
     assert list(tmp_path.iterdir()) == [run]
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_has_to_be_allowed(export, tmp_path):
     assert_one_line(export(), "has made 3 of its 6 steps", "--allow_unfinished")
     assert not list(tmp_path.iterdir())
@@ -88,6 +89,7 @@ def test_an_unfinished_run_has_to_be_allowed(export, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_an_output_that_is_there_stays(export, tmp_path):
     output = tmp_path / "mine"
     output.write_text("mine")
@@ -115,12 +117,14 @@ def test_an_output_elsewhere_is_refused(export):
     assert_one_line(export(None, "gs://bucket/model"), "is an address; give a local path", code=2)
 
 
+@pytest.mark.slow
 def test_an_output_under_a_file_is_refused(export, tmp_path):
     (tmp_path / "file").write_text("")
     result = export(None, tmp_path / "file" / "out", "--allow_unfinished")
     assert_one_line(result, "cannot be written: Not a directory")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["index", "data", "cut"])
 def test_a_damaged_checkpoint(export, runs, part, tmp_path):
     run = tmp_path / "run"
@@ -144,17 +148,23 @@ def test_a_damaged_config(export, runs, tmp_path):
     assert_one_line(export(run), "config.json is missing or damaged")
 
 
+LIMITED = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+runpy.run_module(sys.argv.pop(1), run_name="__main__")
+"""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPORTS)
 def test_a_full_disk(name, runs, tmp_path):
     """A limit on the size of a file ends a write as a full disk does, with another reason; the real one needs a file system of ours."""
     _, source_flag, layout, flags = EXPORTS[name]
-    limit = 2**20
     process = subprocess.run(
-        [
-            *(sys.executable, "-m", f"export.{name}", f"{source_flag}={runs(layout)}"),
+        warm.python(
+            *("-c", LIMITED, f"export.{name}", f"{source_flag}={runs(layout)}"),
             *(f"--output={tmp_path / 'out'}", "--allow_unfinished", *flags),
-        ],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        ),
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -185,6 +195,7 @@ def test_a_source_that_cannot_be_reached_is_one_line(source, tmp_path, capsys):
     assert error.startswith("error: ") and source in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_saved_model_of_an_unfinished_run_has_to_be_allowed_too(runs, tmp_path, capsys):
     flags = [f"--run={runs('torchvision')}", f"--output={tmp_path / 'model.tgz'}"]
     assert savedmodel.main([*flags, "--allow_unfinished"]) == 0
@@ -223,6 +234,14 @@ def test_an_output_that_appears_meanwhile_stays(tmp_path):
         pathlib.Path(made).write_text("new")
         path.write_text("mine")
     assert path.read_text() == "mine" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_broken_link_at_the_output_is_not_replaced(tmp_path):
+    link = tmp_path / "out"
+    link.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="exists already"), atomic_output(str(link)) as made:
+        pathlib.Path(made).write_text("new")
+    assert link.is_symlink() and list(tmp_path.iterdir()) == [link]
 
 
 def test_what_cannot_be_replaced_stays(tmp_path):

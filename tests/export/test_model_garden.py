@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from export.model_garden.__main__ import main
 from export.model_garden.checkpoint import write_checkpoint
-from export.model_garden.experiments import EXPERIMENTS
+from export.model_garden.experiments import EXPERIMENTS, yaml_of
 from pixpro_tf import trained
 from pixpro_tf.backbones import resnet
 from tests.models import make_run
@@ -39,6 +39,7 @@ def stored_shapes(folder):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "blocks"), [("resnet50", 16), ("resnet101", 33)])
 def test_layers_have_the_gardens_names(name, blocks, tmp_path):
     write_checkpoint(resnet.build(name, "model_garden"), str(tmp_path))
@@ -55,6 +56,7 @@ def test_layers_have_the_gardens_names(name, blocks, tmp_path):
     assert len(shapes) == 5 + blocks * per_block + 4 * 5
 
 
+@pytest.mark.slow
 def test_the_folder_is_complete(exported):
     names = {"checkpoint", "README.md", *EXPERIMENTS}
     assert {path.name for path in exported.iterdir()} == names
@@ -67,6 +69,18 @@ def test_the_folder_is_complete(exported):
         assert experiment.name in (exported / "README.md").read_text()
 
 
+# Peak learning rates of Detectron2's 1x schedules for a batch of 16.
+@pytest.mark.parametrize(("file", "peak"), [("retinanet.yaml", 0.01), ("mask_rcnn.yaml", 0.02)])
+def test_detectors_have_the_1x_schedule(file, peak):
+    text = yaml_of(EXPERIMENTS[file], 50, 1.0)
+    assert "train_steps: 90000" in text and "boundaries: [60000, 80000]" in text
+    (rates,) = re.findall(r"values: \[(.*)\]", text)
+    # A tenth after the first drop and a hundredth after the second.
+    expected = [peak, peak / 10, peak / 100]
+    assert [float(rate) for rate in rates.split(", ")] == pytest.approx(expected)
+
+
+@pytest.mark.slow
 def test_a_wide_backbone_has_no_segmentation(tmp_path):
     run = make_run(tmp_path / "run", backbone="resnet50w2", backbone_layout="model_garden")
     output = tmp_path / "garden"
@@ -93,6 +107,7 @@ def export_with_fpn(folder, levels):
     return run, folder / "garden"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("levels", "starts", "does_not"),
     [
@@ -109,6 +124,7 @@ def test_the_detector_whose_levels_they_are_starts_from_an_fpn(tmp_path, levels,
     assert f"and `{starts}` starts from it" in (output / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_an_fpn_of_other_levels_is_left_out_and_the_readme_says_so(tmp_path):
     _, output = export_with_fpn(tmp_path, "p3,p4,p5")
     found = tf.train.list_variables(str(output / "checkpoint" / "ckpt-1"))
@@ -118,7 +134,7 @@ def test_an_fpn_of_other_levels_is_left_out_and_the_readme_says_so(tmp_path):
     assert f"--pixel_levels={MASK_RCNN_LEVELS} (mask_rcnn.yaml)" in text
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="its TensorFlow 2.15 needs Python 3.11")
 @pytest.mark.parametrize(
     ("levels", "file"),
@@ -136,7 +152,7 @@ def test_the_garden_restores_an_fpn_and_gives_its_features(tmp_path, consume, le
     assert max(found.values()) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="its TensorFlow 2.15 needs Python 3.11")
 def test_the_garden_restores_it_gives_its_features_and_trains_a_detector(run, exported, consume):
     backbone = trained.restore_backbone(str(run))

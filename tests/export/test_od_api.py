@@ -47,9 +47,9 @@ def assert_equal_inside(found, wanted):
 @pytest.mark.parametrize(
     "depth",
     [
-        pytest.param(50),
-        pytest.param(101, marks=pytest.mark.slow),
-        pytest.param(152, marks=pytest.mark.slow),
+        pytest.param(50, marks=pytest.mark.slow),
+        pytest.param(101, marks=pytest.mark.thorough),
+        pytest.param(152, marks=pytest.mark.thorough),
     ],
 )
 def test_keras_gives_our_features_on_photographs_and_scenes(depth, tmp_path):
@@ -81,6 +81,7 @@ def test_the_folded_stem_sees_the_pixels_as_before():
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fine_tuning_moves_the_folded_stem_as_it_would_move_ours():
     """The gradient relative to the kernel, in training mode; it grows with the square of the inputs' scale if the kernel shrinks by it."""
     backbone = resnet.build("resnet50", "od_api")
@@ -131,6 +132,7 @@ def exported(run, tmp_path_factory):
     return output, data_dir
 
 
+@pytest.mark.slow
 def test_the_folder_is_complete(exported, run):
     output, _ = exported
     assert {path.name for path in output.iterdir()} == {
@@ -335,6 +337,7 @@ def test_sizes_that_make_no_sense_are_refused(sizes, said):
         tasks.TASKS["voc"].schedule.changed(**sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -364,7 +367,7 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(flags, said, run, tmp_pa
     assert not output.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_apis_own_protocol_buffers_understand_it(tmp_path, consume):
     for name, model in pipeline.MODELS.items():
         for task in ("voc", "coco"):

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -28,7 +29,7 @@ from pixpro_tf.run_folder import RunFolder, write_description
 from tests.models import make_model, make_run, settle
 
 IMAGES = np.random.default_rng(0).uniform(size=(2, 65, 96, 3)).astype(np.float32)
-QUICK = ("resnet10", "resnet18d")
+SMALL_RESNEXT = "resnext14"
 # Relative to the largest value of a map: the same graph, before and after.
 TOLERANCE = 1e-6
 
@@ -77,15 +78,24 @@ def sums_as_written():
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sums_as_written")
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-        for name in resnet.ARCHITECTURES
+        "resnet10w0.5",
+        pytest.param("resnet18d", marks=pytest.mark.slow),
+        pytest.param(SMALL_RESNEXT, marks=pytest.mark.slow),
+        *(
+            pytest.param(name, marks=pytest.mark.thorough)
+            for name in resnet.ARCHITECTURES
+            if name not in ("resnet10w0.5", "resnet18d")
+        ),
     ],
 )
-def test_features_are_the_same_before_and_after(name, tmp_path):
+def test_features_are_the_same_before_and_after(name, tmp_path, monkeypatch):
+    small = resnet.Architecture((1, 1, 1, 1), groups=32, group_width=8)
+    monkeypatch.setitem(resnet.ARCHITECTURES, SMALL_RESNEXT, small)
     backbone = resnet.build(name)
     settle(backbone)
     root, signatures = reusable(backbone)
@@ -94,6 +104,7 @@ def test_features_are_the_same_before_and_after(name, tmp_path):
     assert_same_maps(found, expected(backbone))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "layout", "stride"), [("resnet10", "model_garden", 8)])
 def test_so_are_those_of_other_layouts_and_strides(name, layout, stride, tmp_path):
     backbone = resnet.build(name, layout, stride)
@@ -105,6 +116,7 @@ def test_so_are_those_of_other_layouts_and_strides(name, layout, stride, tmp_pat
     assert_same_maps(found, expected(backbone))
 
 
+@pytest.mark.slow
 def test_its_graphs_are_saved_once(exported):
     saved = saved_model_pb2.SavedModel()
     saved.ParseFromString(pathlib.Path(exported, "saved_model.pb").read_bytes())
@@ -112,6 +124,7 @@ def test_its_graphs_are_saved_once(exported):
     assert len(saved.meta_graphs[0].object_graph_def.concrete_functions) == 4 + 2
 
 
+@pytest.mark.slow
 def test_hub_gives_the_backbones_features_without_this_project(run, exported, tmp_path):
     script = (
         "import os; os.environ['TF_USE_LEGACY_KERAS'] = '1'\n"
@@ -147,6 +160,7 @@ def test_any_batch_and_any_size(exported):
         assert maps["c5"].shape[1:3] == (-(-shape[1] // 32), -(-shape[2] // 32))
 
 
+@pytest.mark.slow
 def test_hubs_layer_trains_it(exported):
     layer = hub.KerasLayer(exported, trainable=True, arguments={"return_endpoints": True})
     images = tf.constant(IMAGES)
@@ -181,20 +195,41 @@ def test_the_card_says_what_it_is(run, exported):
     assert card["licence"]["code"] == "MIT"
 
 
-def test_the_checksum_can_be_computed_without_this_project(exported):
+def checksum(variables):
+    """The checksum on the card, computed without this project."""
     digest = hashlib.sha256()
-    for variable in tf.saved_model.load(exported).variables:
+    for variable in variables:
         digest.update(variable.numpy().tobytes())
-    assert model_card.read(exported)["weights"]["sha256"] == digest.hexdigest()
+    return digest.hexdigest()
 
 
-def test_the_card_has_the_runs_last_metrics_and_the_licence(whole_run, tmp_path):
-    run_dir, _ = whole_run
-    flags = [f"--run={run_dir}", f"--output={tmp_path / 'out'}", "--licence=CC BY 4.0"]
+def test_the_checksum_can_be_computed_without_this_project(exported):
+    variables = tf.saved_model.load(exported).variables
+    assert model_card.read(exported)["weights"]["sha256"] == checksum(variables)
+
+
+@pytest.mark.parametrize("entry", ["weights", "backbone"])
+def test_a_card_without_a_required_entry_is_refused(exported, tmp_path, entry):
+    card = model_card.read(exported)
+    # Either the whole entry is missing, or one of its keys.
+    if entry == "weights":
+        del card["weights"]
+    else:
+        del card["backbone"]["layout"]
+    model_card.write(card, str(tmp_path))
+    with pytest.raises(RunError, match=rf"model_card\.json is damaged: it lacks {entry}; export"):
+        model_card.read(str(tmp_path))
+
+
+def test_the_card_has_the_runs_last_metrics_and_the_licence(run, tmp_path):
+    measured = tmp_path / "run"
+    shutil.copytree(run, measured)
+    lines = [{"step": step, "loss": -step / 2, "images_per_second": 8.0} for step in (1, 3)]
+    (measured / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    flags = [f"--run={measured}", f"--output={tmp_path / 'out'}", "--licence=CC BY 4.0"]
     assert savedmodel.main(flags) == 0
     card = model_card.read(str(tmp_path / "out"))
-    last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
-    assert card["metrics"] == last and last["step"] == 60
+    assert card["metrics"] == lines[1]
     assert card["licence"]["weights"] == "CC BY 4.0"
     assert "Weights: CC BY 4.0." in (tmp_path / "out" / "README.md").read_text()
 
@@ -207,8 +242,10 @@ def test_the_readme_fits_the_model(exported):
     assert model_card.read(exported)["weights"]["sha256"] in text
 
 
+@pytest.mark.slow
 def test_heads_on_request(run, exported_heads):
-    found = tf.saved_model.load(exported_heads)(IMAGES, return_endpoints=True)
+    loaded = tf.saved_model.load(exported_heads)
+    found = loaded(IMAGES, return_endpoints=True)
     model, _ = trained.load_pixpro(str(run))
 
     @tf.function
@@ -222,8 +259,10 @@ def test_heads_on_request(run, exported_heads):
     assert card["heads"]["projector"]["out_channels"] == 16
     assert card["heads"]["propagation"]["gamma"] == 2.0
     assert card["outputs"].keys() >= {"projected", "propagated"}
+    assert card["weights"]["sha256"] == checksum(loaded.variables)
 
 
+@pytest.mark.slow
 def test_the_target_network_on_request(run, tmp_path):
     output = tmp_path / "target"
     flags = [f"--run={run}", f"--output={output}", "--network=target", "--include_heads"]
@@ -235,6 +274,19 @@ def test_the_target_network_on_request(run, tmp_path):
     with pytest.raises(RunError, match="holds the target network, not the online one"):
         trained.restore_backbone(str(output), "online")
     assert_same_maps(expected(trained.restore_backbone(str(output))), found_backbone(found))
+
+
+def test_the_target_network_without_heads_on_request(run, tmp_path, monkeypatch):
+    exported = []
+
+    def stop_before_saving(backbone, **heads):
+        exported.append(backbone)
+        raise RunError("enough")
+
+    monkeypatch.setattr("pixpro_tf.reusable.reusable", stop_before_saving)
+    with pytest.raises(RunError, match="enough"):
+        savedmodel.export(str(run), str(tmp_path / "target"), network="target")
+    assert_same_variables(exported[0], trained.restore_backbone(str(run), "target"))
 
 
 def found_backbone(found):
@@ -272,6 +324,7 @@ def test_imported_weights_claim_no_recipe_of_ours(imported, tmp_path):
     assert "without labels" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainable", [False, True])
 @pytest.mark.parametrize("where", ["exported", "packed", "run"])
 def test_load_backbone_gives_a_layer_for_sequential(where, trainable, request, run):
@@ -331,6 +384,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_an_address_is_taken_everywhere(run, served, tmp_path):
     wanted = trained.restore_backbone(str(run))
     assert_same_maps(expected(trained.restore_backbone(served)), expected(wanted))
@@ -349,6 +403,7 @@ def assert_same_variables(part_a, part_b):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_it(run, exported):
     model = make_model()
     line = initialization.initialize_from(model, exported)
@@ -359,6 +414,7 @@ def test_a_run_starts_from_it(run, exported):
     np.testing.assert_array_equal(kernel, model.online.backbone.stages[3][0].convolutions[1].kernel)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_its_heads_too_where_they_fit(run, exported_heads):
     source, _ = trained.load_pixpro(str(run))
     model = make_model()
@@ -373,6 +429,7 @@ def test_a_run_starts_from_its_heads_too_where_they_fit(run, exported_heads):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_run_of_another_layout_or_backbone_does_not(exported):
     with pytest.raises(RunError, match=r"has the layout torchvision .* --backbone_layout=torchv"):
         initialization.initialize_from(make_model(backbone_layout="od_api"), exported)
@@ -380,18 +437,30 @@ def test_a_run_of_another_layout_or_backbone_does_not(exported):
         initialization.initialize_from(make_model("resnet18"), exported)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_a_run_in_half_precision_is_exported_in_float32(train, tiny_flags, precision, tmp_path):
-    run = tmp_path / "run"
-    train(*tiny_flags, f"--run_dir={run}", f"--precision={precision}", "--max_steps=2")
-    flags = [f"--run={run}", f"--output={tmp_path / 'out'}", "--include_heads"]
-    assert savedmodel.main([*flags, "--allow_unfinished"]) == 0
-    model = tf.saved_model.load(str(tmp_path / "out"))
+def assert_exported_in_float32(run, output):
+    flags = [f"--run={run}", f"--output={output}", "--include_heads", "--allow_unfinished"]
+    assert savedmodel.main(flags) == 0
+    model = tf.saved_model.load(str(output))
     assert {variable.dtype for variable in model.variables} == {tf.float32}
     found = model(IMAGES, return_endpoints=True)
     assert {features.dtype for features in found.values()} == {tf.float32}
     assert_same_maps(found, expected(trained.restore_backbone(str(run))))
+
+
+@pytest.mark.slow
+def test_weights_of_a_run_in_half_precision_are_exported_in_float32(tmp_path):
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    run = make_run(tmp_path / "run", backbone="resnet10w0.5", precision="bfloat16")
+    tf.keras.mixed_precision.set_global_policy("float32")
+    assert_exported_in_float32(run, tmp_path / "out")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_run_in_half_precision_is_exported_in_float32(train, tiny_flags, precision, tmp_path):
+    run = tmp_path / "run"
+    train(*tiny_flags, f"--run_dir={run}", f"--precision={precision}", "--max_steps=2")
+    assert_exported_in_float32(run, tmp_path / "out")
 
 
 def striped(count, seed):
@@ -406,6 +475,7 @@ def striped(count, seed):
     return np.clip(images, 0, 1).astype(np.float32), labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainable", [False, True], ids=["frozen", "unfrozen"])
 def test_fine_tuning_with_hubs_layer_for_one_epoch_learns(exported, trainable):
     tf.keras.utils.set_random_seed(0)
@@ -432,7 +502,7 @@ def test_fine_tuning_with_hubs_layer_for_one_epoch_learns(exported, trainable):
     assert accuracy > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_current_tensorflow_with_keras_3_loads_and_fine_tunes_it(run, exported, consume):
     images, labels = striped(16, seed=0)
     found = consume(
@@ -463,6 +533,7 @@ def exported_neck(run_with_neck, tmp_path_factory):
     return str(folder)
 
 
+@pytest.mark.slow
 def test_a_neck_and_the_heads_of_its_levels_go_with_the_backbone(run_with_neck, exported_neck):
     found = tf.saved_model.load(exported_neck)(IMAGES, return_endpoints=True)
     model, _ = trained.load_pixpro(str(run_with_neck))
@@ -488,6 +559,7 @@ def test_a_neck_and_the_heads_of_its_levels_go_with_the_backbone(run_with_neck, 
         assert "| `p3` | 8 | 8 |" in file.read()
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_a_neck_too(run_with_neck, exported_neck):
     source, _ = trained.load_pixpro(str(run_with_neck))
     flags = {"pixel_levels": "p3,p5", "fpn_channels": 8, "dense_head_layers": 1}
@@ -503,6 +575,7 @@ def test_a_run_starts_from_a_neck_too(run_with_neck, exported_neck):
     assert initialization.initialize_from(other, exported_neck).endswith(": backbone")
 
 
+@pytest.mark.slow
 def test_a_neck_is_part_of_a_layer(run_with_neck, exported_neck):
     for handle in (exported_neck, str(run_with_neck)):
         maps = pixpro_tf.load_backbone(handle, return_endpoints=True)(IMAGES)

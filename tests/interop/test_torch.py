@@ -47,7 +47,7 @@ RESNET50D_NAMES = DEEP_NAMES | {
     "encoder.layer3.5.conv3.weight": (1024, 256, 1, 1),
     "projector_instance.linear1.weight": (24, 2048, 1, 1),
 }
-RESNET50D = pytest.param("resnet50d", marks=pytest.mark.slow)
+RESNET50D = pytest.param("resnet50d", marks=pytest.mark.thorough)
 
 
 def build(**flags):
@@ -90,6 +90,7 @@ def random_state(model, seed):
     }
 
 
+@pytest.mark.slow
 def test_every_variable_of_the_model_has_one_name(model):
     named = names.variables_by_name(model)
     assert len({variable.ref() for variable in named.values()}) == len(named)
@@ -131,7 +132,7 @@ def test_online_and_target_are_not_confused(resnet10):
     [
         ("resnet10", RESNET10_NAMES),
         ("resnet18d", RESNET18D_NAMES),
-        pytest.param("resnet50d", RESNET50D_NAMES, marks=pytest.mark.slow),
+        pytest.param("resnet50d", RESNET50D_NAMES, marks=pytest.mark.thorough),
     ],
 )
 def test_names_and_shapes_are_those_of_the_authors(fixture, expected, request):
@@ -147,7 +148,7 @@ def test_names_and_shapes_are_those_of_the_authors(fixture, expected, request):
     [
         ("resnet10", 12, 1, 0, 1),
         ("resnet18d", 22, 2, 2, 0),
-        pytest.param("resnet50d", 55, 2, 2, 0, marks=pytest.mark.slow),
+        pytest.param("resnet50d", 55, 2, 2, 0, marks=pytest.mark.thorough),
     ],
 )
 def test_there_are_as_many_names_as_the_authors_model_has(

@@ -5,7 +5,6 @@ import collections
 import json
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.interop import torch as names
 from pixpro_tf.interop.torch.__main__ import main
 from pixpro_tf.run_folder import RunFolder, read_config, read_description
+from tests import warm
 from tests.conftest import ROOT
 from tests.models import make_run
 
@@ -73,6 +73,7 @@ def assert_state(model, state):
         np.testing.assert_array_equal(array, state[name].numpy(), err_msg=name)
 
 
+@pytest.mark.slow
 # The authors write `module.`; what is published may have lost that, and all but the weights.
 @pytest.mark.parametrize("prefix", ["module.", ""])
 @pytest.mark.parametrize("published", [False, True])
@@ -92,6 +93,7 @@ def test_a_pixpro_checkpoint_gives_every_weight(tmp_path, capsys, prefix, publis
     assert (config.projector_hidden, config.projector_dim) == (24, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{"ppm_layers": 0}, {"ppm_layers": 2}, {"instance_weight": 1.0}, {"backbone": "resnet18d"}],
@@ -106,6 +108,7 @@ def test_heads_and_backbone_are_told_by_their_shapes(tmp_path, settings):
     assert settings.items() <= config.to_dict().items()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ResNet", "MoCo", "MMLab"])
 def test_backbones_of_others_are_told_by_their_names(tmp_path, capsys, kind):
     state = reference.resnet("resnet10").state_dict()
@@ -130,6 +133,7 @@ def test_backbones_of_others_are_told_by_their_names(tmp_path, capsys, kind):
     assert_state(target, other if kind == "MoCo" else state)
 
 
+@pytest.mark.slow
 def test_half_precision_and_the_old_file_format_are_read(tmp_path):
     state = reference.resnet("resnet10").state_dict()
     half = {name: tensor.bfloat16() for name, tensor in state.items()}
@@ -150,10 +154,11 @@ def test_every_member_of_the_family_is_told_by_its_shapes(name):
 LARGE = ("resnet101", "resnet152", "resnet101d", "resnet152d", "resnet50w2", "resnext")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name.startswith(LARGE) else ())
+        pytest.param(name, marks=pytest.mark.thorough if name.startswith(LARGE) else ())
         for name in resnet.ARCHITECTURES
     ],
 )
@@ -171,6 +176,7 @@ def test_there_and_back_is_bit_identical(name):
         np.testing.assert_array_equal(back[key], array, err_msg=key)
 
 
+@pytest.mark.slow
 def test_a_file_there_and_back_is_bit_identical_and_loads_strictly(tmp_path):
     model = pixpro_model(instance_weight=1.0, ppm_layers=2)
     state = with_prefix(model.state_dict(), "module.")
@@ -186,6 +192,7 @@ def test_a_file_there_and_back_is_bit_identical_and_loads_strictly(tmp_path):
     model.load_state_dict(stripped, strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("networks", [1, 2])
 def test_a_backbone_there_and_back_is_bit_identical(tmp_path, networks):
     state = reference.resnet("resnet10").state_dict()
@@ -201,6 +208,7 @@ def test_a_backbone_there_and_back_is_bit_identical(tmp_path, networks):
         assert torch.equal(back[f"module.{name}"], tensor), name
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_with_its_step(whole_run, tmp_path):
     assert run("export", f"--run={whole_run[0]}", f"--output={tmp_path / 'run.pth'}") == 0
     state = torch.load(tmp_path / "run.pth", weights_only=True)["model"]
@@ -248,6 +256,7 @@ def bad_file(kind, folder):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
@@ -275,6 +284,7 @@ def test_a_bad_file_is_one_line_and_leaves_nothing_behind(tmp_path, capsys, kind
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_an_output_that_is_there_is_kept_unless_told_otherwise(tmp_path, capsys):
     path = save(reference.resnet("resnet10").state_dict(), tmp_path / "resnet.pth")
     output = tmp_path / "imported"
@@ -315,7 +325,7 @@ def test_the_command_says_what_is_missing_without_pytorch(tmp_path):
     )
     flags = ["import", f"--checkpoint={path}", f"--output={tmp_path / 'out'}"]
     process = subprocess.run(
-        [sys.executable, "-c", hidden + f"sys.exit(main({flags}))"],
+        warm.python("-c", hidden + f"sys.exit(main({flags}))"),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -325,8 +335,9 @@ def test_the_command_says_what_is_missing_without_pytorch(tmp_path):
     assert "PyTorch is needed" in line and "pip install torch" in line
 
 
+@pytest.mark.slow
 def test_imported_weights_start_a_run_and_are_none(train, tiny_flags, tmp_path):
-    state = reference.resnet("resnet10").state_dict()
+    state = reference.resnet("resnet10w0.5").state_dict()
     output = import_file(save(state, tmp_path / "resnet.pth"), tmp_path / "imported")
     refused = train(*tiny_flags, f"--run_dir={output}", check=False)
     assert refused.returncode == 2
@@ -396,6 +407,7 @@ def authors_run(optimizer_name):
     return model, content, step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer_name", ["lars", "sgd"])
 def test_a_run_of_the_authors_goes_on_here(tmp_path, capsys, optimizer_name):
     torch_model, content, torch_step = authors_run(optimizer_name)
@@ -434,6 +446,7 @@ def test_a_run_of_the_authors_goes_on_here(tmp_path, capsys, optimizer_name):
         assert error <= 1e-2 * change + 1e-6 * np.linalg.norm(found[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -460,6 +473,7 @@ def test_a_run_that_cannot_go_on_is_refused(tmp_path, capsys, change, said):
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.pth"]
 
 
+@pytest.mark.slow
 def test_what_was_imported_is_described(tmp_path):
     content = {"model": with_prefix(pixpro_model().state_dict(), "module."), "epoch": 100}
     output = import_file(save(content, tmp_path / "theirs.pth"), tmp_path / "imported")
@@ -473,6 +487,7 @@ def test_what_was_imported_is_described(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_resnet50_is_converted_in_seconds_within_a_gigabyte(tmp_path):
     state = reference.resnet("resnet50").state_dict()
     path = save(state | {"fc.weight": torch.zeros(1000, 2048)}, tmp_path / "resnet50.pth")
@@ -484,6 +499,7 @@ def test_a_resnet50_is_converted_in_seconds_within_a_gigabyte(tmp_path):
     assert seconds < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "named"),
     [

@@ -1,6 +1,7 @@
 """The objectives as parts of a model: what is summed, what is trained, and one of somebody else's."""
 
 import re
+import subprocess
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pixpro_tf.objectives.base import Objective, View
 from pixpro_tf.objectives.contrast import PixelContrast
 from pixpro_tf.objectives.pixel import as_bins
 from pixpro_tf.optimizers.lars import MomentumSGD
+from tests import warm
 from tests.conftest import ROOT
 from tests.models import make_model
 
@@ -82,6 +84,7 @@ FLAGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
 def test_all_that_is_trained_moves(flags):
     model = make_model(**flags)
@@ -92,7 +95,7 @@ def test_all_that_is_trained_moves(flags):
     model.start_target_from_online()
     model.compile(optimizer=MomentumSGD(0.1, weight_decay=0.0), jit_compile=False)
     before = [variable.numpy() for variable in model.trainable_variables]
-    metrics = tf.function(model.train_step)(batch())
+    metrics = model.train_step(batch())
     assert all(np.isfinite(value) for value in metrics.values())
     # What a bias moves ahead of a BN is rounding; weights with more than one dimension tell.
     for variable, old in zip(model.trainable_variables, before, strict=True):
@@ -100,10 +103,11 @@ def test_all_that_is_trained_moves(flags):
             assert np.abs(variable - old).max() > 0, variable.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instance_loss", ["regression", "contrastive"])
 def test_the_loss_is_the_weighted_sum(instance_loss):
     model = make_model(pixel_weight=0.25, instance_weight=3.0, instance_loss=instance_loss)
-    metrics = tf.function(model.train_step)(batch())
+    metrics = model.train_step(batch())
     parts = 0.25 * metrics["pixel_loss"] + 3.0 * metrics["instance_loss"]
     assert float(metrics["loss"]) == pytest.approx(float(parts), rel=1e-6)
 
@@ -119,6 +123,22 @@ def test_levels_are_averaged_and_told_apart():
         alone.append(both.compare(online, target)[0])
         assert float(metrics[f"pixel_loss_{level}"]) == pytest.approx(np.mean(alone[-1]), rel=1e-5)
     np.testing.assert_allclose(losses_of_both, (alone[0] + alone[1]) / 2, rtol=1e-5)
+
+
+def test_pixel_consistency_is_the_sum_of_both_directions():
+    objective = objectives_of()[0]
+    online, target = views({"c5": 3}, 1), views({"c5": 3}, 2)
+    found, metrics = objective.compare(online, target)
+    bins = [geometry.bins_of(tf.constant(box), 3, 3) for box in BOXES]
+    o, t = ([as_bins(view.outputs["c5"]) for view in pair] for pair in (online, target))
+    cosines_1, pairs = losses.pixel_consistency(o[0], t[1], bins[0], bins[1], 0.7)
+    cosines_2, _ = losses.pixel_consistency(o[1], t[0], bins[1], bins[0], 0.7)
+    np.testing.assert_allclose(found, -2 * (cosines_1 + cosines_2), rtol=1e-6)
+    # The third pair does not overlap: it adds 0 to the loss and does not count for the metric.
+    assert found[2] == 0 and float(metrics["no_overlap"]) == pytest.approx(1 / 3)
+    consistency = np.mean([cosines_1[:2], cosines_2[:2]])
+    assert float(metrics["consistency"]) == pytest.approx(consistency, rel=1e-5)
+    assert float(metrics["positive_pairs"]) == pytest.approx(np.mean(pairs))
 
 
 def test_pixel_contrast_is_the_mean_of_both_directions():
@@ -153,6 +173,18 @@ def test_instance_contrast_is_the_mean_of_both_directions():
     assert float(metrics["instance_accuracy"]) == pytest.approx(np.mean([right_1, right_2]))
 
 
+@pytest.mark.parametrize("instance_loss", ["regression", "contrastive"])
+def test_every_projector_ends_with_a_norm_on_request(instance_loss):
+    maps = {"c5": tf.constant(np.random.default_rng(0).normal(1, 1, (2, 3, 3, 8)), tf.float32)}
+    flags = {"instance_weight": 1.0, "instance_loss": instance_loss}
+    for final_norm in (False, True):
+        for objective in objectives_of(projector_final_norm=final_norm, **flags):
+            found = objective.make_projector()(maps, training=True)["c5"]
+            # Scale 1 and shift 0: the norm leaves no channel a mean.
+            means = np.abs(np.mean(found, axis=(0, 1, 2)))
+            assert (means.max() < 1e-5) == final_norm, objective.name
+
+
 @pytest.mark.parametrize("flags", list(FLAGS.values())[:5], ids=list(FLAGS)[:5])
 def test_objectives_are_built_again_from_their_configuration(flags):
     for objective in objectives_of(**flags):
@@ -170,13 +202,13 @@ def test_a_step_of_a_large_map_is_that_of_all_pairs_at_once(pixel_loss, monkeypa
         tf.keras.utils.set_random_seed(0)
         flags = {"pixel_loss": pixel_loss, "pixel_levels": "p2", "fpn_channels": 8}
         model = make_model(jit=jit, image_size=132, **flags)
-        metrics = tf.function(model.train_step)(batch(132))
+        metrics = model.train_step(batch(132))
         found.append([float(metrics["loss"]), float(metrics["gradient_norm"])])
     np.testing.assert_allclose(found[0], found[2], rtol=1e-4)
     np.testing.assert_allclose(found[1], found[2], rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_step_compiled_as_a_whole_gives_the_same_loss():
     flags = FLAGS["pixcontrast and contrast"] | {"pixel_levels": "p4,p5", "fpn_channels": 8}
     found = []
@@ -220,7 +252,7 @@ def test_the_documented_objective_trains_and_is_that_of_loops(documented):
     exec(documented[0], scope)
     objective = scope["DenseCL"](temperature=0.5)
     model = make_model(objectives=[objective])
-    assert np.isfinite(tf.function(model.train_step)(batch())["loss"])
+    assert np.isfinite(model.train_step(batch())["loss"])
 
     rng = np.random.default_rng(3)
     online, other = (
@@ -250,18 +282,11 @@ def test_the_documented_objective_trains_and_is_that_of_loops(documented):
 
 @pytest.mark.slow
 def test_the_documented_script_trains(documented, tiny_flags, tmp_path):
-    import subprocess
-    import sys
-
     (tmp_path / "dense.py").write_text("\n".join(documented))
     process = subprocess.run(
-        [
-            sys.executable,
-            str(tmp_path / "dense.py"),
-            *tiny_flags,
-            f"--run_dir={tmp_path / 'run'}",
-            "--max_steps=2",
-        ],
+        warm.python(
+            tmp_path / "dense.py", *tiny_flags, f"--run_dir={tmp_path / 'run'}", "--max_steps=2"
+        ),
         env={"PYTHONPATH": str(ROOT), "PATH": ""},
         capture_output=True,
         text=True,
