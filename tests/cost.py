@@ -3,9 +3,9 @@
     python -m pytest -p tests.cost --numprocesses=2 --dist=loadfile
 
 prints a table of the test files, in seconds: by the clock, of which tracing graphs, first runs of graphs (Grappler, XLA's compilation
-and arithmetic), later runs; and of processors, in the worker and in the processes that its tests started. Memory is the worker's own,
-at most, at the end of a test; below the table stands that of all processes together, sampled every second, pages that several of
-them share counted once. `--cost-json=FILE` keeps the figures of each test.
+and arithmetic), later runs; and of processors, in the worker and in the processes that its tests started, of which the forks of a
+warm server are not counted. Memory is the worker's own, at most, at the end of a test; below the table stands that of all processes
+together, sampled every second, pages that several of them share counted once. `--cost-json=FILE` keeps the figures of each test.
 """
 
 import collections

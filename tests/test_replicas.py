@@ -89,12 +89,14 @@ def test_two_replicas_train_as_one(one_replica, cases, photos, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(one_replica, cases, photos, tmp_path):
+    # What processes exchange, they exchange in the last case.
+    chosen = cases[-1:] if cases == QUICKEST else cases
     workers = [
-        start("multi_worker", 0, cases, photos, tmp_path, TF_CONFIG=text)
+        start("multi_worker", 0, chosen, photos, tmp_path, TF_CONFIG=text)
         for text in cluster_of_two()
     ]
     finish(*workers)
-    assert_same_weights(one_replica, tmp_path, cases)
+    assert_same_weights(one_replica, tmp_path, chosen)
 
 
 @pytest.mark.slow

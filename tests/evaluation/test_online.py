@@ -57,13 +57,12 @@ def test_the_probe_tells_backbones_apart(scenes_dir, tmp_path):
         folder = RunFolder(str(tmp_path / str(seed)))
         probe = OnlineProbe(0, folder, backbone, every=5, data_dir=str(scenes_dir))
         probe.on_train_begin()
-        for step in range(1, 8):
+        for step in range(1, 8 if seed == 0 else 2):
             probe.on_step_end(step, {})
         found.append(probed(tmp_path / str(seed)))
-        assert sorted(found[-1]) == [0, 5]
-        # The weights have not changed, so neither has what they are good for.
-        assert found[-1][0] == found[-1][5]
         for variable, value in zip(backbone.variables, before, strict=True):
             np.testing.assert_array_equal(variable, value)
         assert backbone.trainable_variables
-    assert found[0][0] != found[1][0]
+    assert sorted(found[0]) == [0, 5] and sorted(found[1]) == [0]
+    # The weights have not changed, so neither has what they are good for.
+    assert found[0][0] == found[0][5] != found[1][0]
