@@ -160,9 +160,9 @@ def first_failure(tests: list[str], tree: pathlib.Path) -> str | None:
     except subprocess.TimeoutExpired:
         return "(the tests did not end)"
     failed = [
-        line.split(" ")[1]
+        line.partition(" ")[2].partition(" - ")[0]
         for line in process.stdout.splitlines()
-        if line.startswith(("FAILED", "ERROR"))
+        if line.startswith(("FAILED ", "ERROR "))
     ]
     if process.returncode and not failed:
         raise RuntimeError(process.stdout[-2000:] + process.stderr[-2000:])
