@@ -105,6 +105,20 @@ def test_without_leaves_images_out(tmp_path):
         assert record["name"].numpy() == b"%d.png" % value
 
 
+def test_a_changed_byte_of_a_stored_member_is_noticed(tmp_path):
+    """Such a member can be read with any bytes; only its checksum tells."""
+    path = make_archive(tmp_path / "images.zip", {"a.png": png(7)}, zipfile.ZIP_STORED)
+    with zipfile.ZipFile(path) as archive:
+        (member,) = archive.infolist()
+    content = bytearray((tmp_path / "images.zip").read_bytes())
+    content[30 + len("a.png") + member.compress_size // 2] ^= 1
+    (tmp_path / "images.zip").write_bytes(content)
+    source = sources.open_source(f"zip:{path}", data_dir="", split="", shuffle_buffer=1)
+    (record,) = source.epoch(0, epoch_of(0))
+    with pytest.raises(ValueError, match="is damaged at byte 0"):
+        source.encoded(record)
+
+
 def test_members_that_are_damaged_are_found_by_name(tmp_path):
     members = {f"{index}.png": os.urandom(50) + png(index) for index in range(3)}
     members |= {f"good {index}.png": png(index) for index in range(3)}
