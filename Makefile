@@ -60,7 +60,7 @@ test-all: lint
 
 test-quarter: setup-dev
 	@echo "== quarter $(QUARTER) of 4 of the thorough tests"
-	$(RUN) -m pytest $(PARALLEL) -m thorough --quarter=$(QUARTER)
+	$(RUN) -m pytest $(PARALLEL) -m thorough --part=$(QUARTER)/4
 
 faults: setup-dev
 	$(RUN) -m tests.faults --map

@@ -23,23 +23,23 @@ from PIL import Image
 from tests import warm
 
 ROOT = pathlib.Path(__file__).parent.parent
-QUARTERS = 4
 
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--quarter",
-        type=int,
-        choices=range(1, QUARTERS + 1),
-        help="of the tests marked thorough, run every fourth only: the first, the second, ...",
+        "--part",
+        type=lambda text: [int(number) for number in text.split("/")],
+        metavar="K/N",
+        help="of the tests marked thorough, run the Kth of N parts only, counted from 1",
     )
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out the other quarters of the thorough tests, and lets files with long tests start first."""
-    if quarter := config.getoption("--quarter"):
+    """Leaves out the other parts of the thorough tests, and lets files with long tests start first."""
+    if part := config.getoption("--part"):
+        number, parts = part
         thorough = [item for item in items if item.get_closest_marker("thorough")]
-        chosen = set(sorted(thorough, key=lambda item: item.nodeid)[quarter - 1 :: QUARTERS])
+        chosen = set(sorted(thorough, key=lambda item: item.nodeid)[number - 1 :: parts])
         others = [item for item in thorough if item not in chosen]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]

@@ -144,6 +144,7 @@ _tests = collections.defaultdict(collections.Counter)
 
 
 def pytest_runtest_logreport(report):
+    latest: dict[str, float] = {}
     for name, cost in report.user_properties:
         if name == "cost":
             # user_properties of a phase hold those of the phases before it.
