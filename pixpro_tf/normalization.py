@@ -75,7 +75,7 @@ class BatchNorm(tf.keras.layers.Layer):
         return result.y
 
     def _call_synchronized(self, inputs):
-        """By the fused kernels too, with a gradient of its own; that of plain operations passes over the map many more times."""
+        """Normalised by the fused kernel too; the gradient by plain sums, for no fused kernel is deterministic there on GPUs."""
         replica_context = tf.distribute.get_replica_context()
         replicas = replica_context.num_replicas_in_sync
         values = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
@@ -87,30 +87,19 @@ class BatchNorm(tf.keras.layers.Layer):
             local = self._fused(inputs, gamma, beta)
             biased = local.batch_variance * (values - 1) / values
             mean, variance = _over_replicas(local.batch_mean, biased, shift)
+            inverse = tf.math.rsqrt(variance + self.epsilon)
 
             def gradient(upstream, *_):
-                # As if the statistics were constants ...
-                constant = tf.raw_ops.FusedBatchNormGradV3(
-                    y_backprop=upstream,
-                    x=inputs,
-                    scale=gamma,
-                    reserve_space_1=mean,
-                    reserve_space_2=variance,
-                    reserve_space_3=[],
-                    epsilon=self.epsilon,
-                    is_training=False,
-                )
-                # ... and by way of them: of all replicas, the mean gradient and its part along the normalised inputs.
-                sums = tf.stack([constant.scale_backprop, constant.offset_backprop])
-                along, mean_gradient = tf.unstack(
-                    replica_context.all_reduce("SUM", sums) / values_of_all
-                )
-                scale = -gamma * tf.math.rsqrt(variance + self.epsilon)
-                by_statistics = self._fused(
-                    inputs, scale * along, scale * mean_gradient, mean, variance
-                )
-                of_inputs = constant.x_backprop + by_statistics.y
-                return of_inputs, constant.scale_backprop, constant.offset_backprop
+                axes = [0, 1, 2]
+                upstream = tf.cast(upstream, tf.float32)
+                normalized = (tf.cast(inputs, tf.float32) - mean) * inverse
+                of_gamma = tf.reduce_sum(upstream * normalized, axes)
+                of_beta = tf.reduce_sum(upstream, axes)
+                # The statistics pass on, of all replicas, the mean gradient and its part along the normalised inputs.
+                sums = replica_context.all_reduce("SUM", tf.stack([of_gamma, of_beta]))
+                along, mean_gradient = tf.unstack(sums / values_of_all)
+                of_inputs = gamma * inverse * (upstream - mean_gradient - normalized * along)
+                return tf.cast(of_inputs, inputs.dtype), of_gamma, of_beta
 
             return (self._fused(inputs, gamma, beta, mean, variance).y, mean, variance), gradient
 

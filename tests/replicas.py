@@ -1,10 +1,11 @@
-"""Five steps of a small model under a strategy, for `test_replicas.py`; writes the weights of each case.
+"""Five steps of a small model under a strategy, for `test_replicas.py`; writes the weights of each case, and its graphs' operations.
 
     python -m tests.replicas STRATEGY NUM_DEVICES CASE,CASE,... PHOTOS FOLDER
 
 With `multi_worker`, TF_CONFIG says which worker this is; worker 0 writes.
 """
 
+import json
 import pathlib
 import sys
 
@@ -12,6 +13,7 @@ import pixpro_tf  # noqa: F401  isort: skip
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from pixpro_tf import pixpro, training
 from pixpro_tf.config import Config
@@ -56,6 +58,19 @@ def main(strategy_name, num_devices, cases, photos, folder):
         losses, weights = train(config, strategy, precision)
         if is_chief(strategy):
             np.savez(pathlib.Path(folder) / f"{case}.npz", losses=losses, **weights)
+    if is_chief(strategy):
+        pathlib.Path(folder, "operations.json").write_text(json.dumps(sorted(operations())))
+
+
+def operations():
+    """Of all graphs of this process: the kinds of operations, those of two kinds in one by the attribute that tells them apart."""
+    traced = context.context()
+    kinds = set()
+    for name in traced.list_function_names():
+        for node in traced.get_function_def(name).node_def:
+            frozen = "is_training" in node.attr and not node.attr["is_training"].b
+            kinds.add(f"{node.op}(is_training=False)" if frozen else node.op)
+    return kinds
 
 
 def train(config, strategy, precision):
