@@ -709,6 +709,10 @@ def _check_combinations(config: Config) -> None:
         refuse("strategy", "needs the TPU's name; add --tpu=NAME, or --tpu=local on a TPU VM")
     if config.tpu and config.strategy != "tpu":
         refuse("tpu", f"is not used by --strategy={config.strategy}; add --strategy=tpu")
+    if pattern := re.search(r"[*?\[\]\\]", config.run_dir):
+        refuse(
+            "run_dir", f"has a {pattern[0]}, which TensorFlow takes for a pattern; give one without"
+        )
     if config.tpu not in ("", "local") and "://" not in config.run_dir:
         refuse(
             "run_dir",

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf import handles, model_card, trained
-from pixpro_tf.checkpoints import UNREADABLE
+from pixpro_tf.checkpoint_files import UNREADABLE
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.pixpro import PixPro
 from pixpro_tf.run_folder import RunFolder, read_config

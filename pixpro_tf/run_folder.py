@@ -12,6 +12,8 @@ from typing import Any
 import tensorflow as tf
 
 import pixpro_tf
+from pixpro_tf import checkpoint_files
+from pixpro_tf.checkpoint_files import write_atomically
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError, first_line
 
@@ -58,8 +60,11 @@ class RunFolder:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether there is a run to go on with."""
-        return tf.train.latest_checkpoint(self.checkpoints) is not None
+        """Whether there is a run to go on with, or what is left of one."""
+        return bool(
+            checkpoint_files.checkpoints_in(self.checkpoints)
+            or checkpoint_files.left_over_files(self.checkpoints)
+        )
 
 
 def find_run_folder(config: Config) -> RunFolder:
@@ -253,11 +258,3 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return described.stdout.strip()
-
-
-def write_atomically(path: str, text: str) -> None:
-    """Writes a file that is there as a whole or not at all."""
-    temporary = f"{path}.writing"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(text)
-    tf.io.gfile.rename(temporary, path, overwrite=True)

@@ -9,10 +9,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from pixpro_tf import handles, model_card, pixpro
+from pixpro_tf import checkpoint_files, handles, model_card, pixpro
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
-from pixpro_tf.checkpoints import UNREADABLE, parts_of
+from pixpro_tf.checkpoint_files import UNREADABLE
+from pixpro_tf.checkpoints import parts_of
 from pixpro_tf.config import Config
 from pixpro_tf.data.pipeline import batches_per_epoch
 from pixpro_tf.errors import RunError, first_line
@@ -21,6 +22,7 @@ from pixpro_tf.objectives.pixel import PixelObjective
 from pixpro_tf.run_folder import RunFolder, read_config, read_description
 
 NETWORKS = ("online", "target")
+_IN_A_RUN = re.compile(r"/checkpoints(/kept)?(/(step|imported)-\d+(\.index)?)?$")
 _STEP = "optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -67,9 +69,8 @@ def find_checkpoint(path: str) -> str | None:
     path = os.path.expanduser(path)
     with _reached(path):
         for folder in (os.path.join(path, "checkpoints"), path):
-            latest = tf.train.latest_checkpoint(folder)
-            if latest is not None:
-                return latest
+            if found := checkpoint_files.checkpoints_in(folder):
+                return found[0]
         prefix = path.removesuffix(".index")
         return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
 
@@ -300,7 +301,8 @@ def _is_run(path: str) -> bool:
 
 
 def _folder(run: str) -> RunFolder:
-    return RunFolder(os.path.expanduser(run))
+    """The folder of a run, of which its `checkpoints` or one of them may be named."""
+    return RunFolder(_IN_A_RUN.sub("", os.path.expanduser(run).rstrip("/")))
 
 
 def _open(run: str) -> tuple[Config, str]:

@@ -102,8 +102,6 @@ def _run(
     rate = make_schedule(config, steps_per_epoch)
     with strategy.scope():
         model = make_compiled_model(config, rate, total_steps, make_objectives)
-    if chief and not folder.has_checkpoint:
-        start_run_folder(config, folder, source.num_images, bad_images)
     checkpoint_every = config.checkpoint_every or steps_per_epoch
     store = CheckpointStore(
         folder.checkpoints,
@@ -112,10 +110,17 @@ def _run(
         config.keep_every * checkpoint_every,
         chief,
     )
+    start_step = store.restore()
+    for path, reason in store.damaged.items():
+        print(
+            f"{path} is damaged ({reason}); going on from the newest that can be read, {store.latest}"
+        )
     if store.latest is None and config.init_from:
         print(initialization.initialize_from(model, config.init_from))
-    start_step = store.restore()
     _check_workers_agree(strategy, start_step, source.num_images)
+    # Last, for a start that is refused leaves the folder as it was.
+    if chief and store.latest is None:
+        start_run_folder(config, folder, source.num_images, bad_images)
     print(_description(config, source, strategy, start_step, last_step))
     if start_step >= last_step:
         print(f"There is nothing left to do: the run has made its {start_step} steps.")

@@ -72,23 +72,61 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_older_ones(model, tmp_pa
     assert store.latest == str(tmp_path / "step-1")
 
 
-def test_a_damaged_checkpoint_is_named(model, tmp_path):
-    store = CheckpointStore(str(tmp_path), model)
-    save_steps(store, model, [3])
+def damage(folder, step):
+    path = folder / f"step-{step}.data-00000-of-00001"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def test_a_run_goes_on_from_the_newest_that_can_be_read(model, tmp_path):
+    store = CheckpointStore(str(tmp_path), model, keep=3)
+    save_steps(store, model, [1, 2, 3, 4])
+    damage(tmp_path, 4)
     (tmp_path / "step-3.index").write_bytes(b"damaged")
-    with pytest.raises(RunError, match=r"step-3 cannot be restored: .*; delete its files and its"):
+    store = CheckpointStore(str(tmp_path), model, keep=2)
+    assert store.restore() == 2 and store.latest == str(tmp_path / "step-2")
+    assert list(store.damaged) == [str(tmp_path / f"step-{step}") for step in (4, 3)]
+    # Damaged ones stay as they are and count as none; a step that is made again replaces its own.
+    save_steps(store, model, [4, 5])
+    assert steps_in(tmp_path) == [3, 4, 5]
+    assert CheckpointStore(str(tmp_path), model).restore() == 5
+
+
+def test_a_run_goes_on_from_what_is_kept_for_good_where_nothing_else_is_whole(model, tmp_path):
+    save_steps(CheckpointStore(str(tmp_path), model, keep=1, keep_every_steps=2), model, [2, 3])
+    damage(tmp_path, 3)
+    assert CheckpointStore(str(tmp_path), model).restore() == 2
+
+
+@pytest.mark.parametrize("what", ["damaged", "index missing"])
+def test_where_none_can_be_read_no_run_begins(model, tmp_path, what):
+    save_steps(CheckpointStore(str(tmp_path), model), model, [3])
+    if what == "damaged":
+        damage(tmp_path, 3)
+    else:
+        (tmp_path / "step-3.index").unlink()
+    message = (
+        r"no checkpoint in .* can be read: .*step-3.* is .*; put the files back from a copy, or"
+    )
+    with pytest.raises(RunError, match=message):
         CheckpointStore(str(tmp_path), model).restore()
+
+
+def test_an_empty_folder_is_that_of_a_new_run(model, tmp_path):
+    model.optimizer.iterations.assign(0)
+    store = CheckpointStore(str(tmp_path / "checkpoints"), model)
+    assert store.restore() == 0 and store.latest is None
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_of_another_model_is_refused(model, tmp_path):
     save_steps(CheckpointStore(str(tmp_path), model), model, [3])
     other = make_model(projector_dim=8)
     other.optimizer.build(other.trainable_variables)
-    with pytest.raises(RunError, match="step-3 cannot be restored"):
+    with pytest.raises(RunError, match="step-3 is not a checkpoint of this run"):
         CheckpointStore(str(tmp_path), other).restore()
 
 
 def test_a_checkpoint_without_the_optimizer_is_refused(model, tmp_path):
     save_weights(parts_of(model), str(tmp_path))
-    with pytest.raises(RunError, match="imported-0 cannot be restored"):
+    with pytest.raises(RunError, match="imported-0 is not a checkpoint of this run"):
         CheckpointStore(str(tmp_path), model).restore()

@@ -81,6 +81,8 @@ REFUSALS = [
     ({"split": "train", "dataset": "zip:photos.zip"}, "split", "leave it out"),
     ({"split": "train", "dataset": "tfrecord:shards/*"}, "split", "leave it out"),
     ({"strategy": "tpu", "tpu": "my-tpu", "run_dir": "runs/a"}, "run_dir", "gs://bucket/run"),
+    ({"run_dir": "runs/lr[0.1]"}, "run_dir", r"has a [, which TensorFlow takes for a pattern"),
+    ({"run_dir": "runs/what?"}, "run_dir", "has a ?, which"),
     ({"seed": -1}, "seed", "at least 0"),
     ({"pixel_weight": 0.0}, "pixel_weight", "--instance_weight=1"),
     ({"pixel_weight": -1.0}, "pixel_weight", "at least 0"),

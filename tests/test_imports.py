@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 
 LAYERS = (
     {"stack", "errors", "graphs"},
-    {"handles"},
+    {"checkpoint_files", "handles"},
     {"blocks", "commands", "config", "geometry", "numerics"},
     {"convolution", "losses", "normalization", "diagnostics"},
     {"data.randomness", "data.scene_renderer"},

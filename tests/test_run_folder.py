@@ -12,7 +12,6 @@ from pixpro_tf.run_folder import (
     locked,
     read_bad_images,
     start_run_folder,
-    write_atomically,
 )
 
 
@@ -29,7 +28,6 @@ def folder(config, tmp_path):
     checkpoints = tmp_path / "run" / "checkpoints"
     checkpoints.mkdir()
     (checkpoints / "step-1.index").touch()
-    (checkpoints / "checkpoint").write_text('model_checkpoint_path: "step-1"\n')
     assert made.has_checkpoint
     return made
 
@@ -87,11 +85,3 @@ def test_the_description_holds_flags_images_and_versions(folder, config):
     assert description["flags"] == config.to_dict()
     assert description["num_images"] == 48
     assert set(description["versions"]) == {"pixpro_tf", "tensorflow", "python"}
-
-
-def test_a_file_is_replaced_in_one_move(tmp_path):
-    path = tmp_path / "file"
-    write_atomically(str(path), "old")
-    write_atomically(str(path), "new")
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 import types
 
 import numpy as np
@@ -70,6 +71,44 @@ def test_a_finished_run_is_left_alone(whole_run, train, tiny_flags):
     run_dir, _ = whole_run
     process = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", "--keep_every=4")
     assert "nothing left to do" in process.stdout
+
+
+@pytest.mark.slow
+def test_a_damaged_run_goes_on_from_what_can_be_read(whole_run, train, tiny_flags, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(whole_run[0], run_dir)
+    (run_dir / "checkpoints" / "checkpoint").write_text("")
+    newest = run_dir / "checkpoints" / "step-60.data-00000-of-00001"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    printed = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", "--keep_every=4")
+    assert "step-60 is damaged (" in printed.stdout
+    assert f"going on from the newest that can be read, {run_dir}/checkpoints/step-56" in (
+        printed.stdout
+    )
+    assert "Done: 60 steps" in printed.stdout
+    steps = [line["step"] for line in metrics_of(run_dir)]
+    assert steps == sorted({1, 57, *range(5, 61, 5)})
+
+
+def test_a_run_of_which_nothing_can_be_read_is_not_begun_anew(
+    whole_run, train, tiny_flags, tmp_path
+):
+    run_dir = tmp_path / "run"
+    shutil.copytree(whole_run[0], run_dir)
+    for path in (run_dir / "checkpoints").rglob("*.index"):
+        path.unlink()
+    before = {name: (run_dir / name).read_bytes() for name in ("config.json", "metrics.jsonl")}
+    process = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", check=False)
+    assert process.returncode == 1
+    assert "left of a checkpoint whose index is missing" in error_line(process)
+    assert {name: (run_dir / name).read_bytes() for name in before} == before
+
+
+def test_a_start_that_is_refused_leaves_what_an_earlier_one_wrote(train, tiny_flags, tmp_path):
+    (tmp_path / "config.json").write_text("mine")
+    flags = [f"--run_dir={tmp_path}", f"--init_from={tmp_path / 'nowhere'}"]
+    assert train(*tiny_flags, *flags, check=False).returncode == 1
+    assert (tmp_path / "config.json").read_text() == "mine"
 
 
 def test_a_run_of_other_flags_is_refused_by_their_names(whole_run, train, tiny_flags):
