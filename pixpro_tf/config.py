@@ -751,6 +751,10 @@ def _refuse(config: Config, name: str, reason: str) -> None:
     raise ConfigError(f"--{name}={getattr(config, name)} {reason}")
 
 
+# Of a cluster's processes. All of them train; the chief, or without one the first worker, writes.
+_ROLES = {"chief", "worker"}
+
+
 def _check_cluster(config: Config, text: str) -> None:
     if not text:
         _refuse(
@@ -761,11 +765,18 @@ def _check_cluster(config: Config, text: str) -> None:
         )
     try:
         cluster = json.loads(text)
-        workers = cluster["cluster"]["worker"]
-        index = cluster["task"]["index"]
-        valid = 0 <= index < len(workers)
+        addresses = {role: list(cluster["cluster"][role]) for role in cluster["cluster"]}
+        role, index = cluster["task"]["type"], cluster["task"]["index"]
+        others = sorted({role, *addresses} - _ROLES)
+        valid = bool(others) or 0 <= index < len(addresses[role])
     except (ValueError, KeyError, TypeError):
-        valid = False
+        others, valid = [], False
+    if others:
+        _refuse(
+            config,
+            "strategy",
+            f"has no work for a {others[0]}, which TF_CONFIG={text!r} names; its cluster may have one chief, and workers",
+        )
     if not valid:
         _refuse(
             config,

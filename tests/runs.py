@@ -40,12 +40,17 @@ def metrics_of(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
-def cluster_of_two():
-    """TF_CONFIG of two workers on loopback."""
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+def cluster_of_two(chief=False):
+    """TF_CONFIG of two processes on loopback: of two workers, or of a chief and one."""
+    first, second = (f"127.0.0.1:{port}" for port in free_ports(2))
+    workers = [("worker", 0), ("worker", 1)]
+    cluster = {"worker": [first, second]}
+    if chief:
+        workers = [("chief", 0), ("worker", 0)]
+        cluster = {"chief": [first], "worker": [second]}
     return [
-        json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
-        for index in range(2)
+        json.dumps({"cluster": cluster, "task": {"type": role, "index": index}})
+        for role, index in workers
     ]
 
 

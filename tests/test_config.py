@@ -247,9 +247,33 @@ def test_a_run_can_be_described_where_its_images_are_not():
     assert Config(dataset="folder:/nowhere/images").dataset == "folder:/nowhere/images"
 
 
-def test_several_workers_are_read_from_the_environment(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", json.dumps(CLUSTER))
+# As Vertex AI and Kubeflow give it.
+WITH_CHIEF = {"chief": ["host0:1"], "worker": ["host1:1"]}
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        CLUSTER,
+        {"cluster": WITH_CHIEF, "task": {"type": "chief", "index": 0}, "environment": "cloud"},
+        {"cluster": WITH_CHIEF, "task": {"type": "worker", "index": 0}},
+        {"cluster": {"chief": ["host0:1"]}, "task": {"type": "chief", "index": 0}},
+    ],
+)
+def test_a_cluster_is_read_from_the_environment(monkeypatch, cluster):
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
     Config(strategy="multi_worker").check_surroundings()
+
+
+@pytest.mark.parametrize("role", ["ps", "evaluator", "master"])
+def test_other_roles_are_refused(monkeypatch, role):
+    for cluster, task in (
+        (WITH_CHIEF, {"type": role, "index": 0}),
+        (WITH_CHIEF | {role: ["host2:1"]}, {"type": "worker", "index": 0}),
+    ):
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+        text = refusal(strategy="multi_worker")
+        assert text.startswith(f"--strategy=multi_worker has no work for a {role}, which TF_CONFIG")
 
 
 def test_several_workers_without_the_environment_are_refused(monkeypatch):
@@ -267,6 +291,7 @@ def test_several_workers_without_the_environment_are_refused(monkeypatch):
         json.dumps({"cluster": CLUSTER["cluster"]}),
         json.dumps({"cluster": {"worker": 3}, "task": CLUSTER["task"]}),
         json.dumps(CLUSTER | {"task": {"type": "worker", "index": 2}}),
+        json.dumps(CLUSTER | {"task": {"type": "chief", "index": 0}}),
         json.dumps(CLUSTER | {"task": {"type": "worker", "index": -1}}),
         json.dumps(CLUSTER | {"task": {"type": "worker", "index": "0"}}),
     ],

@@ -103,7 +103,7 @@ def test_workers_leave_after_the_same_step_when_one_is_told_to(tiny_flags, tmp_p
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for text in cluster_of_two()
+        for text in cluster_of_two(chief=True)
     ]
     chief, other = workers
     assert chief.stdout is not None

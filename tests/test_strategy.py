@@ -30,10 +30,21 @@ def test_a_tpu_that_is_not_there_is_one_line(monkeypatch):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize(("index", "chief"), [(0, True), (1, False)])
-def test_worker_0_writes(index, chief, monkeypatch):
-    cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
-    task = {"type": "worker", "index": index}
+WORKERS = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
+WITH_CHIEF = {"chief": ["127.0.0.1:1"], "worker": ["127.0.0.1:2"]}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "role", "index", "chief"),
+    [
+        (WORKERS, "worker", 0, True),
+        (WORKERS, "worker", 1, False),
+        (WITH_CHIEF, "chief", 0, True),
+        (WITH_CHIEF, "worker", 0, False),
+    ],
+)
+def test_the_chief_or_without_one_the_first_worker_writes(cluster, role, index, chief, monkeypatch):
+    task = {"type": role, "index": index}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
 
     class Workers(tf.distribute.MultiWorkerMirroredStrategy):
