@@ -15,6 +15,7 @@ from pixpro_tf import view_pictures
 from pixpro_tf.checkpoints import DIVERGED, CheckpointStore
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.run_folder import RunFolder
+from pixpro_tf.signals import Leaving
 
 # A batch whose unrelated bins agree this much, or spread this little, is drifting towards one constant feature.
 MAX_CROSS_IMAGE_COSINE = 0.8
@@ -216,6 +217,8 @@ class Pictures(StepCallback):
         start_step: step at which this process begins.
         folder: of the run.
         every: steps between pictures; there is one at the start too.
+        last_step: at which this process ends.
+        seconds_between: pictures that would follow one another faster are left out, and there is one at the end; 0 leaves out none.
         views: gives `(view_1, view_2, box_1, box_2)` for a step, views RGB in [0, 1].
         map_size, threshold: see `view_pictures.matched_views`.
     """
@@ -226,6 +229,8 @@ class Pictures(StepCallback):
         folder: RunFolder,
         *,
         every: int,
+        last_step: int,
+        seconds_between: float = 0.0,
         views: Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
         map_size: int,
         threshold: float,
@@ -233,6 +238,9 @@ class Pictures(StepCallback):
         super().__init__(start_step)
         self._folder = folder
         self._every = every
+        self._last_step = last_step
+        self._seconds_between = seconds_between
+        self._pace = _Pace(seconds_between)
         self._views = views
         self._map_size = map_size
         self._threshold = threshold
@@ -241,8 +249,10 @@ class Pictures(StepCallback):
         self._draw(self.start_step)
 
     def on_step_end(self, step, logs):
-        if step % self._every == 0:
+        due = step % self._every == 0 and self._pace.is_due()
+        if due or (self._seconds_between and step == self._last_step):
             self._draw(step)
+            self._pace.done()
 
     def _draw(self, step):
         png = view_pictures.matched_views(*self._views(step), self._map_size, self._threshold)
@@ -263,9 +273,11 @@ class Checkpoints(StepCallback):
         store: of the checkpoints.
         every: steps between checkpoints.
         last_step: is saved too.
+        seconds_between: checkpoints that would follow one another faster are left out, except for those that stay for good.
         agree: for several processes, which have to leave after the same step: takes whether this one was told to, returns whether
             any was. It is called every `agree_every` steps.
         agree_every: 1 for a single process.
+        leaving: what is done on signals.
     """
 
     def __init__(
@@ -275,42 +287,50 @@ class Checkpoints(StepCallback):
         *,
         every: int,
         last_step: int,
+        seconds_between: float = 0.0,
         agree: Callable[[bool], bool] = bool,
         agree_every: int = 1,
+        leaving: Leaving | None = None,
     ):
         super().__init__(start_step)
         self._store = store
         self._every = every
         self._last_step = last_step
+        self._pace = _Pace(seconds_between)
         self._agree = agree
         self._agree_every = agree_every
-        self._received: int | None = None
+        self._leaving = leaving or Leaving()
         self.left_on: int | None = None
 
-    @contextlib.contextmanager
     def catching_signals(self):
-        """Inside, the first SIGTERM or Ctrl-C ends the training after its step; a second one acts as it would outside."""
-
-        def receive(number, frame):
-            self._received = number
-            signal.signal(number, previous[number])
-
-        previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            for number in previous:
-                signal.signal(number, receive)
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        """Inside, signals do what `Leaving` says."""
+        return self._leaving.catching()
 
     def on_step_end(self, step, logs):
-        leaving = step % self._agree_every == 0 and self._agree(self._received is not None)
+        self._leaving.step_ended()
+        told = self._leaving.told
+        leaving = step % self._agree_every == 0 and self._agree(told is not None)
         if leaving:
-            self.left_on = self._received or signal.SIGTERM
+            self.left_on = told or signal.SIGTERM
             self.model.stop_training = True
-        if leaving or step % self._every == 0 or step == self._last_step:
+        due = step % self._every == 0 and (self._store.keeps(step) or self._pace.is_due())
+        if leaving or due or step == self._last_step:
             self._store.save()
+            self._pace.done()
+
+
+class _Pace:
+    """Tells when something is due that should not be done more often than every so many seconds."""
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self._last >= self._seconds
+
+    def done(self) -> None:
+        self._last = time.monotonic()
 
 
 class Profile(StepCallback):

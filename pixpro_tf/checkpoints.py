@@ -132,7 +132,7 @@ class CheckpointStore:
             raise RunError(f"the weights are not finite at step {step}; {DIVERGED}")
         self._save_counter.assign_add(1)
         try:
-            if self._keep_every_steps and step % self._keep_every_steps == 0:
+            if self.keeps(step):
                 self._write(os.path.join(self._folder, KEPT, f"step-{step}"))
             # Last, for once this step is the newest it is not saved again.
             self._write(path)
@@ -145,6 +145,10 @@ class CheckpointStore:
             ) from error
         self.latest = path
         return path
+
+    def keeps(self, step: int) -> bool:
+        """Whether the checkpoint of a step stays for good."""
+        return bool(self._keep_every_steps) and step % self._keep_every_steps == 0
 
     def _write(self, path: str) -> None:
         tf.io.gfile.makedirs(os.path.dirname(path))

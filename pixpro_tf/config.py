@@ -345,7 +345,12 @@ class Config:
     )
     seed: int = _flag(0, "Run", "of weights, order of images, crops and colours", minimum=0)
     checkpoint_every: int = _flag(
-        0, "Run", "0 is once an epoch", unit="steps", minimum=0, fixed=False
+        0,
+        "Run",
+        "between checkpoints; 0 is at the ends of epochs, at most every three minutes",
+        unit="steps",
+        minimum=0,
+        fixed=False,
     )
     keep_checkpoints: int = _flag(
         3, "Run", "how many of the last ones stay", unit="checkpoints", minimum=1, fixed=False
@@ -364,7 +369,7 @@ class Config:
     pictures_every: int = _flag(
         0,
         "Run",
-        "between pictures of the views; 0 is once an epoch",
+        "between pictures of the views; 0 is at the ends of epochs, at most every three minutes",
         unit="steps",
         minimum=0,
         fixed=False,

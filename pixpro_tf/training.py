@@ -16,6 +16,7 @@ from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.config import Config
 from pixpro_tf.data import cache, photometric, pipeline, sources
 from pixpro_tf.data.service import SEVERAL_WORKERS, DataService
+from pixpro_tf.data.shards import ShardSource
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 from pixpro_tf.evaluation.online import OnlineProbe
 from pixpro_tf.objectives import build as objectives
@@ -34,6 +35,8 @@ from pixpro_tf.strategy import is_chief, make_strategy
 
 PICTURED_IMAGES = 4
 _NAMED_BAD_IMAGES = 20
+# Between checkpoints, and between pictures, unless flags ask for more: a small folder's epoch takes less than either.
+_SECONDS_BETWEEN = 180.0
 # Steps between two times that the workers of a cluster ask each other whether one was told to leave.
 _AGREE_EVERY = 5
 
@@ -132,6 +135,7 @@ def _run(
         store,
         every=checkpoint_every,
         last_step=last_step,
+        seconds_between=0.0 if config.checkpoint_every else _SECONDS_BETWEEN,
         **_agreement(strategy),
     )
     watchers: list[callbacks.StepCallback] = []
@@ -202,15 +206,14 @@ def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) 
             "make one of them smaller, split the batch by --gradient_accumulation, or use more devices or --precision=bfloat16"
         ) from error
     except tf.errors.DataLossError as error:
-        raise RunError(
-            f"--dataset={config.dataset} is damaged, and its shards have to be made anew: {first_line(error)}"
-        ) from error
+        raise _damaged(config, first_line(error)) from error
     except tf.errors.OpError as error:
         if SEVERAL_WORKERS in str(error):
             raise RunError(
                 f"--data_service={config.data_service} gave views out of order: a worker was started anew, or a dispatcher has several; "
                 "run one `python -m pixpro_tf.data_service` for each address. The same command goes on from the last checkpoint"
             ) from error
+        _raise_if_short(config, source, error)
         step = model.finished_steps
         bad = pipeline.bad_images_of_step(source, step, config.batch_size, config.seed)
         if not bad:
@@ -229,6 +232,20 @@ def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) 
             f"{_names(bad)} cannot be read as an image (step {step}); "
             f"mend it{kept}, or leave out such files with --on_bad_image=skip and a new --run_dir"
         ) from error
+
+
+def _damaged(config: Config, reason: str) -> RunError:
+    return RunError(
+        f"--dataset={config.dataset} is damaged, and its shards have to be made anew: {reason}"
+    )
+
+
+def _raise_if_short(config: Config, source: sources.Source, error: tf.errors.OpError) -> None:
+    """Raises `RunError` where shards have fewer records than they should, which is what tf.data has noticed."""
+    if "expected to contain" not in str(error) or not isinstance(source, ShardSource):
+        return
+    if short := source.short_shards():
+        raise _damaged(config, f"records are missing in {listed(short, 3)}") from error
 
 
 def check_strategy(config: Config, strategy: tf.distribute.Strategy) -> None:
@@ -267,7 +284,11 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, 
             bad = read_bad_images(folder)
         else:
             print(f"Decoding {source.num_images} files once, to find those that are no images ...")
-            bad = sources.find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source)
+            try:
+                bad = sources.find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source)
+            except tf.errors.OpError as error:
+                _raise_if_short(config, source, error)
+                raise _damaged(config, first_line(error)) from error
     if bad:
         print(f"Left out {len(bad)} files that cannot be read as images: {_names(bad)}")
         if len(bad) == source.num_images:
@@ -389,6 +410,8 @@ def _chief_callbacks(
             start_step,
             folder,
             every=config.pictures_every or steps_per_epoch,
+            last_step=last_step,
+            seconds_between=0.0 if config.pictures_every else _SECONDS_BETWEEN,
             views=_pictured_views(
                 config, source, config.batch_size // replicas // config.gradient_accumulation
             ),

@@ -133,11 +133,15 @@ def test_a_folder_that_cannot_be_written_is_named_and_not_called_memory(log, tmp
 class Store:
     """Counts what it is told to save."""
 
-    def __init__(self):
+    def __init__(self, kept=()):
         self.saves = 0
+        self._kept = kept
 
     def save(self):
         self.saves += 1
+
+    def keeps(self, step):
+        return step in self._kept
 
 
 class Model:
@@ -157,6 +161,45 @@ def test_checkpoints_are_saved_every_so_often_and_at_the_end(saver):
         saver.on_train_batch_end(batch)
         saves.append(saver._store.saves)
     assert saves == [0, 0, 0, 1, 1, 1, 1, 2, 2, 3]
+
+
+def test_checkpoints_that_follow_fast_are_left_out_but_for_those_that_stay(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    saver = callbacks.Checkpoints(0, Store(kept=(4,)), every=2, last_step=20, seconds_between=5.0)
+    saver.set_model(Model())
+    saved = []
+    for batch in range(20):
+        now += 1.0
+        before = saver._store.saves
+        saver.on_train_batch_end(batch)
+        if saver._store.saves > before:
+            saved.append(batch + 1)
+    # Step 4 stays for good; 9 seconds are over at step 10, and 20 is the last one.
+    assert saved == [4, 10, 16, 20]
+
+
+@pytest.mark.parametrize(("seconds_between", "drawn"), [(0.0, [0, 2, 4, 6]), (3.0, [0, 4, 7])])
+def test_pictures_that_follow_fast_are_left_out(monkeypatch, tmp_path, seconds_between, drawn):
+    now = 0.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    asked = []
+    monkeypatch.setattr(callbacks.Pictures, "_draw", lambda self, step: asked.append(step))
+    pictures = callbacks.Pictures(
+        0,
+        RunFolder(str(tmp_path)),
+        every=2,
+        last_step=7,
+        seconds_between=seconds_between,
+        views=None,
+        map_size=2,
+        threshold=0.7,
+    )
+    pictures.on_train_begin()
+    for batch in range(7):
+        now += 1.0
+        pictures.on_train_batch_end(batch)
+    assert asked == drawn
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -181,6 +224,7 @@ def interruptible():
 @pytest.mark.usefixtures("interruptible")
 def test_a_second_signal_acts_as_it_would_outside(saver):
     with pytest.raises(KeyboardInterrupt), saver.catching_signals():
+        saver.on_train_batch_end(0)
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import ROOT
 
 LAYERS = (
-    {"stack", "errors", "graphs"},
+    {"stack", "errors", "graphs", "signals"},
     {"checkpoint_files", "handles"},
     {"blocks", "commands", "config", "geometry", "numerics"},
     {"convolution", "losses", "normalization", "diagnostics"},

@@ -121,14 +121,14 @@ class ShardSource:
             name = tf.strings.join([self._names[index], tf.strings.as_string(place)], "#")
             return {"name": name, "index": before + place - skip}
 
-        def with_image(place, serialized):
-            feature = {self._feature: tf.io.FixedLenFeature([], tf.string)}
-            parsed = tf.io.parse_single_example(serialized, feature)
-            return record(place) | {"encoded": parsed[self._feature]}
+        def with_contents(place, serialized):
+            return record(place) | {"example": serialized}
 
         if self._contents:
             serialized = tf.data.TFRecordDataset(file).enumerate()
-            records = serialized.skip(skip).take(take).map(with_image)
+            records = serialized.skip(skip).take(take).map(with_contents)
+            # A file with fewer records than its dataset says would leave epochs short; an empty one would be read for ever.
+            records = records.apply(tf.data.experimental.assert_cardinality(take))
         else:
             records = tf.data.Dataset.range(skip, skip + take).map(record)
         if self._left_out:
@@ -137,8 +137,9 @@ class ShardSource:
         return records
 
     def encoded(self, record: Record) -> tf.Tensor:
-        """The encoded image."""
-        return record["encoded"]
+        """The encoded image. Fails here, where the record has its name, if there is none in it, or more than one."""
+        feature = {self._feature: tf.io.FixedLenFeature([], tf.string)}
+        return tf.io.parse_single_example(record["example"], feature)[self._feature]
 
     def without(self, names: Iterable[bytes]) -> "ShardSource":
         """The same source without the images of these names."""
@@ -146,6 +147,14 @@ class ShardSource:
         return ShardSource(
             self._instructions, self._feature, self._shuffle_buffer, left_out, self._contents
         )
+
+    def short_shards(self) -> list[str]:
+        """Paths of the files with fewer records than they should have. Reads all of them."""
+        return [
+            file
+            for file, skip, take in self._instructions
+            if sum(1 for _ in tf.data.TFRecordDataset(file).skip(skip).take(take)) < take
+        ]
 
     def without_contents(self) -> "ShardSource":
         """The same records in the same orders, without images: no file is read for them."""

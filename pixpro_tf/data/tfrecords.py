@@ -36,6 +36,10 @@ def find_shards(pattern: str) -> tuple[list[tuple[str, int, int]], str]:
         raise ConfigError(
             f"{what} is the name of no file; give a pattern as /data/images-*.tfrecord"
         )
+    if folder := next((file for file in files if tf.io.gfile.isdir(file)), None):
+        raise ConfigError(
+            f"{what}: {folder} is a folder; give a pattern of files, as {folder}/*.tfrecord"
+        )
     counts = [(file, 0, _count_records(what, file)) for file in files]
     instructions = [each for each in counts if each[-1]]
     if not instructions:
@@ -46,14 +50,17 @@ def find_shards(pattern: str) -> tuple[list[tuple[str, int, int]], str]:
 def _count_records(what, file):
     """From one length to the next; the records themselves are not read."""
     count, place = 0, 0
-    with tf.io.gfile.GFile(file, "rb") as records:
-        size = records.size()
-        while place < size:
-            records.seek(place)
-            head = records.read(_BEFORE.size)
-            length = _BEFORE.unpack(head)[0] if len(head) == _BEFORE.size else size
-            place += _BEFORE.size + length + _AFTER
-            count += 1
+    try:
+        with tf.io.gfile.GFile(file, "rb") as records:
+            size = records.size()
+            while place < size:
+                records.seek(place)
+                head = records.read(_BEFORE.size)
+                length = _BEFORE.unpack(head)[0] if len(head) == _BEFORE.size else size
+                place += _BEFORE.size + length + _AFTER
+                count += 1
+    except tf.errors.OpError as error:
+        raise RunError(f"{what}: {file} cannot be read: {first_line(error)}") from None
     if place != size:
         raise RunError(f"{what}: {file} is no file of TFRecords, or only a part of one")
     return count

@@ -1,0 +1,113 @@
+"""Leaving a training in good order on SIGTERM and Ctrl-C, and leaving it at all where a step does not end."""
+
+import contextlib
+import math
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# For a step that is being made, at least; a long one has three times what the longest before it took.
+_PATIENCE = 60.0
+# After a second signal, for what Python itself does on it.
+_LAST_PATIENCE = 2.0
+
+
+def _end(number: int, reason: str) -> None:
+    print(f"Stopped by {signal.Signals(number).name}; {reason}", flush=True)
+    os._exit(128 + number)
+
+
+class Leaving:
+    """What a training does on signals.
+
+    The first signal is noted, for the training to leave after its step. Where no step has been made yet, the process ends at once. A second
+    signal acts as it would outside.
+
+    Python runs its handlers in the main thread, and that may wait inside TensorFlow for an image that never comes. So a thread of its own
+    hears of signals too, and ends the process when the step does not.
+
+    Args:
+        end: takes the signal's number and a reason for the user, and ends the process.
+        patience: seconds that a step has to end in.
+
+    Attributes:
+        told: number of the first signal; None before it.
+    """
+
+    def __init__(self, end: Callable[[int, str], None] = _end, patience: float = _PATIENCE):
+        self._end = end
+        self._patience = patience
+        self._step_began: float | None = None
+        self._longest_step = 0.0
+        self._has_made_steps = False
+        self.told: int | None = None
+
+    def step_ended(self) -> None:
+        """Has to be called after each step."""
+        now = time.monotonic()
+        # The first one is mostly compilation.
+        if self._step_began is not None:
+            self._longest_step = max(self._longest_step, now - self._step_began)
+        self._step_began = now
+        self._has_made_steps = True
+
+    @contextlib.contextmanager
+    def catching(self):
+        """Inside, signals do what the class says; has to be entered in the main thread."""
+
+        def receive(number, frame):
+            self.told = number
+            signal.signal(number, previous[number])
+            if not self._has_made_steps:
+                self._end_before_a_step(number)
+
+        previous = {number: signal.getsignal(number) for number in SIGNALS}
+        heard, hears = os.pipe()
+        os.set_blocking(hears, False)
+        previous_hears = signal.set_wakeup_fd(hears, warn_on_full_buffer=False)
+        watcher = threading.Thread(target=self._watch, args=(heard,), daemon=True)
+        watcher.start()
+        try:
+            for number in SIGNALS:
+                signal.signal(number, receive)
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(previous_hears)
+            os.close(hears)
+            watcher.join()
+            os.close(heard)
+
+    def _end_before_a_step(self, number: int) -> None:
+        self._end(number, "no step has been made yet, so there is nothing to save.")
+
+    def _watch(self, heard: int) -> None:
+        """Ends the process at the deadline that a signal sets; returns when the other end of the pipe is closed."""
+        told: list[int] = []
+        deadline = math.inf
+        while True:
+            left = None if math.isinf(deadline) else max(deadline - time.monotonic(), 0.0)
+            if not select.select([heard], [], [], left)[0]:
+                break
+            numbers = os.read(heard, 64)
+            if not numbers:
+                return
+            for number in numbers:
+                if number in SIGNALS:
+                    patience = _LAST_PATIENCE
+                    if not told and self._has_made_steps:
+                        patience = max(self._patience, 3 * self._longest_step)
+                    told.append(number)
+                    deadline = min(deadline, time.monotonic() + patience)
+        if not self._has_made_steps:
+            self._end_before_a_step(told[0])
+        else:
+            self._end(
+                told[0],
+                "the step did not end, so nothing was saved; the same command goes on from the last checkpoint.",
+            )
