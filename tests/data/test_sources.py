@@ -3,6 +3,7 @@
 import io
 import os
 import shlex
+import shutil
 import subprocess
 import tarfile
 
@@ -16,6 +17,8 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from pixpro_tf import training
+from pixpro_tf.config import Config
 from pixpro_tf.data import prepared, sources
 from pixpro_tf.data.folders import FolderSource
 from pixpro_tf.data.images import decode
@@ -404,6 +407,25 @@ def test_each_image_of_a_tfds_dataset_comes_once_an_epoch(data_dir, shuffle_buff
     assert len({tuple(order) for order in orders}) == 3
     tf.random.set_seed(99)
     assert levels(open_tiny(data_dir, shuffle_buffer=shuffle_buffer)) == orders[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [0, 3])
+def test_a_shard_with_too_few_records_ends_an_epoch(data_dir, tmp_path, kept):
+    """Without a check, one that has none would be read again and again, for ever."""
+    shutil.copytree(f"{data_dir}/pixpro_tiny", tmp_path / "pixpro_tiny")
+    (shard,) = (tmp_path / "pixpro_tiny" / "2001" / "1.0.0").glob("*train.tfrecord-00002-of-*")
+    records = list(tf.data.TFRecordDataset(str(shard)).take(kept).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(shard)) as file:
+        for record in records:
+            file.write(record)
+    source = open_tiny(str(tmp_path))
+    assert source.short_shards() == [str(shard)]
+    with pytest.raises(tf.errors.FailedPreconditionError) as raised:
+        levels(source)
+    config = Config(dataset="pixpro_tiny/2001")
+    with pytest.raises(RunError, match=r"is damaged, .*: records are missing in .*-00002-of"):
+        training._raise_if_short(config, source, raised.value)
 
 
 def test_names_of_a_tfds_dataset_are_unique_and_the_same_in_each_epoch(data_dir):

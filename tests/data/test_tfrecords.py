@@ -13,6 +13,7 @@ from pixpro_tf.data import sources
 from pixpro_tf.data.images import decode
 from pixpro_tf.data.shards import ShardSource
 from pixpro_tf.errors import ConfigError, RunError
+from tests.runs import error_line
 
 COUNT = 23
 
@@ -209,6 +210,44 @@ def test_records_without_images_are_refused(tmp_path, record, message):
     assert "\n" not in str(error.value)
 
 
+def _of_two_images(data):
+    made = tf.train.Example()
+    made.features.feature["image"].bytes_list.value.extend([data, data])
+    return made.SerializeToString()
+
+
+def _of_a_number(data):
+    made = tf.train.Example()
+    made.features.feature["image"].int64_list.value.append(3)
+    return made.SerializeToString()
+
+
+ODD_RECORDS = {
+    "no image": lambda data: example(label=b"a"),
+    "two images": _of_two_images,
+    "a number": _of_a_number,
+    "no example": lambda data: b"\xff\xff\xff",
+    "not encoded": lambda data: example(image=b"no image"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_RECORDS)
+def test_a_record_that_has_no_image_is_known_by_its_place(folder, tmp_path, kind):
+    data = [path.read_bytes() for path in sorted(folder.iterdir())]
+    records = [example(image=each) for each in data]
+    records[7] = ODD_RECORDS[kind](data[7])
+    write_records(tmp_path / "part", records)
+    source = open_tfrecords(tmp_path / "part")
+    assert sources.find_bad_images(source.epoch(0, epoch_of(0)), source) == [b"part#7"]
+    assert sorted(levels(source.without([b"part#7"]))) == [*range(7), *range(8, COUNT)]
+
+
+def test_a_folder_that_the_pattern_fits_is_refused(shards, tmp_path):
+    (tmp_path / "more").mkdir()
+    with pytest.raises(ConfigError, match=r"/more is a folder; give a pattern of files"):
+        open_tfrecords(tmp_path / "*")
+
+
 def test_a_pattern_without_files_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="is the name of no file"):
         open_tfrecords(tmp_path / "*")
@@ -224,6 +263,23 @@ def test_training_on_a_damaged_record_ends_with_a_line(shards, tmp_path, train, 
     result = train(*tiny_flags, *flags, check=False)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "is damaged, and its shards have to be made anew" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_bad_image", ["stop", "skip"])
+def test_training_on_a_record_without_an_image(folder, tmp_path, train, tiny_flags, on_bad_image):
+    data = [path.read_bytes() for path in sorted(folder.iterdir())]
+    write_records(tmp_path / "part", [example(image=each) for each in data] + [example(label=b"a")])
+    flags = [f"--dataset=tfrecord:{tmp_path}/part", f"--run_dir={tmp_path / 'run'}"]
+    flags += [f"--on_bad_image={on_bad_image}", "--max_steps=6"]
+    result = train(*tiny_flags, *flags, check=False)
+    assert "Traceback" not in result.stderr
+    if on_bad_image == "stop":
+        assert result.returncode == 1
+        assert f"part#{COUNT} cannot be read as an image (step " in error_line(result)
+    else:
+        assert result.returncode == 0
+        assert f"Left out 1 files that cannot be read as images: part#{COUNT}" in result.stdout
 
 
 def parts(source, hosts, epoch=0):
