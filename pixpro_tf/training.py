@@ -229,7 +229,7 @@ def _fit(model, config, source, strategy, start_step, last_step, run_callbacks) 
             raise
         kept = f", delete what {config.cache_dir} has kept of it" if config.cache == "disk" else ""
         raise RunError(
-            f"{_names(bad)} cannot be read as an image (step {step}); "
+            f"{_names(bad)} cannot be read as an image (step {step}: {first_line(error)}); "
             f"mend it{kept}, or leave out such files with --on_bad_image=skip and a new --run_dir"
         ) from error
 
@@ -278,6 +278,8 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, 
         split=config.split,
         shuffle_buffer=config.shuffle_buffer,
     )
+    if source.passed_over:
+        print(source.passed_over)
     bad: list[bytes] = []
     if config.on_bad_image == "skip":
         if folder.has_checkpoint:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.data.images import IMAGE_SUFFIXES, is_hidden, is_image_name
+from pixpro_tf.data.images import IMAGE_SUFFIXES, is_hidden, is_image_name, passed_over
 from pixpro_tf.data.listed import ListedSource, Record
 from pixpro_tf.errors import RunError
 
@@ -34,7 +34,9 @@ class ZipSource(ListedSource):
 
     def __init__(self, path: str, members: Iterable[zipfile.ZipInfo] | None = None):
         self.path = path
-        self._members = _list_members(path) if members is None else list(members)
+        if members is None:
+            members, self.passed_over = _list_members(path)
+        self._members = list(members)
         if not self._members:
             raise RunError(
                 f"--dataset=zip:{path} has no image in it; looked for {', '.join(IMAGE_SUFFIXES)} in all of its folders"
@@ -94,7 +96,8 @@ def _name_of(member: zipfile.ZipInfo) -> bytes:
     return member.filename.encode(errors="surrogateescape")
 
 
-def _list_members(path: str) -> list[zipfile.ZipInfo]:
+def _list_members(path: str) -> tuple[list[zipfile.ZipInfo], str]:
+    """The images, and what is said of the other files."""
     what = f"--dataset=zip:{path}"
     if "://" in path:
         raise RunError(f"{what} is an address; copy the archive to this machine")
@@ -105,10 +108,13 @@ def _list_members(path: str) -> list[zipfile.ZipInfo]:
         raise RunError(f"{what} cannot be read: {error.strerror or error}") from None
     except zipfile.BadZipFile as error:
         raise RunError(f"{what} is no zip archive, or a part of one: {error}") from None
-    found = []
+    found, others = [], []
     for name, member in sorted(members.items()):
         *folders, file = name.split("/")
-        if not is_image_name(file) or any(map(is_hidden, folders)):
+        if not file or any(map(is_hidden, folders)):
+            continue
+        if not is_image_name(file):
+            others.append(file)
             continue
         if member.flag_bits & _ENCRYPTED:
             raise RunError(f"{what} is encrypted ({name}); give one that is not")
@@ -117,4 +123,4 @@ def _list_members(path: str) -> list[zipfile.ZipInfo]:
                 f"{what} is packed by method {member.compress_type} ({name}); pack it by deflate, or store it"
             )
         found.append(member)
-    return found
+    return found, passed_over(others)

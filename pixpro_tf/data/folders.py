@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from pixpro_tf.data.images import IMAGE_SUFFIXES, is_hidden, is_image_name
+from pixpro_tf.data.images import IMAGE_SUFFIXES, is_hidden, is_image_name, passed_over
 from pixpro_tf.data.listed import ListedSource, Record
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import RunError, first_line
 
 PHOTOGRAPHS = "photographs"
 # What scikit-image's package holds of things and stuff, not of cells, stars and print.
@@ -37,12 +37,14 @@ class FolderSource(ListedSource):
         path: local, or of any file system that TensorFlow reads.
 
     Raises:
-        RunError: if there is no image in it.
+        RunError: if there is no image in it, or a folder of it cannot be read.
     """
 
     def __init__(self, path: str, files: Iterable[bytes] | None = None):
         self.path = path
-        self._files = _list_images(path) if files is None else list(files)
+        if files is None:
+            files, self.passed_over = _list_images(path)
+        self._files = list(files)
         if not self._files:
             raise RunError(
                 f"--dataset=folder:{path} has no image in it; looked for {', '.join(IMAGE_SUFFIXES)} at any depth"
@@ -59,17 +61,25 @@ class FolderSource(ListedSource):
         return FolderSource(self.path, [file for file in self._files if file not in left_out])
 
 
-def _list_images(path: str) -> list[bytes]:
+def _list_images(path: str) -> tuple[list[bytes], str]:
+    """The images, and what is said of the other files."""
+
+    def refuse(error):
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
+        where = getattr(error, "filename", None) or path
+        raise RunError(f"--dataset=folder:{path} cannot be read: {where}: {reason}")
+
+    found, others = [], []
     if "://" in path:
-        found = []
-        for folder, subfolders, files in tf.io.gfile.walk(path):
+        for folder, subfolders, files in tf.io.gfile.walk(path, onerror=refuse):
             subfolders[:] = [name for name in subfolders if not is_hidden(name)]
-            found += [os.path.join(folder, file) for file in files]
-        return sorted(os.fsencode(file) for file in found if is_image_name(os.path.basename(file)))
-    found, seen = [], set()
+            found += [os.path.join(folder, file) for file in files if is_image_name(file)]
+            others += files
+        return sorted(os.fsencode(file) for file in found), passed_over(others)
+    seen = set()
     # Absolute, for other processes read them too.
     path = os.path.abspath(os.path.expanduser(path))
-    for folder, subfolders, files in os.walk(path, followlinks=True):
+    for folder, subfolders, files in os.walk(path, followlinks=True, onerror=refuse):
         real = os.path.realpath(folder)
         if real in seen:
             # A link back to a parent would otherwise be followed for ever.
@@ -78,8 +88,10 @@ def _list_images(path: str) -> list[bytes]:
         seen.add(real)
         subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
         found += [os.path.join(folder, file) for file in files if is_image_name(file)]
+        others += files
     # As bytes, for a file's name need not be valid in any encoding.
-    return sorted(os.fsencode(file) for file in found if os.path.isfile(file))
+    images = sorted(os.fsencode(file) for file in found if os.path.isfile(file))
+    return images, passed_over(others)
 
 
 def photographs() -> FolderSource:

@@ -15,7 +15,12 @@ class ListedSource:
 
     Args:
         names: of all images, each once; at least one.
+
+    Attributes:
+        passed_over: what is said of files beside them that are no images; empty if there are none.
     """
+
+    passed_over = ""
 
     def __init__(self, names: Sequence[bytes]):
         self.num_images = len(names)

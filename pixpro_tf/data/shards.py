@@ -28,6 +28,8 @@ class ShardSource:
         contents: whether records have images in them.
     """
 
+    passed_over = ""
+
     def __init__(
         self,
         instructions: list[tuple[str, int, int]],

@@ -1,11 +1,14 @@
 """Sources: which files and shards count, in which order, how they decode, and what is said when they are not there."""
 
+import errno
 import io
 import os
 import shlex
 import shutil
+import struct
 import subprocess
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -146,9 +149,43 @@ def test_a_folder_without_images_is_refused_in_one_line(tmp_path, kind):
         write(path / "notes.txt", b"")
     elif kind == "file":
         write(path)
-    with pytest.raises(RunError, match="has no image in it") as error:
+    said = {
+        "empty": "has no image in it",
+        "missing": "No such file or directory",
+        "file": "Not a directory",
+    }
+    with pytest.raises(RunError, match=said[kind]) as error:
         sources.open_source(f"folder:{path}", data_dir="", split="", shuffle_buffer=1)
     assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    write(tmp_path / "a.jpg")
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def refusing(path):
+        if os.fspath(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    # Whoever runs the tests may be allowed to read everything.
+    monkeypatch.setattr(os, "scandir", refusing)
+    message = f"cannot be read: {tmp_path}/locked: Permission denied$"
+    with pytest.raises(RunError, match=message):
+        FolderSource(str(tmp_path))
+
+
+def test_files_that_are_no_images_are_counted_by_their_suffixes(tmp_path):
+    for name in ("a.jpg", "b.webp", "c/d.WEBP", "e.tif", "README", ".hidden", ".git/config"):
+        write(tmp_path / name)
+    said = "Passed over 4 files: 2 .webp, 1 .tif, 1 without a suffix"
+    counted = FolderSource(str(tmp_path)).passed_over
+    assert sorted(counted.split(": ")[1].split(", ")) == sorted(said.split(": ")[1].split(", "))
+    assert counted.startswith("Passed over 4 files: 2 .webp")
+    (tmp_path / "only").mkdir()
+    write(tmp_path / "only" / "a.jpg")
+    assert FolderSource(str(tmp_path / "only")).passed_over == ""
 
 
 def test_other_file_systems_of_tensorflow_are_listed_alike():
@@ -249,6 +286,9 @@ def decoded(data):
 LOSSLESS = {
     "PNG": (picture(), "PNG", {}),
     "BMP": (picture(), "BMP", {}),
+    "palette BMP": (picture().convert("P", palette=Image.Palette.ADAPTIVE), "BMP", {}),
+    "palette BMP of few colours": (picture((13, 5)).quantize(7), "BMP", {}),
+    "grey BMP": (picture((5, 3)).convert("L"), "BMP", {}),
     "grey PNG": (picture().convert("L"), "PNG", {}),
     "grey with alpha": (picture().convert("LA"), "PNG", {}),
     "palette": (picture().convert("P", palette=Image.Palette.ADAPTIVE), "PNG", {}),
@@ -264,6 +304,48 @@ def test_lossless_images_equal_pillows(name):
     image, file_format, options = LOSSLESS[name]
     data = encode(image, file_format, **options)
     np.testing.assert_array_equal(decoded(data), rgb(Image.open(io.BytesIO(data))))
+
+
+def with_size(file_format, width, height):
+    """A small file whose header declares another size."""
+    data = bytearray(encode(picture((8, 8)), file_format))
+    if file_format == "JPEG":
+        place = data.index(b"\xff\xc0") + 5
+        data[place : place + 4] = struct.pack(">HH", height, width)
+    elif file_format == "PNG":
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif file_format == "GIF":
+        data[6:10] = struct.pack("<HH", width, height)
+    else:
+        data[18:26] = struct.pack("<ii", width, height)
+    return bytes(data)
+
+
+# The rows of a BMP of a negative height begin at its top.
+@pytest.mark.parametrize(
+    ("file_format", "height"),
+    [("JPEG", 20_000), ("PNG", 20_000), ("GIF", 20_000), ("BMP", 20_000), ("BMP", -20_000)],
+)
+def test_what_a_header_declares_is_limited_before_anything_is_decoded(file_format, height):
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+        decode(tf.constant(with_size(file_format, 23_000, height)))
+    said = "the image has 23000 x 20000 pixels; at most 100 million are read"
+    assert said in str(raised.value)
+
+
+def test_as_many_pixels_as_the_limit_are_read():
+    # Of one colour it is a file of a hundred kilobytes.
+    data = encode(Image.new("L", (10_000, 10_000)), "PNG")
+    assert decode(tf.constant(data)).shape == (10_000, 10_000, 3)
+
+
+@pytest.mark.parametrize("packed", [1, 2])
+def test_a_bmp_of_run_lengths_is_refused(packed):
+    data = bytearray(encode(picture().convert("L"), "BMP"))
+    data[30] = packed
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a BMP of run lengths"):
+        decode(tf.constant(bytes(data)))
 
 
 def test_alpha_is_dropped_without_blending():
