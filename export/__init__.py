@@ -1,1 +1,1 @@
-"""Backbones for their consumers: one library function each, and a thin `python -m export.NAME`."""
+"""The exports as commands of a checkout, `python -m export.NAME`; the library is `pixpro_tf.export`."""

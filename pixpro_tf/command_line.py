@@ -1,7 +1,9 @@
 """From a command line to a `Config`, and to the run."""
 
 import dataclasses
+import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -45,7 +47,7 @@ def parse(arguments: list[str]) -> Config | None:
     """
     values = make_flags()
     try:
-        rest = values(arguments)
+        rest = values([_with_own_flagfile(argument) for argument in arguments])
     except flags.Error as error:
         raise ConfigError(f"{' '.join(str(error).split())}; --help lists the flags") from None
     except UnicodeDecodeError as error:
@@ -60,6 +62,21 @@ def parse(arguments: list[str]) -> Config | None:
     config = Config(**given)
     config.check_surroundings()
     return config
+
+
+def _with_own_flagfile(argument: str) -> str:
+    """A `--flagfile` that is not there, as `configs/pixpro.flags` or just `pixpro`, is one of those that come with this package."""
+    flag, found, path = argument.partition("=")
+    if not found or flag.lstrip("-") != "flagfile" or os.path.exists(path):
+        return argument
+    package = os.path.dirname(os.path.abspath(__file__))
+    name = path.removeprefix("configs/").removesuffix(".flags") + ".flags"
+    # Of an installed package, and of a checkout.
+    for folder in (os.path.join(package, "configs"), os.path.join(package, "..", "configs")):
+        own = os.path.join(folder, name)
+        if os.path.isfile(own):
+            return f"{flag}={own}"
+    return argument
 
 
 def help_text(width: int | None = None) -> str:
@@ -92,9 +109,10 @@ def help_text(width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str]) -> int:
-    """Runs a command line; returns the exit code and prints every user's mistake as one line."""
-    return exit_code_of(lambda: _run(arguments))
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command line, the command's name first; returns the exit code and prints every user's mistake as one line."""
+    given = sys.argv if arguments is None else arguments
+    return exit_code_of(lambda: _run(given))
 
 
 def _run(arguments: list[str]) -> int:

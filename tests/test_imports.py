@@ -19,7 +19,7 @@ LAYERS = (
     {"checkpoints", "run_folder", "view_pictures", "model_card"},
     {"trained"},
     {"interop", "initialization", "callbacks", "reusable"},
-    {"evaluation"},
+    {"evaluation", "export"},
     {"data_service", "tfrecords", "visualize"},
     {"training"},
     {"command_line", "interop.torch.importing", "interop.torch.__main__"},

@@ -5,13 +5,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export import savedmodel
 from pixpro_tf import visualize
 from pixpro_tf.data.photometric import normalize
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import feature_pictures
 from pixpro_tf.evaluation.components import principal_components
 from pixpro_tf.evaluation.projections import find_projections, propagation_weights
+from pixpro_tf.export import savedmodel
 from tests.models import make_run
 
 PICTURES = {"components.png", "matches.png", "neighbours.png", "propagation.png"}

@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from export import savedmodel
 from pixpro_tf.evaluation import correspondence
+from pixpro_tf.export import savedmodel
 from tests.models import make_run
 
 SMALL = {"image_size": 64, "pairs": 20, "batch_size": 8, "level": "c3"}

@@ -9,10 +9,10 @@ from PIL import Image
 
 pytest.importorskip("pycocotools")
 
-from export import savedmodel
 from pixpro_tf.data import detection as data
 from pixpro_tf.data.detection import NO_OBJECT
 from pixpro_tf.evaluation import detection
+from pixpro_tf.export import savedmodel
 from tests.models import make_run
 
 

@@ -8,10 +8,10 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
-from export import savedmodel
 from pixpro_tf.errors import RunError
 from pixpro_tf.evaluation import linear
 from pixpro_tf.evaluation.neighbours import neighbour_votes
+from pixpro_tf.export import savedmodel
 from tests.models import make_run
 
 COLOURS = {

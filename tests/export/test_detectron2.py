@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from export import detectron2
 from pixpro_tf import trained
 from pixpro_tf.backbones import resnet
+from pixpro_tf.export import detectron2
 from pixpro_tf.interop.torch import names
 from tests.models import make_run
 

@@ -7,11 +7,11 @@ import subprocess
 
 import pytest
 
-from export import detectron2, savedmodel
-from export.model_garden import __main__ as model_garden
-from export.od_api import __main__ as od_api
 from pixpro_tf.commands import atomic_output
 from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.export import detectron2, savedmodel
+from pixpro_tf.export.model_garden import __main__ as model_garden
+from pixpro_tf.export.od_api import __main__ as od_api
 from tests import warm
 from tests.conftest import ROOT
 from tests.models import make_run

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.model_garden.__main__ import main
-from export.model_garden.checkpoint import write_checkpoint
-from export.model_garden.experiments import EXPERIMENTS, yaml_of
 from pixpro_tf import trained
 from pixpro_tf.backbones import resnet
+from pixpro_tf.export.model_garden.__main__ import main
+from pixpro_tf.export.model_garden.checkpoint import write_checkpoint
+from pixpro_tf.export.model_garden.experiments import EXPERIMENTS, yaml_of
 from tests.models import make_run
 
 

@@ -10,13 +10,13 @@ import skimage.data
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from export.od_api import checkpoint, pipeline, records, tasks
-from export.od_api.__main__ import main
 from pixpro_tf import trained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.data import scene_renderer, scenes
 from pixpro_tf.data.photometric import normalize
 from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.export.od_api import checkpoint, pipeline, records, tasks
+from pixpro_tf.export.od_api.__main__ import main
 from tests.models import make_run, settle
 
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939], np.float32)

@@ -18,12 +18,12 @@ import tensorflow_hub as hub
 from tensorflow.core.protobuf import saved_model_pb2
 
 import pixpro_tf
-from export import savedmodel
 from pixpro_tf import initialization, model_card, trained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.config import Config
 from pixpro_tf.data.photometric import normalize
 from pixpro_tf.errors import RunError
+from pixpro_tf.export import savedmodel
 from pixpro_tf.reusable import reusable
 from pixpro_tf.run_folder import RunFolder, write_description
 from tests.models import make_model, make_run, settle

@@ -10,8 +10,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from export.od_api.tasks import Label
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
+from pixpro_tf.export.od_api.tasks import Label
 
 IMAGES_PER_SHARD = 1000
 

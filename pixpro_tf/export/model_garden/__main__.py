@@ -5,9 +5,9 @@ python -m export.model_garden --from=runs/mine --output=exported/garden
 
 import sys
 
-from export.flags import make_parser
-from export.model_garden.exporting import export
 from pixpro_tf.commands import exit_code_of, quiet_tensorflow
+from pixpro_tf.export.flags import make_parser
+from pixpro_tf.export.model_garden.exporting import export
 
 
 def main(arguments: list[str]) -> int:

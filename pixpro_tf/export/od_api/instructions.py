@@ -1,7 +1,7 @@
 """The README of an export: what is in the folder, and the API's commands."""
 
-from export.od_api.pipeline import Model
-from export.od_api.tasks import Schedule
+from pixpro_tf.export.od_api.pipeline import Model
+from pixpro_tf.export.od_api.tasks import Schedule
 
 _TEXT = """\
 # {title} on a {backbone} pre-trained by PixPro

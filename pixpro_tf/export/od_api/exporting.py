@@ -3,11 +3,11 @@
 import dataclasses
 import os
 
-from export.od_api import checkpoint, instructions, pipeline
-from export.od_api.tasks import TASKS, Label, label_map, number
-from export.sources import check_output, restore_for
 from pixpro_tf.commands import atomic_output, write_texts
 from pixpro_tf.errors import ConfigError
+from pixpro_tf.export.od_api import checkpoint, instructions, pipeline
+from pixpro_tf.export.od_api.tasks import TASKS, Label, label_map, number
+from pixpro_tf.export.sources import check_output, restore_for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +136,8 @@ def _open_data(task: str, data: Data) -> tuple[tuple[Label, ...], dict[str, list
         return labels, {}
 
     # Late, for it takes seconds to import.
-    from export.od_api.records import check_split, class_names
     from pixpro_tf.data.prepared import prepared_builder
+    from pixpro_tf.export.od_api.records import check_split, class_names
 
     parts = {
         name: [(prepared_builder(dataset, data.data_dir), split) for dataset, split in chosen]
@@ -158,6 +158,6 @@ def _write_records(
 ) -> dict[str, int]:
     if not parts:
         return {}
-    from export.od_api.records import write_records
+    from pixpro_tf.export.od_api.records import write_records
 
     return {name: write_records(folder, name, found, labels) for name, found in parts.items()}

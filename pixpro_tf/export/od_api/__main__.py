@@ -5,11 +5,11 @@ python -m export.od_api --from=runs/mine --output=exported/detector --task=voc -
 
 import sys
 
-from export.flags import make_parser
-from export.od_api.exporting import Data, export
-from export.od_api.pipeline import MODELS
-from export.od_api.tasks import TASKS
 from pixpro_tf.commands import exit_code_of, quiet_tensorflow
+from pixpro_tf.export.flags import make_parser
+from pixpro_tf.export.od_api.exporting import Data, export
+from pixpro_tf.export.od_api.pipeline import MODELS
+from pixpro_tf.export.od_api.tasks import TASKS
 
 _SIZES = {
     "batch_size": "images a step, over all replicas; the rate follows it",

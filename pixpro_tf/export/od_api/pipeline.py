@@ -6,7 +6,7 @@ What the API has no setting for stands in `Model.not_translated`, for the reader
 import dataclasses
 from string import Template
 
-from export.od_api.tasks import Schedule
+from pixpro_tf.export.od_api.tasks import Schedule
 
 # `sync_batch_norm` is what the paper fine-tunes with. Epsilon is that of the backbone, and wrong by default: the API's own
 # configurations give 0.001 to the backbone too, by `override_base_feature_extractor_hyperparams`.

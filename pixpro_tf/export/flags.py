@@ -1,5 +1,8 @@
 """The flags that all exports have."""
 
+import os
+import sys
+
 from pixpro_tf.commands import Parser
 
 
@@ -12,7 +15,9 @@ def make_parser(name: str, description: str, output: str, *, takes_handles: bool
         output: what `--output` is.
         takes_handles: whether it exports from SavedModels too, and not from runs only.
     """
-    parser = Parser(prog=f"python -m export.{name}", description=description.splitlines()[0])
+    installed = os.path.basename(sys.argv[0]).startswith("pixpro-export")
+    prog = f"pixpro-export {name}" if installed else f"python -m export.{name}"
+    parser = Parser(prog=prog, description=description.splitlines()[0])
     if takes_handles:
         parser.add_argument(
             "--from",

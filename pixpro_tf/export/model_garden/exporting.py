@@ -2,9 +2,9 @@
 
 import os
 
-from export.model_garden.experiments import EXPERIMENTS, yaml_of
-from export.sources import check_output, restore_for
 from pixpro_tf.commands import atomic_output, write_texts
+from pixpro_tf.export.model_garden.experiments import EXPERIMENTS, yaml_of
+from pixpro_tf.export.sources import check_output, restore_for
 
 _README = """\
 # A {backbone} pre-trained by PixPro, for TF Model Garden
@@ -62,7 +62,7 @@ def export(
     """
     check_output(source, output, overwrite)
     # Late, for it imports TensorFlow.
-    from export.model_garden.checkpoint import RESNETS, write_checkpoint
+    from pixpro_tf.export.model_garden.checkpoint import RESNETS, write_checkpoint
 
     backbone, neck = restore_for(
         "TF Model Garden",

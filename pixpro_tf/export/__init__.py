@@ -1,0 +1,1 @@
+"""Backbones for their consumers: one library function and one command each."""

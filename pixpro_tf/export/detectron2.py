@@ -1,0 +1,187 @@
+"""A backbone as the pickle that Detectron2 loads.
+
+    python -m export.detectron2 --from=runs/mine --output=mine.pkl
+
+The command prints the settings that go with it, with the norms trained and synchronised as the paper fine-tunes.
+"""
+
+import pickle
+import re
+
+import numpy as np
+
+from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow
+from pixpro_tf.errors import RunError
+from pixpro_tf.export.flags import make_parser
+from pixpro_tf.export.sources import check_output, restore_for
+
+# Depths that Detectron2 builds; it has neither the deep stem of the "d" variants nor a ResNet of ten layers.
+BACKBONES = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnet50w2",
+    "resnext101_32x8d",
+    "resnext152_32x8d",
+)
+
+# Which Detectron2 does not dilate.
+BASIC_BLOCKS = ("resnet18", "resnet34")
+
+
+def to_detectron2(state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A backbone's weights under Detectron2's names.
+
+    Args:
+        state_dict: by PyTorch's names (`layer1.0.conv1.weight`), in its layouts.
+
+    Returns:
+        By names like `res2.0.conv1.weight` and `stem.conv1.norm.running_mean`, in the same layouts.
+    """
+    return {_detectron2_name(name): array for name, array in state_dict.items()}
+
+
+def _detectron2_name(name: str) -> str:
+    if not name.startswith("layer"):
+        name = f"stem.{name}"
+    name = re.sub(r"^layer(\d)", lambda match: f"res{int(match[1]) + 1}", name)
+    name = re.sub(r"\bbn(\d)\b", r"conv\1.norm", name)
+    return name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
+
+
+def neck_to_detectron2(neck) -> dict[str, np.ndarray]:
+    """A neck's weights under the names of Detectron2's FPN and, of its dense head, of both towers of RetinaNet.
+
+    Args:
+        neck: built `Neck` of layout torchvision.
+    """
+    from pixpro_tf.interop.torch.names import to_torch_layout
+
+    layers = {f"fpn_lateral{level[1:]}": layer for level, layer in neck.fpn.laterals.items()}
+    for level, layer in neck.fpn.outputs.items():
+        layers[f"fpn_output{level[1:]}" if level < "p6" else f"top_block.{level}"] = layer
+    if neck.dense_head is not None:
+        for index, layer in enumerate(neck.dense_head.convolutions):
+            # Each convolution of a tower is followed by its ReLU, which has a number too.
+            for tower in ("cls_subnet", "bbox_subnet"):
+                layers[f"head.{tower}.{2 * index}"] = layer
+    arrays = {}
+    for name, layer in layers.items():
+        arrays[f"{name}.weight"] = to_torch_layout(layer.kernel.numpy())
+        arrays[f"{name}.bias"] = layer.bias.numpy()
+    return arrays
+
+
+def neck_settings(neck) -> list[str]:
+    """Detectron2's settings of an FPN like a neck's, beside those of its backbone."""
+    features = ", ".join(f"res{level[1:]}" for level in sorted(neck.fpn.laterals))
+    retinanet = "p6" in neck.levels or neck.dense_head is not None
+    lines = [
+        f"MODEL.BACKBONE.NAME: build_{'retinanet_' if retinanet else ''}resnet_fpn_backbone",
+        f"MODEL.FPN.IN_FEATURES: [{features}]",
+        f"MODEL.FPN.OUT_CHANNELS: {neck.fpn.channels}",
+        "MODEL.FPN.NORM: ''",
+    ]
+    if neck.dense_head is not None:
+        lines.append(f"MODEL.RETINANET.NUM_CONVS: {neck.dense_head.num_layers}")
+    return lines
+
+
+def settings(architecture: str, output_stride: int) -> list[str]:
+    """Detectron2's settings that go with a backbone.
+
+    Args:
+        architecture: one of `BACKBONES`.
+        output_stride: 32, or 16 for one of bottleneck blocks.
+
+    Returns:
+        Lines of a configuration, as `MODEL.RESNETS.DEPTH: 50`.
+    """
+    depth = re.search(r"(18|34|50|101|152)", architecture)
+    assert depth is not None
+    resnets: dict[str, object] = {"DEPTH": depth[1], "STRIDE_IN_1X1": False, "NORM": "SyncBN"}
+    if architecture in BASIC_BLOCKS:
+        resnets["RES2_OUT_CHANNELS"] = 64
+    if architecture.startswith("resnext"):
+        resnets |= {"NUM_GROUPS": 32, "WIDTH_PER_GROUP": 8}
+    if architecture.endswith("w2"):
+        resnets |= {"STEM_OUT_CHANNELS": 128, "RES2_OUT_CHANNELS": 512, "WIDTH_PER_GROUP": 128}
+    if output_stride == 16:
+        resnets["RES5_DILATION"] = 2
+    lines = [f"MODEL.RESNETS.{name}: {value}" for name, value in resnets.items()]
+    return [
+        *lines,
+        "MODEL.BACKBONE.FREEZE_AT: 0",
+        "INPUT.FORMAT: RGB",
+        "MODEL.PIXEL_MEAN: [123.675, 116.28, 103.53]",
+        "MODEL.PIXEL_STD: [58.395, 57.12, 57.375]",
+    ]
+
+
+def export(
+    source: str,
+    output: str,
+    *,
+    network: str | None = None,
+    allow_unfinished: bool = False,
+    overwrite: bool = False,
+) -> list[str]:
+    """Writes the pickle; an FPN and dense head that were trained with the backbone go with it.
+
+    Args:
+        source: folder of a run or of imported weights, or handle of a SavedModel.
+        output: file to write.
+        network: "online" or "target"; None is the online one of a run.
+        allow_unfinished: whether a run is taken that has not made all its steps.
+        overwrite: replace a file that is there already.
+
+    Returns:
+        The settings that go with it.
+
+    Raises:
+        UserError: if there is nothing to export, Detectron2 has no such network or would misread it, or the file cannot be written.
+    """
+    check_output(source, output, overwrite)
+    from pixpro_tf.interop.torch import names
+
+    backbone, neck = restore_for(
+        "Detectron2",
+        source,
+        network,
+        allow_unfinished,
+        architectures=BACKBONES,
+        layout="torchvision",
+        output_strides=(32, 16),
+    )
+    if backbone.architecture in BASIC_BLOCKS and backbone.output_stride != 32:
+        raise RunError(
+            f"{source} is a {backbone.architecture} of --output_stride={backbone.output_stride}, which Detectron2 does not build; "
+            "pre-train with --output_stride=32"
+        )
+    model = to_detectron2(names.state_dict(backbone))
+    if neck is not None:
+        model |= neck_to_detectron2(neck)
+    with atomic_output(output, overwrite) as path, open(path, "wb") as file:
+        pickle.dump(
+            {"model": model, "__author__": "pixpro_tf", "matching_heuristics": True},
+            file,
+            protocol=4,
+        )
+    lines = settings(backbone.architecture, backbone.output_stride)
+    return lines if neck is None else [*lines, *neck_settings(neck)]
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a command line; returns the exit code and prints every user's mistake as one line."""
+    return exit_code_of(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> None:
+    parser = make_parser("detectron2", __doc__, "file to write, as backbone.pkl")
+    flags = vars(parser.parse_args(arguments))
+    quiet_tensorflow()
+    lines = export(**flags)
+    print(f"Written: {flags['output']}; in Detectron2's configuration:")
+    print("\n".join(f"  {line}" for line in lines))

@@ -1,0 +1,206 @@
+"""A backbone as a Reusable SavedModel, which TF Hub loads without this project.
+
+    python -m export.savedmodel --run=runs/mine --output=exported/mine
+
+`hub.load("exported/mine")(images)` takes images in float32 RGB in [0, 1] and gives `[B, C]`;
+`hub.KerasLayer("exported/mine", trainable=True, arguments=dict(return_endpoints=True))` gives c2 to c5.
+"""
+
+import json
+import os
+import tarfile
+from typing import Any
+
+from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, write_texts
+from pixpro_tf.errors import RunError
+from pixpro_tf.export.flags import make_parser
+from pixpro_tf.export.sources import check_output
+from pixpro_tf.handles import is_archive
+
+_README = """\
+# {title}
+
+A {architecture} without its classifier, {origin}. `model_card.json` says more.
+
+Images are float32 RGB in [0, 1], `[batch, height, width, 3]`, of any size; the model normalises them itself.
+
+```python
+import tensorflow_hub as hub
+
+model = hub.load(HANDLE)  # this folder, or where its .tar.gz was put: https://... or gs://...
+vectors = model(images)  # [batch, {channels}]
+maps = model(images, return_endpoints=True)  # a dict: {endpoints}
+```
+
+To fine-tune it in Keras (Keras 2; with TensorFlow 2.16 and newer, the package tf-keras and `TF_USE_LEGACY_KERAS=1`):
+
+```python
+backbone = hub.KerasLayer(HANDLE, trainable=True, arguments=dict(return_endpoints=True))
+```
+
+Without Keras 2, `tf.saved_model.load` gives the same object; its `variables`, `trainable_variables` and `regularization_losses`
+are lists, and calling it with `training=True` normalises by the batch and updates the running averages.
+
+| output | stride | channels |
+|---|---|---|
+{outputs}
+
+Weights: {licence}. SHA-256 over the bytes of `model.variables`, one after the other: `{checksum}`.
+"""
+
+_TRAINED = 'pre-trained without labels by PixPro ("Propagate Yourself", CVPR 2021) with pixpro_tf'
+_IMPORTED = "with weights that pixpro_tf imported from the PyTorch checkpoint `{file}` ({kind})"
+
+
+def export(
+    run: str,
+    output: str,
+    *,
+    network: str | None = None,
+    include_heads: bool = False,
+    allow_unfinished: bool = False,
+    licence: str = "",
+    overwrite: bool = False,
+) -> None:
+    """Writes the SavedModel, its model_card.json and its README.md. An FPN and dense head that were trained with it go with it.
+
+    Args:
+        run: folder of a run, or of imported weights.
+        output: folder to make; a name that ends with .tar.gz or .tgz makes one archive of it, as hubs serve them.
+        network: "online" (the default) or "target".
+        include_heads: save the projector and, of the online network, the propagation too.
+        allow_unfinished: whether a run is taken that has not made all its steps.
+        licence: of the weights, for the card.
+        overwrite: replace an output that is there already.
+
+    Raises:
+        UserError: if there is nothing to export, or it cannot be written.
+    """
+    check_output(run, output, overwrite)
+    import tensorflow as tf
+
+    from pixpro_tf import model_card, trained
+    from pixpro_tf.reusable import reusable
+    from pixpro_tf.run_folder import RunFolder, read_description
+
+    # A folder's slash says nothing of an archive.
+    output = output.rstrip("/") or output
+    network = network or "online"
+    config = trained.read_run_config(run)
+    progress = trained.progress_of(run)
+    if not allow_unfinished:
+        trained.require_finished(run, progress)
+    folder = RunFolder(os.path.expanduser(run))
+    if include_heads:
+        backbone, heads = _with_heads(run, network)
+    else:
+        with trained.open_weights(run, network) as weights:
+            backbone, neck = trained.restore_with_neck(weights)
+        heads = {} if neck is None else {"neck": neck}
+    root, signatures = reusable(backbone, **heads)
+    card = model_card.compose(
+        backbone=backbone,
+        network=network,
+        heads=heads,
+        variables=root.variables,
+        config=config,
+        description=read_description(folder),
+        step=progress.step,
+        total_steps=progress.total_steps,
+        metrics=_last_metrics(folder.metrics),
+        licence=licence or "no licence stated",
+    )
+    with atomic_output(output, overwrite) as path:
+        saved = f"{path}.saved" if is_archive(output) else path
+        tf.saved_model.save(root, saved, signatures=signatures)
+        model_card.write(card, saved)
+        write_texts(saved, {"README.md": _readme(card)})
+        if saved != path:
+            _pack(saved, path)
+
+
+def _with_heads(run: str, network: str) -> tuple[Any, dict[str, Any]]:
+    from pixpro_tf import trained
+
+    try:
+        model, _ = trained.load_pixpro(run)
+    except RunError as error:
+        raise RunError(f"{run} has no heads that --include_heads could export: {error}") from error
+    heads = trained.heads_of(model, network)
+    if "projector" not in heads:
+        raise RunError(
+            f"{run} was trained without a pixel loss, whose heads --include_heads exports; leave it out"
+        )
+    return getattr(model, network).backbone, heads
+
+
+def _last_metrics(path: str) -> dict[str, Any] | None:
+    import tensorflow as tf
+
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        lines = file.read().splitlines()
+    try:
+        return json.loads(lines[-1])
+    except (IndexError, ValueError):
+        # A run that was killed may have left half a line.
+        return None
+
+
+def _readme(card: dict[str, Any]) -> str:
+    backbone, outputs = card["backbone"], card["outputs"]
+    maps = [name for name, shape in outputs.items() if "stride" in shape]
+    rows = [
+        f"| `{name}` | {shape.get('stride', 'whole image')} | {shape['channels']} |"
+        for name, shape in outputs.items()
+    ]
+    return _README.format(
+        title=backbone["architecture"],
+        architecture=backbone["architecture"],
+        origin=_IMPORTED.format(**card["imported"]) if card["imported"] else _TRAINED,
+        channels=outputs["pooled"]["channels"],
+        endpoints=", ".join([*maps, "pooled"]),
+        outputs="\n".join(rows),
+        licence=card["licence"]["weights"],
+        checksum=card["weights"]["sha256"],
+    )
+
+
+def _pack(folder: str, path: str) -> None:
+    """An archive whose root is the folder, as hubs serve them; it does not tell whose machine it was made on."""
+
+    def anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:
+        info.uid = info.gid = 0
+        info.uname = info.gname = ""
+        return info
+
+    # Weights hardly compress; the fastest level takes what there is.
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        archive.add(folder, arcname=".", filter=anonymous)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a command line; returns the exit code and prints every user's mistake as one line."""
+    return exit_code_of(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> None:
+    parser = make_parser(
+        "savedmodel",
+        __doc__,
+        "folder to make, or with a name that ends with .tar.gz, an archive",
+        takes_handles=False,
+    )
+    parser.add_argument(
+        "--include_heads",
+        action="store_true",
+        help="save the projector and the propagation too, as the endpoints projected and propagated",
+    )
+    parser.add_argument("--licence", default="", help="of the weights, for the model card")
+    flags = vars(parser.parse_args(arguments))
+    quiet_tensorflow()
+    export(**flags)
+    output = flags["output"].rstrip("/")
+    hub = "and, from an address, hub.load" if is_archive(output) else "and hub.load"
+    print(f"Written: {output}; it loads with --init_from={output}, pixpro_tf.load_backbone {hub}")

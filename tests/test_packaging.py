@@ -1,0 +1,103 @@
+"""The package as people install it: what its wheel holds, and its commands outside a checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+
+import pytest
+
+from tests.conftest import ROOT
+
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    # What an earlier build has left there goes into the next one, modules that are gone included.
+    shutil.rmtree(ROOT / "build", ignore_errors=True)
+    # With this environment's setuptools, for others may have no network.
+    command = [*PIP, "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, f"--wheel-dir={folder}", ROOT], check=True)
+    (path,) = folder.iterdir()
+    return path
+
+
+def test_a_wheel_holds_the_package_and_its_configurations_and_nothing_beside(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    top = {name.split("/")[0] for name in names}
+    assert len(top) == 2 and all(name.startswith("pixpro_tf") for name in top)
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "pixpro_tf").rglob("*.py")}
+    configs = {
+        f"pixpro_tf/{path.relative_to(ROOT)}"
+        for pattern in ("*.flags", "ablations/*.flags")
+        for path in (ROOT / "configs").glob(pattern)
+    }
+    assert len(configs) > 30
+    assert {name for name in names if name.startswith("pixpro_tf/")} == modules | configs
+
+
+def test_the_version_stands_in_both_places():
+    import pixpro_tf
+
+    assert f'\nversion = "{pixpro_tf.__version__}"\n' in (ROOT / "pyproject.toml").read_text()
+
+
+def install(folder, *arguments):
+    """An environment with the wheel; returns the folder of its commands."""
+    venv.create(folder, with_pip=False)
+    command = [*PIP, f"--python={folder}", "install", "--quiet", *arguments]
+    subprocess.run(command, check=True)
+    return folder / "bin"
+
+
+def train_export_and_load(commands, photos, folder):
+    """As a user of the package does, in a folder that has nothing to do with a checkout."""
+
+    def run(*command):
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        process = subprocess.run(
+            list(map(str, command)),
+            cwd=folder,
+            env=environment | {"PYTHONSAFEPATH": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert process.returncode == 0, process.stdout + process.stderr
+        return process.stdout
+
+    run(
+        *(commands / "pixpro-train", "--flagfile=demo", f"--dataset=folder:{photos}"),
+        *("--backbone=resnet10w0.5", "--image_size=32", "--batch_size=8", "--max_steps=2"),
+        *("--projector_hidden=16", "--projector_dim=8", "--run_dir=run"),
+    )
+    assert "--include_heads" in run(commands / "pixpro-export", "savedmodel", "--help")
+    run(
+        *(commands / "pixpro-export", "savedmodel", "--run=run", "--output=exported"),
+        "--allow_unfinished",
+    )
+    code = (
+        "import pixpro_tf; layer = pixpro_tf.load_backbone('exported'); print(pixpro_tf.__file__)"
+    )
+    assert str(commands.parent) in run(commands / "python", "-c", code)
+
+
+@pytest.mark.slow
+def test_an_installed_package_trains_and_exports(wheel, photos, tmp_path):
+    commands = install(tmp_path / "env", "--no-deps", str(wheel))
+    # What the package needs, it has from this environment.
+    (packages,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
+    train_export_and_load(commands, photos, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_an_installed_package_brings_what_it_needs(wheel, photos, tmp_path):
+    train_export_and_load(install(tmp_path / "env", str(wheel)), photos, tmp_path)
