@@ -109,6 +109,18 @@ def test_the_flag_file_overrides_earlier_flags(flagfile):
     assert parse("--epochs=8", flagfile("--epochs=7\n")).epochs == 7
 
 
+@pytest.mark.parametrize("name", ["pixpro_fpn", "configs/pixpro_fpn.flags", "pixpro_fpn.flags"])
+def test_the_packages_own_flag_files_are_found_anywhere(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--dataset=imagenet2012", "--data_dir=/data"]
+    assert parse(f"--flagfile={name}", *flags).pixel_levels
+    # A file of one's own comes first.
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "pixpro_fpn.flags").write_text("--epochs=77\n")
+    if name.startswith("configs/"):
+        assert parse(f"--flagfile={name}", *flags).epochs == 77
+
+
 def test_a_flag_file_may_read_another(flagfile):
     base = flagfile("--epochs=7\n--gamma=1.5\n", "base.flags")
     config = parse(flagfile(f"{base}\n--epochs=9\n"))

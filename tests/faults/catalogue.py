@@ -464,8 +464,36 @@ FAULTS = (
         name="folders_are_listed_as_the_disk_has_them",
         area="sources",
         path="pixpro_tf/data/folders.py",
-        old="return sorted(os.fsencode(file) for file in found if os.path.isfile(file))",
-        new="return [os.fsencode(file) for file in found if os.path.isfile(file)]",
+        old="images = sorted(os.fsencode(file) for file in found if os.path.isfile(file))",
+        new="images = [os.fsencode(file) for file in found if os.path.isfile(file)]",
+    ),
+    Fault(
+        name="folders_that_cannot_be_read_are_passed_over",
+        area="sources",
+        path="pixpro_tf/data/folders.py",
+        old="os.walk(path, followlinks=True, onerror=refuse)",
+        new="os.walk(path, followlinks=True)",
+    ),
+    Fault(
+        name="a_header_may_declare_any_size",
+        area="sources",
+        path="pixpro_tf/data/images.py",
+        old="        height * width <= MAX_MEGAPIXELS * 10**6,\n",
+        new="        height * width >= 0,\n",
+    ),
+    Fault(
+        name="the_places_of_a_palette_are_grey_levels",
+        area="sources",
+        path="pixpro_tf/data/images.py",
+        old="return tf.gather(self._palette(), tf.cast(places, tf.int32))",
+        new="return tf.repeat(places[..., None], 3, axis=-1)",
+    ),
+    Fault(
+        name="short_shards_are_not_noticed",
+        area="sources",
+        path="pixpro_tf/data/shards.py",
+        old="            records = records.apply(tf.data.experimental.assert_cardinality(take))\n",
+        new="",
     ),
     Fault(
         name="lanes_overlap_by_an_image",
@@ -590,6 +618,13 @@ FAULTS = (
         new="fcntl.LOCK_SH | fcntl.LOCK_NB",
     ),
     Fault(
+        name="a_worker_beside_a_chief_writes_too",
+        area="run folder",
+        path="pixpro_tf/strategy.py",
+        old='first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"',
+        new='first = "worker"',
+    ),
+    Fault(
         name="noresume_is_ignored",
         area="run folder",
         path="pixpro_tf/run_folder.py",
@@ -626,23 +661,33 @@ FAULTS = (
     Fault(
         name="signals_are_not_given_back_after_a_failure",
         area="callbacks",
-        path="pixpro_tf/callbacks.py",
+        path="pixpro_tf/signals.py",
         old=(
-            "        try:\n"
-            "            for number in previous:\n"
-            "                signal.signal(number, receive)\n"
-            "            yield\n"
-            "        finally:\n"
             "            for number, handler in previous.items():\n"
             "                signal.signal(number, handler)\n"
         ),
-        new=(
-            "        for number in previous:\n"
-            "            signal.signal(number, receive)\n"
-            "        yield\n"
-            "        for number, handler in previous.items():\n"
-            "            signal.signal(number, handler)\n"
-        ),
+        new="",
+    ),
+    Fault(
+        name="a_step_that_does_not_end_is_waited_for",
+        area="callbacks",
+        path="pixpro_tf/signals.py",
+        old="left = None if math.isinf(deadline) else max(deadline - time.monotonic(), 0.0)",
+        new="left = None",
+    ),
+    Fault(
+        name="a_signal_before_the_first_step_is_only_noted",
+        area="callbacks",
+        path="pixpro_tf/signals.py",
+        old="            if not self._has_made_steps:\n                self._end_before",
+        new="            if self._has_made_steps:\n                self._end_before",
+    ),
+    Fault(
+        name="checkpoints_that_stay_wait_too",
+        area="callbacks",
+        path="pixpro_tf/callbacks.py",
+        old="(self._store.keeps(step) or self._pace.is_due())",
+        new="self._pace.is_due()",
     ),
     Fault(
         name="gradients_of_the_parts_are_summed",
