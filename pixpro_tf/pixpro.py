@@ -22,6 +22,14 @@ JIT_MODES = ("ppm", "step", "off")
 _TAKEN_NAMES = ("online", "target", "optimizer", "save_counter")
 
 
+# Of the arguments of Keras' `compile`, values that change nothing.
+_WITHOUT_EFFECT = {"jit_compile": (None, False), "steps_per_execution": (None, 1)}
+_INSTEAD = {
+    "jit_compile": '; PixPro(jit="step") compiles the step',
+    "steps_per_execution": "; each call of the train function makes one step",
+}
+
+
 class PixPro(tf.keras.Model):
     """An online network that learns from its own momentum copy, by one or several objectives.
 
@@ -82,6 +90,31 @@ class PixPro(tf.keras.Model):
         self._all_pairs = lambda: everything
         # For the optimiser only: it runs in training mode, and its BN normalises by its own batch.
         self.target.trainable = False
+
+    def compile(self, optimizer, *, run_eagerly=None, **others):
+        """Sets the optimiser, and nothing else: what is learnt are the objectives.
+
+        Args:
+            optimizer: of Keras.
+            run_eagerly: whether steps run without a graph, to look into them.
+            others: Keras' other arguments, at the values that do nothing.
+
+        Raises:
+            ValueError: for an argument that would change something in another model, and nothing here.
+        """
+        for name, value in others.items():
+            if value not in _WITHOUT_EFFECT.get(name, (None,)):
+                raise ValueError(
+                    f"compile({name}={value!r}) has no effect on a PixPro, whose losses are its objectives; leave it out"
+                    + _INSTEAD.get(name, "")
+                )
+        super().compile(optimizer=optimizer, run_eagerly=run_eagerly, jit_compile=False)
+
+    def evaluate(self, *_, **__):
+        """Raises `NotImplementedError`: a batch of views has no score; `pixpro_tf.evaluation` measures backbones."""
+        raise NotImplementedError(
+            "a PixPro has no evaluate() and takes no validation_data; measure its backbone, as pixpro_tf.evaluation does"
+        )
 
     def call(self, images, training=None):
         """Of each objective, by its name: the online predictions and the target projections of images, by level."""
@@ -179,17 +212,18 @@ class PixPro(tf.keras.Model):
     def _on_replicas(self, function):
         """A function of one replica as a graph that runs it on all of them, and returns what the first one does."""
         strategy = self.distribute_strategy
-        if self.jit == "step" and not isinstance(strategy, tf.distribute.TPUStrategy):
-            function = tf.function(function, jit_compile=True)
 
-        @tf.function(reduce_retracing=True)
         def run(*arguments):
             result = strategy.run(function, args=arguments)
             return tf.nest.map_structure(
                 lambda value: strategy.experimental_local_results(value)[0], result
             )
 
-        return run
+        if self.run_eagerly:
+            return run
+        if self.jit == "step" and not isinstance(strategy, tf.distribute.TPUStrategy):
+            function = tf.function(function, jit_compile=True)
+        return tf.function(run, reduce_retracing=True)
 
     def _make_accumulating_step(self):
         """A step in several parts, as a function of what gives the next part's batch."""

@@ -321,12 +321,16 @@ def make_schedule(config: Config, steps_per_epoch: int):
 def make_model(
     config: Config, total_steps: int, make_objectives: MakeObjectives = objectives.from_config
 ) -> pixpro.PixPro:
-    """The model of a run, in the run's precision."""
+    """The model of a run, in the run's precision; the policy of the process stays as it is."""
     policy = "float32" if config.precision == "float32" else f"mixed_{config.precision}"
-    tf.keras.mixed_precision.set_global_policy(policy)
     on_device = config.augment_on == "device"
     augment = photometric.Photometric(config.augmentation) if on_device else None
-    return pixpro.from_config(config, total_steps, augment, make_objectives(config))
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(policy)
+    try:
+        return pixpro.from_config(config, total_steps, augment, make_objectives(config))
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
 
 
 def make_optimizer(config: Config, rate):

@@ -1,15 +1,18 @@
 """The model: what its target network takes over from the online one, and when."""
 
 import numpy as np
+import pytest
 
 import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 
 # isort: split
 import tensorflow as tf
 
+from pixpro_tf import training
+from pixpro_tf.config import Config
 from pixpro_tf.interop import torch as names
 from pixpro_tf.normalization import BatchNorm
-from tests.models import make_model
+from tests.models import SMALL, make_model
 
 
 def values(variables):
@@ -57,10 +60,61 @@ def test_the_target_takes_over_a_share_of_the_weights_before_a_step_and_no_runni
         for target, other in zip(values(weights), online, strict=True)
     ]
     own_averages = values(averages)
-    views = {f"view_{view}": tf.random.normal([2, 64, 64, 3], seed=view) for view in (1, 2)}
-    boxes = dict.fromkeys(("box_1", "box_2"), tf.constant([[0.0, 0.0, 1.0, 1.0]] * 2))
-    model.train_step(views | boxes)
+    model.train_step(batch())
     assert_equal(weights, taken_over)
     assert_equal(averages, own_averages)
     # The step moved the online network afterwards.
     assert np.any(model.online.trainable_variables[0].numpy() != online[0])
+
+
+def batch(size=64):
+    views = {
+        f"view_{view}": np.random.default_rng(view).normal(size=(2, size, size, 3)).astype("f")
+        for view in (1, 2)
+    }
+    return views | {name: np.float32([[0, 0, 1, 1]] * 2) for name in ("box_1", "box_2")}
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ({"loss": "mse"}, r"compile\(loss='mse'\) has no effect on a PixPro"),
+        ({"metrics": ["accuracy"]}, "metrics"),
+        ({"steps_per_execution": 5}, "each call of the train function makes one step"),
+        ({"jit_compile": True}, r'PixPro\(jit="step"\) compiles the step'),
+    ],
+)
+def test_what_compile_cannot_do_is_refused(argument, said):
+    model = make_model("resnet10w0.5")
+    with pytest.raises(ValueError, match=said):
+        model.compile(optimizer=model.optimizer, **argument)
+
+
+def test_arguments_that_change_nothing_are_taken():
+    model = make_model("resnet10w0.5")
+    model.compile(optimizer=model.optimizer, loss=None, steps_per_execution=1, jit_compile=False)
+
+
+def test_steps_may_run_without_a_graph():
+    model = make_model("resnet10w0.5", projector_hidden=8, projector_dim=4)
+    model.compile(optimizer=model.optimizer, run_eagerly=True)
+    eager = []
+    step = model.train_step
+    model.train_step = lambda batch: eager.append(tf.executing_eagerly()) or step(batch)
+    model.fit(tf.data.Dataset.from_tensors(batch()).repeat(), steps_per_epoch=2, verbose=0)
+    assert eager == [True, True] and model.finished_steps == 2
+
+
+def test_there_is_no_score_of_views():
+    model = make_model("resnet10w0.5")
+    dataset = tf.data.Dataset.from_tensors(batch())
+    with pytest.raises(NotImplementedError, match="measure its backbone"):
+        model.evaluate(dataset)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_model_in_half_precision_leaves_the_policy_of_the_process(precision):
+    config = Config(backbone="resnet10w0.5", precision=precision, **SMALL)
+    model = training.make_model(config, total_steps=10)
+    assert model.online.backbone.compute_dtype == precision
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
