@@ -3,7 +3,7 @@
     python -m export.savedmodel --run=runs/mine --output=exported/mine
 
 `hub.load("exported/mine")(images)` takes images in float32 RGB in [0, 1] and gives `[B, C]`;
-`hub.KerasLayer("exported/mine", trainable=True, arguments=dict(return_endpoints=True))` gives c2 to c5.
+`hub.KerasLayer("exported/mine", trainable=True, dtype="float32", arguments=dict(return_endpoints=True))` gives c2 to c5.
 """
 
 import json
@@ -32,14 +32,26 @@ vectors = model(images)  # [batch, {channels}]
 maps = model(images, return_endpoints=True)  # a dict: {endpoints}
 ```
 
-To fine-tune it in Keras (Keras 2; with TensorFlow 2.16 and newer, the package tf-keras and `TF_USE_LEGACY_KERAS=1`):
+To fine-tune it in Keras 2 (with TensorFlow 2.16 and newer, the package tf-keras and `TF_USE_LEGACY_KERAS=1`); it computes in float32
+under any precision policy:
 
 ```python
-backbone = hub.KerasLayer(HANDLE, trainable=True, arguments=dict(return_endpoints=True))
+backbone = hub.KerasLayer(
+    HANDLE, trainable=True, dtype="float32", arguments=dict(return_endpoints=True)
+)
 ```
 
-Without Keras 2, `tf.saved_model.load` gives the same object; its `variables`, `trainable_variables` and `regularization_losses`
-are lists, and calling it with `training=True` normalises by the batch and updates the running averages.
+In Keras 3, where it normalises by its running averages:
+
+```python
+backbone = keras.layers.TFSMLayer(FOLDER, call_endpoint="feature_maps", dtype="float32")
+```
+
+Without Keras, `tf.saved_model.load` gives the same object; its `variables`, `trainable_variables` and `regularization_losses`
+are lists, and calling it with `training=True` normalises by the batch and updates the running averages. On several GPUs
+(`tf.distribute`) each normalises by its own part of the batch, and the averages are the mean of theirs.
+
+A SavedModel is a program: load one only from those you trust.
 
 | output | stride | channels |
 |---|---|---|
@@ -91,12 +103,13 @@ def export(
     if not allow_unfinished:
         trained.require_finished(run, progress)
     folder = RunFolder(os.path.expanduser(run))
-    if include_heads:
-        backbone, heads = _with_heads(run, network)
-    else:
-        with trained.open_weights(run, network) as weights:
-            backbone, neck = trained.restore_with_neck(weights)
-        heads = {} if neck is None else {"neck": neck}
+    with tf.variable_creator_scope(_averaged_over_replicas):
+        if include_heads:
+            backbone, heads = _with_heads(run, network)
+        else:
+            with trained.open_weights(run, network) as weights:
+                backbone, neck = trained.restore_with_neck(weights)
+            heads = {} if neck is None else {"neck": neck}
     root, signatures = reusable(backbone, **heads)
     card = model_card.compose(
         backbone=backbone,
@@ -117,6 +130,15 @@ def export(
         write_texts(saved, {"README.md": _readme(card)})
         if saved != path:
             _pack(saved, path)
+
+
+def _averaged_over_replicas(create, **arguments):
+    """Running averages as a consumer has them: its replicas see different images, and here all compute the same."""
+    import tensorflow as tf
+
+    if arguments.get("synchronization") == tf.VariableSynchronization.ON_READ:
+        arguments["aggregation"] = tf.VariableAggregation.MEAN
+    return create(**arguments)
 
 
 def _with_heads(run: str, network: str) -> tuple[Any, dict[str, Any]]:

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from pixpro_tf.errors import RunError
 from pixpro_tf.export import savedmodel
 from pixpro_tf.reusable import reusable
 from pixpro_tf.run_folder import RunFolder, write_description
+from tests import warm
 from tests.models import make_model, make_run, settle
 
 IMAGES = np.random.default_rng(0).uniform(size=(2, 65, 96, 3)).astype(np.float32)
@@ -158,6 +160,51 @@ def test_any_batch_and_any_size(exported):
     for shape in ((1, 32, 32, 3), (3, 33, 70, 3), (1, 1, 1, 3)):
         maps = model(np.ones(shape, np.float32), return_endpoints=True)
         assert maps["c5"].shape[1:3] == (-(-shape[1] // 32), -(-shape[2] // 32))
+
+
+# Under a strategy of two replicas, each of which sees other images.
+REPLICATED = """
+import sys, numpy as np, tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+images = np.load(sys.argv[2])
+with strategy.scope():
+    model = tf.saved_model.load(sys.argv[1])
+averages = next(v for v in model.variables if "moving_mean" in v.name)
+def step():
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    model(tf.gather(images, replica), training=True)
+    return tf.identity(averages)
+each = strategy.experimental_local_results(tf.function(lambda: strategy.run(step))())
+np.savez(sys.argv[3], each=np.stack(each), together=averages.numpy())
+"""
+
+
+@pytest.mark.slow
+def test_a_consumers_replicas_average_their_running_averages(exported, tmp_path):
+    images = np.random.default_rng(3).uniform(size=(2, 2, 32, 32, 3)).astype("f")
+    np.save(tmp_path / "images.npy", images)
+    arguments = [exported, tmp_path / "images.npy", tmp_path / "found.npz"]
+    subprocess.run(warm.python("-c", REPLICATED, *arguments), check=True)
+    found = np.load(tmp_path / "found.npz")
+    assert np.any(found["each"][0] != found["each"][1])
+    np.testing.assert_allclose(found["together"], found["each"].mean(axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_the_readmes_lines_work_under_any_policy(exported, policy):
+    tf.keras.mixed_precision.set_global_policy(policy)
+    blocks = re.findall(
+        r"```python\n(.*?)```", pathlib.Path(exported, "README.md").read_text(), re.S
+    )
+    names = {"HANDLE": exported, "images": tf.constant(IMAGES)}
+    for block in blocks[:2]:
+        exec(block, names)
+    assert names["vectors"].shape == (2, 512)
+    assert names["backbone"](names["images"])["c5"].dtype == tf.float32
+    # Keras 3 is tried in an environment that has it.
+    assert "keras.layers.TFSMLayer(" in blocks[2] and len(blocks) == 3
 
 
 @pytest.mark.slow
@@ -518,6 +565,7 @@ def test_a_current_tensorflow_with_keras_3_loads_and_fine_tunes_it(run, exported
     assert max(found["feature_errors"].values()) < 1e-5
     assert found["trained"] == 38 and found["averages_moved"] == 12
     assert found["losses"][-1] < 0.5 * found["losses"][0]
+    assert found["layer_error"] < 1e-4 and found["layer_trained"] == 36
 
 
 @pytest.fixture(scope="module")

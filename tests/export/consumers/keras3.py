@@ -45,6 +45,18 @@ def fine_tune(backbone, images, labels):
     return losses, sum(gradient is not None for gradient in gradients)
 
 
+def layer_of_keras(export, images):
+    """How far the maps of Keras' own layer are from those of the object, and how many of its weights have a gradient."""
+    layer = keras.layers.TFSMLayer(export, call_endpoint="feature_maps", dtype="float32")
+    wanted = tf.saved_model.load(export)(images, return_endpoints=True)
+    with tf.GradientTape() as tape:
+        found = layer(images)
+        loss = tf.add_n([tf.reduce_mean(value**2) for value in found.values()])
+    gradients = tape.gradient(loss, layer.trainable_weights)
+    error = max(float(tf.reduce_max(tf.abs(found[name] - wanted[name]))) for name in wanted)
+    return error, sum(gradient is not None for gradient in gradients)
+
+
 def main(export, path, result):
     data = np.load(path)
     backbone = tf.saved_model.load(export)
@@ -57,7 +69,10 @@ def main(export, path, result):
     averages = [v.numpy() for v in backbone.variables if "moving_mean" in v.name]
     losses, trained = fine_tune(backbone, tf.constant(data["images"]), data["labels"])
     after = [v.numpy() for v in backbone.variables if "moving_mean" in v.name]
+    layer_error, layer_trained = layer_of_keras(export, tf.constant(data["images"]))
     found = {
+        "layer_error": layer_error,
+        "layer_trained": layer_trained,
         "keras": keras.__version__,
         "tensorflow": tf.__version__,
         "project_imported": "pixpro_tf" in sys.modules,
