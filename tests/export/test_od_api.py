@@ -123,13 +123,12 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def exported(run, tmp_path_factory):
-    data_dir = tmp_path_factory.mktemp("data")
+def exported(run, scenes_dir, tmp_path_factory):
     output = tmp_path_factory.mktemp("exported") / "detector"
     flags = [f"--from={run}", f"--output={output}", "--task=custom", "--dataset=scenes/128"]
-    flags += ["--model=faster_rcnn_resnet50_keras", "--records", f"--data_dir={data_dir}"]
+    flags += ["--model=faster_rcnn_resnet50_keras", "--records", f"--data_dir={scenes_dir}"]
     assert main([*flags, "--train_split=train[:60]", "--evaluation_split=validation[:7]"]) == 0
-    return output, data_dir
+    return output, scenes_dir
 
 
 @pytest.mark.slow
@@ -152,6 +151,7 @@ def test_the_folder_is_complete(exported, run):
     readme = (output / "README.md").read_text()
     assert "60 images to train with, 7 to evaluate" in readme
     assert "python -m object_detection.model_main_tf2" in readme
+    assert "--checkpoint_every_n=1000" in readme
     assert not re.search(r"[{}$]\w", readme)
 
 
@@ -313,6 +313,21 @@ def test_the_schedule_is_the_papers(model, task):
     assert "batch_norm_trainable: true" in text or "freeze_batchnorm: false" in text
     assert set(re.findall(r"epsilon: (\S+)", text)) <= {"0.00001"}
     assert "RELU_6" not in text
+    # The padding is what the API subtracts.
+    assert re.findall(r"per_channel_pad_value: (\S+)", text) == ["123.68", "116.779", "103.939"]
+    np.testing.assert_allclose(CAFFE_MEAN, [123.68, 116.779, 103.939])
+
+
+# Regions have 14x14 bins; the box head sees 7x7, behind C5, which halves them, or behind pooling.
+@pytest.mark.parametrize(
+    ("model", "pooling"),
+    [("faster_rcnn_resnet50_keras", 1), ("faster_rcnn_resnet50_fpn_keras", 2)],
+)
+def test_the_box_head_sees_seven_by_seven_bins(model, pooling):
+    chosen = tasks.TASKS["voc"]
+    text = pipeline.pipeline_config(pipeline.MODELS[model], 50, 20, chosen.schedule, chosen.origin)
+    assert "initial_crop_size: 14\n" in text
+    assert f"maxpool_kernel_size: {pooling}\n" in text and f"maxpool_stride: {pooling}\n" in text
 
 
 def test_sizes_of_ones_own_change_the_schedule_in_proportion():
@@ -324,10 +339,25 @@ def test_sizes_of_ones_own_change_the_schedule_in_proportion():
 
 
 @pytest.mark.parametrize(
+    ("steps", "every"),
+    [(100, 100), (400, 400), (700, 700), (1100, 100), (1200, 600), (24_000, 1000)],
+)
+def test_the_last_step_has_a_checkpoint(steps, every):
+    """The API saves where so many steps have passed since the last time, and looks every hundred."""
+    schedule = tasks.TASKS["voc"].schedule.changed(steps=steps)
+    saved = 0
+    for step in range(100, schedule.steps + 1, 100):
+        if step - saved >= schedule.checkpoint_every:
+            saved = step
+    assert saved == schedule.steps and schedule.checkpoint_every == every
+
+
+@pytest.mark.parametrize(
     ("sizes", "said"),
     [
         ({"steps": 0}, "--steps=0 is too small"),
-        ({"steps": 3}, "--steps=3 leaves no room"),
+        ({"steps": 3}, r"--steps=3 cannot be trained, for the API makes 100 at once; give 100$"),
+        ({"steps": 450}, r"--steps=450 .* give 500$"),
         ({"min_side": 2000}, "--min_side=2000 is more than --max_side=1333"),
     ],
     ids=str,
@@ -352,6 +382,7 @@ def test_sizes_that_make_no_sense_are_refused(sizes, said):
         (["--task=voc", "--records"], "--dataset=voc/2007 has not been prepared"),
         (["--task=birds"], "argument --task: invalid choice: 'birds'"),
         (["--task=voc", "--model=yolo"], "argument --model: invalid choice: 'yolo'"),
+        (["--task=voc", "--min_side=128"], "--min_side=128 is too small for --model=ssd_resnet50"),
         (["--task=voc", "--network=both"], "argument --network: invalid choice: 'both'"),
     ],
     ids=str,
@@ -386,6 +417,7 @@ def test_the_apis_own_protocol_buffers_understand_it(tmp_path, consume):
         assert config["num_classes"] == {"voc": 20, "coco": 90}[task]
         assert config["labels"] == {label.name: label.id for label in tasks.TASKS[task].labels}
         assert config["sides"] == [800, 1333]
+        np.testing.assert_allclose(config["padding"], CAFFE_MEAN, rtol=1e-6)
         assert config["trains_norms"] and config["activation"] == "RELU"
         # The C4 model has no such settings for its backbone, whose epsilon is ours.
         if config["overrides"]:
@@ -402,5 +434,6 @@ def test_the_apis_own_protocol_buffers_understand_it(tmp_path, consume):
         if model.startswith("ssd"):
             assert config["predictor_deviation"] == pytest.approx(0.01)
         if config["second_stage"]:
-            proposals, batch = config["second_stage"]
+            proposals, batch, pooling = config["second_stage"]
+            assert pooling == (2 if "fpn" in model else 1)
             assert batch <= proposals

@@ -64,6 +64,11 @@ def export(
     data = data or Data()
     schedule = TASKS[task].schedule.changed(**(sizes or {}))
     _check_data(task, data)
+    least = pipeline.MODELS[model].least_side
+    if schedule.min_side < least:
+        raise ConfigError(
+            f"--min_side={schedule.min_side} is too small for --model={model}; give at least {least}"
+        )
     backbone, _ = restore_for(
         "the Object Detection API",
         source,

@@ -18,13 +18,14 @@ For the TF Object Detection API (TF2, `research/object_detection` of the TensorF
 Paths in `pipeline.config` are relative to this folder, so start the API's commands in it:
 
 ```sh
-python -m object_detection.model_main_tf2 --pipeline_config_path=pipeline.config --model_dir=training --alsologtostderr
+python -m object_detection.model_main_tf2 --pipeline_config_path=pipeline.config --model_dir=training \\
+    --checkpoint_every_n={checkpoint_every} --alsologtostderr
 python -m object_detection.model_main_tf2 --pipeline_config_path=pipeline.config --model_dir=training --checkpoint_dir=training
 python -m object_detection.exporter_main_v2 --input_type=image_tensor --pipeline_config_path=pipeline.config \\
     --trained_checkpoint_dir=training --output_directory=exported
 ```
 
-The first trains, the second evaluates each checkpoint as it appears (start it beside the first), the third exports the detector.
+The first trains (the API writes no checkpoint at the end, so `--checkpoint_every_n` divides the steps), the second evaluates each checkpoint as it appears (start it beside the first), the third exports the detector.
 On several GPUs the first one uses all of them; on TPUs add `--use_tpu=true --tpu_name=NAME`.
 
 ## Schedule
@@ -80,6 +81,7 @@ def readme(
         origin=origin,
         remark=f"\n\n{model.remark}" if model.remark else "",
         steps=schedule.steps,
+        checkpoint_every=schedule.checkpoint_every,
         batch_size=schedule.batch_size,
         rate=schedule.rate * model.rate_factor,
         warmup=schedule.warmup_steps,

@@ -30,6 +30,10 @@ image_resizer {
     min_dimension: $min_side
     max_dimension: $max_side
     pad_to_max_dimension: true
+    # The means that the API subtracts afterwards, so that the padding is 0 to the backbone as it was in pre-training.
+    per_channel_pad_value: 123.68
+    per_channel_pad_value: 116.779
+    per_channel_pad_value: 103.939
   }
 }"""
 
@@ -45,8 +49,8 @@ first_stage_max_proposals: $proposals
 first_stage_localization_loss_weight: 1.0
 first_stage_objectness_loss_weight: 1.0
 initial_crop_size: 14
-maxpool_kernel_size: 2
-maxpool_stride: 2
+maxpool_kernel_size: $region_pooling
+maxpool_stride: $region_pooling
 second_stage_batch_size: $second_stage_batch
 second_stage_box_predictor {
   mask_rcnn_box_predictor {
@@ -248,8 +252,10 @@ class Model:
         template: of its part of the configuration.
         rate_factor: of its learning rate, to that of Faster R-CNN.
         proposals, second_stage_batch: per image; of Faster R-CNN.
+        region_pooling: stride from a region's 14x14 bins to the box head; the head sees 7x7, which C4's C5 makes by itself.
         not_translated: what the paper has and the API has no setting for.
         remark: on the detector itself, if it is not the paper's.
+        least_side: of an image, in pixels, that the API takes.
     """
 
     title: str
@@ -259,6 +265,8 @@ class Model:
     second_stage_batch: int
     not_translated: tuple[str, ...]
     remark: str = ""
+    region_pooling: int = 2
+    least_side: int = 1
 
 
 _SCALES = "the shorter side drawn anew for each batch (480 to 800 pixels on VOC, 640 to 800 on COCO): images have one size here"
@@ -274,6 +282,7 @@ MODELS = {
             "a BN behind C5, in the box head",
             "BN synchronised over replicas, and weight decay in the backbone: this model's backbone has neither",
         ),
+        region_pooling=1,
     ),
     "faster_rcnn_resnet50_fpn_keras": Model(
         "Faster R-CNN with FPN",
@@ -292,6 +301,7 @@ MODELS = {
         0,
         (_SCALES,),
         "The paper does not have this detector: its rate is half that of Faster R-CNN, as Detectron2 trains RetinaNet.",
+        least_side=129,
     ),
 }
 
@@ -319,6 +329,7 @@ def pipeline_config(
         "max_side": schedule.max_side,
         "proposals": model.proposals,
         "second_stage_batch": model.second_stage_batch,
+        "region_pooling": model.region_pooling,
         "origin": origin,
         "batch_size": schedule.batch_size,
         "steps": schedule.steps,

@@ -1,7 +1,6 @@
 """What is fine-tuned for: classes, datasets and schedules."""
 
 import dataclasses
-import itertools
 
 from pixpro_tf.errors import ConfigError
 
@@ -20,6 +19,10 @@ _COCO_NAMES = (
     "remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
 )
 COCO_CLASSES = tuple(_COCO_NAMES.split(","))
+
+
+# Between two looks of the API at its schedule and its checkpoints.
+STEPS_AT_ONCE = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Schedule:
         """The same with other sizes: the rate follows the batch, the drops follow the steps, and the warm-up is a tenth at most.
 
         Raises:
-            ConfigError: if a number is not positive, or the sides are in the wrong order.
+            ConfigError: if a number is not positive, the steps are no whole hundreds, or the sides are in the wrong order.
         """
         given = {
             "batch_size": batch_size,
@@ -73,6 +76,11 @@ class Schedule:
         for name, value in given.items():
             if value is not None and value < 1:
                 raise ConfigError(f"--{name}={value} is too small; give at least 1")
+        if steps and steps % STEPS_AT_ONCE:
+            raise ConfigError(
+                f"--steps={steps} cannot be trained, for the API makes {STEPS_AT_ONCE} at once; "
+                f"give {-(-steps // STEPS_AT_ONCE) * STEPS_AT_ONCE}"
+            )
         scale = 1.0 if steps is None else steps / self.steps
         changed = Schedule(
             batch_size or self.batch_size,
@@ -87,12 +95,13 @@ class Schedule:
             raise ConfigError(
                 f"--min_side={changed.min_side} is more than --max_side={changed.max_side}; give both"
             )
-        moments = (changed.warmup_steps, *changed.drops, changed.steps)
-        if any(later <= earlier for earlier, later in itertools.pairwise(moments)):
-            raise ConfigError(
-                f"--steps={changed.steps} leaves no room for a warm-up and two drops; give at least 12"
-            )
         return changed
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Steps between checkpoints, at most a thousand, such that the last step has one: the API writes none at the end."""
+        choices = range(STEPS_AT_ONCE, 1000 + 1, STEPS_AT_ONCE)
+        return max(every for every in choices if self.steps % every == 0)
 
 
 # The paper's: VOC for 24k steps, COCO for 90k (1x), both at batch 16, with Detectron2's warm-ups.

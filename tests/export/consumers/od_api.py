@@ -39,6 +39,7 @@ def understood(folder):
             model.image_resizer.keep_aspect_ratio_resizer.min_dimension,
             model.image_resizer.keep_aspect_ratio_resizer.max_dimension,
         ],
+        "padding": list(model.image_resizer.keep_aspect_ratio_resizer.per_channel_pad_value),
         "trains_norms": not model.freeze_batchnorm
         if kind == "ssd"
         else extractor.batch_norm_trainable,
@@ -59,7 +60,11 @@ def understood(folder):
         "predictor_deviation": model.box_predictor.weight_shared_convolutional_box_predictor.conv_hyperparams.initializer.random_normal_initializer.stddev
         if kind == "ssd"
         else None,
-        "second_stage": [model.first_stage_max_proposals, model.second_stage_batch_size]
+        "second_stage": [
+            model.first_stage_max_proposals,
+            model.second_stage_batch_size,
+            model.maxpool_kernel_size,
+        ]
         if kind == "faster_rcnn"
         else [],
         "inputs": [
