@@ -157,13 +157,17 @@ def _of_cityscapes(dataset, data_dir):
     )
 
 
+_MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
+
+
 def _of_files(dataset, class_names, files_of):
     """Of pairs of files; Pillow reads the masks, for TensorFlow turns the indices of a palette into colours."""
     classes = len(class_names)
 
     def read_mask(path, height, width):
         name = path.decode()
-        with Image.open(name) as image:
+        # Pillow reads many formats by code that few have looked at.
+        with Image.open(name, formats=_MASK_FORMATS) as image:
             pixels = np.asarray(image)
         if pixels.ndim != 2 or pixels.dtype != np.uint8:
             raise ValueError(f"{name} is no mask: it has to be 8-bit, of one channel")

@@ -108,7 +108,7 @@ def check_split(builder, split: str, labels: tuple[Label, ...]) -> None:
 def _example(features: dict[str, Any], source_id: str, labels: tuple[Label, ...]) -> bytes:
     """One image with its boxes, as the API's decoder reads them."""
     encoded = features["image"]
-    with Image.open(io.BytesIO(encoded)) as image:
+    with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "GIF", "BMP")) as image:
         width, height = image.size
         image_format = str(image.format).lower()
     objects = features["objects"]
