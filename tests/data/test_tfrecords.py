@@ -137,7 +137,10 @@ def test_the_seed_changes_the_order(folder, shards, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--images=folder:/not/there"], "--images=folder:/not/there has no image in it"),
+        (
+            ["--images=folder:/not/there"],
+            "--images=folder:/not/there cannot be read: /not/there: No such file",
+        ),
         (["--images=zip:/not/there"], "--images=zip:/not/there cannot be read: No such file"),
         (["--images=scenes/128"], "--images=scenes/128 must be folder:PATH or zip:FILE"),
         (["--images_per_shard=0"], "--images_per_shard=0 must be at least 1"),
