@@ -65,7 +65,7 @@ class CheckpointStore:
         keep_every_steps: int = 0,
         chief: bool = True,
     ):
-        self._folder = folder
+        self._folder = folder.rstrip("/")
         self._model = model
         self._keep = keep
         self._keep_every_steps = keep_every_steps

@@ -1,5 +1,7 @@
 """A `tf.distribute` strategy from its name. Has to run before TensorFlow touches a device."""
 
+import importlib.metadata
+
 import tensorflow as tf
 
 from pixpro_tf.errors import ConfigError, RunError, first_line
@@ -65,10 +67,21 @@ def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
     except Exception as error:
         # Whatever is wrong with a TPU's name, address or state surfaces here as one of a dozen exception types.
         raise RunError(
-            f"--tpu={tpu} cannot be reached: {first_line(error)}; "
-            "check its name, its state and this machine's access to it"
+            f"--tpu={tpu} cannot be reached: {first_line(error)}; {_tpu_advice(tpu)}"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
+
+
+def _tpu_advice(tpu: str) -> str:
+    try:
+        importlib.metadata.version("tensorflow-tpu")
+    except importlib.metadata.PackageNotFoundError:
+        if tpu == "local":
+            return (
+                "this TensorFlow has no kernels for TPUs: on a TPU VM, install the package tensorflow-tpu "
+                "(2.16.1 to 2.20.0) in the place of tensorflow"
+            )
+    return "check its name, its state and this machine's access to it"
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

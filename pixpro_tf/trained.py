@@ -71,6 +71,9 @@ def find_checkpoint(path: str) -> str | None:
         for folder in (os.path.join(path, "checkpoints"), path):
             if found := checkpoint_files.checkpoints_in(folder):
                 return found[0]
+        # Others name theirs otherwise.
+        if latest := tf.train.latest_checkpoint(path):
+            return latest
         prefix = path.removesuffix(".index")
         return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
 

@@ -503,12 +503,6 @@ def _agreement(strategy: tf.distribute.Strategy) -> dict:
 
 
 def _print_results(folder: RunFolder, store: CheckpointStore, config: Config) -> None:
-    python = os.path.relpath(sys.executable)
-    python = shlex.quote(sys.executable if python.startswith("..") else python)
-    run = shlex.quote(folder.path)
-    backbone = f"--backbone={config.backbone}"
-    if config.backbone_layout != Config.backbone_layout:
-        backbone += f" --backbone_layout={config.backbone_layout}"
     print(
         f"""
   checkpoint    {store.latest}
@@ -517,7 +511,27 @@ def _print_results(folder: RunFolder, store: CheckpointStore, config: Config) ->
   metrics       {folder.metrics}
 
 Next:
-  {python} -m tensorboard.main --logdir {shlex.quote(folder.tensorboard)}
-  {python} train.py --flagfile=configs/pixpro.flags {backbone} --init_from={run} \\
-      --dataset=folder:/path/to/your/images --batch_size=64 --run_dir=runs/mine"""
+{_next_commands(folder, config)}"""
     )
+
+
+def _next_commands(folder: RunFolder, config: Config) -> str:
+    """Commands that work for this run as they stand, but for the images of the last one."""
+    python = os.path.relpath(sys.executable)
+    python = shlex.quote(sys.executable if python.startswith("..") else python)
+    train = f"{python} train.py --flagfile=configs/pixpro.flags"
+    export = f"{python} -m export.savedmodel"
+    if os.path.basename(sys.argv[0]).startswith("pixpro-"):
+        train, export = "pixpro-train --flagfile=pixpro", "pixpro-export savedmodel"
+    run = shlex.quote(folder.path)
+    exported = shlex.quote(os.path.join("exported", os.path.basename(folder.path.rstrip("/"))))
+    # It may be that a run ends before its schedule does.
+    unfinished = " --allow_unfinished" if config.max_steps else ""
+    backbone = f"--backbone={config.backbone}"
+    if config.backbone_layout != Config.backbone_layout:
+        backbone += f" --backbone_layout={config.backbone_layout}"
+    return f"""\
+  {python} -m tensorboard.main --logdir {shlex.quote(folder.tensorboard)}
+  {export} --run={run} --output={exported}{unfinished}
+  {train} {backbone} --init_from={run} \\
+      --dataset=folder:/path/to/your/images --batch_size=64 --run_dir=runs/mine"""

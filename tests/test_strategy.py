@@ -30,6 +30,14 @@ def test_a_tpu_that_is_not_there_is_one_line(monkeypatch):
     assert "\n" not in str(raised.value)
 
 
+def test_a_tpu_vm_without_tpu_kernels_is_told_what_to_install():
+    with pytest.raises(
+        RunError, match=r"install the package tensorflow-tpu \(2\.16\.1 to"
+    ) as raised:
+        strategy.make_strategy("tpu", tpu="local")
+    assert "\n" not in str(raised.value)
+
+
 WORKERS = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
 WITH_CHIEF = {"chief": ["127.0.0.1:1"], "worker": ["127.0.0.1:2"]}
 

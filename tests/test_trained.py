@@ -55,3 +55,12 @@ def test_a_checkpoint_elsewhere_is_of_no_run(run, tmp_path):
     tf.train.Checkpoint(weights=tf.Variable(1.0)).write(str(tmp_path / "checkpoints" / "step-1"))
     with pytest.raises(RunError, match=r"config\.json is missing or damaged"):
         trained.read_run_config(str(tmp_path / "checkpoints" / "step-1"))
+
+
+def test_a_folder_of_others_checkpoints_is_found_by_its_list(tmp_path):
+    checkpoint = tf.train.Checkpoint(weights=tf.Variable(1.0))
+    manager = tf.train.CheckpointManager(checkpoint, str(tmp_path), max_to_keep=2)
+    newest = [manager.save() for _ in range(2)][-1]
+    assert trained.find_checkpoint(str(tmp_path)) == newest
+    (tmp_path / "checkpoint").write_text("garbled")
+    assert trained.find_checkpoint(str(tmp_path)) is None

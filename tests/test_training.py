@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shlex
 import shutil
 import types
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import pixpro, training
+from pixpro_tf import command_line, initialization, pixpro, training
 from pixpro_tf.config import Config
 from pixpro_tf.encoder import Encoder
+from pixpro_tf.export import savedmodel
 from pixpro_tf.objectives import build
 from pixpro_tf.run_folder import RunFolder
 from tests.conftest import ROOT
@@ -27,6 +29,23 @@ def test_a_run_says_where_everything_is(whole_run):
     assert (run_dir / "checkpoints" / "step-60.index").exists()
     assert (run_dir / "pictures" / "views-0000000.png").stat().st_size > 10_000
     assert list((run_dir / "tensorboard").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_the_next_commands_work_for_the_run(whole_run, photos, tmp_path, monkeypatch):
+    run_dir, output = whole_run
+    text = output.partition("Next:\n")[2].replace("\\\n", " ")
+    board, export, train = (shlex.split(line) for line in text.strip().splitlines())
+    assert board[1:3] == ["-m", "tensorboard.main"] and board[-1] == str(run_dir / "tensorboard")
+    assert export[1:3] == ["-m", "export.savedmodel"]
+    monkeypatch.chdir(tmp_path)
+    assert savedmodel.main(export[3:]) == 0
+    assert (tmp_path / "exported" / "whole" / "saved_model.pb").exists()
+    assert train[1] == "train.py"
+    mine = [flag.replace("/path/to/your/images", str(photos)) for flag in train[1:]]
+    config = command_line.parse(mine)
+    model = training.make_model(config, total_steps=2)
+    assert str(run_dir) in initialization.initialize_from(model, config.init_from)
 
 
 def test_the_metrics_are_complete_and_in_range(whole_run):
