@@ -23,6 +23,11 @@ from PIL import Image
 from tests import warm
 
 ROOT = pathlib.Path(__file__).parent.parent
+# Tensors of a megabyte and more go back to the system when they are freed; left to itself, glibc keeps ever larger ones for later.
+_libc = ctypes.CDLL(None) if hasattr(ctypes.CDLL(None), "malloc_trim") else None
+_M_MMAP_THRESHOLD = -3
+if _libc:
+    _libc.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 def pytest_addoption(parser):
@@ -35,7 +40,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out the other parts of the thorough tests, and lets files with long tests start first."""
+    """Leaves out the other parts of the thorough tests, and lets large tests and files with long ones start first."""
     if part := config.getoption("--part"):
         number, parts = part
         thorough = [item for item in items if item.get_closest_marker("thorough")]
@@ -48,7 +53,7 @@ def pytest_collection_modifyitems(config, items):
         for item in items
         if item.get_closest_marker("slow") or item.get_closest_marker("thorough")
     )
-    items.sort(key=lambda item: -long[item.path])
+    items.sort(key=lambda item: (not item.get_closest_marker("large"), -long[item.path]))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,8 +62,8 @@ def forget_graphs():
     yield
     tf.keras.backend.clear_session()
     gc.collect()
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
+    if _libc:
+        _libc.malloc_trim(0)
 
 
 @pytest.fixture(autouse=True)

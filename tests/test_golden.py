@@ -19,6 +19,7 @@ from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine
 from tests.golden import weights
 from tests.models import recording_step
 
+pytestmark = pytest.mark.large
 GOLDEN = np.load(pathlib.Path(__file__).parent / "golden" / "pixpro_r50.npz")
 RATES = (0.02, 0.04)
 
