@@ -239,7 +239,6 @@ class Pictures(StepCallback):
         self._folder = folder
         self._every = every
         self._last_step = last_step
-        self._seconds_between = seconds_between
         self._pace = _Pace(seconds_between)
         self._views = views
         self._map_size = map_size
@@ -250,7 +249,7 @@ class Pictures(StepCallback):
 
     def on_step_end(self, step, logs):
         due = step % self._every == 0 and self._pace.is_due()
-        if due or (self._seconds_between and step == self._last_step):
+        if due or (self._pace.seconds and step == self._last_step):
             self._draw(step)
             self._pace.done()
 
@@ -323,11 +322,11 @@ class _Pace:
     """Tells when something is due that should not be done more often than every so many seconds."""
 
     def __init__(self, seconds: float):
-        self._seconds = seconds
+        self.seconds = seconds
         self._last = time.monotonic()
 
     def is_due(self) -> bool:
-        return time.monotonic() - self._last >= self._seconds
+        return time.monotonic() - self._last >= self.seconds
 
     def done(self) -> None:
         self._last = time.monotonic()

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -10,29 +11,48 @@ from pixpro_tf.errors import first_line
 # What TensorFlow raises for a checkpoint that is damaged or holds something else; IndexError is of one that has been cut.
 UNREADABLE = (tf.errors.OpError, ValueError, AssertionError, IndexError)
 KEPT = "kept"
-_FILE = re.compile(r"((?:step|imported)-(\d+))\.(index|data-\d{5}-of-\d{5})")
+# Of a checkpoint; its files have suffixes beside.
+NAME = r"(?:step|imported)-\d+"
+_FILE = re.compile(rf"({NAME})\.(index|data-\d{{5}}-of-\d{{5}})")
 
 
 def checkpoints_in(folder: str) -> list[str]:
     """Paths of a folder's checkpoints, those that it keeps for good included; the newest first."""
-    found = []
-    for part in (folder, os.path.join(folder, KEPT)):
-        for name in _files(part):
-            match = _FILE.fullmatch(name)
-            if match and match[3] == "index":
-                found.append((int(match[2]), part == folder, os.path.join(part, match[1])))
-    return [path for *_, path in sorted(found, reverse=True)]
+    found = {
+        checkpoint for path, checkpoint in _checkpoint_files(folder) if path.endswith(".index")
+    }
+
+    def age(checkpoint):
+        is_kept = os.path.basename(os.path.dirname(checkpoint)) == KEPT
+        return int(checkpoint.rpartition("-")[2]), not is_kept
+
+    return sorted(found, key=age, reverse=True)
+
+
+def holds_any(folder: str) -> bool:
+    """Whether there is a checkpoint in a folder, or a file that is left of one."""
+    return any(True for _ in _checkpoint_files(folder))
 
 
 def left_over_files(folder: str) -> list[str]:
     """Paths of files that belong to no checkpoint of a folder any more, for its index is missing."""
-    whole = {f"{path}." for path in checkpoints_in(folder)}
-    return [
-        path
-        for part in (folder, os.path.join(folder, KEPT))
-        for path in (os.path.join(part, name) for name in _files(part) if _FILE.fullmatch(name))
-        if path[: path.rindex(".") + 1] not in whole
-    ]
+    whole = set(checkpoints_in(folder))
+    return [path for path, checkpoint in _checkpoint_files(folder) if checkpoint not in whole]
+
+
+def _checkpoint_files(folder: str) -> Iterator[tuple[str, str]]:
+    """Paths of the files of a folder's checkpoints, and the checkpoint that each is of."""
+    for part in (folder, os.path.join(folder, KEPT)):
+        for name in _names_in(part):
+            if match := _FILE.fullmatch(name):
+                yield os.path.join(part, name), os.path.join(part, match[1])
+
+
+def _files_of(checkpoint: str) -> list[str]:
+    """Paths of a checkpoint's files, the index first."""
+    folder = os.path.dirname(checkpoint)
+    files = [path for path, of in _checkpoint_files(folder) if of == checkpoint]
+    return sorted(files, key=lambda path: not path.endswith(".index"))
 
 
 def damage_of(checkpoint: str) -> str | None:
@@ -48,21 +68,15 @@ def damage_of(checkpoint: str) -> str | None:
 
 def delete(checkpoint: str) -> None:
     """Deletes a checkpoint's files, the index first: an end in between leaves no checkpoint, rather than half of one."""
-    folder, name = os.path.split(checkpoint)
-    files = {
-        file for file in _files(folder) if file.startswith(f"{name}.") and _FILE.fullmatch(file)
-    }
-    for file in sorted(files, key=lambda file: file != f"{name}.index"):
-        tf.io.gfile.remove(os.path.join(folder, file))
+    for path in _files_of(checkpoint):
+        tf.io.gfile.remove(path)
 
 
 def sync(checkpoint: str) -> None:
     """Has the disk hold a checkpoint's files before anything relies on them; of a file system behind an address, that is its own work."""
     if "://" in checkpoint:
         return
-    folder, name = os.path.split(checkpoint)
-    paths = [os.path.join(folder, file) for file in _files(folder) if file.startswith(f"{name}.")]
-    for path in (*paths, folder):
+    for path in (*_files_of(checkpoint), os.path.dirname(checkpoint)):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -86,7 +100,7 @@ def write_atomically(path: str, text: str) -> None:
     tf.io.gfile.rename(temporary, path, overwrite=True)
 
 
-def _files(folder: str) -> list[str]:
+def _names_in(folder: str) -> list[str]:
     try:
         return tf.io.gfile.listdir(folder)
     except tf.errors.NotFoundError:

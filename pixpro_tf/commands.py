@@ -42,6 +42,11 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
         return 128 + signal.SIGINT
 
 
+def is_installed_command() -> bool:
+    """Whether this process is one of the package's own commands, `pixpro-train` or `pixpro-export`, and not one of a checkout."""
+    return os.path.basename(sys.argv[0]).startswith("pixpro-")
+
+
 def quiet_tensorflow() -> None:
     """Keeps TensorFlow's own log lines from between a command's; before it is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -61,10 +61,7 @@ class RunFolder:
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is a run to go on with, or what is left of one."""
-        return bool(
-            checkpoint_files.checkpoints_in(self.checkpoints)
-            or checkpoint_files.left_over_files(self.checkpoints)
-        )
+        return checkpoint_files.holds_any(self.checkpoints)
 
 
 def find_run_folder(config: Config) -> RunFolder:

@@ -43,7 +43,6 @@ class Leaving:
         self._patience = patience
         self._step_began: float | None = None
         self._longest_step = 0.0
-        self._has_made_steps = False
         self.told: int | None = None
 
     def step_ended(self) -> None:
@@ -53,7 +52,10 @@ class Leaving:
         if self._step_began is not None:
             self._longest_step = max(self._longest_step, now - self._step_began)
         self._step_began = now
-        self._has_made_steps = True
+
+    @property
+    def _has_made_steps(self) -> bool:
+        return self._step_began is not None
 
     @contextlib.contextmanager
     def catching(self):

@@ -22,7 +22,9 @@ from pixpro_tf.objectives.pixel import PixelObjective
 from pixpro_tf.run_folder import RunFolder, read_config, read_description
 
 NETWORKS = ("online", "target")
-_IN_A_RUN = re.compile(r"/checkpoints(/kept)?(/(step|imported)-\d+(\.index)?)?$")
+_IN_A_RUN = re.compile(
+    rf"/checkpoints(/{checkpoint_files.KEPT})?(/{checkpoint_files.NAME}(\.index)?)?$"
+)
 _STEP = "optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from pixpro_tf import callbacks, initialization, pixpro
 from pixpro_tf.checkpoints import CheckpointStore
+from pixpro_tf.commands import is_installed_command
 from pixpro_tf.config import Config
 from pixpro_tf.data import cache, photometric, pipeline, sources
 from pixpro_tf.data.service import SEVERAL_WORKERS, DataService
@@ -359,7 +360,7 @@ def make_compiled_model(
 ) -> pixpro.PixPro:
     """The model of a run with its optimiser, and all variables of both, so that a checkpoint finds them."""
     model = make_model(config, total_steps, make_objectives)
-    model.compile(optimizer=make_optimizer(config, rate), jit_compile=False)
+    model.compile(optimizer=make_optimizer(config, rate))
     if hasattr(model.optimizer, "build"):
         model.optimizer.build(model.trainable_variables)
     return model
@@ -521,7 +522,7 @@ def _next_commands(folder: RunFolder, config: Config) -> str:
     python = shlex.quote(sys.executable if python.startswith("..") else python)
     train = f"{python} train.py --flagfile=configs/pixpro.flags"
     export = f"{python} -m export.savedmodel"
-    if os.path.basename(sys.argv[0]).startswith("pixpro-"):
+    if is_installed_command():
         train, export = "pixpro-train --flagfile=pixpro", "pixpro-export savedmodel"
     run = shlex.quote(folder.path)
     exported = shlex.quote(os.path.join("exported", os.path.basename(folder.path.rstrip("/"))))

@@ -6,6 +6,7 @@ import tensorflow as tf
 from pixpro_tf import pixpro
 from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.config import Config
+from pixpro_tf.interop import torch as names
 from pixpro_tf.normalization import BatchNorm
 from pixpro_tf.optimizers.lars import LARS
 from pixpro_tf.run_folder import RunFolder, start_run_folder
@@ -40,6 +41,16 @@ def settle(backbone, seed=0):
         norm.momentum = 0.9
         deviation = np.sqrt(norm.moving_variance)
         norm.moving_mean.assign_add(0.2 * deviation * rng.normal(size=deviation.shape))
+
+
+def assert_target_follows(model):
+    """The target network equals the online one, running averages included."""
+    # By name: the variables of a network that is not trained come in another order.
+    weights = names.state_dict(model)
+    online = [name for name in weights if name.startswith("encoder.")]
+    assert any(name.endswith("running_mean") for name in online)
+    for name in online:
+        np.testing.assert_array_equal(weights[name.replace(".", "_k.", 1)], weights[name])
 
 
 def make_run(folder, finished=True, **flags):

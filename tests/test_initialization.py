@@ -13,9 +13,8 @@ from pixpro_tf.backbones import resnet
 from pixpro_tf.checkpoints import checkpoint_of
 from pixpro_tf.config import Config
 from pixpro_tf.errors import RunError
-from pixpro_tf.interop import torch as names
 from pixpro_tf.run_folder import RunFolder, start_run_folder
-from tests.models import make_model
+from tests.models import assert_target_follows, make_model
 
 
 def values(part):
@@ -25,13 +24,6 @@ def values(part):
 def assert_equal(part_a, part_b):
     for a, b in zip(values(part_a), values(part_b), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def assert_target_follows(model):
-    # By name: the variables of a network that is not trained come in another order.
-    weights = names.state_dict(model)
-    for name in [name for name in weights if name.startswith("encoder.")]:
-        np.testing.assert_array_equal(weights[name.replace(".", "_k.", 1)], weights[name])
 
 
 @pytest.fixture(scope="module")

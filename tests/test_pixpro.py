@@ -1,4 +1,4 @@
-"""The model: what its target network takes over from the online one, and when."""
+"""The model: what its target network takes over and when, and what it is as a Keras model."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,8 @@ import tensorflow as tf
 
 from pixpro_tf import training
 from pixpro_tf.config import Config
-from pixpro_tf.interop import torch as names
 from pixpro_tf.normalization import BatchNorm
-from tests.models import SMALL, make_model
+from tests.models import SMALL, assert_target_follows, make_model
 
 
 def values(variables):
@@ -36,12 +35,7 @@ def shuffled_model():
 def test_the_target_starts_as_the_online_network_running_averages_included():
     model = shuffled_model()
     model.start_target_from_online()
-    # By name: the variables of a network that is not trained come in another order.
-    weights = names.state_dict(model)
-    online = [name for name in weights if name.startswith("encoder.")]
-    assert any(name.endswith("running_mean") for name in online)
-    for name in online:
-        np.testing.assert_array_equal(weights[name.replace(".", "_k.", 1)], weights[name])
+    assert_target_follows(model)
 
 
 def test_the_target_takes_over_a_share_of_the_weights_before_a_step_and_no_running_averages():

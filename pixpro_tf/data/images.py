@@ -91,8 +91,8 @@ class _Head:
 
     def __init__(self, encoded: tf.Tensor):
         self._encoded = encoded
-        start = tf.strings.substr(encoded, 0, self._SIZE)
-        self._bytes = tf.cast(tf.io.decode_raw(start, tf.uint8, fixed_length=56), tf.int64)
+        head = tf.io.decode_raw(encoded, tf.uint8, fixed_length=self._SIZE)
+        self._bytes = tf.cast(head, tf.int64)
         self._is_bmp = self._starts_with(b"BM")
         self.is_palette_bmp = self._is_bmp & (self._little(28, 2) == 8)
 

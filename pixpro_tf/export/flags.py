@@ -1,9 +1,6 @@
 """The flags that all exports have."""
 
-import os
-import sys
-
-from pixpro_tf.commands import Parser
+from pixpro_tf.commands import Parser, is_installed_command
 
 
 def make_parser(name: str, description: str, output: str, *, takes_handles: bool = True) -> Parser:
@@ -15,8 +12,7 @@ def make_parser(name: str, description: str, output: str, *, takes_handles: bool
         output: what `--output` is.
         takes_handles: whether it exports from SavedModels too, and not from runs only.
     """
-    installed = os.path.basename(sys.argv[0]).startswith("pixpro-export")
-    prog = f"pixpro-export {name}" if installed else f"python -m export.{name}"
+    prog = f"pixpro-export {name}" if is_installed_command() else f"python -m export.{name}"
     parser = Parser(prog=prog, description=description.splitlines()[0])
     if takes_handles:
         parser.add_argument(

@@ -593,8 +593,8 @@ FAULTS = (
         name="the_newest_step_is_that_of_the_largest_digit",
         area="resuming",
         path="pixpro_tf/checkpoint_files.py",
-        old="found.append((int(match[2]), part == folder, os.path.join(part, match[1])))",
-        new="found.append((match[2], part == folder, os.path.join(part, match[1])))",
+        old='return int(checkpoint.rpartition("-")[2]), not is_kept',
+        new='return checkpoint.rpartition("-")[2], not is_kept',
     ),
     Fault(
         name="damaged_checkpoints_push_out_whole_ones",
