@@ -120,8 +120,13 @@ def test_two_replicas_train_as_one(one_replica, two_replicas):
 
 @pytest.mark.slow
 def test_gpus_refuse_nothing_of_two_replicas(two_replicas):
-    operations = set(json.loads((two_replicas[0] / "operations.json").read_text()))
-    assert {"Conv2DBackpropFilter", "FusedBatchNormV3(is_training=False)"} <= operations
+    folder, chosen = two_replicas
+    operations = set(json.loads((folder / "operations.json").read_text()))
+    seen = {"Conv2DBackpropFilter"}
+    if any(CASES[case][1] == "float32" for case in chosen):
+        # TensorFlow has it in no other precision of these.
+        seen.add("FusedBatchNormV3(is_training=False)")
+    assert seen <= operations
     assert not operations & REFUSED_ON_GPUS
 
 
