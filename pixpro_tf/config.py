@@ -208,7 +208,8 @@ class Config:
     init_from: str = _flag(
         "",
         "Model",
-        "weights to start from: a run's folder, a checkpoint, a SavedModel, or a TF Hub handle (folder, .tar.gz, gs://, https://)",
+        "weights to start from: a run's folder, a checkpoint, a SavedModel, or a TF Hub handle (folder, .tar.gz, gs://, https://); "
+        "a SavedModel is a program: take it from those you trust",
     )
 
     pixel_weight: float = _flag(

@@ -1,9 +1,20 @@
-"""The commands of the README, read in their order."""
+"""The commands of the README, read in their order, and what the commands say of what they take."""
 
+import importlib
 import re
 
+import pytest
+
+import pixpro_tf
+from pixpro_tf import command_line
 from tests.conftest import ROOT
 
+# By the examples in their docstrings.
+TAKE_SAVEDMODELS = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "pixpro_tf").rglob("*.py"))
+    if re.search(r"^ *python -m \S+ --from=", path.read_text(), re.M)
+]
 # What `make demo` writes.
 WRITTEN_FIRST = {"runs/demo", "data"}
 READS = ("from", "run", "init_from", "data_dir")
@@ -38,3 +49,17 @@ def test_flag_files_and_modules_are_there():
     for module in modules:
         path = ROOT / module.rstrip(".").replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
+@pytest.mark.parametrize("name", TAKE_SAVEDMODELS)
+def test_a_command_that_takes_a_savedmodel_says_that_it_is_a_program(name, capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module(name).main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "--from" in told and "a SavedModel is a program" in told
+
+
+def test_so_do_the_flag_and_the_function_that_take_one():
+    assert len(TAKE_SAVEDMODELS) >= 8
+    assert "a SavedModel is a program" in command_line.help_text(width=10**4)
+    assert "A SavedModel is a program" in (pixpro_tf.load_backbone.__doc__ or "")

@@ -51,7 +51,8 @@ class BackboneSettings:
     """Which backbone is looked at; raises `ConfigError` for values that cannot be."""
 
     source: str = flag(
-        "folder of a run, TF Hub-style handle of a SavedModel that export.savedmodel wrote, or random:resnet50 for random weights",
+        "folder of a run, TF Hub-style handle of a SavedModel that export.savedmodel wrote, or random:resnet50 for random weights; "
+        "a SavedModel is a program: take it from those you trust",
         name="from",
     )
     network: str = flag("of a run; empty is online", "", choices=("", "online", "target"))
