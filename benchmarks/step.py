@@ -2,17 +2,19 @@
 
     python -m benchmarks.step
     python -m benchmarks.step --backbones=resnet18,resnet50 --batch_sizes=8,16 --precisions=float32,bfloat16 --jit_modes=ppm,step
+    python -m benchmarks.step --recipe=configs/pixpro_fpn.flags --batch_sizes=8,24 --repeats=1
 
-The step is that of `train.py` with the main recipe's flags, on random views that are in memory. Each row comes from a process of its
+The step is that of `train.py` with the flags of the main recipe, or of `--recipe`, on random views that are in memory. Each row comes from a process of its
 own (Linux only, for the memory). `images/s` counts images, of which a step sees two views. `GFLOP/s` counts the convolutions and
 matrix products of the method (see `flops.py`), and `of peak` is that against a product of two 4096 x 4096 matrices in the row's precision,
 timed after each step. `first step` begins with the making of the model. `MB` is the peak of the whole process, or of the GPU's memory,
-before those products. With --augment_on=device, `colours` is the share of the photometric work, timed alone.
+before those products; of two batch sizes and more follows what one image more takes. With --augment_on=device, `colours` is the share of the photometric work, timed alone.
 
 With --torch, the same algorithm in plain PyTorch (`tests/reference_torch.py`: eager, NCHW) in float32.
 """
 
 import argparse
+import collections
 import dataclasses
 import itertools
 import json
@@ -22,14 +24,18 @@ import time
 
 from benchmarks import measuring
 from benchmarks.measuring import positive, positive_numbers
+from pixpro_tf import command_line
 from pixpro_tf.commands import exit_code_of, quiet_tensorflow
 from pixpro_tf.config import Config
+from pixpro_tf.errors import ConfigError
 
 # What train.py's flags allow.
 CHOICES = {field.name: field.metadata["choices"] for field in dataclasses.fields(Config)}
 PRODUCT = 4096
 # Of the schedules; any number that is not reached.
 STEPS_PER_EPOCH = 1000
+# Images of each GPU: the recipes' batches of 1024 on eight.
+PER_GPU = 128
 # Before the steps that count; memory has reached its height then.
 WARM_UP = 2
 
@@ -45,6 +51,26 @@ class Case:
     augment_on: str = "host"
     image_size: int = 224
     repeats: int = 7
+    recipe: str = ""
+
+    def config(self) -> Config:
+        """Of a run with the recipe's flags and these."""
+        flags = {
+            "strategy": "one_device",
+            "tpu": "",
+            "backbone": self.backbone,
+            "batch_size": self.batch_size,
+            "precision": self.precision,
+            "jit": self.jit,
+            "augment_on": self.augment_on,
+            "image_size": self.image_size,
+        }
+        file = [f"--flagfile={self.recipe}"] if self.recipe else []
+        found = command_line.parse(
+            ["train.py", *file, *(f"--{name}={value}" for name, value in flags.items())]
+        )
+        assert found is not None
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,15 +113,7 @@ def measure(case: Case) -> Cost:
     from pixpro_tf import training
     from pixpro_tf.strategy import make_strategy
 
-    config = Config(
-        strategy="one_device",
-        backbone=case.backbone,
-        batch_size=case.batch_size,
-        precision=case.precision,
-        jit=case.jit,
-        augment_on=case.augment_on,
-        image_size=case.image_size,
-    )
+    config = case.config()
     training.set_numerics(config)
     strategy = make_strategy(config.strategy)
     gpus = tf.config.list_physical_devices("GPU")
@@ -295,11 +313,36 @@ def ratios(rows: list[tuple[Case, str, Cost | str]]) -> str:
     return "\n".join(lines)
 
 
+def memory_by_image(rows: list[tuple[Case, str, Cost | str]]) -> str:
+    """What one image more takes, and so what a GPU's share of a batch does: a line for all cases that differ in their batch size alone."""
+    peaks: dict[tuple[Case, str], dict[int, float]] = collections.defaultdict(dict)
+    for case, framework, cost in rows:
+        if isinstance(cost, Cost):
+            alike = dataclasses.replace(case, batch_size=0), framework
+            peaks[alike][case.batch_size] = cost.megabytes
+    lines = []
+    for (case, framework), by_size in peaks.items():
+        small, large = min(by_size), max(by_size)
+        if small == large:
+            continue
+        each = (by_size[large] - by_size[small]) / (large - small)
+        mode = framework if framework == "torch" else f"--jit={case.jit}"
+        lines.append(
+            f"{case.backbone}, {case.precision}, {mode}: {each:.0f} MB an image, {by_size[small] - small * each:.0f} MB beside; "
+            f"{(by_size[small] + (PER_GPU - small) * each) / 1e3:.1f} GB with {PER_GPU} images"
+        )
+    return "\n".join(lines)
+
+
 def _cases(flags) -> list[tuple[Case, str]]:
     cases = []
     for backbone in flags.backbones:
         for batch_size in flags.batch_sizes:
-            sizes = {"image_size": flags.image_size, "repeats": flags.repeats}
+            sizes = {
+                "image_size": flags.image_size,
+                "repeats": flags.repeats,
+                "recipe": flags.recipe,
+            }
             for precision in flags.precisions:
                 for jit in flags.jit_modes:
                     case = Case(backbone, batch_size, precision, jit, flags.augment_on, **sizes)
@@ -335,11 +378,18 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--augment_on", default="host", choices=CHOICES["augment_on"])
     parser.add_argument("--image_size", type=positive, default=224, help="side of a view")
     parser.add_argument("--repeats", type=positive, default=7, help="steps timed of each case")
+    parser.add_argument(
+        "--recipe",
+        default="",
+        help="flag file of a run; its flags hold where none of these says otherwise",
+    )
     parser.add_argument("--torch", action="store_true", help="PyTorch too")
     parser.add_argument("--json", help="file to write the results to")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--framework", help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
+    if flags.torch and flags.recipe:
+        raise ConfigError("--torch has the main recipe alone; leave out --recipe")
     quiet_tensorflow()
     if flags.case:
         case = Case(**json.loads(flags.case))
@@ -356,6 +406,8 @@ def main(arguments: list[str]) -> None:
     devices = {cost.device for _, _, cost in rows if isinstance(cost, Cost)}
     print(", ".join(sorted(devices)))
     print(table(rows))
+    if by_image := memory_by_image(rows):
+        print(by_image)
     if flags.torch:
         print(ratios(rows))
     if flags.json:

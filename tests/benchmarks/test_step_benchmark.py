@@ -5,6 +5,8 @@ import pytest
 
 from benchmarks import measuring, step
 from pixpro_tf.config import Config
+from pixpro_tf.errors import ConfigError
+from tests.conftest import ROOT
 
 CASE = step.Case("resnet18", 8, "float32", "ppm")
 COST = step.Cost("CPU", 100 * 10**9, [1.0, 2.0, 4.0], [2e11, 1e11, 2e11], [], 1234.0, 9.5)
@@ -58,6 +60,34 @@ def test_a_table_has_medians_and_shares():
     assert COST.of_peak == [0.5, 0.5, 0.125]
     assert "4.00" in row and "2.000 (1.000..4.000)" in row and "50 % (12..50)" in row
     assert row.split()[-3:] == ["1234", "9.5", "s"]
+
+
+def test_two_batch_sizes_tell_what_an_image_takes():
+    rows = [
+        (
+            dataclasses.replace(CASE, batch_size=size),
+            "tensorflow",
+            dataclasses.replace(COST, megabytes=peak),
+        )
+        for size, peak in ((8, 1800.0), (24, 4200.0))
+    ]
+    assert step.memory_by_image(rows) == (
+        "resnet18, float32, --jit=ppm: 150 MB an image, 600 MB beside; 19.8 GB with 128 images"
+    )
+    assert step.memory_by_image([*rows[:1], (rows[1][0], "tensorflow", "killed")]) == ""
+
+
+def test_a_recipe_is_measured_with_its_own_flags(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = dataclasses.replace(CASE, recipe="configs/pixpro_fpn.flags").config()
+    assert config.pixel_levels == "p3,p4,p5" and config.dense_head_layers == 4
+    assert (config.backbone, config.batch_size, config.strategy) == ("resnet18", 8, "one_device")
+    assert CASE.config().pixel_levels == Config.pixel_levels
+
+
+def test_pytorch_has_the_main_recipe_alone():
+    with pytest.raises(ConfigError, match="--torch"):
+        step.main(["--torch", "--recipe=configs/pixpro_fpn.flags"])
 
 
 def test_a_case_that_failed_says_why():
