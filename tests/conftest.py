@@ -17,7 +17,6 @@ import subprocess
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from tests import warm
@@ -59,6 +58,9 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="module", autouse=True)
 def forget_graphs():
     """Lets go of what a file's tests have traced: Keras keeps every symbolic call of a process, with the layers behind it."""
+    # Here, for the process that only deals the tests out to the workers does without.
+    import tensorflow as tf
+
     yield
     tf.keras.backend.clear_session()
     gc.collect()
@@ -69,6 +71,8 @@ def forget_graphs():
 @pytest.fixture(autouse=True)
 def float32_policy():
     """A test that sets another precision leaves none of it behind."""
+    import tensorflow as tf
+
     yield
     tf.keras.mixed_precision.set_global_policy("float32")
 
