@@ -38,6 +38,17 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """The workers of xdist share one server of warm processes."""
+    node.workerinput["warm"] = warm.server()
+
+
+def pytest_configure(config):
+    if workerinput := getattr(config, "workerinput", None):
+        warm.share(workerinput["warm"])
+
+
 def pytest_collection_modifyitems(config, items):
     """Leaves out the other parts of the thorough tests, and lets large tests and files with long ones start first."""
     if part := config.getoption("--part"):

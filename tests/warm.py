@@ -5,6 +5,7 @@ thread, and forks for every command. `python(...)` is the command line of such a
 client, which hands its files, folder and environment to the fork, passes signals on to it, and ends as it does: with its exit code,
 or by its signal. A client that is killed takes the fork with it, a moment later.
 
+Workers that run side by side share one server, which the process that deals the tests out to them starts.
 All forks of a server share the seed of Python's hashes. Where their order or a kill's moment matters, start a process of its own.
 """
 
@@ -35,29 +36,39 @@ import pixpro_tf.training, pixpro_tf.trained, pixpro_tf.reusable, pixpro_tf.view
 
 def python(*arguments: object) -> list[str]:
     """The command line of a process with the `arguments` of Python: `FILE ...`, `-m MODULE ...` or `-c CODE ...`."""
-    return [sys.executable, "-I", "-S", __file__, _server(), *map(str, arguments)]
+    return [sys.executable, "-I", "-S", __file__, _shared or server(), *map(str, arguments)]
+
+
+# The address of a server that another process has started.
+_shared = ""
+
+
+def share(address: str) -> None:
+    """Takes the processes of a server that another process has started."""
+    global _shared
+    _shared = address
 
 
 @functools.cache
-def _server() -> str:
-    """The address of this process' server, which ends with it."""
+def server() -> str:
+    """The address of this process' server, which ends with it. It takes what is asked of it from now on, and does it when it is warm."""
     folder = tempfile.TemporaryDirectory(prefix="warm-python-")
     address = os.path.join(folder.name, "socket")
-    server = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.warm", "--serve", address],
         cwd=pathlib.Path(__file__).parent.parent,
         # The server leaves when this pipe is closed, whatever ends this process.
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    assert server.stdin is not None and server.stdout is not None
-    if server.stdout.readline() != b"ready\n":
+    assert process.stdin is not None and process.stdout is not None
+    if process.stdout.readline() != b"ready\n":
         raise RuntimeError("the server of Python processes did not start")
 
     @atexit.register
     def stop():
-        server.stdin.close()
-        server.wait()
+        process.stdin.close()
+        process.wait()
         folder.cleanup()
 
     return address
@@ -65,17 +76,17 @@ def _server() -> str:
 
 def _serve(address: str) -> dict:
     """Forks for every client; returns in the fork alone, with what the client asks for."""
-    exec(PRELOADED, {})
-    # What is there stays; a fork that ends, or collects its garbage, need not go through it.
-    gc.freeze()
+    # A Ctrl-C reaches the tests, which end the server.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen()
-    # A Ctrl-C reaches the tests, which end the server.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.write(1, b"ready\n")
+    exec(PRELOADED, {})
+    # What is there stays; a fork that ends, or collects its garbage, need not go through it.
+    gc.freeze()
     # Nobody waits for the watchers.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    os.write(1, b"ready\n")
     while True:
         readable, _, _ = select.select([listener, 0], [], [])
         if 0 in readable:
