@@ -1,6 +1,7 @@
 """Every configuration can be built and trains: two small steps on scenes, by `train.py` and with the flags of its file."""
 
 import json
+import re
 
 import pytest
 
@@ -56,6 +57,16 @@ def test_a_configuration_trains(train, scenes_dir, tmp_path, name):
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     assert all(line["gradient_norm"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize("name", [name for name in MAIN if name != "demo"])
+def test_a_recipe_states_its_precision_and_the_memory_for_it(name):
+    text = (CONFIGS / f"{name}.flags").read_text()
+    (precision,) = re.findall(r"^--precision=(\w+)$", text, re.M)
+    assert precision == "bfloat16"
+    if name != "pixpro_tpu":
+        header = text.split("\n--")[0]
+        assert re.search(r"take \d+ GB, .*\(\d+ GB with --precision=float32\)", header)
 
 
 def test_the_papers_ablations_are_all_there():
