@@ -4,11 +4,12 @@
     python -m benchmarks.step --backbones=resnet18,resnet50 --batch_sizes=8,16 --precisions=float32,bfloat16 --jit_modes=ppm,step
     python -m benchmarks.step --recipe=configs/pixpro_fpn.flags --batch_sizes=8,24 --repeats=1
 
-The step is that of `train.py` with the flags of the main recipe, or of `--recipe`, on random views that are in memory. Each row comes from a process of its
-own (Linux only, for the memory). `images/s` counts images, of which a step sees two views. `GFLOP/s` counts the convolutions and
-matrix products of the method (see `flops.py`), and `of peak` is that against a product of two 4096 x 4096 matrices in the row's precision,
-timed after each step. `first step` begins with the making of the model. `MB` is the peak of the whole process, or of the GPU's memory,
-before those products; of two batch sizes and more follows what one image more takes. With --augment_on=device, `colours` is the share of the photometric work, timed alone.
+The step is that of `train.py` with the flags of the main recipe, or of `--recipe`, on random views that are in memory. Each row comes from
+a process of its own (Linux only, for the memory). `images/s` counts images, of which a step sees two views. `GFLOP/s` counts the
+convolutions and matrix products of the method (see `flops.py`), and `of peak` is that against a product of two 4096 x 4096 matrices in the
+row's precision, timed after each step. `first step` begins with the making of the model. `MB` is the peak of the whole process, or of the
+GPU's memory, before those products; two batch sizes or more also give the memory of each additional image. With --augment_on=device,
+`colours` is the share of the photometric work, timed alone.
 
 With --torch, the same algorithm in plain PyTorch (`tests/reference_torch.py`: eager, NCHW) in float32.
 """
@@ -314,7 +315,7 @@ def ratios(rows: list[tuple[Case, str, Cost | str]]) -> str:
 
 
 def memory_by_image(rows: list[tuple[Case, str, Cost | str]]) -> str:
-    """What one image more takes, and so what a GPU's share of a batch does: a line for all cases that differ in their batch size alone."""
+    """Memory of each additional image, and of a GPU's share of the batch: one line for all cases that differ only in batch size."""
     peaks: dict[tuple[Case, str], dict[int, float]] = collections.defaultdict(dict)
     for case, framework, cost in rows:
         if isinstance(cost, Cost):
@@ -381,7 +382,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--recipe",
         default="",
-        help="flag file of a run; its flags hold where none of these says otherwise",
+        help="flag file of the run to measure; the flags of this command override it",
     )
     parser.add_argument("--torch", action="store_true", help="PyTorch too")
     parser.add_argument("--json", help="file to write the results to")
@@ -389,7 +390,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--framework", help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
     if flags.torch and flags.recipe:
-        raise ConfigError("--torch has the main recipe alone; leave out --recipe")
+        raise ConfigError("--torch measures the main recipe only; leave out --recipe")
     quiet_tensorflow()
     if flags.case:
         case = Case(**json.loads(flags.case))

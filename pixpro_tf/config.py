@@ -209,7 +209,7 @@ class Config:
         "",
         "Model",
         "weights to start from: a run's folder, a checkpoint, a SavedModel, or a TF Hub handle (folder, .tar.gz, gs://, https://); "
-        "a SavedModel is a program: take it from those you trust",
+        "a SavedModel is a program: load only those you trust",
     )
 
     pixel_weight: float = _flag(

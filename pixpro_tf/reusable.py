@@ -103,7 +103,7 @@ def load_backbone(
 ) -> tf.keras.layers.Layer:
     """A backbone as a Keras layer, for `tf.keras.Sequential` and everywhere else.
 
-    A SavedModel is a program, which runs with your rights: load one only from those you trust.
+    A SavedModel is a program that runs with your rights: load only those you trust.
 
         model = tf.keras.Sequential([
             pixpro_tf.load_backbone("exported/mine", trainable=True),

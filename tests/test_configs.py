@@ -66,7 +66,7 @@ def test_a_recipe_states_its_precision_and_the_memory_for_it(name):
     assert precision == "bfloat16"
     if name != "pixpro_tpu":
         header = text.split("\n--")[0]
-        assert re.search(r"take \d+ GB, .*\(\d+ GB with --precision=float32\)", header)
+        assert re.search(r"take \d+ GB .*\(\d+ GB with --precision=float32\)", header)
 
 
 def test_the_papers_ablations_are_all_there():

@@ -52,7 +52,7 @@ class BackboneSettings:
 
     source: str = flag(
         "folder of a run, TF Hub-style handle of a SavedModel that export.savedmodel wrote, or random:resnet50 for random weights; "
-        "a SavedModel is a program: take it from those you trust",
+        "a SavedModel is a program: load only those you trust",
         name="from",
     )
     network: str = flag("of a run; empty is online", "", choices=("", "online", "target"))

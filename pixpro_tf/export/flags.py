@@ -20,7 +20,7 @@ def make_parser(name: str, description: str, output: str, *, takes_handles: bool
             dest="source",
             required=True,
             help="folder of a run or of imported weights, or TF Hub-style handle of a SavedModel that export.savedmodel wrote: "
-            "folder, .tar.gz, gs:// or https://; a SavedModel is a program: take it from those you trust",
+            "folder, .tar.gz, gs:// or https://; a SavedModel is a program: load only those you trust",
         )
     else:
         parser.add_argument("--run", required=True, help="folder of a run, or of imported weights")
