@@ -152,8 +152,7 @@ def measure(case: Case, index: int) -> Cost:
     # isort: split
 
     from benchmarks.flops import flops_of
-    from pixpro_tf import training
-    from pixpro_tf.strategy import make_strategy
+    from pixpro_tf.strategy import make_strategy, set_numerics
 
     config = Config(
         strategy=STRATEGIES[case.devices],
@@ -162,7 +161,7 @@ def measure(case: Case, index: int) -> Cost:
         batch_size=case.batch_size,
         image_size=case.image_size,
     )
-    training.set_numerics(config)
+    set_numerics(config)
     strategy = make_strategy(config.strategy, num_devices=config.num_devices)
     share = case.batch_size // case.replicas
     batch = random_batch(config, share)

@@ -111,11 +111,10 @@ def measure(case: Case) -> Cost:
     import tensorflow as tf
 
     from benchmarks.flops import flops_of
-    from pixpro_tf import training
-    from pixpro_tf.strategy import make_strategy
+    from pixpro_tf.strategy import make_strategy, set_numerics
 
     config = case.config()
-    training.set_numerics(config)
+    set_numerics(config)
     strategy = make_strategy(config.strategy)
     gpus = tf.config.list_physical_devices("GPU")
     batch = random_batch(config, config.batch_size)
@@ -166,11 +165,11 @@ def model_and_step(config: Config, strategy, batch) -> tuple:
         strategy: of `tf.distribute`.
         batch: what a distributed dataset gives.
     """
-    from pixpro_tf import training
+    from pixpro_tf import build
 
     with strategy.scope():
-        rate = training.make_schedule(config, STEPS_PER_EPOCH)
-        model = training.make_compiled_model(config, rate, config.epochs * STEPS_PER_EPOCH)
+        learning_rate = build.build_schedule(config, STEPS_PER_EPOCH)
+        model = build.build_compiled_model(config, learning_rate, config.epochs * STEPS_PER_EPOCH)
     train, endless = model.make_train_function(), itertools.repeat(batch)
     return model, lambda: float(train(endless)["loss"])
 

@@ -2,20 +2,14 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from pixpro_tf import diagnostics
-from pixpro_tf.backbones import resnet
-from pixpro_tf.backbones.fpn import Neck
-from pixpro_tf.config import Config
 from pixpro_tf.encoder import Encoder
 from pixpro_tf.graphs import as_written
-from pixpro_tf.objectives import build
 from pixpro_tf.objectives.base import Metrics, Objective, View
 from pixpro_tf.objectives.pixel import as_bins
-from pixpro_tf.optimizers.schedules import EmaSchedule
 
 JIT_MODES = ("ppm", "step", "off")
 # Names of a checkpoint's other parts.
@@ -325,63 +319,3 @@ def _views(features, outputs, boxes):
         View(each["maps"], output, box)
         for each, output, box in zip(features, outputs, boxes, strict=True)
     ]
-
-
-def from_config(
-    config: Config,
-    total_steps: int,
-    photometric: Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor] | None = None,
-    objectives: Sequence[Objective] | None = None,
-) -> PixPro:
-    """The `PixPro` that a run's configuration describes; its variables exist, and the target is a copy of the online network.
-
-    Args:
-        config: of the run.
-        total_steps: of its EMA schedule.
-        photometric: see `PixPro`.
-        objectives: in the place of those that the configuration asks for.
-    """
-    if objectives is None:
-        objectives = build.from_config(config)
-    neck = neck_settings(config)
-    images = tf.keras.Input([config.image_size, config.image_size, 3])
-
-    def encoder(name):
-        network = Encoder(
-            resnet.ResNet(
-                config.backbone,
-                config.backbone_layout,
-                config.output_stride,
-                config.zero_init_residual,
-            ),
-            {objective.name: objective.make_projector() for objective in objectives},
-            neck and Neck(**neck),
-            name=name,
-        )
-        network(images)
-        return network
-
-    model = PixPro(
-        encoder("online"),
-        encoder("target"),
-        objectives,
-        EmaSchedule(config.ema_momentum, total_steps),
-        photometric,
-        config.jit,
-        config.gradient_accumulation,
-    )
-    model(images)
-    model.start_target_from_online()
-    return model
-
-
-def neck_settings(config: Config) -> dict[str, Any] | None:
-    """Arguments of the `Neck` that a configuration asks for; None for a backbone alone."""
-    if not config.fpn_levels:
-        return None
-    return {
-        "levels": config.fpn_levels,
-        "channels": config.fpn_channels,
-        "layout": config.backbone_layout,
-        "head_layers": config.dense_head_layers,
-    }

@@ -1,9 +1,10 @@
-"""A `tf.distribute` strategy from its name. Has to run before TensorFlow touches a device."""
+"""The hardware of a run: its `tf.distribute` strategy, and how exactly it computes. Has to run before TensorFlow touches a device."""
 
 import importlib.metadata
 
 import tensorflow as tf
 
+from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError, first_line
 
 
@@ -92,3 +93,32 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     # A cluster names its chief, or the first of its workers is it.
     first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
     return resolver.task_type is None or (resolver.task_type, resolver.task_id) == (first, 0)
+
+
+def check_strategy(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """What can be said of the flags only once the devices are known.
+
+    Raises:
+        ConfigError: if the batch does not divide, or a whole step is to be compiled for several replicas.
+    """
+    replicas = strategy.num_replicas_in_sync
+    config.check_replicas(replicas)
+    if (
+        config.jit == "step"
+        and replicas > 1
+        and not isinstance(strategy, tf.distribute.TPUStrategy)
+    ):
+        raise ConfigError(
+            f"--jit=step compiles the step of one device, and there are {replicas}; use --jit=ppm"
+        )
+
+
+def set_numerics(config: Config) -> None:
+    """The seed of the process, and how exactly it computes; before its first computation."""
+    tf.keras.utils.set_random_seed(config.seed)
+    # XLA, which compiles whole steps and everything for TPUs, refuses the gradient of max-pooling under op determinism; on CPUs
+    # and TPUs it is deterministic anyway.
+    if config.deterministic and config.jit != "step" and config.strategy != "tpu":
+        tf.config.experimental.enable_op_determinism()
+    # What is called float32 here has its 24 bits on newer GPUs too; those who want speed have the half precisions.
+    tf.config.experimental.enable_tensor_float_32_execution(False)

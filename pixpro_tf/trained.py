@@ -12,6 +12,7 @@ import tensorflow as tf
 from pixpro_tf import checkpoint_files, handles, model_card, pixpro
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
+from pixpro_tf.build import build_model, neck_arguments
 from pixpro_tf.checkpoint_files import UNREADABLE
 from pixpro_tf.checkpoints import parts_of
 from pixpro_tf.config import Config
@@ -160,7 +161,7 @@ def load_pixpro(run: str) -> tuple[pixpro.PixPro, Config]:
     """
     config, checkpoint = _open(run)
     # No steps: this model has its weights, and no schedule to train by.
-    model = pixpro.from_config(dataclasses.replace(config, jit="off"), total_steps=1)
+    model = build_model(dataclasses.replace(config, jit="off"), total_steps=1, policy="float32")
     for name, part in parts_of(model).items():
         restore_part(checkpoint, name, part)
     return model, config
@@ -274,7 +275,7 @@ def _weights_of_run(run: str, network: str, allow_unfinished: bool) -> Weights:
         config.backbone,
         config.backbone_layout,
         config.output_stride,
-        pixpro.neck_settings(config),
+        neck_arguments(config),
     )
 
 

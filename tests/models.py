@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf import pixpro
+from pixpro_tf import build
 from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.config import Config
 from pixpro_tf.interop import torch as names
@@ -15,9 +15,9 @@ NECK_LAYERS = ("lateral", "output", "coarser", "norm")
 SMALL = {"image_size": 64, "projector_hidden": 32, "projector_dim": 16}
 
 
-def make_model(backbone="resnet10", objectives=None, **flags):
+def make_model(backbone="resnet10", objectives=None, policy="", **flags):
     config = Config(backbone=backbone, **(SMALL | flags))
-    model = pixpro.from_config(config, total_steps=10, objectives=objectives)
+    model = build.build_model(config, total_steps=10, objectives=objectives, policy=policy)
     model.compile(optimizer=LARS(0.1), jit_compile=False)
     return model
 

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from pixpro_tf import pixpro, training
+from pixpro_tf import build, inputs
 from pixpro_tf.config import Config
 from pixpro_tf.data import sources
 from pixpro_tf.interop import torch as names
@@ -76,16 +76,15 @@ def operations():
 def train(config, strategy, precision):
     source = sources.open_source(config.dataset, data_dir="", split="", shuffle_buffer=1)
     tf.keras.utils.set_random_seed(1)
-    tf.keras.mixed_precision.set_global_policy(precision)
     with strategy.scope():
-        model = pixpro.from_config(config, total_steps=20)
+        model = build.build_model(config, total_steps=20, policy=precision)
         optimizer = LARS(WarmupCosine(0.1, 2, 20))
         model.compile(optimizer=optimizer, jit_compile=False)
     losses = []
     log = tf.keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: losses.append(logs["loss"])
     )
-    dataset = training.distributed_dataset(config, source, strategy, 0)
+    dataset = inputs.distributed_dataset(config, source, strategy, 0)
     model.fit(dataset, steps_per_epoch=STEPS, callbacks=[log], verbose=0)
     return losses, names.state_dict(model)
 

@@ -10,7 +10,7 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 # isort: split
 import tensorflow as tf
 
-from pixpro_tf import training
+from pixpro_tf import build
 from pixpro_tf.config import Config
 from tests.models import SMALL
 
@@ -27,8 +27,8 @@ def compiled_step(**flags):
         backbone="resnet10w0.5", batch_size=4, jit="step", augment_on="device", **(SMALL | flags)
     )
     tf.keras.utils.set_random_seed(0)
-    rate = training.make_schedule(config, steps_per_epoch=2)
-    model = training.make_compiled_model(config, rate, total_steps=10)
+    rate = build.build_schedule(config, steps_per_epoch=2)
+    model = build.build_compiled_model(config, rate, total_steps=10)
     views = {
         name: tf.zeros([4, config.image_size, config.image_size, 3], tf.uint8)
         for name in ("view_1", "view_2")

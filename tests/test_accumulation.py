@@ -28,8 +28,9 @@ def part(seed):
 def model_of(accumulation, rate, **flags):
     tf.keras.utils.set_random_seed(3)
     # float64 leaves no doubt where rounding ends and a mistake begins.
-    tf.keras.mixed_precision.set_global_policy("float64")
-    model = make_model("resnet10w0.5", gradient_accumulation=accumulation, batch_size=6, **flags)
+    model = make_model(
+        "resnet10w0.5", policy="float64", gradient_accumulation=accumulation, batch_size=6, **flags
+    )
     model.compile(optimizer=tf.keras.optimizers.legacy.SGD(rate), jit_compile=False)
     return model
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pixpro_tf import command_line, pixpro
+from pixpro_tf import build, command_line
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -34,7 +34,7 @@ def small(name):
 def test_a_configuration_builds(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = command_line.parse(["train.py", f"--flagfile=configs/{name}.flags", *small(name)])
-    model = pixpro.from_config(config, total_steps=2)
+    model = build.build_model(config, total_steps=2)
     assert len(model.trainable_variables) > 36 and not model.target.trainable_variables
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import geometry, pixpro
+from pixpro_tf import build, geometry
 from pixpro_tf.config import Config
 from pixpro_tf.interop import torch as names
 from pixpro_tf.optimizers.lars import LARS
@@ -76,9 +76,7 @@ def precision(computed):
 def steps(computed):
     """Loss, gradients and variables by the authors' names after each of two steps."""
     precision, form = computed
-    tf.keras.mixed_precision.set_global_policy(precision)
-    model = pixpro.from_config(Config(), total_steps=20)
-    tf.keras.mixed_precision.set_global_policy("float32")
+    model = build.build_model(Config(), total_steps=20, policy=precision)
     named = names.variables_by_name(model)
     names.load_state_dict(
         model,

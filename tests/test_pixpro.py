@@ -8,7 +8,7 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 # isort: split
 import tensorflow as tf
 
-from pixpro_tf import training
+from pixpro_tf.build import build_model
 from pixpro_tf.config import Config
 from pixpro_tf.normalization import BatchNorm
 from tests.models import SMALL, assert_target_follows, make_model
@@ -109,6 +109,6 @@ def test_there_is_no_score_of_views():
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_model_in_half_precision_leaves_the_policy_of_the_process(precision):
     config = Config(backbone="resnet10w0.5", precision=precision, **SMALL)
-    model = training.make_model(config, total_steps=10)
+    model = build_model(config, total_steps=10)
     assert model.online.backbone.compute_dtype == precision
     assert tf.keras.mixed_precision.global_policy().name == "float32"

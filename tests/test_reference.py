@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import geometry, pixpro
+from pixpro_tf import build, geometry
 from pixpro_tf.config import Config
 from pixpro_tf.interop import torch as names
 from pixpro_tf.optimizers.lars import LARS, MomentumSGD
@@ -112,7 +112,6 @@ def exact_share(step):
 
 def our_steps(case, state, precision):
     """What `reference.run` returns, from our model."""
-    tf.keras.mixed_precision.set_global_policy(precision)
     config = Config(
         **case.settings,
         image_size=IMAGE_SIZE,
@@ -120,10 +119,9 @@ def our_steps(case, state, precision):
         projector_dim=DIM,
         ema_momentum=EMA_BASE,
     )
-    model = pixpro.from_config(config, total_steps=EMA_STEPS)
+    model = build.build_model(config, total_steps=EMA_STEPS, policy=precision)
     if precision == "float64":
         model.ema_schedule = exact_share
-    tf.keras.mixed_precision.set_global_policy("float32")
     names.load_state_dict(model, state)
     make_optimizer = {"lars": LARS, "sgd": MomentumSGD}[case.optimizer]
     optimizer = make_optimizer(Rates(case.rates), momentum=0.9, weight_decay=case.weight_decay)

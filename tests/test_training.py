@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import command_line, initialization, pixpro, training
+from pixpro_tf import build, command_line, initialization, inputs, pixpro, training
 from pixpro_tf.config import Config
 from pixpro_tf.encoder import Encoder
 from pixpro_tf.export import savedmodel
-from pixpro_tf.objectives import build
 from pixpro_tf.run_folder import RunFolder
+from pixpro_tf.session import Steps
 from tests.conftest import ROOT
 from tests.runs import error_line, metrics_of
 
@@ -44,7 +44,7 @@ def test_the_next_commands_work_for_the_run(whole_run, photos, tmp_path, monkeyp
     assert train[1] == "train.py"
     mine = [flag.replace("/path/to/your/images", str(photos)) for flag in train[1:]]
     config = command_line.parse(mine)
-    model = training.make_model(config, total_steps=2)
+    model = build.build_model(config, total_steps=2)
     assert str(run_dir) in initialization.initialize_from(model, config.init_from)
 
 
@@ -188,12 +188,12 @@ def test_photometric_work_on_the_device_gives_the_same_loss(photos):
             batch_size=8,
         )
         tf.keras.utils.set_random_seed(0)
-        source, _ = training.open_source(config, RunFolder("nowhere"))
+        source, _ = inputs.open_source(config, RunFolder("nowhere"))
         batch = next(
-            iter(training.distributed_dataset(config, source, tf.distribute.get_strategy(), 0))
+            iter(inputs.distributed_dataset(config, source, tf.distribute.get_strategy(), 0))
         )
         assert batch["view_1"].dtype == (tf.float32 if place == "host" else tf.uint8)
-        model = training.make_compiled_model(config, 0.1, total_steps=10)
+        model = build.build_compiled_model(config, 0.1, total_steps=10)
         losses[place] = float(tf.function(model.train_step)(batch)["loss"])
     assert losses["device"] == pytest.approx(losses["host"], abs=1e-5)
 
@@ -207,8 +207,8 @@ def test_views_have_the_crop_area_of_the_flags(photos):
         image_size=64,
         batch_size=16,
     )
-    source, _ = training.open_source(config, RunFolder("nowhere"))
-    dataset = training.distributed_dataset(config, source, tf.distribute.get_strategy(), 0)
+    source, _ = inputs.open_source(config, RunFolder("nowhere"))
+    dataset = inputs.distributed_dataset(config, source, tf.distribute.get_strategy(), 0)
     batch = next(iter(dataset))
     left, top, right, bottom = np.concatenate([batch["box_1"], batch["box_2"]]).T
     # Photos have 80 x 60 pixels; a box spans pixel centres, and a flipped one has its sides swapped.
@@ -222,29 +222,36 @@ class Stopped(Exception):
 
 
 def test_the_target_schedule_spans_the_whole_run_beyond_max_steps(monkeypatch, tmp_path):
-    def from_config(config, total_steps, *_):
+    def build_model(config, total_steps, **_):
         raise Stopped(total_steps)
 
-    monkeypatch.setattr(pixpro, "from_config", from_config)
+    monkeypatch.setattr(build, "build_model", build_model)
     config = Config(batch_size=8, epochs=6, warmup_epochs=1, max_steps=5)
     source = types.SimpleNamespace(num_images=80)
     folder, strategy = RunFolder(str(tmp_path)), tf.distribute.get_strategy()
     with pytest.raises(Stopped) as stopped:
-        training._run(config, build.from_config, strategy, folder, False, source, [])
+        training._open_session(config, build.build_objectives, strategy, folder, source)
     # 6 epochs of 80 / 8 steps.
     assert stopped.value.args == (60,)
 
 
 def test_a_failure_that_nothing_explains_is_raised(photos):
     config = Config(dataset=f"folder:{photos}", augment_on="device", image_size=64, batch_size=8)
-    source, _ = training.open_source(config, RunFolder("nowhere"))
+    source, _ = inputs.open_source(config, RunFolder("nowhere"))
 
     def fit(*_, **__):
         raise tf.errors.InternalError(None, None, "the device is lost")
 
-    model = types.SimpleNamespace(fit=fit, finished_steps=0)
+    session = types.SimpleNamespace(
+        config=config,
+        source=source,
+        strategy=tf.distribute.get_strategy(),
+        steps=Steps.of(config, source.num_images),
+        model=types.SimpleNamespace(fit=fit, finished_steps=0),
+        start_step=0,
+    )
     with pytest.raises(tf.errors.InternalError, match="the device is lost"):
-        training._fit(model, config, source, tf.distribute.get_strategy(), 0, 1, [])
+        training._fit(session, [])
 
 
 def test_a_run_that_loses_its_data_service_fails(monkeypatch, capsys):
@@ -259,7 +266,7 @@ def test_a_run_that_loses_its_data_service_fails(monkeypatch, capsys):
     ("flag", "dynamic", "scale"), [("dynamic", True, 2**15), ("1024", False, 1024)]
 )
 def test_only_a_dynamic_loss_scale_moves(flag, dynamic, scale):
-    optimizer = training.make_optimizer(Config(precision="float16", loss_scale=flag), 0.1)
+    optimizer = build.build_optimizer(Config(precision="float16", loss_scale=flag), 0.1)
     # Keras starts a dynamic one at 2**15.
     assert optimizer.dynamic == dynamic and float(optimizer.loss_scale) == scale
 
@@ -277,7 +284,7 @@ class Backbone(tf.keras.layers.Layer):
 
 def test_the_gradient_norm_does_not_depend_on_the_loss_scale():
     tf.keras.mixed_precision.set_global_policy("mixed_float16")
-    (objective,) = build.from_config(Config(projector_hidden=16, projector_dim=8, jit="off"))
+    (objective,) = build.build_objectives(Config(projector_hidden=16, projector_dim=8, jit="off"))
     rng = np.random.default_rng(0)
     views = [tf.constant(rng.normal(size=(2, 9, 9, 3)), tf.float16) for _ in range(2)]
     encoders = [Encoder(Backbone(), {objective.name: objective.make_projector()}) for _ in range(2)]
@@ -291,7 +298,7 @@ def test_the_gradient_norm_does_not_depend_on_the_loss_scale():
     for loss_scale in ("16", "1024"):
         config = Config(precision="float16", loss_scale=loss_scale)
         # With a learning rate of 0, the second step repeats the first.
-        model.compile(optimizer=training.make_optimizer(config, 0.0), jit_compile=False)
+        model.compile(optimizer=build.build_optimizer(config, 0.0), jit_compile=False)
         norms.append(float(model.train_step(batch)["gradient_norm"]))
     # Scaling by a power of two is exact, except for the smallest numbers of float16.
     assert norms[0] == pytest.approx(norms[1], rel=0.01) and norms[0] > 0

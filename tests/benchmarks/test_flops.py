@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import flops, step
-from pixpro_tf import training
 from pixpro_tf.backbones.resnet import ResNet
+from pixpro_tf.build import build_compiled_model
 from pixpro_tf.config import Config
 
 
@@ -77,7 +77,7 @@ def test_a_step_has_as_many_as_pytorch_counts():
     from tests import reference_torch as reference
 
     config = Config(backbone="resnet10", batch_size=2, image_size=64, projector_hidden=32)
-    model = training.make_compiled_model(config, 0.1, total_steps=10)
+    model = build_compiled_model(config, 0.1, total_steps=10)
     ours = flops.flops_of(model.train_step, step.random_batch(config, 2))
     other = reference.PixPro(
         backbone="resnet10",

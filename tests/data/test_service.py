@@ -6,7 +6,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import data_service, training
+from pixpro_tf import data_service, inputs
 from pixpro_tf.config import Config
 from pixpro_tf.data import pipeline, sources
 from pixpro_tf.data.photometric import Photometric
@@ -107,7 +107,7 @@ def test_a_run_has_its_batches_from_there(root, two):
     source = sources.open_source(config.dataset, data_dir="", split="", shuffle_buffer=1)
     before = [each.workers[0]._num_tasks() for each in two]
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
-    next(iter(training.distributed_dataset(config, source, strategy, 0)))
+    next(iter(inputs.distributed_dataset(config, source, strategy, 0)))
     after = [each.workers[0]._num_tasks() for each in two]
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1]
 

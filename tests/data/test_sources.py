@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import shlex
 import shutil
 import struct
@@ -20,7 +21,7 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pixpro_tf import training
+from pixpro_tf import inputs
 from pixpro_tf.config import Config
 from pixpro_tf.data import prepared, sources
 from pixpro_tf.data.folders import FolderSource
@@ -506,8 +507,9 @@ def test_a_shard_with_too_few_records_ends_an_epoch(data_dir, tmp_path, kept):
     with pytest.raises(tf.errors.FailedPreconditionError) as raised:
         levels(source)
     config = Config(dataset="pixpro_tiny/2001")
-    with pytest.raises(RunError, match=r"is damaged, .*: records are missing in .*-00002-of"):
-        training._raise_if_short(config, source, raised.value)
+    error = inputs.missing_records(config, source, raised.value)
+    assert isinstance(error, RunError)
+    assert re.search(r"is damaged, .*: records are missing in .*-00002-of", str(error))
 
 
 def test_names_of_a_tfds_dataset_are_unique_and_the_same_in_each_epoch(data_dir):

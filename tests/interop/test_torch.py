@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pixpro_tf import pixpro
+from pixpro_tf.build import build_model
 from pixpro_tf.config import Config
 from pixpro_tf.interop import torch as names
 
@@ -59,7 +59,7 @@ def build(**flags):
         jit="off",
         **flags,
     )
-    return pixpro.from_config(config, total_steps=10)
+    return build_model(config, total_steps=10)
 
 
 @pytest.fixture(scope="module")

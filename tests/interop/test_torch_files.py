@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import trained, training
+from pixpro_tf import build, trained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.interop import torch as names
@@ -431,8 +431,8 @@ def test_a_run_of_the_authors_goes_on_here(tmp_path, capsys, optimizer_name):
     folder = RunFolder(str(output))
     assert read_description(folder)["num_images"] == 9
     config = read_config(folder)
-    rate = training.make_schedule(config, steps_per_epoch=2)
-    model = training.make_compiled_model(config, rate, total_steps=6)
+    rate = build.build_schedule(config, steps_per_epoch=2)
+    model = build.build_compiled_model(config, rate, total_steps=6)
     assert CheckpointStore(folder.checkpoints, model).restore() == 2
     assert_state(model, torch_model.state_dict())
 

@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 from pixpro_tf import blocks, geometry, losses
+from pixpro_tf.build import build_objectives
 from pixpro_tf.config import Config
 from pixpro_tf.heads import ProjectorSettings
 from pixpro_tf.numerics import unit_length
-from pixpro_tf.objectives import build
 from pixpro_tf.objectives.base import Objective, View
 from pixpro_tf.objectives.contrast import PixelContrast
 from pixpro_tf.objectives.pixel import as_bins
@@ -39,7 +39,7 @@ def batch(size=64):
 
 
 def objectives_of(**flags):
-    return build.from_config(Config(projector_hidden=16, projector_dim=8, **flags))
+    return build_objectives(Config(projector_hidden=16, projector_dim=8, **flags))
 
 
 def views(levels, seed):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf.optimizers.build import build
+from pixpro_tf.build import build_optimizer
+from pixpro_tf.config import Config
+from pixpro_tf.errors import ConfigError
 from pixpro_tf.optimizers.lamb import make_lamb
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-6
@@ -30,7 +32,7 @@ def test_one_dimensional_variables_get_neither_decay_nor_adaptation():
     weights = [3 * rng.standard_normal(shape) for shape in shapes]
     gradients = [rng.standard_normal(shape) for shape in shapes]
     variables = [tf.Variable(weight, dtype=tf.float32) for weight in weights]
-    optimizer = build("lamb", 0.5, momentum=0.9, weight_decay=0.3, trust_coefficient=0.001)
+    optimizer = make_lamb(0.5, 0.3)
     optimizer.apply_gradients(
         zip([tf.constant(each, tf.float32) for each in gradients], variables, strict=True)
     )
@@ -57,8 +59,8 @@ def test_a_schedule_sets_the_rate():
 
 def test_without_tensorflow_addons_one_line_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_addons", None)
-    with pytest.raises(ModuleNotFoundError) as caught:
-        build("lamb", 0.5, momentum=0.9, weight_decay=0.3, trust_coefficient=0.001)
+    with pytest.raises(ConfigError) as caught:
+        build_optimizer(Config(optimizer="lamb"), 0.5)
     text = str(caught.value)
     assert text.startswith("--optimizer=lamb needs tensorflow-addons")
     assert "\n" not in text

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from pixpro_tf import pixpro
 from pixpro_tf.backbones import resnet
+from pixpro_tf.build import build_compiled_model, build_model, build_schedule
 from pixpro_tf.checkpoints import CheckpointStore, parts_of, save_weights
 from pixpro_tf.commands import atomic_output
 from pixpro_tf.config import Config
@@ -188,7 +189,7 @@ def _import_backbones(
 
 
 def _import_model(file: TorchFile, config: Config, folder: RunFolder) -> set[str]:
-    model = pixpro.from_config(config, total_steps=1)
+    model = build_model(config, total_steps=1, policy="float32")
     used = _load(model, file.weights, file.path)
     save_weights(parts_of(model), folder.checkpoints)
     return set(used)
@@ -214,9 +215,6 @@ def _import_run(
     file: TorchFile, found: Recognised, config: Config, folder: RunFolder
 ) -> tuple[set[str], int, int]:
     """All that a run needs to go on; returns the names used, the number of images and the step."""
-    # Late: it brings all that training needs, and weights alone need none of that.
-    from pixpro_tf import training
-
     if not found.has_heads:
         raise ConfigError("--resume_training goes on with a PixPro run, and this file holds none")
     try:
@@ -234,8 +232,8 @@ def _import_run(
             f"--resume_training: the file is of step {step} in epoch {epoch}, and {num_images} images in batches of "
             f"{config.batch_size} make {steps_per_epoch} steps an epoch; leave the flag out to import its weights"
         )
-    rate = training.make_schedule(config, steps_per_epoch)
-    model = training.make_compiled_model(config, rate, config.epochs * steps_per_epoch)
+    learning_rate = build_schedule(config, steps_per_epoch)
+    model = build_compiled_model(config, learning_rate, config.epochs * steps_per_epoch)
     used = set(_load(model, file.weights, file.path))
     momentum = momentum_by_name(file)
     variables = names.variables_by_name(model)

@@ -1,0 +1,201 @@
+"""From a run's configuration to objects: objectives, model, learning rate schedule and optimizer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from pixpro_tf.backbones import resnet
+from pixpro_tf.backbones.fpn import Neck
+from pixpro_tf.config import Config
+from pixpro_tf.data import photometric
+from pixpro_tf.encoder import Encoder
+from pixpro_tf.errors import ConfigError
+from pixpro_tf.heads import ProjectorSettings
+from pixpro_tf.objectives.base import Objective
+from pixpro_tf.objectives.consistency import PixelConsistency
+from pixpro_tf.objectives.contrast import PixelContrast
+from pixpro_tf.objectives.instance import InstanceContrast, InstanceRegression
+from pixpro_tf.optimizers.adamw import make_adamw
+from pixpro_tf.optimizers.lamb import make_lamb
+from pixpro_tf.optimizers.lars import LARS, MomentumSGD
+from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine, WarmupSteps
+from pixpro_tf.pixpro import PixPro
+
+BuildObjectives = Callable[[Config], Sequence[Objective]]
+
+
+def build_objectives(config: Config) -> list[Objective]:
+    """The pixel objective and the instance objective, each if its weight is not 0."""
+    objectives: list[Objective] = []
+    if config.pixel_weight:
+        objectives.append(_pixel_objective(config))
+    if config.instance_weight:
+        objectives.append(_instance_objective(config))
+    return objectives
+
+
+def _pixel_objective(config: Config) -> Objective:
+    projector = ProjectorSettings(
+        config.projector_hidden,
+        config.projector_dim,
+        config.projector_layers,
+        config.shared_projector,
+        config.projector_final_norm,
+    )
+    common: dict[str, Any] = {
+        "threshold": config.positive_threshold,
+        "jit_compile": config.jit == "ppm",
+        "weight": config.pixel_weight,
+    }
+    levels = config.pixel_level_names
+    if config.pixel_loss == "pixcontrast":
+        return PixelContrast(levels, projector, temperature=config.temperature, **common)
+    return PixelConsistency(
+        levels,
+        projector,
+        ppm_layers=config.ppm_layers,
+        gamma=config.gamma,
+        propagates=config.propagation,
+        **common,
+    )
+
+
+def _instance_objective(config: Config) -> Objective:
+    projector = ProjectorSettings(
+        config.projector_hidden, config.projector_dim, final_norm=config.projector_final_norm
+    )
+    if config.instance_loss == "contrastive":
+        return InstanceContrast(projector, config.instance_temperature, config.instance_weight)
+    return InstanceRegression(projector, config.instance_weight)
+
+
+def neck_arguments(config: Config) -> dict[str, Any] | None:
+    """Arguments of the `Neck` that a configuration describes; None if it has none."""
+    if not config.fpn_levels:
+        return None
+    return {
+        "levels": config.fpn_levels,
+        "channels": config.fpn_channels,
+        "layout": config.backbone_layout,
+        "head_layers": config.dense_head_layers,
+    }
+
+
+def build_model(
+    config: Config,
+    total_steps: int,
+    *,
+    objectives: Sequence[Objective] | None = None,
+    policy: str = "",
+) -> PixPro:
+    """The `PixPro` model of a run, not compiled. All its variables exist, and the target network is a copy of the online network.
+
+    The dtype policy of the process is the same afterwards as before.
+
+    Args:
+        config: configuration of the run.
+        total_steps: length of the EMA momentum schedule, in steps.
+        objectives: what to learn; by default what the configuration describes.
+        policy: Keras dtype policy of the layers; by default that of `config.precision`.
+    """
+    if not policy:
+        policy = "float32" if config.precision == "float32" else f"mixed_{config.precision}"
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(policy)
+    try:
+        return _build_model(config, total_steps, objectives or build_objectives(config))
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
+
+
+def _build_model(config: Config, total_steps: int, objectives: Sequence[Objective]) -> PixPro:
+    neck = neck_arguments(config)
+    images = tf.keras.Input([config.image_size, config.image_size, 3])
+
+    def encoder(name: str) -> Encoder:
+        network = Encoder(
+            resnet.ResNet(
+                config.backbone,
+                config.backbone_layout,
+                config.output_stride,
+                config.zero_init_residual,
+            ),
+            {objective.name: objective.make_projector() for objective in objectives},
+            neck and Neck(**neck),
+            name=name,
+        )
+        network(images)
+        return network
+
+    on_device = config.augment_on == "device"
+    model = PixPro(
+        encoder("online"),
+        encoder("target"),
+        objectives,
+        EmaSchedule(config.ema_momentum, total_steps),
+        photometric.Photometric(config.augmentation) if on_device else None,
+        config.jit,
+        config.gradient_accumulation,
+    )
+    model(images)
+    model.start_target_from_online()
+    return model
+
+
+def build_schedule(
+    config: Config, steps_per_epoch: int
+) -> tf.keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate as a function of the step."""
+    warmup_steps = config.warmup_epochs * steps_per_epoch
+    if config.schedule == "step":
+        drops = [epoch * steps_per_epoch for epoch in config.lr_drop_epochs]
+        return WarmupSteps(config.peak_rate, warmup_steps, drops)
+    return WarmupCosine(config.peak_rate, warmup_steps, config.epochs * steps_per_epoch)
+
+
+def build_optimizer(
+    config: Config, learning_rate: float | Callable[[tf.Tensor], tf.Tensor]
+) -> tf.keras.optimizers.Optimizer:
+    """The optimizer of a run; with `precision="float16"`, inside one that scales the loss.
+
+    XLA does not compile it by itself: on a GPU, Keras would compile the update of each variable separately.
+
+    Raises:
+        ConfigError: if LAMB is asked for and tensorflow-addons is not installed.
+    """
+    decay = config.weight_decay
+    if config.optimizer == "lars":
+        optimizer = LARS(
+            learning_rate, config.momentum, decay, config.trust_coefficient, jit_compile=False
+        )
+    elif config.optimizer == "sgd":
+        optimizer = MomentumSGD(learning_rate, config.momentum, decay, jit_compile=False)
+    elif config.optimizer == "lamb":
+        try:
+            optimizer = make_lamb(learning_rate, decay)
+        except ModuleNotFoundError as error:
+            raise ConfigError(str(error)) from error
+    else:
+        optimizer = make_adamw(learning_rate, decay)
+    if config.precision != "float16":
+        return optimizer
+    if config.loss_scale == "dynamic":
+        return tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+    return tf.keras.mixed_precision.LossScaleOptimizer(
+        optimizer, dynamic=False, initial_scale=float(config.loss_scale)
+    )
+
+
+def build_compiled_model(
+    config: Config,
+    learning_rate: float | Callable[[tf.Tensor], tf.Tensor],
+    total_steps: int,
+    objectives: BuildObjectives = build_objectives,
+) -> PixPro:
+    """The model of a run with its optimizer. All variables of both exist, so that a checkpoint can be restored."""
+    model = build_model(config, total_steps, objectives=objectives(config))
+    model.compile(optimizer=build_optimizer(config, learning_rate))
+    if hasattr(model.optimizer, "build"):
+        model.optimizer.build(model.trainable_variables)
+    return model
