@@ -2,7 +2,7 @@
 
 import sys
 
-from pixpro_tf import command_line
+from pixpro_tf.training import command
 
 if __name__ == "__main__":
-    sys.exit(command_line.main(sys.argv))
+    sys.exit(command.main(sys.argv))

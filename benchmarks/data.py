@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 
 from benchmarks import measuring
 from benchmarks.measuring import positive
-from pixpro_tf.commands import quiet_tensorflow
+from pixpro_tf.cli.commands import quiet_tensorflow
 from pixpro_tf.config import AUGMENTATIONS, Config
 
 # What ImageNet's files are like.
@@ -41,7 +41,7 @@ def write_images(folder: pathlib.Path, count: int) -> None:
     import tensorflow as tf
     from PIL import Image
 
-    from pixpro_tf.data.folders import photographs
+    from pixpro_tf.data.sources.folders import photographs
 
     records = photographs().epoch(0, tf.constant(0, tf.int64))
     paths = [record["name"] for record in records.as_numpy_iterator()]
@@ -68,9 +68,10 @@ def stages(flags: argparse.Namespace) -> dict[str, Callable[[], Iterator]]:
     # isort: split
     import tensorflow as tf
 
-    from pixpro_tf.data import crops, images, photometric, pipeline, randomness
-    from pixpro_tf.data.folders import FolderSource
-    from pixpro_tf.data.tuning import untuned
+    from pixpro_tf.data import images, pipeline
+    from pixpro_tf.data.parallelism import untuned
+    from pixpro_tf.data.sources.folders import FolderSource
+    from pixpro_tf.data.views import crops, photometric, randomness
 
     source = FolderSource(str(flags.folder))
     batch, size = flags.batch_size, flags.image_size

@@ -53,11 +53,13 @@ def measure(case: Case) -> Cost:
     # isort: split
     import tensorflow as tf
 
-    from pixpro_tf import blocks, geometry, losses, propagation
-    from pixpro_tf.numerics import unit_length
+    from pixpro_tf import losses
+    from pixpro_tf.layers import propagation
+    from pixpro_tf.ops import geometry, pairwise
+    from pixpro_tf.ops.numerics import unit_length
 
     blockwise = case.form == "blockwise"
-    blocks.DENSE_BINS = 0 if blockwise else sys.maxsize
+    pairwise.DENSE_BINS = 0 if blockwise else sys.maxsize
     weights = tf.random.stateless_normal([CHANNELS, CHANNELS], [0, 1], stddev=CHANNELS**-0.5)
 
     def inputs_of(height, width):

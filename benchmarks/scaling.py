@@ -36,7 +36,7 @@ from collections.abc import Iterator
 from benchmarks import measuring
 from benchmarks.measuring import positive, positive_numbers
 from benchmarks.step import WARM_UP, model_and_step, random_batch
-from pixpro_tf.commands import exit_code_of, quiet_tensorflow
+from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
 from pixpro_tf.config import BACKBONES, Config
 
 ALONE, LOGICAL_CPUS, PROCESSES = "core", "logical CPUs", "processes"
@@ -152,7 +152,7 @@ def measure(case: Case, index: int) -> Cost:
     # isort: split
 
     from benchmarks.flops import flops_of
-    from pixpro_tf.strategy import make_strategy, set_numerics
+    from pixpro_tf.training.strategy import make_strategy, set_numerics
 
     config = Config(
         strategy=STRATEGIES[case.devices],

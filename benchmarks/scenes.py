@@ -11,21 +11,21 @@ import json
 import sys
 import time
 
-from pixpro_tf.commands import (
+from pixpro_tf.cli.commands import (
     Parser,
     atomic_output,
     exit_code_of,
     quiet_tensorflow,
     refuse_existing,
 )
-from pixpro_tf.data.scene_renderer import CLASS_NAMES
+from pixpro_tf.data.scenes.renderer import CLASS_NAMES
 from pixpro_tf.errors import ConfigError
 
 
 def measure(flags) -> dict[str, tuple]:
     """Scores, and seconds until they were there, by what was trained; arguments as of the command."""
     from benchmarks.supervised import train_with_labels
-    from pixpro_tf.data.segmentation import image_batches, open_segmentation
+    from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation
     from pixpro_tf.evaluation import dense
     from pixpro_tf.evaluation.segmenter import score
 

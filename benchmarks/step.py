@@ -11,7 +11,7 @@ row's precision, timed after each step. `first step` begins with the making of t
 GPU's memory, before those products; two batch sizes or more also give the memory of each additional image. With --augment_on=device,
 `colours` is the share of the photometric work, timed alone.
 
-With --torch, the same algorithm in plain PyTorch (`tests/reference_torch.py`: eager, NCHW) in float32.
+With --torch, the same algorithm in plain PyTorch (`tests/support/reference_torch.py`: eager, NCHW) in float32.
 """
 
 import argparse
@@ -25,10 +25,10 @@ import time
 
 from benchmarks import measuring
 from benchmarks.measuring import positive, positive_numbers
-from pixpro_tf import command_line
-from pixpro_tf.commands import exit_code_of, quiet_tensorflow
+from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError
+from pixpro_tf.training import command
 
 # What train.py's flags allow.
 CHOICES = {field.name: field.metadata["choices"] for field in dataclasses.fields(Config)}
@@ -67,7 +67,7 @@ class Case:
             "image_size": self.image_size,
         }
         file = [f"--flagfile={self.recipe}"] if self.recipe else []
-        found = command_line.parse(
+        found = command.parse(
             ["train.py", *file, *(f"--{name}={value}" for name, value in flags.items())]
         )
         assert found is not None
@@ -111,7 +111,7 @@ def measure(case: Case) -> Cost:
     import tensorflow as tf
 
     from benchmarks.flops import flops_of
-    from pixpro_tf.strategy import make_strategy, set_numerics
+    from pixpro_tf.training.strategy import make_strategy, set_numerics
 
     config = case.config()
     set_numerics(config)
@@ -210,8 +210,8 @@ def measure_torch(case: Case) -> Cost:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from pixpro_tf.data.tuning import num_cores
-    from tests import reference_torch as reference
+    from pixpro_tf.data.parallelism import num_cores
+    from tests.support import reference_torch as reference
 
     torch.set_num_threads(num_cores())
     torch.backends.cudnn.allow_tf32 = False

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.data.segmentation import SegmentationData, random_crops
+from pixpro_tf.data.labelled.segmentation import SegmentationData, random_crops
 from pixpro_tf.evaluation.segmenter import LinearHead, Segmenter, train
 from pixpro_tf.evaluation.sources import load_backbone
 

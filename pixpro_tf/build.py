@@ -6,12 +6,12 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.backbones import resnet
+from pixpro_tf.backbones.encoder import Encoder
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.config import Config
-from pixpro_tf.data import photometric
-from pixpro_tf.encoder import Encoder
+from pixpro_tf.data.views import photometric
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.heads import ProjectorSettings
+from pixpro_tf.layers.heads import ProjectorSettings
 from pixpro_tf.objectives.base import Objective
 from pixpro_tf.objectives.consistency import PixelConsistency
 from pixpro_tf.objectives.contrast import PixelContrast

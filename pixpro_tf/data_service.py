@@ -9,7 +9,7 @@ import sys
 import threading
 
 import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
-from pixpro_tf.commands import Parser, exit_code_of, quiet_tensorflow
+from pixpro_tf.cli.commands import Parser, exit_code_of, quiet_tensorflow
 from pixpro_tf.errors import ConfigError, RunError, first_line
 
 _MAX_PORT = 65535

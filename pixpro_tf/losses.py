@@ -8,9 +8,9 @@ import math
 
 import tensorflow as tf
 
-from pixpro_tf.blocks import softmax_of_all_and_some, weighted_sums
-from pixpro_tf.geometry import Bins, may_meet, same_place
-from pixpro_tf.numerics import at_least_float32
+from pixpro_tf.ops.geometry import Bins, may_meet, same_place
+from pixpro_tf.ops.numerics import at_least_float32
+from pixpro_tf.ops.pairwise import softmax_of_all_and_some, weighted_sums
 
 EMPTY_MASK_EPSILON = 1e-6
 

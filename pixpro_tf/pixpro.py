@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from pixpro_tf import diagnostics
-from pixpro_tf.encoder import Encoder
-from pixpro_tf.graphs import as_written
+from pixpro_tf.backbones.encoder import Encoder
+from pixpro_tf.objectives import collapse
 from pixpro_tf.objectives.base import Metrics, Objective, View
 from pixpro_tf.objectives.pixel import as_bins
+from pixpro_tf.ops.graphs import as_written
 
 JIT_MODES = ("ppm", "step", "off")
 # Names of a checkpoint's other parts.
@@ -300,9 +300,7 @@ class PixPro(tf.keras.Model):
             metrics |= parts
         watched = self.objectives[0]
         maps = target[0]["projections"][watched.name]
-        return total, metrics | diagnostics.alarms(
-            [as_bins(maps[level]) for level in watched.levels]
-        )
+        return total, metrics | collapse.alarms([as_bins(maps[level]) for level in watched.levels])
 
     @staticmethod
     @as_written

@@ -7,7 +7,7 @@ python train.py --flagfile=configs/pixpro.flags --dataset='tfrecord:/data/shards
 import os
 import sys
 
-from pixpro_tf.commands import (
+from pixpro_tf.cli.commands import (
     Parser,
     atomic_output,
     exit_code_of,
@@ -40,7 +40,7 @@ def write(
     import tensorflow as tf
 
     from pixpro_tf.data.sources import open_source
-    from pixpro_tf.data.tfrecords import FEATURES
+    from pixpro_tf.data.sources.tfrecords import FEATURES
 
     if not images.startswith(("folder:", "zip:")):
         raise ConfigError(f"--images={images} must be folder:PATH or zip:FILE")
@@ -72,7 +72,7 @@ def _encoded(images, source, seed):
     """Name and bytes of each image of a source."""
     import tensorflow as tf
 
-    from pixpro_tf.data.tuning import num_cores, untuned
+    from pixpro_tf.data.parallelism import num_cores, untuned
 
     records = source.epoch(seed, tf.constant(0, tf.int64)).map(
         lambda record: (record["name"], source.encoded(record)),

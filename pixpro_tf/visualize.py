@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
+from pixpro_tf.cli.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import flags
@@ -73,12 +73,12 @@ def write(folder: str, settings: Settings) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from pixpro_tf.data.segmentation import reading
+    from pixpro_tf.data.labelled.segmentation import reading
     from pixpro_tf.evaluation import feature_pictures, pictures
     from pixpro_tf.evaluation.components import principal_components
     from pixpro_tf.evaluation.projections import find_projections, propagation_weights
     from pixpro_tf.evaluation.sources import load_backbone, maps_of
-    from pixpro_tf.numerics import unit_length
+    from pixpro_tf.ops.numerics import unit_length
 
     tf.keras.utils.set_random_seed(settings.seed)
     backbone = load_backbone(settings.source, settings.network, settings.output_stride)
@@ -203,8 +203,8 @@ def _views(settings, backbone, images):
     """Two views of each image, and what became of the first one's bins."""
     import tensorflow as tf
 
-    from pixpro_tf.data import crops, randomness
-    from pixpro_tf.data.photometric import Photometric, denormalize
+    from pixpro_tf.data.views import crops, randomness
+    from pixpro_tf.data.views.photometric import Photometric, denormalize
     from pixpro_tf.evaluation.matching import Matches, match
 
     keys = randomness.image_key(settings.seed, tf.zeros([], tf.int64), tf.range(len(images)))

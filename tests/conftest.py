@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import warm
+from tests.support import warm
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Tensors of a megabyte and more go back to the system when they are freed; left to itself, glibc keeps ever larger ones for later.

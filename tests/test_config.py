@@ -6,11 +6,11 @@ import json
 import pytest
 
 from pixpro_tf import config as config_module
-from pixpro_tf import convolution
 from pixpro_tf.backbones import resnet
 from pixpro_tf.config import Config
-from pixpro_tf.data import photometric
+from pixpro_tf.data.views import photometric
 from pixpro_tf.errors import ConfigError
+from pixpro_tf.layers import convolution
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 

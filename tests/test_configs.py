@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from pixpro_tf import build, command_line
+from pixpro_tf import build
+from pixpro_tf.training import command
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -33,7 +34,7 @@ def small(name):
 @pytest.mark.parametrize("name", FILES)
 def test_a_configuration_builds(name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    config = command_line.parse(["train.py", f"--flagfile=configs/{name}.flags", *small(name)])
+    config = command.parse(["train.py", f"--flagfile=configs/{name}.flags", *small(name)])
     model = build.build_model(config, total_steps=2)
     assert len(model.trainable_variables) > 36 and not model.target.trainable_variables
 
@@ -94,7 +95,7 @@ def test_the_papers_ablations_are_all_there():
 def test_an_ablation_changes_what_its_name_says(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     config, base = (
-        command_line.parse(["train.py", f"--flagfile=configs/{path}.flags"]).to_dict()
+        command.parse(["train.py", f"--flagfile=configs/{path}.flags"]).to_dict()
         for path in (f"ablations/{name}", "pixcontrast" if "temperature" in name else "pixpro")
     )
     changed = {key: config[key] for key in config if config[key] != base[key]}

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import build, geometry
+from pixpro_tf import build
 from pixpro_tf.config import Config
 from pixpro_tf.interop import torch as names
+from pixpro_tf.ops import geometry
 from pixpro_tf.optimizers.lars import LARS
 from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine
 from tests.golden import weights
-from tests.models import recording_step
+from tests.support.models import recording_step
 
 pytestmark = pytest.mark.large
 GOLDEN = np.load(pathlib.Path(__file__).parent / "golden" / "pixpro_r50.npz")

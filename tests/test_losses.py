@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import blocks, geometry, losses
-from tests import pixel_reference as reference
-from tests.pixel_reference import unit_vectors
-from tests.test_geometry import BOX_PAIRS
+from pixpro_tf import losses
+from pixpro_tf.ops import geometry, pairwise
+from tests.ops.test_geometry import BOX_PAIRS
+from tests.support import pixel_reference as reference
+from tests.support.pixel_reference import unit_vectors
 
 HEIGHT, WIDTH, CHANNELS = 3, 5, 4
 THRESHOLD, TEMPERATURE = 1.2, 0.3
@@ -19,8 +20,8 @@ DISJOINT = list(BOX_PAIRS).index("disjoint")
 def form(request, monkeypatch):
     """Four blocks of four of the fifteen rows of each image; the last of them is not full."""
     if request.param == "by blocks":
-        monkeypatch.setattr(blocks, "DENSE_BINS", 1)
-        monkeypatch.setattr(blocks, "BLOCK_BINS", 4)
+        monkeypatch.setattr(pairwise, "DENSE_BINS", 1)
+        monkeypatch.setattr(pairwise, "BLOCK_BINS", 4)
     return request.param
 
 
@@ -166,7 +167,7 @@ def test_by_blocks_a_pixel_loss_has_the_numbers_of_all_at_once(
     )
     shape = len(BOX_PAIRS), height * width, 32
     features, target = (tf.constant(unit_vectors(rng, *shape), tf.float32) for _ in range(2))
-    monkeypatch.setattr(blocks, "BLOCK_BINS", max(30, height * width // 5))
+    monkeypatch.setattr(pairwise, "BLOCK_BINS", max(30, height * width // 5))
 
     def run(features):
         bins = [geometry.bins_of(box, height, width) for box in (box_1, box_2)]
@@ -178,7 +179,7 @@ def test_by_blocks_a_pixel_loss_has_the_numbers_of_all_at_once(
 
     results = []
     for dense_bins in (1, 10**6):
-        monkeypatch.setattr(blocks, "DENSE_BINS", dense_bins)
+        monkeypatch.setattr(pairwise, "DENSE_BINS", dense_bins)
         results.append(tf.function(run, jit_compile=jit_compile)(features))
     for found, expected in zip(*results, strict=True):
         scale = np.abs(expected).max()
@@ -186,7 +187,7 @@ def test_by_blocks_a_pixel_loss_has_the_numbers_of_all_at_once(
 
 
 def test_a_pixel_loss_of_maps_whose_size_is_not_known_before(pixel_loss, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_BINS", 4)
+    monkeypatch.setattr(pairwise, "BLOCK_BINS", 4)
     ours, expected, options = pixel_loss
     features, target, box_1, box_2, positives = inputs()
     bins = [geometry.bins_of(tf.constant(box), HEIGHT, WIDTH) for box in (box_1, box_2)]
@@ -207,8 +208,8 @@ def test_a_pixel_loss_of_maps_whose_size_is_not_known_before(pixel_loss, monkeyp
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_blocks_of_bins_that_lie_apart_are_left_out(jit_compile, monkeypatch):
     """A product with the last rows of the target would be NaN: zero times NaN."""
-    monkeypatch.setattr(blocks, "DENSE_BINS", 1)
-    monkeypatch.setattr(blocks, "BLOCK_BINS", 2 * WIDTH)
+    monkeypatch.setattr(pairwise, "DENSE_BINS", 1)
+    monkeypatch.setattr(pairwise, "BLOCK_BINS", 2 * WIDTH)
     features, target = (np.ones([1, 6 * WIDTH, CHANNELS]) for _ in range(2))
     target[:, 4 * WIDTH :] = np.nan
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from pixpro_tf.build import build_model
 from pixpro_tf.config import Config
-from pixpro_tf.normalization import BatchNorm
-from tests.models import SMALL, assert_target_follows, make_model
+from pixpro_tf.layers.batch_norm import BatchNorm
+from tests.support.models import SMALL, assert_target_follows, make_model
 
 
 def values(variables):

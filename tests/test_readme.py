@@ -6,7 +6,7 @@ import re
 import pytest
 
 import pixpro_tf
-from pixpro_tf import command_line
+from pixpro_tf.training import command
 from tests.conftest import ROOT
 
 # By the examples in their docstrings.
@@ -61,5 +61,5 @@ def test_a_command_that_takes_a_savedmodel_says_that_it_is_a_program(name, capsy
 
 def test_so_do_the_flag_and_the_function_that_take_one():
     assert len(TAKE_SAVEDMODELS) >= 8
-    assert "a SavedModel is a program" in command_line.help_text(width=10**4)
+    assert "a SavedModel is a program" in command.help_text(width=10**4)
     assert "A SavedModel is a program" in (pixpro_tf.load_backbone.__doc__ or "")

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import build, geometry
+from pixpro_tf import build
 from pixpro_tf.config import Config
 from pixpro_tf.interop import torch as names
+from pixpro_tf.ops import geometry
 from pixpro_tf.optimizers.lars import LARS, MomentumSGD
 from pixpro_tf.optimizers.schedules import EmaSchedule
-from tests.models import recording_step
+from tests.support.models import recording_step
 
 torch = pytest.importorskip("torch")
 
-from tests import reference_torch as reference  # noqa: E402
+from tests.support import reference_torch as reference  # noqa: E402
 
 IMAGE_SIZE = 96
 EMA_BASE, EMA_STEPS = 0.99, 4

@@ -6,13 +6,13 @@ import tensorflow as tf
 from PIL import Image
 
 from pixpro_tf import visualize
-from pixpro_tf.data.photometric import normalize
+from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import feature_pictures
 from pixpro_tf.evaluation.components import principal_components
 from pixpro_tf.evaluation.projections import find_projections, propagation_weights
 from pixpro_tf.export import savedmodel
-from tests.models import make_run
+from tests.support.models import make_run
 
 PICTURES = {"components.png", "matches.png", "neighbours.png", "propagation.png"}
 
@@ -81,11 +81,11 @@ def test_files_are_taken_in_their_order(photos, tmp_path):
 
 @pytest.mark.slow
 def test_projections_are_those_that_the_run_propagates(run):
-    from pixpro_tf import trained
+    from pixpro_tf.storage import trained_weights
 
     projections = find_projections(str(run))
     assert projections.gamma == 3.0
-    model, _ = trained.load_pixpro(str(run))
+    model, _ = trained_weights.load_pixpro(str(run))
     images = tf.constant(np.random.default_rng(0).uniform(0, 255, [2, 64, 64, 3]), tf.float32)
     found = model.online(normalize(images / 255), training=False)["projections"]["pixel"]["c5"]
     np.testing.assert_allclose(projections.function(images), found, rtol=1e-5, atol=1e-5)

@@ -19,7 +19,7 @@ from benchmarks.report.one import CHOICE, MEASUREMENT, Place
 from benchmarks.report.page import write_page
 from benchmarks.report.plan import Plan, Run, read_plan
 from benchmarks.report.results import chosen_rates, read_result
-from pixpro_tf.commands import Parser, exit_code_of, quiet_tensorflow
+from pixpro_tf.cli.commands import Parser, exit_code_of, quiet_tensorflow
 from pixpro_tf.errors import RunError
 
 _LAST_LINES = 12
@@ -48,7 +48,7 @@ def check_conditions(plan: Plan, place: Place) -> None:
 
 def _check_packages():
     """What measuring needs; it would be missed hours later."""
-    from pixpro_tf.data.folders import photographs
+    from pixpro_tf.data.sources.folders import photographs
     from pixpro_tf.evaluation.coco import require_pycocotools
 
     require_pycocotools()
@@ -176,7 +176,7 @@ def _run(arguments: list[str]) -> None:
     check_conditions(plan, place)
     quiet_tensorflow()
     _check_packages()
-    from pixpro_tf.data.prepared import prepared_builder
+    from pixpro_tf.data.sources.tfds_datasets import prepared_builder
 
     # Before several processes want it.
     prepared_builder(plan.dataset, flags.data_dir)

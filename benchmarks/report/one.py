@@ -11,9 +11,9 @@ import time
 from typing import Any
 
 from benchmarks.report.plan import Plan, Run, read_plan
-from pixpro_tf import command_line
-from pixpro_tf.commands import exit_code_of, quiet_tensorflow
+from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
 from pixpro_tf.errors import RunError
+from pixpro_tf.training import command
 
 # What is measured of a backbone: the linear layer's mIoU on the validation split, by which rates are chosen; or everything.
 CHOICE, MEASUREMENT = "choice", "measurement"
@@ -71,7 +71,7 @@ def _backbone_source(plan, place, run) -> str:
         return f"random:{plan.backbone}"
     if run.method.kind == "supervised":
         return _supervised(plan, place, run)
-    from pixpro_tf import training
+    from pixpro_tf.training.run import train
 
     flags = [
         *plan.training_flags(run.method),
@@ -80,9 +80,9 @@ def _backbone_source(plan, place, run) -> str:
         f"--data_dir={place.data_dir}",
         f"--run_dir={place.run_dir(run)}",
     ]
-    config = command_line.parse(["train.py", *flags])
+    config = command.parse(["train.py", *flags])
     assert config is not None
-    if code := training.run(config):
+    if code := train(config):
         raise SystemExit(code)
     return place.run_dir(run)
 
@@ -92,10 +92,10 @@ def _supervised(plan, place, run) -> str:
     import tensorflow as tf
 
     from benchmarks.supervised import train_with_labels
-    from pixpro_tf.checkpoints import save_weights
     from pixpro_tf.config import Config
-    from pixpro_tf.data.segmentation import open_segmentation
-    from pixpro_tf.run_folder import RunFolder, write_description
+    from pixpro_tf.data.labelled.segmentation import open_segmentation
+    from pixpro_tf.storage.checkpoints import save_weights
+    from pixpro_tf.storage.run_folder import RunFolder, write_description
 
     folder = RunFolder(place.run_dir(run))
     if not folder.has_checkpoint:
@@ -156,17 +156,17 @@ def _figures(plan, place, run, source, split) -> dict[str, float]:
     """Those that tell a collapse, and a shortcut by position, of c5 over whole images."""
     import tensorflow as tf
 
-    from pixpro_tf import diagnostics
-    from pixpro_tf.data.segmentation import image_batches, open_segmentation
+    from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation
     from pixpro_tf.evaluation import frozen
     from pixpro_tf.evaluation.sources import load_backbone
+    from pixpro_tf.objectives import collapse
 
     tf.keras.utils.set_random_seed(run.seed)
     function = frozen.map_function(load_backbone(source, "", plan.output_stride), "c5")
     examples = open_segmentation(plan.dataset, place.data_dir).split(f"{split}[:{_FIGURE_IMAGES}]")
     maps, _ = frozen.maps_and_masks(function, image_batches(examples, 16))
     bins = tf.reshape(maps, [maps.shape[0], -1, maps.shape[-1]])
-    return {name: float(value) for name, value in diagnostics.alarms([bins]).items()}
+    return {name: float(value) for name, value in collapse.alarms([bins]).items()}
 
 
 def _main(arguments: list[str]) -> None:

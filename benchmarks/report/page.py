@@ -17,7 +17,7 @@ from benchmarks.report.results import (
     selection_scores,
     standard_error_of_difference,
 )
-from pixpro_tf.commands import atomic_output
+from pixpro_tf.cli.commands import atomic_output
 
 # What the report was made to find out.
 _FIT_SUPERVISED, _FIT_RANDOM = 0.5, 0.5
@@ -76,9 +76,9 @@ def write_page(
 
 
 def _setting(output, plan_file, plan):
-    from pixpro_tf import command_line
+    from pixpro_tf.training import command
 
-    config = command_line.parse(["train.py", *plan.training_flags()])
+    config = command.parse(["train.py", *plan.training_flags()])
     assert config is not None
     seeds = len(plan.seeds)
     steps = f" of {config.steps_per_epoch} steps" if config.steps_per_epoch else ""
@@ -259,7 +259,7 @@ def _ablated(plan, found, name):
 
 
 def _classes_table(main):
-    from pixpro_tf.data.scene_renderer import CLASS_NAMES
+    from pixpro_tf.data.scenes.renderer import CLASS_NAMES
 
     rows = [
         [name.replace("_", " "), *(_class_text(each, index) for each in main)]

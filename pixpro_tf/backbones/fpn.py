@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from pixpro_tf.convolution import LAYOUTS, Convolution
-from pixpro_tf.graphs import as_written
-from pixpro_tf.heads import DenseHead
-from pixpro_tf.normalization import BatchNorm
+from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.layers.convolution import LAYOUTS, Convolution
+from pixpro_tf.layers.heads import DenseHead
+from pixpro_tf.ops.graphs import as_written
 
 COARSEST_STAGE = 5
 

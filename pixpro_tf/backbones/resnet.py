@@ -8,9 +8,9 @@ import dataclasses
 
 import tensorflow as tf
 
-from pixpro_tf.convolution import LAYOUTS, Convolution
-from pixpro_tf.graphs import as_written
-from pixpro_tf.normalization import BatchNorm
+from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.layers.convolution import LAYOUTS, Convolution
+from pixpro_tf.ops.graphs import as_written
 
 OUTPUT_STRIDES = (8, 16, 32)
 

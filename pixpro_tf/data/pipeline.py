@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pixpro_tf.data import crops, randomness
 from pixpro_tf.data.images import decode
+from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.service import DataService
 from pixpro_tf.data.sources import Source, find_bad_images
-from pixpro_tf.data.tuning import num_cores, untuned
-from pixpro_tf.graphs import as_written
+from pixpro_tf.data.views import crops, randomness
+from pixpro_tf.ops.graphs import as_written
 
 Photometric = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
 _FOREVER = tf.int64.max

@@ -55,7 +55,7 @@ class Result:
 
 def evaluate(settings: Settings) -> Result:
     """Compares as the settings say; raises `UserError` for whatever the user can mend."""
-    from pixpro_tf.data.segmentation import reading
+    from pixpro_tf.data.labelled.segmentation import reading
 
     with reading(settings.dataset):
         return _evaluate(settings)
@@ -65,9 +65,9 @@ def _evaluate(settings):
     import numpy as np
     import tensorflow as tf
 
-    from pixpro_tf.data.photometric import Photometric, denormalize
     from pixpro_tf.data.pipeline import training_dataset
     from pixpro_tf.data.sources import open_source
+    from pixpro_tf.data.views.photometric import Photometric, denormalize
     from pixpro_tf.evaluation.matching import Matches, match
     from pixpro_tf.evaluation.sources import load_backbone
 

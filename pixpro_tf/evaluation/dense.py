@@ -113,14 +113,14 @@ def evaluate(settings: Settings) -> Result:
     Raises:
         UserError: whatever the user can mend.
     """
-    from pixpro_tf.data.segmentation import open_segmentation, reading
+    from pixpro_tf.data.labelled.segmentation import open_segmentation, reading
 
     with reading(settings.dataset):
         return _evaluate(settings, open_segmentation(settings.dataset, settings.data_dir))
 
 
 def _evaluate(settings, data):
-    from pixpro_tf.data.segmentation import image_batches
+    from pixpro_tf.data.labelled.segmentation import image_batches
     from pixpro_tf.evaluation.segmenter import score
 
     # Unknown splits are found before anything is trained.
@@ -150,7 +150,7 @@ def _trained(settings, examples, num_classes) -> Iterator[tuple]:
     """Of each rate, the segmenter that was trained with it."""
     import tensorflow as tf
 
-    from pixpro_tf.data.segmentation import image_batches
+    from pixpro_tf.data.labelled.segmentation import image_batches
     from pixpro_tf.evaluation import frozen
     from pixpro_tf.evaluation.segmenter import FCNHead, LinearHead, Segmenter
     from pixpro_tf.evaluation.sources import load_backbone
@@ -199,7 +199,7 @@ def _trained(settings, examples, num_classes) -> Iterator[tuple]:
 
 
 def _crops(settings, examples):
-    from pixpro_tf.data.segmentation import random_crops
+    from pixpro_tf.data.labelled.segmentation import random_crops
 
     crops = random_crops(examples, settings.crop_size, settings.seed)
     return crops.batch(settings.batch_size, drop_remainder=True).prefetch(2)
@@ -256,7 +256,7 @@ def table(settings: Settings, result: Result) -> str:
 
 def draw(settings: Settings, result: Result) -> dict[str, Any]:
     """The pictures beside results.json."""
-    from pixpro_tf.data.segmentation import image_batches
+    from pixpro_tf.data.labelled.segmentation import image_batches
     from pixpro_tf.evaluation import pictures
     from pixpro_tf.evaluation.segmenter import predict
 

@@ -58,8 +58,8 @@ def evaluate(settings: Settings) -> Result:
     """Trains and scores as the settings say; raises `UserError` for whatever the user can mend."""
     import tensorflow as tf
 
-    from pixpro_tf.data.detection import object_batches, open_detection
-    from pixpro_tf.data.segmentation import reading
+    from pixpro_tf.data.labelled.detection import object_batches, open_detection
+    from pixpro_tf.data.labelled.segmentation import reading
     from pixpro_tf.evaluation.coco import require_pycocotools
     from pixpro_tf.evaluation.detector import Detector
     from pixpro_tf.evaluation.sources import load_backbone_and_neck
@@ -103,7 +103,7 @@ def _check_pretrained(settings, neck):
 def _train(settings, detector, examples):
     import tensorflow as tf
 
-    from pixpro_tf.data.detection import random_object_batches
+    from pixpro_tf.data.labelled.detection import random_object_batches
     from pixpro_tf.evaluation.detector import assign, detection_loss
     from pixpro_tf.evaluation.segmenter import check_finite
     from pixpro_tf.optimizers.schedules import WarmupCosine
@@ -131,7 +131,7 @@ def _train(settings, detector, examples):
 
 def score(detector, batches, class_names):
     """The `AveragePrecision` of a detector on batches of `object_batches`."""
-    from pixpro_tf.data.detection import NO_OBJECT
+    from pixpro_tf.data.labelled.detection import NO_OBJECT
     from pixpro_tf.evaluation.coco import Objects, average_precision
 
     find = _finder(detector)
@@ -179,7 +179,7 @@ def table(settings: Settings, result: Result) -> str:
 
 def draw(settings: Settings, result: Result) -> dict[str, Any]:
     """The pictures beside results.json."""
-    from pixpro_tf.data.detection import object_batches
+    from pixpro_tf.data.labelled.detection import object_batches
     from pixpro_tf.evaluation import pictures
 
     examples = result.data.split(settings.split).take(PICTURED)

@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.backbones.resnet import ResNet
-from pixpro_tf.convolution import Convolution
-from pixpro_tf.data.detection import NO_OBJECT
-from pixpro_tf.data.photometric import normalize
-from pixpro_tf.heads import DenseHead
+from pixpro_tf.data.labelled.detection import NO_OBJECT
+from pixpro_tf.data.views.photometric import normalize
+from pixpro_tf.layers.convolution import Convolution
+from pixpro_tf.layers.heads import DenseHead
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
 # A bin looks for an object whose middle is this many bins away at most, along both axes.

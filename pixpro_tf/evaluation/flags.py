@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from pixpro_tf.commands import (
+from pixpro_tf.cli.commands import (
     Parser,
     atomic_output,
     exit_code_of,

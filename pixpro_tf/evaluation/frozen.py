@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
-from pixpro_tf.data.cache import memory_bytes
+from pixpro_tf.data.sources.cache import memory_bytes
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation.segmenter import LinearHead, train
 from pixpro_tf.evaluation.sources import maps_of

@@ -78,8 +78,8 @@ def evaluate(settings: Settings) -> Result:
     """Trains and scores as the settings say; raises `UserError` for whatever the user can mend."""
     import tensorflow as tf
 
-    from pixpro_tf.data.classification import open_classification
-    from pixpro_tf.data.segmentation import reading
+    from pixpro_tf.data.labelled.classification import open_classification
+    from pixpro_tf.data.labelled.segmentation import reading
     from pixpro_tf.evaluation.sources import load_backbone, maps_of
 
     with reading(settings.dataset):
@@ -116,7 +116,7 @@ def _by_neighbours(settings, pooled, train_examples, examples, num_classes):
 
 def _by_a_layer(settings, pooled, train_examples, examples, num_classes):
     """Logits `[M, K]` and classes `[M]` of the split."""
-    from pixpro_tf.data.classification import random_views
+    from pixpro_tf.data.labelled.classification import random_views
 
     count = int(train_examples.cardinality())
     if count < settings.batch_size:
@@ -176,7 +176,7 @@ def rate_schedule(rate: float, epochs: int, epoch_steps: int):
 
 
 def _central(settings, examples):
-    from pixpro_tf.data.classification import central_views
+    from pixpro_tf.data.labelled.classification import central_views
 
     return central_views(examples, settings.image_size, settings.batch_size)
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from pixpro_tf import geometry
-from pixpro_tf.numerics import unit_length
+from pixpro_tf.ops import geometry
+from pixpro_tf.ops.numerics import unit_length
 
 # Of places, in bins: bins that lie exactly one apart are one apart, whatever was rounded.
 _ROUNDING = 1e-4

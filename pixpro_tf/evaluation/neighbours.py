@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.numerics import unit_length
+from pixpro_tf.ops.numerics import unit_length
 
 _AT_ONCE = 256
 

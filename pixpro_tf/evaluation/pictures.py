@@ -10,8 +10,8 @@ import matplotlib.lines
 import matplotlib.patches
 import numpy as np
 
-from pixpro_tf.data.detection import NO_OBJECT
-from pixpro_tf.data.segmentation import IGNORED
+from pixpro_tf.data.labelled.detection import NO_OBJECT
+from pixpro_tf.data.labelled.segmentation import IGNORED
 from pixpro_tf.evaluation.matching import Matches
 
 # Source: Paul Tol, "Colour Schemes" (SRON/EPS/TN/09-002), the scheme "muted".

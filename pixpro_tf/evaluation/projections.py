@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pixpro_tf import handles, model_card, trained
 from pixpro_tf.config import Config
-from pixpro_tf.data.photometric import normalize
+from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import RunError
 from pixpro_tf.evaluation.sources import RANDOM
-from pixpro_tf.numerics import unit_length
 from pixpro_tf.objectives.pixel import PixelObjective
-from pixpro_tf.reusable import load_backbone
+from pixpro_tf.ops.numerics import unit_length
+from pixpro_tf.storage import hub_handles, model_card, trained_weights
+from pixpro_tf.storage.saved_model import load_backbone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +45,14 @@ def find_projections(source: str, network: str = "") -> Projections | None:
     """
     if source.startswith(RANDOM):
         return None
-    if trained.find_checkpoint(source) is not None:
+    if trained_weights.find_checkpoint(source) is not None:
         return _of_run(source, network or "online")
     return _of_saved_model(source)
 
 
 def _of_run(run, network):
     try:
-        model, _ = trained.load_pixpro(run)
+        model, _ = trained_weights.load_pixpro(run)
     except RunError:
         # Imported weights are a backbone without heads; whether they can be read is for whoever loads the backbone to say.
         return None
@@ -71,7 +71,7 @@ def _of_run(run, network):
 
 
 def _of_saved_model(handle):
-    with handles.local_copy(handle) as folder:
+    with hub_handles.local_copy(handle) as folder:
         card = model_card.read(folder) or {"heads": {}}
         heads = card["heads"]
     if "projector" not in heads:

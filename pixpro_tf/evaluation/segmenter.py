@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
-from pixpro_tf.convolution import Convolution
-from pixpro_tf.data.segmentation import IGNORED
+from pixpro_tf.data.labelled.segmentation import IGNORED
 from pixpro_tf.errors import RunError
 from pixpro_tf.evaluation.scores import SegmentationScores, count_pixels
 from pixpro_tf.evaluation.sources import maps_of
-from pixpro_tf.normalization import BatchNorm
+from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.layers.convolution import Convolution
 
 Head = Callable[..., tf.Tensor]
 

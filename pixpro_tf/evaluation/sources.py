@@ -4,11 +4,11 @@ import dataclasses
 
 import tensorflow as tf
 
-from pixpro_tf import trained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
-from pixpro_tf.data.photometric import normalize
+from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError
+from pixpro_tf.storage import trained_weights
 
 RANDOM = "random:"
 
@@ -28,18 +28,18 @@ def load_backbone(source: str, network: str = "", output_stride: int = 0) -> res
     """
     if source.startswith(RANDOM):
         return _random_backbone(source, output_stride or 32)
-    with trained.open_weights(source, network or None) as weights:
+    with trained_weights.open_weights(source, network or None) as weights:
         if output_stride:
             weights = dataclasses.replace(weights, output_stride=output_stride)
-        return trained.restore(weights)
+        return trained_weights.restore(weights)
 
 
 def load_backbone_and_neck(source: str, network: str = "") -> tuple[resnet.ResNet, Neck | None]:
     """A backbone of output stride 32, and the neck that was pre-trained with it or None; arguments and errors as of `load_backbone`."""
     if source.startswith(RANDOM):
         return _random_backbone(source, 32), None
-    with trained.open_weights(source, network or None) as weights:
-        return trained.restore_with_neck(dataclasses.replace(weights, output_stride=32))
+    with trained_weights.open_weights(source, network or None) as weights:
+        return trained_weights.restore_with_neck(dataclasses.replace(weights, output_stride=32))
 
 
 def _random_backbone(source, output_stride):

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from pixpro_tf.commands import exit_code_of
+from pixpro_tf.cli.commands import exit_code_of
 from pixpro_tf.errors import ConfigError
 
 # Of each consumer's name, the module with its command.

@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow
+from pixpro_tf.cli.commands import atomic_output, exit_code_of, quiet_tensorflow
 from pixpro_tf.errors import RunError
 from pixpro_tf.export.flags import make_parser
 from pixpro_tf.export.sources import check_output, restore_for

@@ -1,6 +1,6 @@
 """The flags that all exports have."""
 
-from pixpro_tf.commands import Parser, is_installed_command
+from pixpro_tf.cli.commands import Parser, is_installed_command
 
 
 def make_parser(name: str, description: str, output: str, *, takes_handles: bool = True) -> Parser:

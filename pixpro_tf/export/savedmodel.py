@@ -11,11 +11,11 @@ import os
 import tarfile
 from typing import Any
 
-from pixpro_tf.commands import atomic_output, exit_code_of, quiet_tensorflow, write_texts
+from pixpro_tf.cli.commands import atomic_output, exit_code_of, quiet_tensorflow, write_texts
 from pixpro_tf.errors import RunError
 from pixpro_tf.export.flags import make_parser
 from pixpro_tf.export.sources import check_output
-from pixpro_tf.handles import is_archive
+from pixpro_tf.storage.hub_handles import is_archive
 
 _README = """\
 # {title}
@@ -91,24 +91,24 @@ def export(
     check_output(run, output, overwrite)
     import tensorflow as tf
 
-    from pixpro_tf import model_card, trained
-    from pixpro_tf.reusable import reusable
-    from pixpro_tf.run_folder import RunFolder, read_description
+    from pixpro_tf.storage import model_card, trained_weights
+    from pixpro_tf.storage.run_folder import RunFolder, read_description
+    from pixpro_tf.storage.saved_model import reusable
 
     # A folder's slash says nothing of an archive.
     output = output.rstrip("/") or output
     network = network or "online"
-    config = trained.read_run_config(run)
-    progress = trained.progress_of(run)
+    config = trained_weights.read_run_config(run)
+    progress = trained_weights.progress_of(run)
     if not allow_unfinished:
-        trained.require_finished(run, progress)
+        trained_weights.require_finished(run, progress)
     folder = RunFolder(os.path.expanduser(run))
     with tf.variable_creator_scope(_averaged_over_replicas):
         if include_heads:
             backbone, heads = _with_heads(run, network)
         else:
-            with trained.open_weights(run, network) as weights:
-                backbone, neck = trained.restore_with_neck(weights)
+            with trained_weights.open_weights(run, network) as weights:
+                backbone, neck = trained_weights.restore_with_neck(weights)
             heads = {} if neck is None else {"neck": neck}
     root, signatures = reusable(backbone, **heads)
     card = model_card.compose(
@@ -142,13 +142,13 @@ def _averaged_over_replicas(create, **arguments):
 
 
 def _with_heads(run: str, network: str) -> tuple[Any, dict[str, Any]]:
-    from pixpro_tf import trained
+    from pixpro_tf.storage import trained_weights
 
     try:
-        model, _ = trained.load_pixpro(run)
+        model, _ = trained_weights.load_pixpro(run)
     except RunError as error:
         raise RunError(f"{run} has no heads that --include_heads could export: {error}") from error
-    heads = trained.heads_of(model, network)
+    heads = trained_weights.heads_of(model, network)
     if "projector" not in heads:
         raise RunError(
             f"{run} was trained without a pixel loss, whose heads --include_heads exports; leave it out"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from pixpro_tf.commands import refuse_existing
+from pixpro_tf.cli.commands import refuse_existing
 from pixpro_tf.errors import ConfigError, RunError
 
 
@@ -49,9 +49,9 @@ def restore_for(
     Raises:
         RunError: if there is no such backbone, or the consumer has none like it; with the flag to pre-train with.
     """
-    from pixpro_tf import trained
+    from pixpro_tf.storage import trained_weights
 
-    with trained.open_weights(source, network, allow_unfinished) as weights:
+    with trained_weights.open_weights(source, network, allow_unfinished) as weights:
         for flag, found, known in (
             ("backbone", weights.architecture, architectures),
             ("backbone_layout", weights.layout, (layout,)),
@@ -62,4 +62,4 @@ def restore_for(
                     f"{source} was pre-trained with --{flag}={found}, which {consumer} would misread; "
                     f"pre-train with --{flag}={' or '.join(map(str, known))}"
                 )
-        return trained.restore_with_neck(weights)
+        return trained_weights.restore_with_neck(weights)

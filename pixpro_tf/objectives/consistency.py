@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pixpro_tf import losses
-from pixpro_tf.graphs import as_written
-from pixpro_tf.heads import ProjectorSettings, layers_by_level
+from pixpro_tf.layers.heads import ProjectorSettings, layers_by_level
+from pixpro_tf.layers.propagation import PixelPropagation
 from pixpro_tf.objectives.pixel import PixelObjective
-from pixpro_tf.propagation import PixelPropagation
+from pixpro_tf.ops.graphs import as_written
 
 
 class PixelConsistency(PixelObjective):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pixpro_tf import losses
-from pixpro_tf.heads import ProjectorSettings
+from pixpro_tf.layers.heads import ProjectorSettings
 from pixpro_tf.objectives.pixel import PixelObjective
 
 

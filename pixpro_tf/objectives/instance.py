@@ -5,10 +5,10 @@ import dataclasses
 import tensorflow as tf
 
 from pixpro_tf import losses
-from pixpro_tf.graphs import as_written
-from pixpro_tf.heads import ConvMLP, Projector, ProjectorSettings
-from pixpro_tf.numerics import at_least_float32, unit_length
+from pixpro_tf.layers.heads import ConvMLP, Projector, ProjectorSettings
 from pixpro_tf.objectives.base import Objective
+from pixpro_tf.ops.graphs import as_written
+from pixpro_tf.ops.numerics import at_least_float32, unit_length
 
 LEVEL = "c5"
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from pixpro_tf.blocks import is_large
-from pixpro_tf.geometry import Bins, bins_of
-from pixpro_tf.graphs import as_written
-from pixpro_tf.heads import Projector, ProjectorSettings
-from pixpro_tf.numerics import unit_length
+from pixpro_tf.layers.heads import Projector, ProjectorSettings
 from pixpro_tf.objectives.base import Metrics, Objective, View
+from pixpro_tf.ops.geometry import Bins, bins_of
+from pixpro_tf.ops.graphs import as_written
+from pixpro_tf.ops.numerics import unit_length
+from pixpro_tf.ops.pairwise import is_large
 
 
 class PixelObjective(Objective):

@@ -1,6 +1,6 @@
 """LAMB from tensorflow-addons, with decay and adaptation excluded by rank."""
 
-from pixpro_tf import stack
+from pixpro_tf import keras2
 
 
 def make_lamb(learning_rate, weight_decay):
@@ -13,7 +13,7 @@ def make_lamb(learning_rate, weight_decay):
     Raises:
         ModuleNotFoundError: where tensorflow-addons is not installed.
     """
-    addons = stack.import_tensorflow_addons("--optimizer=lamb")
+    addons = keras2.import_tensorflow_addons("--optimizer=lamb")
 
     class LAMB(addons.optimizers.LAMB):  # type: ignore[name-defined]
         # tensorflow-addons excludes by patterns on names; these two hooks ask for the rank instead.

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pixpro_tf.backbones.fpn import FPN, Neck
-from pixpro_tf.normalization import BatchNorm
+from pixpro_tf.layers.batch_norm import BatchNorm
 
 SIZES = {"c2": 24, "c3": 12, "c4": 6, "c5": 3}
 CHANNELS = {"c2": 5, "c3": 6, "c4": 7, "c5": 8}

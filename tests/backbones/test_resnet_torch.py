@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 
 from pixpro_tf.backbones import resnet
-from pixpro_tf.convolution import Convolution
-from pixpro_tf.normalization import BatchNorm
+from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.layers.convolution import Convolution
 
 torch = pytest.importorskip("torch")
 
-from tests import reference_torch as reference  # noqa: E402
+from tests.support import reference_torch as reference  # noqa: E402
 
 # Batch, height and width; a map of one bin needs images enough for the variance of its batch normalisation.
 SIZES = {"224x224": (2, 224, 224), "193x257": (2, 193, 257), "32x32": (16, 32, 32)}

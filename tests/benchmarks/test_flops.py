@@ -74,7 +74,7 @@ def test_a_step_has_as_many_as_pytorch_counts():
     torch = pytest.importorskip("torch")
     from torch.utils.flop_counter import FlopCounterMode
 
-    from tests import reference_torch as reference
+    from tests.support import reference_torch as reference
 
     config = Config(backbone="resnet10", batch_size=2, image_size=64, projector_hidden=32)
     model = build_compiled_model(config, 0.1, total_steps=10)

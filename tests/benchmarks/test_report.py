@@ -21,8 +21,8 @@ from benchmarks.report.results import (
     measured,
     standard_error_of_difference,
 )
-from pixpro_tf import command_line
 from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.training import command as command_line
 from tests.conftest import ROOT
 
 PLANS = sorted((ROOT / "configs" / "report").glob("*.json"))

@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks import scenes as benchmark
 from benchmarks.supervised import train_with_labels
-from pixpro_tf.data import scenes
-from pixpro_tf.data.scene_renderer import CLASS_NAMES
-from pixpro_tf.data.segmentation import image_batches, open_segmentation
+from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation
+from pixpro_tf.data.scenes import builder
+from pixpro_tf.data.scenes.renderer import CLASS_NAMES
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation.segmenter import score
 
@@ -16,7 +16,7 @@ from pixpro_tf.evaluation.segmenter import score
 @pytest.fixture
 def few(tmp_path, monkeypatch):
     splits = {"unlabelled": 1, "train": 4, "validation": 2, "test": 1}
-    for config in scenes.Scenes.BUILDER_CONFIGS:
+    for config in builder.Scenes.BUILDER_CONFIGS:
         monkeypatch.setattr(config, "num_scenes", splits)
     return str(tmp_path)
 

@@ -9,11 +9,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pixpro_tf.data import archives, sources
-from pixpro_tf.data.archives import ZipSource
-from pixpro_tf.data.folders import FolderSource
+from pixpro_tf.data import sources
 from pixpro_tf.data.images import decode
 from pixpro_tf.data.pipeline import training_dataset
+from pixpro_tf.data.sources import zip_archives
+from pixpro_tf.data.sources.folders import FolderSource
+from pixpro_tf.data.sources.zip_archives import ZipSource
 from pixpro_tf.errors import RunError
 
 
@@ -165,7 +166,7 @@ def test_an_encrypted_archive_is_refused(tmp_path, monkeypatch):
     path = make_archive(tmp_path / "images.zip", {"a.png": png(0)})
     data = bytearray((tmp_path / "images.zip").read_bytes())
     # The flags in the archive's directory.
-    data[data.rindex(b"PK\x01\x02") + 8] |= archives._ENCRYPTED
+    data[data.rindex(b"PK\x01\x02") + 8] |= zip_archives._ENCRYPTED
     (tmp_path / "images.zip").write_bytes(data)
     with pytest.raises(RunError, match=r"is encrypted \(a.png\)"):
         ZipSource(path)

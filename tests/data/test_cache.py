@@ -7,9 +7,10 @@ import zipfile
 import pytest
 import tensorflow as tf
 
-from pixpro_tf.data import cache, pipeline, sources
+from pixpro_tf.data import pipeline, sources
+from pixpro_tf.data.sources import cache
 from pixpro_tf.errors import RunError
-from tests.batches import assert_same, write_noise
+from tests.support.batches import assert_same, write_noise
 
 COUNT = 23
 

@@ -11,8 +11,8 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 # isort: split
 import tensorflow as tf
 
-from pixpro_tf import geometry
-from pixpro_tf.data import crops, randomness
+from pixpro_tf.data.views import crops, randomness
+from pixpro_tf.ops import geometry
 
 make_view = tf.function(crops.make_view, reduce_retracing=True)
 draw_crop = tf.function(crops.draw_crop)

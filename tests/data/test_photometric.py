@@ -13,7 +13,7 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 # isort: split
 import tensorflow as tf
 
-from pixpro_tf.data import photometric, randomness
+from pixpro_tf.data.views import photometric, randomness
 
 MANY = 6000
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -12,9 +12,9 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 import tensorflow as tf
 
 from pixpro_tf.data import pipeline
-from pixpro_tf.data.folders import FolderSource
-from pixpro_tf.data.photometric import Photometric
-from tests.batches import assert_same
+from pixpro_tf.data.sources.folders import FolderSource
+from pixpro_tf.data.views.photometric import Photometric
+from tests.support.batches import assert_same
 
 NAMES = ("view_1", "view_2", "box_1", "box_2")
 COUNT, BATCH, SIZE = 22, 4, 16

@@ -8,8 +8,8 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 # isort: split
 import tensorflow as tf
 
-from pixpro_tf.data import randomness
-from pixpro_tf.data.randomness import Stream
+from pixpro_tf.data.views import randomness
+from pixpro_tf.data.views.randomness import Stream
 
 
 def words(text):

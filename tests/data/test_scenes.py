@@ -10,17 +10,18 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 # isort: split
 import tensorflow_datasets as tfds
 
-from pixpro_tf.data import scene_renderer, scenes
-from tests import warm
+from pixpro_tf.data.scenes import builder as scenes
+from pixpro_tf.data.scenes import renderer
+from tests.support import warm
 
-NUM_CLASSES = len(scene_renderer.CLASS_NAMES)
-NUM_STUFF = len(scene_renderer.STUFF_NAMES)
+NUM_CLASSES = len(renderer.CLASS_NAMES)
+NUM_STUFF = len(renderer.STUFF_NAMES)
 TINY = {"unlabelled": 5, "train": 4, "validation": 3, "test": 2}
 
 
 @pytest.fixture(scope="module")
 def rendered():
-    return [scene_renderer.render((7, index), 128) for index in range(300)]
+    return [renderer.render((7, index), 128) for index in range(300)]
 
 
 @pytest.fixture
@@ -38,11 +39,11 @@ def assert_same_scene(scene, other):
 
 
 def test_a_seed_always_gives_the_same_scene():
-    assert_same_scene(scene_renderer.render((1, 2), 64), scene_renderer.render((1, 2), 64))
+    assert_same_scene(renderer.render((1, 2), 64), renderer.render((1, 2), 64))
 
 
 def test_another_seed_gives_another_scene():
-    scene, other = scene_renderer.render((1, 2), 64), scene_renderer.render((1, 3), 64)
+    scene, other = renderer.render((1, 2), 64), renderer.render((1, 3), 64)
     assert np.mean(scene.mask != other.mask) > 0.3
 
 
@@ -50,7 +51,7 @@ def test_another_seed_gives_another_scene():
 def test_plain_scenes_have_the_same_composition_and_surfaces_of_one_grey(rendered):
     levels: dict[str, list] = {"coloured": [], "plain": []}
     for index, scene in enumerate(rendered[:40]):
-        plain = scene_renderer.render((7, index), 128, plain=True)
+        plain = renderer.render((7, index), 128, plain=True)
         for name in ("mask", "instances", "boxes", "labels"):
             np.testing.assert_array_equal(getattr(plain, name), getattr(scene, name))
         for name, each in (("coloured", scene), ("plain", plain)):
@@ -74,7 +75,7 @@ def test_types_and_shapes(rendered):
 
 def test_a_seed_gives_the_same_composition_at_both_sizes(rendered):
     for index, small in enumerate(rendered[:10]):
-        large = scene_renderer.render((7, index), 256)
+        large = renderer.render((7, index), 256)
         np.testing.assert_array_equal(large.labels, small.labels)
         # An edge lies within half a pixel on either grid, and a tip of a star is thin.
         np.testing.assert_allclose(large.boxes, small.boxes, atol=3 / 128)
@@ -127,10 +128,10 @@ def test_every_class_is_common(rendered):
     assert np.all(pixels / pixels.sum() > 0.03)
 
 
-@pytest.mark.parametrize("name", scene_renderer.MATERIALS)
+@pytest.mark.parametrize("name", renderer.MATERIALS)
 def test_textures_have_zero_mean_and_unit_variance(name):
     u, v = np.random.default_rng(0).uniform(0, 2000, (2, 400_000)).astype(np.float32)
-    values = scene_renderer.MATERIALS[name].texture(u, v)
+    values = renderer.MATERIALS[name].texture(u, v)
     assert values.dtype == np.float32
     assert abs(values.mean()) < 0.01
     assert abs(values.std() - 1) < 0.01
@@ -179,7 +180,7 @@ def test_colour_does_not_tell_the_class(rendered, recall):
 
 def test_too_small_an_image_is_refused():
     with pytest.raises(ValueError, match="at least 32"):
-        scene_renderer.render(0, 16)
+        renderer.render(0, 16)
 
 
 # Builder
@@ -189,7 +190,7 @@ def test_too_small_an_image_is_refused():
 def test_builds_with_the_right_features_and_splits(tiny, tmp_path, config, size, capfd):
     builder = scenes.prepare(tmp_path, config)
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == TINY
-    assert builder.info.features["objects"]["label"].names == list(scene_renderer.CLASS_NAMES)
+    assert builder.info.features["objects"]["label"].names == list(renderer.CLASS_NAMES)
     assert str(builder.info.full_name) == f"scenes/{config}/1.0.0"
     captured = capfd.readouterr()
     assert captured.out == ""
@@ -203,7 +204,7 @@ def test_builds_with_the_right_features_and_splits(tiny, tmp_path, config, size,
     for index in range(TINY["validation"]):
         example = examples[f"validation/{index}"]
         plain = config == "128_plain"
-        scene = scene_renderer.render(scenes.scene_seed("validation", index), size, plain)
+        scene = renderer.render(scenes.scene_seed("validation", index), size, plain)
         np.testing.assert_array_equal(example["segmentation_mask"][..., 0], scene.mask)
         np.testing.assert_array_equal(example["objects"]["label"], scene.labels)
         np.testing.assert_allclose(example["objects"]["bbox"], scene.boxes, atol=1e-6)
@@ -220,7 +221,7 @@ def test_builds_with_the_right_features_and_splits(tiny, tmp_path, config, size,
 def test_no_two_splits_share_a_scene():
     seeds = [scenes.scene_seed(split, i) for split in scenes.SPLITS for i in range(5000)]
     assert len(set(seeds)) == len(seeds)
-    masks = [scene_renderer.render(scenes.scene_seed(split, 0), 64).mask for split in scenes.SPLITS]
+    masks = [renderer.render(scenes.scene_seed(split, 0), 64).mask for split in scenes.SPLITS]
     assert len({mask.tobytes() for mask in masks}) == len(scenes.SPLITS)
 
 
@@ -235,23 +236,23 @@ def test_a_second_call_builds_nothing(tiny, tmp_path, monkeypatch):
     def fail(*_):
         raise AssertionError("rendered again")
 
-    monkeypatch.setattr(scene_renderer, "render", fail)
+    monkeypatch.setattr(renderer, "render", fail)
     assert scenes.prepare(tmp_path).info.splits["train"].num_examples == TINY["train"]
 
 
 def test_an_interrupted_build_leaves_nothing_behind(tiny, tmp_path, monkeypatch):
-    render = scene_renderer.render
+    render = renderer.render
 
     def interrupted(seed, size, plain):
         if seed == scenes.scene_seed("train", 2):
             raise KeyboardInterrupt
         return render(seed, size, plain)
 
-    monkeypatch.setattr(scene_renderer, "render", interrupted)
+    monkeypatch.setattr(renderer, "render", interrupted)
     with pytest.raises(KeyboardInterrupt):
         scenes.prepare(tmp_path)
     assert not list(tmp_path.glob("scenes/128/*"))
-    monkeypatch.setattr(scene_renderer, "render", render)
+    monkeypatch.setattr(renderer, "render", render)
     assert scenes.prepare(tmp_path).info.splits["test"].num_examples == TINY["test"]
 
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pixpro_tf.data import segmentation
-from pixpro_tf.data.segmentation import (
+from pixpro_tf.data.labelled import segmentation
+from pixpro_tf.data.labelled.segmentation import (
     IGNORED,
     image_batches,
     open_segmentation,

@@ -6,16 +6,17 @@ import time
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import data_service, inputs
+from pixpro_tf import data_service
 from pixpro_tf.config import Config
 from pixpro_tf.data import pipeline, sources
-from pixpro_tf.data.photometric import Photometric
 from pixpro_tf.data.service import SEVERAL_WORKERS, DataService
+from pixpro_tf.data.views.photometric import Photometric
 from pixpro_tf.errors import ConfigError, RunError
-from tests import warm
-from tests.batches import assert_same, write_noise
+from pixpro_tf.training import inputs
 from tests.conftest import ROOT
-from tests.runs import free_ports
+from tests.support import warm
+from tests.support.batches import assert_same, write_noise
+from tests.support.runs import free_ports
 
 service = tf.data.experimental.service
 COUNT, BATCH = 22, 8
@@ -129,7 +130,7 @@ def test_an_address_that_does_not_answer_is_told(two):
 
 UNREACHABLE = """
 import sys, pixpro_tf
-from pixpro_tf.commands import exit_code_of
+from pixpro_tf.cli.commands import exit_code_of
 from pixpro_tf.data import service
 service._SECONDS_TO_ANSWER = 2
 sys.exit(exit_code_of(service.DataService((sys.argv[1],)).check))

@@ -21,13 +21,14 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pixpro_tf import inputs
 from pixpro_tf.config import Config
-from pixpro_tf.data import prepared, sources
-from pixpro_tf.data.folders import FolderSource
+from pixpro_tf.data import sources
 from pixpro_tf.data.images import decode
+from pixpro_tf.data.sources import tfds_datasets
+from pixpro_tf.data.sources.folders import FolderSource
 from pixpro_tf.errors import ConfigError, RunError
-from tests import warm
+from pixpro_tf.training import inputs
+from tests.support import warm
 
 
 def epoch_of(number):
@@ -651,5 +652,5 @@ def test_voc_trains_on_train_and_validation():
         class info:
             splits = {"train": None, "validation": None, "test": None}
 
-    assert prepared._training_split("voc", Voc) == "train+validation"
-    assert prepared._training_split("imagenet2012", Voc) == "train"
+    assert tfds_datasets._training_split("voc", Voc) == "train+validation"
+    assert tfds_datasets._training_split("imagenet2012", Voc) == "train"

@@ -11,9 +11,9 @@ from PIL import Image
 from pixpro_tf import tfrecords
 from pixpro_tf.data import sources
 from pixpro_tf.data.images import decode
-from pixpro_tf.data.shards import ShardSource
+from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.errors import ConfigError, RunError
-from tests.runs import error_line
+from tests.support.runs import error_line
 
 COUNT = 23
 

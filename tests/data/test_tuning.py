@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf.data import classification, detection, pipeline, segmentation, tuning
-from pixpro_tf.data.folders import FolderSource
+from pixpro_tf.data import parallelism, pipeline
+from pixpro_tf.data.labelled import classification, detection, segmentation
+from pixpro_tf.data.sources.folders import FolderSource
 
 IMAGES = np.zeros([4, 16, 16, 3], np.uint8)
 
@@ -66,15 +67,15 @@ def test_what_other_machines_make_is_tuned_there(photos, monkeypatch):
 @pytest.mark.parametrize(("limit", "count"), [("max 100000", 8), ("250000 100000", 3)])
 def test_a_container_may_use_what_it_was_given(limit, count, monkeypatch, tmp_path):
     (tmp_path / "cpu.max").write_text(f"{limit}\n")
-    monkeypatch.setattr(tuning, "_CPU_LIMIT", str(tmp_path / "cpu.max"))
+    monkeypatch.setattr(parallelism, "_CPU_LIMIT", str(tmp_path / "cpu.max"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert tuning.num_cores() == count
+    assert parallelism.num_cores() == count
 
 
 def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
-    monkeypatch.setattr(tuning, "_CPU_LIMIT", "/nowhere")
+    monkeypatch.setattr(parallelism, "_CPU_LIMIT", "/nowhere")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
-    assert tuning.num_cores() == 3
+    assert parallelism.num_cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert tuning.num_cores() == 7
+    assert parallelism.num_cores() == 7

@@ -7,7 +7,7 @@ from PIL import Image
 
 from pixpro_tf.evaluation import correspondence
 from pixpro_tf.export import savedmodel
-from tests.models import make_run
+from tests.support.models import make_run
 
 SMALL = {"image_size": 64, "pairs": 20, "batch_size": 8, "level": "c3"}
 

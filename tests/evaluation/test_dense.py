@@ -8,14 +8,14 @@ import tensorflow as tf
 from PIL import Image
 
 from pixpro_tf.backbones import resnet
-from pixpro_tf.data.photometric import normalize
-from pixpro_tf.data.segmentation import IGNORED
+from pixpro_tf.data.labelled.segmentation import IGNORED
+from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import dense, frozen, segmenter
 from pixpro_tf.evaluation.flags import parse
 from pixpro_tf.evaluation.sources import maps_of
 from pixpro_tf.export import savedmodel
-from tests.models import make_run
+from tests.support.models import make_run
 
 COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]], np.uint8)
 SIZE = 32

@@ -9,11 +9,11 @@ from PIL import Image
 
 pytest.importorskip("pycocotools")
 
-from pixpro_tf.data import detection as data
-from pixpro_tf.data.detection import NO_OBJECT
+from pixpro_tf.data.labelled import detection as data
+from pixpro_tf.data.labelled.detection import NO_OBJECT
 from pixpro_tf.evaluation import detection
 from pixpro_tf.export import savedmodel
-from tests.models import make_run
+from tests.support.models import make_run
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
-from pixpro_tf.data.detection import NO_OBJECT, flipped
+from pixpro_tf.data.labelled.detection import NO_OBJECT, flipped
 from pixpro_tf.evaluation import detector
 from pixpro_tf.evaluation.detector import Bins, Detector, Predictions, Targets
 

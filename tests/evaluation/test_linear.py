@@ -12,7 +12,7 @@ from pixpro_tf.errors import RunError
 from pixpro_tf.evaluation import linear
 from pixpro_tf.evaluation.neighbours import neighbour_votes
 from pixpro_tf.export import savedmodel
-from tests.models import make_run
+from tests.support.models import make_run
 
 COLOURS = {
     "red": (200, 40, 40),
@@ -181,7 +181,7 @@ def test_a_folder_without_images_is_refused(tmp_path, capsys):
 
 
 def test_random_views_are_a_function_of_the_seed():
-    from pixpro_tf.data.classification import random_views
+    from pixpro_tf.data.labelled.classification import random_views
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, [8, 20, 24, 3], np.uint8)

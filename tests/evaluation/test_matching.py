@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pixpro_tf.evaluation.matching import match
-from tests.test_geometry import BOX_PAIRS
+from tests.ops.test_geometry import BOX_PAIRS
 
 HEIGHT, WIDTH, CHANNELS = 4, 5, 6
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pixpro_tf.data.segmentation import IGNORED
+from pixpro_tf.data.labelled.segmentation import IGNORED
 from pixpro_tf.evaluation import pictures
 
 CLASSES = ("sky", "land", "sea")

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from pixpro_tf.stack import LEGACY_KERAS_VARIABLE
+from pixpro_tf.keras2 import LEGACY_KERAS_VARIABLE
 from tests.conftest import ROOT
 
 CONSUMERS = ROOT / "tests" / "export" / "consumers"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.models import make_run
-from tests.runs import cost_of
+from tests.support.models import make_run
+from tests.support.runs import cost_of
 
 OD_API_FLAGS = ("--task=coco", "--model=faster_rcnn_resnet50_fpn_keras")
 

@@ -5,11 +5,11 @@ import pickle
 import numpy as np
 import pytest
 
-from pixpro_tf import trained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.export import detectron2
 from pixpro_tf.interop.torch import names
-from tests.models import make_run
+from pixpro_tf.storage import trained_weights
+from tests.support.models import make_run
 
 # Detectron2's names of a bottleneck ResNet, written down from its modules: a stem, stages res2 to res5 of blocks, each with a
 # shortcut that projects in its first block, three convolutions, and a norm inside each convolution.
@@ -52,7 +52,7 @@ def test_the_pickle_holds_the_weights_in_pytorchs_layout(run, tmp_path, network)
     with open(path, "rb") as file:
         content = pickle.load(file)
     assert content["matching_heuristics"] is True and "__author__" in content
-    backbone = trained.restore_backbone(str(run), network)
+    backbone = trained_weights.restore_backbone(str(run), network)
     kernel = backbone.stages[1][0].convolutions[0].kernel.numpy()
     array = content["model"]["res3.0.conv1.weight"]
     assert type(array) is np.ndarray and array.shape == (128, 64, 3, 3)
@@ -117,7 +117,7 @@ def test_a_neck_goes_with_it_under_detectron2s_names(tmp_path, capsys):
     assert {name for name in model if "fpn" in name or "top" in name or "head" in name} == wanted
     assert model["fpn_lateral4.weight"].shape == (8, 256, 1, 1)
     assert model["top_block.p6.weight"].shape == (8, 512, 3, 3)
-    source, _ = trained.load_pixpro(str(run))
+    source, _ = trained_weights.load_pixpro(str(run))
     kernel = source.online.neck.dense_head.convolutions[1].kernel.numpy()
     np.testing.assert_array_equal(model["head.bbox_subnet.2.weight"], kernel.transpose(3, 2, 0, 1))
     printed = capsys.readouterr().out

@@ -7,14 +7,14 @@ import subprocess
 
 import pytest
 
-from pixpro_tf.commands import atomic_output
+from pixpro_tf.cli.commands import atomic_output
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.export import detectron2, savedmodel
 from pixpro_tf.export.model_garden import __main__ as model_garden
 from pixpro_tf.export.od_api import __main__ as od_api
-from tests import warm
 from tests.conftest import ROOT
-from tests.models import make_run
+from tests.support import warm
+from tests.support.models import make_run
 
 OD_API_FLAGS = ("--task=voc", "--model=faster_rcnn_resnet50_keras")
 # Of each export: its command, the flag that says where from, the layout that it takes, further flags, and the module's name.

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import trained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.export.model_garden.__main__ import main
 from pixpro_tf.export.model_garden.checkpoint import write_checkpoint
 from pixpro_tf.export.model_garden.experiments import EXPERIMENTS, yaml_of
-from tests.models import make_run
+from pixpro_tf.storage import trained_weights
+from tests.support.models import make_run
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +142,8 @@ def test_an_fpn_of_other_levels_is_left_out_and_the_readme_says_so(tmp_path):
 )
 def test_the_garden_restores_an_fpn_and_gives_its_features(tmp_path, consume, levels, file):
     run, output = export_with_fpn(tmp_path, levels)
-    with trained.open_weights(str(run)) as weights:
-        backbone, neck = trained.restore_with_neck(weights)
+    with trained_weights.open_weights(str(run)) as weights:
+        backbone, neck = trained_weights.restore_with_neck(weights)
     images = np.random.default_rng(0).normal(size=(2, 128, 128, 3)).astype(np.float32)
     pyramid = neck(backbone(images))
     maps = {level: features.numpy() for level, features in pyramid.items()}
@@ -155,7 +155,7 @@ def test_the_garden_restores_an_fpn_and_gives_its_features(tmp_path, consume, le
 @pytest.mark.thorough
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="its TensorFlow 2.15 needs Python 3.11")
 def test_the_garden_restores_it_gives_its_features_and_trains_a_detector(run, exported, consume):
-    backbone = trained.restore_backbone(str(run))
+    backbone = trained_weights.restore_backbone(str(run))
     # Sizes that are even and odd at every stride.
     images = np.random.default_rng(0).normal(size=(2, 160, 193, 3)).astype(np.float32)
     maps = {name: features.numpy() for name, features in backbone(images).items()}

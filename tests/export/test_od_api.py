@@ -10,14 +10,15 @@ import skimage.data
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pixpro_tf import trained
 from pixpro_tf.backbones import resnet
-from pixpro_tf.data import scene_renderer, scenes
-from pixpro_tf.data.photometric import normalize
+from pixpro_tf.data.scenes import builder as scenes
+from pixpro_tf.data.scenes import renderer
+from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.export.od_api import checkpoint, pipeline, records, tasks
 from pixpro_tf.export.od_api.__main__ import main
-from tests.models import make_run, settle
+from pixpro_tf.storage import trained_weights
+from tests.support.models import make_run, settle
 
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939], np.float32)
 # Where the consumer pads by zeros after it has subtracted its mean, it pads by a colour a little off ours. From the border in, that
@@ -57,7 +58,7 @@ def test_keras_gives_our_features_on_photographs_and_scenes(depth, tmp_path):
     settle(backbone)
     checkpoint.write_checkpoint(checkpoint.keras_resnet(backbone), str(tmp_path))
     photograph = skimage.data.rocket()[np.newaxis]
-    rendered = [scene_renderer.render(scenes.scene_seed("test", index), 256) for index in range(2)]
+    rendered = [renderer.render(scenes.scene_seed("test", index), 256) for index in range(2)]
     for images in (photograph, np.stack([scene.image for scene in rendered])):
         assert images.dtype == np.uint8
         wanted = backbone(normalize(tf.cast(images, tf.float32) / 255))["c5"].numpy()
@@ -145,7 +146,7 @@ def test_the_folder_is_complete(exported, run):
         str(output / "checkpoint" / "ckpt-1"),
         "feature_extractor/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE",
     )
-    ours = trained.restore_backbone(str(run)).stem[0].kernel.numpy()
+    ours = trained_weights.restore_backbone(str(run)).stem[0].kernel.numpy()
     scale = (0.229 + 0.224 + 0.225) / 3 / 0.224
     np.testing.assert_allclose(kernel[..., 1, :], ours[..., 1, :] * scale, rtol=1e-6)
     readme = (output / "README.md").read_text()
@@ -175,7 +176,7 @@ def test_records_have_what_the_apis_decoder_reads(exported):
         labels = feature["image/object/class/label"].int64_list.value
         np.testing.assert_array_equal(labels, wanted["objects"]["label"] + 1)
         names = feature["image/object/class/text"].bytes_list.value
-        assert [scene_renderer.CLASS_NAMES[label - 1].encode() for label in labels] == list(names)
+        assert [renderer.CLASS_NAMES[label - 1].encode() for label in labels] == list(names)
     sources = {
         tf.train.Example.FromString(text).features.feature["image/source_id"].bytes_list.value[0]
         for text in serialized

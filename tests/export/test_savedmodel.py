@@ -19,16 +19,16 @@ import tensorflow_hub as hub
 from tensorflow.core.protobuf import saved_model_pb2
 
 import pixpro_tf
-from pixpro_tf import initialization, model_card, trained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.config import Config
-from pixpro_tf.data.photometric import normalize
+from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import RunError
 from pixpro_tf.export import savedmodel
-from pixpro_tf.reusable import reusable
-from pixpro_tf.run_folder import RunFolder, write_description
-from tests import warm
-from tests.models import make_model, make_run, settle
+from pixpro_tf.storage import init_from, model_card, trained_weights
+from pixpro_tf.storage.run_folder import RunFolder, write_description
+from pixpro_tf.storage.saved_model import reusable
+from tests.support import warm
+from tests.support.models import make_model, make_run, settle
 
 IMAGES = np.random.default_rng(0).uniform(size=(2, 65, 96, 3)).astype(np.float32)
 SMALL_RESNEXT = "resnext14"
@@ -141,7 +141,7 @@ def test_hub_gives_the_backbones_features_without_this_project(run, exported, tm
     arguments = [exported, str(tmp_path / "images.npy"), str(tmp_path / "features.npz")]
     subprocess.run([sys.executable, "-c", script, *arguments], check=True, cwd=tmp_path)
     found = np.load(tmp_path / "features.npz")
-    assert_same_maps(found, expected(trained.restore_backbone(str(run))))
+    assert_same_maps(found, expected(trained_weights.restore_backbone(str(run))))
     np.testing.assert_array_equal(found["vector"], found["pooled"])
     np.testing.assert_allclose(found["pooled"], found["c5"].mean(axis=(1, 2)), rtol=1e-5)
 
@@ -293,7 +293,7 @@ def test_the_readme_fits_the_model(exported):
 def test_heads_on_request(run, exported_heads):
     loaded = tf.saved_model.load(exported_heads)
     found = loaded(IMAGES, return_endpoints=True)
-    model, _ = trained.load_pixpro(str(run))
+    model, _ = trained_weights.load_pixpro(str(run))
 
     @tf.function
     def heads(inputs):
@@ -317,10 +317,10 @@ def test_the_target_network_on_request(run, tmp_path):
     found = tf.saved_model.load(str(output))(IMAGES, return_endpoints=True)
     # The propagation is on the online side only.
     assert "projected" in found and "propagated" not in found
-    assert_same_maps(found, expected(trained.restore_backbone(str(run), "target")))
+    assert_same_maps(found, expected(trained_weights.restore_backbone(str(run), "target")))
     with pytest.raises(RunError, match="holds the target network, not the online one"):
-        trained.restore_backbone(str(output), "online")
-    assert_same_maps(expected(trained.restore_backbone(str(output))), found_backbone(found))
+        trained_weights.restore_backbone(str(output), "online")
+    assert_same_maps(expected(trained_weights.restore_backbone(str(output))), found_backbone(found))
 
 
 def test_the_target_network_without_heads_on_request(run, tmp_path, monkeypatch):
@@ -330,10 +330,10 @@ def test_the_target_network_without_heads_on_request(run, tmp_path, monkeypatch)
         exported.append(backbone)
         raise RunError("enough")
 
-    monkeypatch.setattr("pixpro_tf.reusable.reusable", stop_before_saving)
+    monkeypatch.setattr("pixpro_tf.storage.saved_model.reusable", stop_before_saving)
     with pytest.raises(RunError, match="enough"):
         savedmodel.export(str(run), str(tmp_path / "target"), network="target")
-    assert_same_variables(exported[0], trained.restore_backbone(str(run), "target"))
+    assert_same_variables(exported[0], trained_weights.restore_backbone(str(run), "target"))
 
 
 def found_backbone(found):
@@ -380,7 +380,7 @@ def test_load_backbone_gives_a_layer_for_sequential(where, trainable, request, r
     model = tf.keras.Sequential([layer, tf.keras.layers.Dense(2)])
     assert model(IMAGES).shape == (2, 2)
     assert len(model.trainable_variables) == (36 if trainable else 0) + 2
-    wanted = tf.reduce_mean(expected(trained.restore_backbone(str(run)))["c5"], [1, 2])
+    wanted = tf.reduce_mean(expected(trained_weights.restore_backbone(str(run)))["c5"], [1, 2])
     np.testing.assert_allclose(layer(IMAGES), wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -433,12 +433,12 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.mark.slow
 def test_an_address_is_taken_everywhere(run, served, tmp_path):
-    wanted = trained.restore_backbone(str(run))
-    assert_same_maps(expected(trained.restore_backbone(served)), expected(wanted))
+    wanted = trained_weights.restore_backbone(str(run))
+    assert_same_maps(expected(trained_weights.restore_backbone(served)), expected(wanted))
     assert pixpro_tf.load_backbone(served)(IMAGES).shape == (2, 512)
     assert hub.load(served)(IMAGES).shape == (2, 512)
     model = make_model()
-    initialization.initialize_from(model, served)
+    init_from.initialize_from(model, served)
     assert_same_variables(model.online.backbone, wanted)
     assert (
         len(list((tmp_path / "cache").iterdir())) == 2
@@ -453,9 +453,9 @@ def assert_same_variables(part_a, part_b):
 @pytest.mark.slow
 def test_a_run_starts_from_it(run, exported):
     model = make_model()
-    line = initialization.initialize_from(model, exported)
+    line = init_from.initialize_from(model, exported)
     assert line == f"Starts from {exported}: backbone"
-    assert_same_variables(model.online.backbone, trained.restore_backbone(str(run)))
+    assert_same_variables(model.online.backbone, trained_weights.restore_backbone(str(run)))
     # By name: a target that is not trained has its variables in another order.
     kernel = model.target.backbone.stages[3][0].convolutions[1].kernel
     np.testing.assert_array_equal(kernel, model.online.backbone.stages[3][0].convolutions[1].kernel)
@@ -463,15 +463,15 @@ def test_a_run_starts_from_it(run, exported):
 
 @pytest.mark.slow
 def test_a_run_starts_from_its_heads_too_where_they_fit(run, exported_heads):
-    source, _ = trained.load_pixpro(str(run))
+    source, _ = trained_weights.load_pixpro(str(run))
     model = make_model()
-    line = initialization.initialize_from(model, exported_heads)
+    line = init_from.initialize_from(model, exported_heads)
     assert line.endswith(": backbone, projector, propagation")
     assert_same_variables(model.online.projectors["pixel"], source.online.projectors["pixel"])
     assert_same_variables(model.objectives[0], source.objectives[0])
     other = make_model(projector_dim=8)
     before = [variable.numpy() for variable in other.online.projectors["pixel"].variables]
-    assert initialization.initialize_from(other, exported_heads).endswith(": backbone")
+    assert init_from.initialize_from(other, exported_heads).endswith(": backbone")
     for a, b in zip(before, other.online.projectors["pixel"].variables, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -479,9 +479,9 @@ def test_a_run_starts_from_its_heads_too_where_they_fit(run, exported_heads):
 @pytest.mark.slow
 def test_a_run_of_another_layout_or_backbone_does_not(exported):
     with pytest.raises(RunError, match=r"has the layout torchvision .* --backbone_layout=torchv"):
-        initialization.initialize_from(make_model(backbone_layout="od_api"), exported)
+        init_from.initialize_from(make_model(backbone_layout="od_api"), exported)
     with pytest.raises(RunError, match="is not a resnet18; give the --backbone"):
-        initialization.initialize_from(make_model("resnet18"), exported)
+        init_from.initialize_from(make_model("resnet18"), exported)
 
 
 def assert_exported_in_float32(run, output):
@@ -491,7 +491,7 @@ def assert_exported_in_float32(run, output):
     assert {variable.dtype for variable in model.variables} == {tf.float32}
     found = model(IMAGES, return_endpoints=True)
     assert {features.dtype for features in found.values()} == {tf.float32}
-    assert_same_maps(found, expected(trained.restore_backbone(str(run))))
+    assert_same_maps(found, expected(trained_weights.restore_backbone(str(run))))
 
 
 @pytest.mark.slow
@@ -557,7 +557,7 @@ def test_a_current_tensorflow_with_keras_3_loads_and_fine_tunes_it(run, exported
         exported,
         images=images,
         labels=labels,
-        **expected(trained.restore_backbone(str(run)), images),
+        **expected(trained_weights.restore_backbone(str(run)), images),
     )
     assert found["keras"].startswith("3.") and found["tensorflow"] == "2.21.0"
     assert not found["project_imported"]
@@ -584,7 +584,7 @@ def exported_neck(run_with_neck, tmp_path_factory):
 @pytest.mark.slow
 def test_a_neck_and_the_heads_of_its_levels_go_with_the_backbone(run_with_neck, exported_neck):
     found = tf.saved_model.load(exported_neck)(IMAGES, return_endpoints=True)
-    model, _ = trained.load_pixpro(str(run_with_neck))
+    model, _ = trained_weights.load_pixpro(str(run_with_neck))
     maps = tf.function(lambda inputs: model.online.backbone(normalize(inputs)))(IMAGES)
     pyramid = model.online.neck(maps)
     projected = model.online.projectors["pixel"](
@@ -609,18 +609,18 @@ def test_a_neck_and_the_heads_of_its_levels_go_with_the_backbone(run_with_neck, 
 
 @pytest.mark.slow
 def test_a_run_starts_from_a_neck_too(run_with_neck, exported_neck):
-    source, _ = trained.load_pixpro(str(run_with_neck))
+    source, _ = trained_weights.load_pixpro(str(run_with_neck))
     flags = {"pixel_levels": "p3,p5", "fpn_channels": 8, "dense_head_layers": 1}
     for handle, said in (
         (exported_neck, "backbone, neck, projector, propagation"),
         (str(run_with_neck), "backbone, neck, pixel projector, pixel predictor"),
     ):
         model = make_model(**flags)
-        assert initialization.initialize_from(model, handle).endswith(said)
+        assert init_from.initialize_from(model, handle).endswith(said)
         assert_same_variables(model.online.neck, source.online.neck)
         assert_same_variables(model.online.projectors["pixel"], source.online.projectors["pixel"])
     other = make_model(pixel_levels="p3,p4,p5", fpn_channels=8)
-    assert initialization.initialize_from(other, exported_neck).endswith(": backbone")
+    assert init_from.initialize_from(other, exported_neck).endswith(": backbone")
 
 
 @pytest.mark.slow

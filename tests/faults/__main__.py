@@ -110,7 +110,7 @@ def _is_own(test: str, fault: Fault) -> bool:
 
 def make_map() -> None:
     KEPT.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "pytest", "-p", "tests.cost", f"--cost-json={COSTS}"]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.support.cost", f"--cost-json={COSTS}"]
     command += ["--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder", *_SELECTION]
     command += ["--cov", "--cov-context=test", "--cov-report="]
     subprocess.run(command, cwd=ROOT, check=True)

@@ -26,28 +26,28 @@ FAULTS = (
     Fault(
         name="bins_begin_at_their_left_edges",
         area="geometry",
-        path="pixpro_tf/geometry.py",
+        path="pixpro_tf/ops/geometry.py",
         old="columns = tf.range(width, dtype=box.dtype) + 0.5",
         new="columns = tf.range(width, dtype=box.dtype)",
     ),
     Fault(
         name="height_and_width_of_a_map_are_swapped",
         area="geometry",
-        path="pixpro_tf/geometry.py",
+        path="pixpro_tf/ops/geometry.py",
         old="tf.constant([width, height], box.dtype)",
         new="tf.constant([height, width], box.dtype)",
     ),
     Fault(
         name="the_smaller_diagonal_counts",
         area="geometry",
-        path="pixpro_tf/geometry.py",
+        path="pixpro_tf/ops/geometry.py",
         old="unit = tf.maximum(bins_1.diagonal, bins_2.diagonal)",
         new="unit = tf.minimum(bins_1.diagonal, bins_2.diagonal)",
     ),
     Fault(
         name="gaps_between_blocks_are_added_up",
         area="geometry",
-        path="pixpro_tf/geometry.py",
+        path="pixpro_tf/ops/geometry.py",
         old="return tf.norm(gap) < 1.001",
         new="return tf.reduce_sum(gap) < 1.001",
     ),
@@ -107,63 +107,63 @@ FAULTS = (
     Fault(
         name="a_linear_power_has_its_epsilon_too",
         area="propagation",
-        path="pixpro_tf/propagation.py",
+        path="pixpro_tf/layers/propagation.py",
         old="if gamma < 1 else positive",
         new="if gamma <= 1 else positive",
     ),
     Fault(
         name="values_keep_their_length",
         area="propagation",
-        path="pixpro_tf/propagation.py",
+        path="pixpro_tf/layers/propagation.py",
         old="unit, values = unit_length(features), unit_length(values)",
         new="unit, values = unit_length(features), at_least_float32(values)",
     ),
     Fault(
         name="lengths_are_in_half_precision",
         area="propagation",
-        path="pixpro_tf/numerics.py",
+        path="pixpro_tf/ops/numerics.py",
         old="    tensor = at_least_float32(tensor)\n",
         new="",
     ),
     Fault(
         name="short_vectors_keep_their_length",
         area="propagation",
-        path="pixpro_tf/numerics.py",
+        path="pixpro_tf/ops/numerics.py",
         old="tf.maximum(square, NORM_EPSILON**2)",
         new="tf.maximum(square, NORM_EPSILON)",
     ),
     Fault(
         name="outer_products_are_of_the_same_tensors",
         area="blocks",
-        path="pixpro_tf/propagation.py",
+        path="pixpro_tf/layers/propagation.py",
         old="tf.concat(outer_columns[::-1], -1)",
         new="tf.concat(outer_columns, -1)",
     ),
     Fault(
         name="orthogonal_bins_have_a_slope",
         area="blocks",
-        path="pixpro_tf/propagation.py",
+        path="pixpro_tf/layers/propagation.py",
         old="return tf.where(cosines > 0, slope",
         new="return tf.where(cosines >= 0, slope",
     ),
     Fault(
         name="blocks_on_the_diagonal_count_twice",
         area="blocks",
-        path="pixpro_tf/blocks.py",
+        path="pixpro_tf/ops/pairwise.py",
         old="sums = _if(i < j, lambda",
         new="sums = _if(i <= j, lambda",
     ),
     Fault(
         name="earlier_columns_are_not_rescaled",
         area="blocks",
-        path="pixpro_tf/blocks.py",
+        path="pixpro_tf/ops/pairwise.py",
         old="kept * self.sums + tf.matmul(weights, values)",
         new="self.sums + tf.matmul(weights, values)",
     ),
     Fault(
         name="columns_that_fill_up_count",
         area="blocks",
-        path="pixpro_tf/blocks.py",
+        path="pixpro_tf/ops/pairwise.py",
         old="found = tf.where(real[..., None, :], logits(rows, columns), -math.inf)",
         new="found = logits(rows, columns)",
     ),
@@ -198,9 +198,9 @@ FAULTS = (
     Fault(
         name="the_momentum_of_the_target_ends_at_max_steps",
         area="schedules",
-        path="pixpro_tf/training.py",
-        old="model = make_compiled_model(config, rate, total_steps, make_objectives)",
-        new="model = make_compiled_model(config, rate, last_step, make_objectives)",
+        path="pixpro_tf/training/run.py",
+        old="build.build_compiled_model(config, learning_rate, steps.total, make_objectives)",
+        new="build.build_compiled_model(config, learning_rate, steps.last, make_objectives)",
     ),
     Fault(
         name="lars_adapts_before_the_decay",
@@ -282,21 +282,21 @@ FAULTS = (
     Fault(
         name="what_is_not_trained_goes_by_its_averages",
         area="batch normalisation",
-        path="pixpro_tf/normalization.py",
+        path="pixpro_tf/layers/batch_norm.py",
         old="        if not training:\n",
         new="        if not (training and self.trainable):\n",
     ),
     Fault(
         name="the_variance_is_unbiased_by_one_replicas_values",
         area="batch normalisation",
-        path="pixpro_tf/normalization.py",
+        path="pixpro_tf/layers/batch_norm.py",
         old="unbiased = variance * values_of_all / tf.maximum(values_of_all - 1, 1)",
         new="unbiased = variance * values / tf.maximum(values - 1, 1)",
     ),
     Fault(
         name="moments_are_taken_about_zero",
         area="batch normalisation",
-        path="pixpro_tf/normalization.py",
+        path="pixpro_tf/layers/batch_norm.py",
         old=(
             "    moments = tf.stack([mean - shift, variance + tf.square(mean - shift)])\n"
             '    moments = replica_context.all_reduce("SUM", moments) / '
@@ -313,7 +313,7 @@ FAULTS = (
     Fault(
         name="gradients_of_the_statistics_are_one_replicas",
         area="batch normalisation",
-        path="pixpro_tf/normalization.py",
+        path="pixpro_tf/layers/batch_norm.py",
         old='sums = replica_context.all_reduce("SUM", tf.stack([of_gamma, of_beta]))',
         new="sums = replicas * tf.stack([of_gamma, of_beta])",
     ),
@@ -348,77 +348,77 @@ FAULTS = (
     Fault(
         name="a_flip_turns_the_box_upside_down",
         area="crops",
-        path="pixpro_tf/data/crops.py",
+        path="pixpro_tf/data/views/crops.py",
         old="tf.stack([x1, y0, x0, y1])",
         new="tf.stack([x0, y1, x1, y0])",
     ),
     Fault(
         name="boxes_end_one_pixel_late",
         area="crops",
-        path="pixpro_tf/data/crops.py",
+        path="pixpro_tf/data/views/crops.py",
         old="(column + crop_width - 1) / last_column",
         new="(column + crop_width) / last_column",
     ),
     Fault(
         name="row_and_column_share_a_draw",
         area="crops",
-        path="pixpro_tf/data/crops.py",
+        path="pixpro_tf/data/views/crops.py",
         old="column = place(draws[-2], width - crop_width)",
         new="column = place(draws[-3], width - crop_width)",
     ),
     Fault(
         name="crops_of_extreme_images_are_not_central",
         area="crops",
-        path="pixpro_tf/data/crops.py",
+        path="pixpro_tf/data/views/crops.py",
         old="return tf.where(any_fits, tf.minimum(drawn, space), space // 2)",
         new="return tf.minimum(drawn, space)",
     ),
     Fault(
         name="solarisation_inverts_from_129_up",
         area="photometric",
-        path="pixpro_tf/data/photometric.py",
+        path="pixpro_tf/data/views/photometric.py",
         old="applied & (images >= SOLARIZE_THRESHOLD)",
         new="applied & (images > SOLARIZE_THRESHOLD)",
     ),
     Fault(
         name="contrast_goes_by_the_mean_of_the_batch",
         area="photometric",
-        path="pixpro_tf/data/photometric.py",
+        path="pixpro_tf/data/views/photometric.py",
         old="tf.reduce_mean(grey, axis=[1, 2, 3], keepdims=True)",
         new="tf.reduce_mean(grey, axis=[0, 1, 2, 3], keepdims=True)",
     ),
     Fault(
         name="both_views_turn_grey_together",
         area="photometric",
-        path="pixpro_tf/data/photometric.py",
+        path="pixpro_tf/data/views/photometric.py",
         old="_happens(key, Stream.GREY, view, policy.grey_probability)",
         new="_happens(key, Stream.GREY, 1, policy.grey_probability)",
     ),
     Fault(
         name="the_blur_does_not_follow_the_size",
         area="photometric",
-        path="pixpro_tf/data/photometric.py",
+        path="pixpro_tf/data/views/photometric.py",
         old="    sigma = sigma * (images.shape[2] / SIGMA_REFERENCE_SIZE)\n",
         new="",
     ),
     Fault(
         name="the_high_half_of_the_seed_is_lost",
         area="randomness",
-        path="pixpro_tf/data/randomness.py",
+        path="pixpro_tf/data/views/randomness.py",
         old="[run_seed & 0xFFFFFFFF, run_seed >> 32]",
         new="[run_seed & 0xFFFFFFFF, 0]",
     ),
     Fault(
         name="keys_ignore_the_epoch",
         area="randomness",
-        path="pixpro_tf/data/randomness.py",
+        path="pixpro_tf/data/views/randomness.py",
         old="tf.stack([epoch, position], axis=-1)",
         new="tf.stack([tf.zeros_like(epoch), position], axis=-1)",
     ),
     Fault(
         name="both_views_have_the_same_draws",
         area="randomness",
-        path="pixpro_tf/data/randomness.py",
+        path="pixpro_tf/data/views/randomness.py",
         old="tf.fill([count], stream + view - 1)",
         new="tf.fill([count], stream + 0)",
     ),
@@ -453,7 +453,7 @@ FAULTS = (
     Fault(
         name="every_epoch_has_the_same_order",
         area="sources",
-        path="pixpro_tf/data/listed.py",
+        path="pixpro_tf/data/sources/listed.py",
         old="seed = tf.stack([tf.constant(run_seed, tf.int64), tf.cast(epoch, tf.int64)])",
         new=(
             "seed = tf.stack([tf.constant(run_seed, tf.int64), tf.zeros_like(tf.cast(epoch, "
@@ -463,14 +463,14 @@ FAULTS = (
     Fault(
         name="folders_are_listed_as_the_disk_has_them",
         area="sources",
-        path="pixpro_tf/data/folders.py",
+        path="pixpro_tf/data/sources/folders.py",
         old="images = sorted(os.fsencode(file) for file in found if os.path.isfile(file))",
         new="images = [os.fsencode(file) for file in found if os.path.isfile(file)]",
     ),
     Fault(
         name="folders_that_cannot_be_read_are_passed_over",
         area="sources",
-        path="pixpro_tf/data/folders.py",
+        path="pixpro_tf/data/sources/folders.py",
         old="os.walk(path, followlinks=True, onerror=refuse)",
         new="os.walk(path, followlinks=True)",
     ),
@@ -491,35 +491,35 @@ FAULTS = (
     Fault(
         name="short_shards_are_not_noticed",
         area="sources",
-        path="pixpro_tf/data/shards.py",
+        path="pixpro_tf/data/sources/shards.py",
         old="            records = records.apply(tf.data.experimental.assert_cardinality(take))\n",
         new="",
     ),
     Fault(
         name="lanes_overlap_by_an_image",
         area="sources",
-        path="pixpro_tf/data/shards.py",
+        path="pixpro_tf/data/sources/shards.py",
         old="end = begin + length + tf.cast(number < longer, tf.int64)",
         new="end = begin + length + tf.cast(number <= longer, tf.int64)",
     ),
     Fault(
         name="extra_fields_are_read_as_data",
         area="archives",
-        path="pixpro_tf/data/archives.py",
+        path="pixpro_tf/data/sources/zip_archives.py",
         old="offset + _HEADER.size + name_length + extra_length)",
         new="offset + _HEADER.size + name_length)",
     ),
     Fault(
         name="stored_members_are_not_checked",
         area="archives",
-        path="pixpro_tf/data/archives.py",
+        path="pixpro_tf/data/sources/zip_archives.py",
         old="if zlib.crc32(data) != checksum:",
         new="if deflated and zlib.crc32(data) != checksum:",
     ),
     Fault(
         name="a_part_of_a_file_is_taken",
         area="tfrecords",
-        path="pixpro_tf/data/tfrecords.py",
+        path="pixpro_tf/data/sources/tfrecords.py",
         old="if place != size:",
         new="if place < size:",
     ),
@@ -533,28 +533,28 @@ FAULTS = (
     Fault(
         name="empty_files_count_as_images",
         area="cache",
-        path="pixpro_tf/data/cache.py",
+        path="pixpro_tf/data/sources/cache.py",
         old="if file.name.isdecimal() and file.stat().st_size",
         new="if file.name.isdecimal()",
     ),
     Fault(
         name="archives_with_the_same_names_share_a_folder",
         area="cache",
-        path="pixpro_tf/data/listed.py",
+        path="pixpro_tf/data/sources/listed.py",
         old='b"\\0".join([self._origin(), *names])',
         new='b"\\0".join(names)',
     ),
     Fault(
         name="indices_in_a_part_of_a_split_collide",
         area="cache",
-        path="pixpro_tf/data/shards.py",
+        path="pixpro_tf/data/sources/shards.py",
         old='"index": before + place - skip',
         new='"index": before + place',
     ),
     Fault(
         name="momentum_is_not_saved",
         area="resuming",
-        path="pixpro_tf/checkpoints.py",
+        path="pixpro_tf/storage/checkpoints.py",
         old="    return tf.train.Checkpoint(**parts_of(model), optimizer=model.optimizer)",
         new=(
             "    step = tf.train.Checkpoint(_iterations=model.optimizer.iterations)\n"
@@ -564,70 +564,70 @@ FAULTS = (
     Fault(
         name="infinite_weights_are_saved",
         area="resuming",
-        path="pixpro_tf/checkpoints.py",
+        path="pixpro_tf/storage/checkpoints.py",
         old="if not all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in self._model.weights):",
         new="if any(bool(tf.reduce_any(tf.math.is_nan(v))) for v in self._model.weights):",
     ),
     Fault(
         name="a_checkpoint_that_lacks_variables_is_restored",
         area="resuming",
-        path="pixpro_tf/checkpoints.py",
+        path="pixpro_tf/storage/checkpoints.py",
         old="self._checkpoint.restore(path).assert_existing_objects_matched()",
         new="self._checkpoint.restore(path)",
     ),
     Fault(
         name="a_damaged_checkpoint_ends_the_run",
         area="resuming",
-        path="pixpro_tf/checkpoints.py",
+        path="pixpro_tf/storage/checkpoints.py",
         old="                self.damaged[path] = reason\n                continue\n",
         new="                self.damaged[path] = reason\n                break\n",
     ),
     Fault(
         name="a_run_without_an_index_begins_anew",
         area="resuming",
-        path="pixpro_tf/checkpoints.py",
+        path="pixpro_tf/storage/checkpoints.py",
         old="            for path in checkpoint_files.left_over_files(self._folder)\n",
         new="            for path in ()\n",
     ),
     Fault(
         name="the_newest_step_is_that_of_the_largest_digit",
         area="resuming",
-        path="pixpro_tf/checkpoint_files.py",
+        path="pixpro_tf/storage/checkpoint_files.py",
         old='return int(checkpoint.rpartition("-")[2]), not is_kept',
         new='return checkpoint.rpartition("-")[2], not is_kept',
     ),
     Fault(
         name="damaged_checkpoints_push_out_whole_ones",
         area="resuming",
-        path="pixpro_tf/checkpoints.py",
+        path="pixpro_tf/storage/checkpoints.py",
         old="            if path not in self.damaged:\n",
         new="            if path:\n",
     ),
     Fault(
         name="images_that_went_are_not_noticed",
         area="run folder",
-        path="pixpro_tf/run_folder.py",
+        path="pixpro_tf/storage/run_folder.py",
         old="if num_images != begun_with:",
         new="if num_images > begun_with:",
     ),
     Fault(
         name="two_runs_may_share_a_lock",
         area="run folder",
-        path="pixpro_tf/run_folder.py",
+        path="pixpro_tf/storage/run_folder.py",
         old="fcntl.LOCK_EX | fcntl.LOCK_NB",
         new="fcntl.LOCK_SH | fcntl.LOCK_NB",
     ),
     Fault(
         name="a_worker_beside_a_chief_writes_too",
         area="run folder",
-        path="pixpro_tf/strategy.py",
+        path="pixpro_tf/training/strategy.py",
         old='first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"',
         new='first = "worker"',
     ),
     Fault(
         name="noresume_is_ignored",
         area="run folder",
-        path="pixpro_tf/run_folder.py",
+        path="pixpro_tf/storage/run_folder.py",
         old=(
             "    if not config.resume:\n"
             "        raise ConfigError(\n"
@@ -640,28 +640,28 @@ FAULTS = (
     Fault(
         name="the_line_of_the_last_checkpoint_is_dropped",
         area="callbacks",
-        path="pixpro_tf/callbacks.py",
+        path="pixpro_tf/training/callbacks.py",
         old='json.loads(line)["step"] <= step]',
         new='json.loads(line)["step"] < step]',
     ),
     Fault(
         name="a_run_goes_on_with_an_infinite_loss",
         area="callbacks",
-        path="pixpro_tf/callbacks.py",
+        path="pixpro_tf/training/callbacks.py",
         old='if not math.isfinite(values["loss"]):',
         new='if math.isnan(values["loss"]):',
     ),
     Fault(
         name="the_rate_of_the_next_step_is_logged",
         area="callbacks",
-        path="pixpro_tf/callbacks.py",
+        path="pixpro_tf/training/callbacks.py",
         old="float(self._rate(step - 1))",
         new="float(self._rate(step))",
     ),
     Fault(
         name="signals_are_not_given_back_after_a_failure",
         area="callbacks",
-        path="pixpro_tf/signals.py",
+        path="pixpro_tf/training/signals.py",
         old=(
             "            for number, handler in previous.items():\n"
             "                signal.signal(number, handler)\n"
@@ -671,21 +671,21 @@ FAULTS = (
     Fault(
         name="a_step_that_does_not_end_is_waited_for",
         area="callbacks",
-        path="pixpro_tf/signals.py",
+        path="pixpro_tf/training/signals.py",
         old="left = None if math.isinf(deadline) else max(deadline - time.monotonic(), 0.0)",
         new="left = None",
     ),
     Fault(
         name="a_signal_before_the_first_step_is_only_noted",
         area="callbacks",
-        path="pixpro_tf/signals.py",
+        path="pixpro_tf/training/signals.py",
         old="            if not self._has_made_steps:\n                self._end_before",
         new="            if self._has_made_steps:\n                self._end_before",
     ),
     Fault(
         name="checkpoints_that_stay_wait_too",
         area="callbacks",
-        path="pixpro_tf/callbacks.py",
+        path="pixpro_tf/training/callbacks.py",
         old="(self._store.keeps(step) or self._pace.is_due())",
         new="self._pace.is_due()",
     ),
@@ -715,21 +715,21 @@ FAULTS = (
     Fault(
         name="images_are_not_normalised",
         area="savedmodel",
-        path="pixpro_tf/reusable.py",
+        path="pixpro_tf/storage/saved_model.py",
         old="found = backbone(normalize(inputs), training=training)",
         new="found = backbone(inputs, training=training)",
     ),
     Fault(
         name="training_is_not_passed_on",
         area="savedmodel",
-        path="pixpro_tf/reusable.py",
+        path="pixpro_tf/storage/saved_model.py",
         old="found = endpoints(inputs, training)",
         new="found = endpoints(inputs, False)",
     ),
     Fault(
         name="projections_are_made_before_the_dense_head",
         area="savedmodel",
-        path="pixpro_tf/reusable.py",
+        path="pixpro_tf/storage/saved_model.py",
         old="maps |= neck.last(pyramid)",
         new="maps |= pyramid",
     ),
@@ -737,8 +737,8 @@ FAULTS = (
         name="the_network_is_the_online_one_without_heads",
         area="savedmodel",
         path="pixpro_tf/export/savedmodel.py",
-        old="with trained.open_weights(run, network) as weights:",
-        new="with trained.open_weights(run) as weights:",
+        old="with trained_weights.open_weights(run, network) as weights:",
+        new="with trained_weights.open_weights(run) as weights:",
     ),
     Fault(
         name="epsilon_does_not_grow_with_the_variance",
@@ -821,8 +821,8 @@ FAULTS = (
         name="batches_are_counted_once_a_step",
         area="torch",
         path="pixpro_tf/interop/torch/exporting.py",
-        old="return 2 * trained.finished_steps(checkpoint)",
-        new="return trained.finished_steps(checkpoint)",
+        old="return 2 * trained_weights.finished_steps(checkpoint)",
+        new="return trained_weights.finished_steps(checkpoint)",
     ),
     Fault(
         name="code_in_a_file_is_run",
@@ -834,21 +834,21 @@ FAULTS = (
     Fault(
         name="the_checksum_leaves_out_the_heads",
         area="model card",
-        path="pixpro_tf/model_card.py",
+        path="pixpro_tf/storage/model_card.py",
         old='"sha256": weights_checksum(variables)',
         new='"sha256": weights_checksum(backbone.variables)',
     ),
     Fault(
         name="every_run_is_finished",
         area="model card",
-        path="pixpro_tf/model_card.py",
+        path="pixpro_tf/storage/model_card.py",
         old='"training": {"step": step, "total_steps": total_steps}',
         new='"training": {"step": step, "total_steps": step}',
     ),
     Fault(
         name="a_card_that_lacks_entries_is_taken",
         area="model card",
-        path="pixpro_tf/model_card.py",
+        path="pixpro_tf/storage/model_card.py",
         old=(
             "    if missing:\n"
             "        raise RunError(\n"
@@ -861,28 +861,28 @@ FAULTS = (
     Fault(
         name="the_target_keeps_its_own_weights",
         area="initialization",
-        path="pixpro_tf/initialization.py",
+        path="pixpro_tf/storage/init_from.py",
         old="    model.start_target_from_online()\n",
         new="",
     ),
     Fault(
         name="layouts_of_savedmodels_are_not_compared",
         area="initialization",
-        path="pixpro_tf/initialization.py",
+        path="pixpro_tf/storage/init_from.py",
         old="        _check_layout(model, handle, weights.layout)\n",
         new="",
     ),
     Fault(
         name="shapes_of_others_are_not_compared",
         area="initialization",
-        path="pixpro_tf/initialization.py",
+        path="pixpro_tf/storage/init_from.py",
         old="if found is None or found.shape != variable.shape:",
         new="if found is None:",
     ),
     Fault(
         name="variables_of_one_name_hide_each_other",
         area="initialization",
-        path="pixpro_tf/initialization.py",
+        path="pixpro_tf/storage/init_from.py",
         old=(
             "    if len(stored) < len(variables):\n"
             "        raise RunError(\n"
@@ -909,7 +909,7 @@ FAULTS = (
     Fault(
         name="mirrors_leave_out_the_outermost_pixels",
         area="backbones",
-        path="pixpro_tf/convolution.py",
+        path="pixpro_tf/layers/convolution.py",
         old='"SYMMETRIC" if self.mirror',
         new='"REFLECT" if self.mirror',
     ),
@@ -930,7 +930,7 @@ FAULTS = (
     Fault(
         name="the_last_norm_is_not_applied",
         area="heads",
-        path="pixpro_tf/heads.py",
+        path="pixpro_tf/layers/heads.py",
         old=(
             "return self.norms[-1](projection, training=training) if self.final_norm else "
             "projection"
@@ -940,14 +940,14 @@ FAULTS = (
     Fault(
         name="biases_begin_at_zero",
         area="heads",
-        path="pixpro_tf/heads.py",
+        path="pixpro_tf/layers/heads.py",
         old="bias_initializer=_uniform_by_fan_in(in_channels)",
         new='bias_initializer="zeros"',
     ),
     Fault(
         name="the_instance_projector_has_no_last_norm",
         area="heads",
-        path="pixpro_tf/objectives/build.py",
+        path="pixpro_tf/build.py",
         old="config.projector_hidden, config.projector_dim, final_norm=config.projector_final_norm",
         new="config.projector_hidden, config.projector_dim",
     ),
@@ -1045,7 +1045,7 @@ FAULTS = (
     Fault(
         name="max_crop_area_is_ignored",
         area="flags",
-        path="pixpro_tf/training.py",
+        path="pixpro_tf/training/inputs.py",
         old=(
             "            max_crop_area=config.max_crop_area,\n"
             "            seed=config.seed,\n"
@@ -1056,14 +1056,14 @@ FAULTS = (
     Fault(
         name="a_fixed_loss_scale_moves",
         area="flags",
-        path="pixpro_tf/training.py",
+        path="pixpro_tf/build.py",
         old="optimizer, dynamic=False, initial_scale=float(config.loss_scale)",
         new="optimizer, initial_scale=float(config.loss_scale)",
     ),
     Fault(
         name="what_appears_meanwhile_is_overwritten",
         area="files",
-        path="pixpro_tf/commands.py",
+        path="pixpro_tf/cli/commands.py",
         old=(
             "            if os.path.lexists(absolute):\n"
             '                refuse_existing("output", path, overwrite)\n'
@@ -1073,28 +1073,28 @@ FAULTS = (
     Fault(
         name="what_was_to_be_replaced_does_not_come_back",
         area="files",
-        path="pixpro_tf/commands.py",
+        path="pixpro_tf/cli/commands.py",
         old="        os.rename(aside, path)\n",
         new="",
     ),
     Fault(
         name="a_failure_leaves_the_folders_above",
         area="files",
-        path="pixpro_tf/commands.py",
+        path="pixpro_tf/cli/commands.py",
         old=("            yield made\n            os.makedirs(parent, exist_ok=True)\n"),
         new=("            os.makedirs(parent, exist_ok=True)\n            yield made\n"),
     ),
     Fault(
         name="links_that_lead_nowhere_are_overwritten",
         area="files",
-        path="pixpro_tf/commands.py",
+        path="pixpro_tf/cli/commands.py",
         old="if os.path.lexists(_absolute(path)) and not overwrite:",
         new="if os.path.exists(_absolute(path)) and not overwrite:",
     ),
     Fault(
         name="a_copy_stays_beside_what_was_written",
         area="files",
-        path="pixpro_tf/checkpoint_files.py",
+        path="pixpro_tf/storage/checkpoint_files.py",
         old="tf.io.gfile.rename(temporary, path, overwrite=True)",
         new="tf.io.gfile.copy(temporary, path, overwrite=True)",
     ),
@@ -1108,7 +1108,7 @@ FAULTS = (
     Fault(
         name="a_checkpoint_that_was_not_written_is_passed_over",
         area="errors",
-        path="pixpro_tf/checkpoints.py",
+        path="pixpro_tf/storage/checkpoints.py",
         old=(
             "            raise RunError(\n"
             '                f"the checkpoint of step {step} could not be written: '
@@ -1125,14 +1125,14 @@ FAULTS = (
     Fault(
         name="a_failure_without_a_name_counts_as_done",
         area="errors",
-        path="pixpro_tf/training.py",
-        old=("            raise\n        kept ="),
-        new=("            return\n        kept ="),
+        path="pixpro_tf/training/run.py",
+        old="        if explained is None:\n            raise\n",
+        new="        if explained is None:\n            return\n",
     ),
     Fault(
         name="a_full_disk_is_passed_over",
         area="errors",
-        path="pixpro_tf/callbacks.py",
+        path="pixpro_tf/training/callbacks.py",
         old=(
             "    except (tf.errors.OpError, OSError) as error:\n"
             "        raise RunError(\n"
@@ -1145,28 +1145,28 @@ FAULTS = (
     Fault(
         name="parts_that_are_not_there_stay_random",
         area="errors",
-        path="pixpro_tf/trained.py",
+        path="pixpro_tf/storage/trained_weights.py",
         old="root.read(checkpoint).expect_partial().assert_existing_objects_matched()",
         new="root.read(checkpoint).expect_partial()",
     ),
     Fault(
         name="mistakes_in_flags_end_as_failures_do",
         area="exit codes",
-        path="pixpro_tf/commands.py",
+        path="pixpro_tf/cli/commands.py",
         old="return error.exit_code",
         new="return 1",
     ),
     Fault(
         name="a_run_that_was_stopped_ends_as_one_that_is_done",
         area="exit codes",
-        path="pixpro_tf/training.py",
+        path="pixpro_tf/training/run.py",
         old="return 128 + saver.left_on",
         new="return 0",
     ),
     Fault(
         name="a_run_without_its_data_service_ends_as_one_that_is_done",
         area="exit codes",
-        path="pixpro_tf/training.py",
+        path="pixpro_tf/training/run.py",
         old="os._exit(RunError.exit_code)",
         new="os._exit(0)",
     ),

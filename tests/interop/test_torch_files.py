@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import build, trained
+from pixpro_tf import build
 from pixpro_tf.backbones import resnet
-from pixpro_tf.checkpoints import CheckpointStore
 from pixpro_tf.interop import torch as names
 from pixpro_tf.interop.torch.__main__ import main
-from pixpro_tf.run_folder import RunFolder, read_config, read_description
-from tests import warm
+from pixpro_tf.storage import trained_weights
+from pixpro_tf.storage.checkpoints import CheckpointStore
+from pixpro_tf.storage.run_folder import RunFolder, read_config, read_description
 from tests.conftest import ROOT
-from tests.models import make_run
+from tests.support import warm
+from tests.support.models import make_run
 
 torch = pytest.importorskip("torch")
 
 from pixpro_tf.interop.torch.recognition import architecture_of, recognise  # noqa: E402
-from tests import reference_torch as reference  # noqa: E402
-from tests.runs import cost_of  # noqa: E402
+from tests.support import reference_torch as reference  # noqa: E402
+from tests.support.runs import cost_of  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,7 +99,7 @@ def test_a_pixpro_checkpoint_gives_every_weight(tmp_path, capsys, prefix, publis
     flags = ["--output_stride=16"] if published else []
     output = import_file(path, tmp_path / "imported", *flags)
     assert "PixPro with a resnet10" in capsys.readouterr().out
-    model, config = trained.load_pixpro(str(output))
+    model, config = trained_weights.load_pixpro(str(output))
     assert_state(model, state)
     assert config.gamma == (2.0 if published else 1.0)
     assert (config.output_stride, config.ppm_layers) == (16, 1)
@@ -115,7 +116,7 @@ def test_heads_and_backbone_are_told_by_their_shapes(tmp_path, settings):
     state = pixpro_model(**settings).state_dict()
     path = save({"model": with_prefix(state, "module.")}, tmp_path / "pixpro.pth")
     output = import_file(path, tmp_path / "imported", "--output_stride=16")
-    model, config = trained.load_pixpro(str(output))
+    model, config = trained_weights.load_pixpro(str(output))
     assert_state(model, state)
     assert settings.items() <= config.to_dict().items()
 
@@ -139,9 +140,9 @@ def test_backbones_of_others_are_told_by_their_names(tmp_path, capsys, kind):
     printed = capsys.readouterr().out
     assert f"{kind} with a resnet10" in printed
     assert ("fc.weight" in printed) == (kind != "MMLab")
-    backbone = trained.restore_backbone(str(output))
+    backbone = trained_weights.restore_backbone(str(output))
     assert_state(backbone, state)
-    target = trained.restore_backbone(str(output), "target")
+    target = trained_weights.restore_backbone(str(output), "target")
     assert_state(target, other if kind == "MoCo" else state)
 
 
@@ -151,7 +152,7 @@ def test_half_precision_and_the_old_file_format_are_read(tmp_path):
     half = {name: tensor.bfloat16() for name, tensor in state.items()}
     torch.save(half, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     output = import_file(tmp_path / "old.pth", tmp_path / "imported")
-    backbone = trained.restore_backbone(str(output))
+    backbone = trained_weights.restore_backbone(str(output))
     assert_state(backbone, {name: tensor.float() for name, tensor in half.items()})
 
 
@@ -224,7 +225,7 @@ def test_a_backbone_there_and_back_is_bit_identical(tmp_path, networks):
 def test_a_run_is_exported_with_its_step(whole_run, tmp_path):
     assert run("export", f"--run={whole_run[0]}", f"--output={tmp_path / 'run.pth'}") == 0
     state = torch.load(tmp_path / "run.pth", weights_only=True)["model"]
-    model, _ = trained.load_pixpro(str(whole_run[0]))
+    model, _ = trained_weights.load_pixpro(str(whole_run[0]))
     assert_state(model, {name.removeprefix("module."): tensor for name, tensor in state.items()})
     assert state["module.encoder.bn1.num_batches_tracked"] == 120
 

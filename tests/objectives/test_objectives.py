@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import blocks, geometry, losses
+from pixpro_tf import losses
 from pixpro_tf.build import build_objectives
 from pixpro_tf.config import Config
-from pixpro_tf.heads import ProjectorSettings
-from pixpro_tf.numerics import unit_length
+from pixpro_tf.layers.heads import ProjectorSettings
 from pixpro_tf.objectives.base import Objective, View
 from pixpro_tf.objectives.contrast import PixelContrast
 from pixpro_tf.objectives.pixel import as_bins
+from pixpro_tf.ops import geometry, pairwise
+from pixpro_tf.ops.numerics import unit_length
 from pixpro_tf.optimizers.lars import MomentumSGD
-from tests import warm
 from tests.conftest import ROOT
-from tests.models import make_model
+from tests.support import warm
+from tests.support.models import make_model
 
 BOXES = (
     np.array([[0.0, 0.0, 0.6, 0.6], [0.1, 0.1, 0.5, 0.9], [0.0, 0.0, 0.4, 0.4]], np.float32),
@@ -198,7 +199,7 @@ def test_a_step_of_a_large_map_is_that_of_all_pairs_at_once(pixel_loss, monkeypa
     """p2 of 132 pixels has 1089 bins, which are taken block by block, compiled and not."""
     found = []
     for jit, dense_bins in (("ppm", 1024), ("off", 1024), ("off", 2000)):
-        monkeypatch.setattr(blocks, "DENSE_BINS", dense_bins)
+        monkeypatch.setattr(pairwise, "DENSE_BINS", dense_bins)
         tf.keras.utils.set_random_seed(0)
         flags = {"pixel_loss": pixel_loss, "pixel_levels": "p2", "fpn_channels": 8}
         model = make_model(jit=jit, image_size=132, **flags)

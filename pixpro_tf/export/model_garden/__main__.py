@@ -5,7 +5,7 @@ python -m export.model_garden --from=runs/mine --output=exported/garden
 
 import sys
 
-from pixpro_tf.commands import exit_code_of, quiet_tensorflow
+from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
 from pixpro_tf.export.flags import make_parser
 from pixpro_tf.export.model_garden.exporting import export
 

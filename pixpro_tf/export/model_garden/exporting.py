@@ -2,7 +2,7 @@
 
 import os
 
-from pixpro_tf.commands import atomic_output, write_texts
+from pixpro_tf.cli.commands import atomic_output, write_texts
 from pixpro_tf.export.model_garden.experiments import EXPERIMENTS, yaml_of
 from pixpro_tf.export.sources import check_output, restore_for
 

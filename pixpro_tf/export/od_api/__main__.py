@@ -5,7 +5,7 @@ python -m export.od_api --from=runs/mine --output=exported/detector --task=voc -
 
 import sys
 
-from pixpro_tf.commands import exit_code_of, quiet_tensorflow
+from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
 from pixpro_tf.export.flags import make_parser
 from pixpro_tf.export.od_api.exporting import Data, export
 from pixpro_tf.export.od_api.pipeline import MODELS

@@ -60,7 +60,7 @@ def keras_resnet(backbone) -> Any:
     """
     import tensorflow as tf
 
-    from pixpro_tf.data.photometric import IMAGENET_MEAN, IMAGENET_STD
+    from pixpro_tf.data.views.photometric import IMAGENET_MEAN, IMAGENET_STD
 
     build = getattr(tf.keras.applications, KERAS_RESNETS[backbone.architecture])
     model = build(include_top=False, weights=None, input_shape=(None, None, 3))

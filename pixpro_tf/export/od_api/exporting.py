@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from pixpro_tf.commands import atomic_output, write_texts
+from pixpro_tf.cli.commands import atomic_output, write_texts
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.export.od_api import checkpoint, instructions, pipeline
 from pixpro_tf.export.od_api.tasks import TASKS, Label, label_map, number
@@ -141,7 +141,7 @@ def _open_data(task: str, data: Data) -> tuple[tuple[Label, ...], dict[str, list
         return labels, {}
 
     # Late, for it takes seconds to import.
-    from pixpro_tf.data.prepared import prepared_builder
+    from pixpro_tf.data.sources.tfds_datasets import prepared_builder
     from pixpro_tf.export.od_api.records import check_split, class_names
 
     parts = {

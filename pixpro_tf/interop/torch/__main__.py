@@ -6,7 +6,7 @@ python -m pixpro_tf.interop.torch export --run=runs/mine --output=mine.pth
 
 import sys
 
-from pixpro_tf.commands import Parser, exit_code_of, quiet_tensorflow, refuse_existing
+from pixpro_tf.cli.commands import Parser, exit_code_of, quiet_tensorflow, refuse_existing
 from pixpro_tf.errors import listed
 from pixpro_tf.interop.torch import files
 

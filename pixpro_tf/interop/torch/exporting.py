@@ -5,12 +5,12 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf import trained
-from pixpro_tf.commands import atomic_output, refuse_existing
+from pixpro_tf.cli.commands import atomic_output, refuse_existing
 from pixpro_tf.errors import RunError
 from pixpro_tf.interop.torch import names
 from pixpro_tf.interop.torch.files import require_torch, write
-from pixpro_tf.run_folder import RunFolder, read_description
+from pixpro_tf.storage import trained_weights
+from pixpro_tf.storage.run_folder import RunFolder, read_description
 
 
 def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list[str]:
@@ -38,7 +38,7 @@ def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list
 
 def _check_run(run: str) -> None:
     """Refuses a network that PyTorch's would misread: weights have the same shapes in every layout."""
-    config = trained.read_run_config(run)
+    config = trained_weights.read_run_config(run)
     for name, wanted in (("backbone_layout", "torchvision"), ("projector_final_norm", False)):
         value = getattr(config, name)
         if value != wanted:
@@ -48,16 +48,16 @@ def _check_run(run: str) -> None:
 
 
 def _weights_of(run: str) -> dict[str, np.ndarray]:
-    checkpoint = trained.require_checkpoint(run)
+    checkpoint = trained_weights.require_checkpoint(run)
     stored = [name for name, _ in tf.train.list_variables(checkpoint)]
     if any(name.startswith("online/projectors/") for name in stored):
-        model, _ = trained.load_pixpro(run)
+        model, _ = trained_weights.load_pixpro(run)
         weights = names.state_dict(model)
     else:
-        backbone = trained.restore_backbone(run)
+        backbone = trained_weights.restore_backbone(run)
         weights = {f"encoder.{name}": array for name, array in names.state_dict(backbone).items()}
         if any(name.startswith("target/backbone/") for name in stored):
-            backbone = trained.restore_backbone(run, "target")
+            backbone = trained_weights.restore_backbone(run, "target")
             target = names.state_dict(backbone)
             weights |= {f"encoder_k.{name}": array for name, array in target.items()}
     counter = np.array(_batches_tracked(run, checkpoint), np.int64)
@@ -73,4 +73,4 @@ def _batches_tracked(run: str, checkpoint: str) -> int:
     if imported is not None:
         return imported["batches_tracked"]
     # Two views a step.
-    return 2 * trained.finished_steps(checkpoint)
+    return 2 * trained_weights.finished_steps(checkpoint)

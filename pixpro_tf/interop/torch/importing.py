@@ -12,14 +12,14 @@ import tensorflow as tf
 from pixpro_tf import pixpro
 from pixpro_tf.backbones import resnet
 from pixpro_tf.build import build_compiled_model, build_model, build_schedule
-from pixpro_tf.checkpoints import CheckpointStore, parts_of, save_weights
-from pixpro_tf.commands import atomic_output
+from pixpro_tf.cli.commands import atomic_output
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.interop.torch import names
 from pixpro_tf.interop.torch.files import TorchFile
 from pixpro_tf.interop.torch.recognition import Recognised, Weights, below, recognise
-from pixpro_tf.run_folder import RunFolder, write_description
+from pixpro_tf.storage.checkpoints import CheckpointStore, parts_of, save_weights
+from pixpro_tf.storage.run_folder import RunFolder, write_description
 
 _COUNTER = ".num_batches_tracked"
 _BUFFERS = (".running_mean", ".running_var", _COUNTER)

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
-from pixpro_tf.heads import ConvMLP
-from pixpro_tf.normalization import BatchNorm
+from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.layers.heads import ConvMLP
 from pixpro_tf.pixpro import PixPro
 
 _BATCH_NORM_NAMES = {

@@ -1,0 +1,34 @@
+"""A backbone, the neck of a detector where one is pre-trained too, and the heads of the objectives."""
+
+import tensorflow as tf
+
+from pixpro_tf.ops.graphs import as_written
+
+
+class Encoder(tf.keras.Model):
+    """What both networks have.
+
+    Args:
+        backbone: model that gives the maps "c2" to "c5".
+        projectors: of each objective, by its name.
+        neck: `Neck` on the backbone's maps, or None.
+
+    Call with images `[B, H, W, 3]`. Returns a dict: "maps" by level, as an objective sees them, `[B, h, w, C]`; and "projections", of
+    each objective a dict by level.
+    """
+
+    def __init__(self, backbone, projectors, neck=None, name="encoder"):
+        super().__init__(name=name)
+        self.backbone = backbone
+        self.neck = neck
+        self.projectors = projectors
+
+    @as_written
+    def call(self, images, training=None):
+        maps = self.backbone(images, training=training)
+        if self.neck is not None:
+            maps = maps | self.neck.last(self.neck(maps, training=training))
+        projections = {
+            name: projector(maps, training=training) for name, projector in self.projectors.items()
+        }
+        return {"maps": maps, "projections": projections}

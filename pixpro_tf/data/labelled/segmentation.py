@@ -1,0 +1,326 @@
+"""Images with a class for every pixel: `scenes`, Cityscapes, Pascal VOC's own folder, and folders of images and masks."""
+
+import contextlib
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from pixpro_tf.data.images import IMAGE_SUFFIXES, decode
+from pixpro_tf.data.parallelism import num_cores, untuned
+from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
+from pixpro_tf.data.views.photometric import IMAGENET_MEAN
+from pixpro_tf.errors import ConfigError, RunError, first_line
+
+# Of a pixel that counts neither in training nor in scores.
+IGNORED = 255
+# Of examples that are shuffled in memory, and kept there: how many at most, and in bytes.
+_SHUFFLED, _SHUFFLED_BYTES, _KEPT_BYTES = 2000, 1 << 30, 2 << 30
+
+_VOC_CLASSES = [
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "table",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "plant",
+    "sheep",
+    "sofa",
+    "train",
+    "monitor",
+]
+# Name and id of the nineteen classes of Cityscapes that are evaluated; all other ids are ignored.
+_CITYSCAPES_IDS = {
+    "road": 7,
+    "sidewalk": 8,
+    "building": 11,
+    "wall": 12,
+    "fence": 13,
+    "pole": 17,
+    "traffic light": 19,
+    "traffic sign": 20,
+    "vegetation": 21,
+    "terrain": 22,
+    "sky": 23,
+    "person": 24,
+    "rider": 25,
+    "car": 26,
+    "truck": 27,
+    "bus": 28,
+    "train": 31,
+    "motorcycle": 32,
+    "bicycle": 33,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationData:
+    """A dataset of images and masks.
+
+    Attributes:
+        name: as `--dataset` gives it.
+        class_names: of the classes 0, 1, ...
+        split: from a split's name to its examples `{"image": uint8 [H, W, 3], "mask": uint8 [H, W]}`, always in one order; a mask holds
+            classes and `IGNORED`. Raises `ConfigError` for a split that is not there.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    split: Callable[[str], tf.data.Dataset]
+
+
+def open_segmentation(dataset: str, data_dir: str = "") -> SegmentationData:
+    """The dataset that `--dataset` names.
+
+    Args:
+        dataset: `scenes/128`, `scenes/256`, `cityscapes`, `voc:PATH` (the folder VOC2012 of the challenge's archive) or `folder:PATH`
+            (`PATH/classes.txt` with a name on each line, `PATH/SPLIT/images/X.jpg` and `PATH/SPLIT/masks/X.png`).
+        data_dir: of TFDS; empty for its default.
+
+    Raises:
+        ConfigError: if there is no such dataset.
+        RunError: if it is not on this machine, with what to do.
+    """
+    kind, _, path = dataset.partition(":")
+    if kind == "voc" and path:
+        return _of_files(dataset, _VOC_CLASSES, lambda split: _voc_files(dataset, path, split))
+    if kind == "folder" and path:
+        return _of_files(dataset, _read_classes(dataset, path), _folder_files(dataset, path))
+    name = dataset.partition("/")[0]
+    if name == "scenes":
+        return _of_scenes(dataset, data_dir)
+    if name == "cityscapes":
+        return _of_cityscapes(dataset, data_dir)
+    raise ConfigError(
+        f"--dataset={dataset} has no masks that are known here; give scenes/128, scenes/256, cityscapes, voc:PATH or folder:PATH"
+    )
+
+
+@contextlib.contextmanager
+def reading(dataset: str) -> Iterator[None]:
+    """Turns the error of an image or mask that cannot be read into a line, and that of too little memory."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise RunError("out of memory; give a smaller --batch_size, or smaller images") from error
+    except tf.errors.OpError as error:
+        # An exception of `read_mask` is at the end of what TensorFlow says.
+        raised = re.findall(r"^\w+Error: (.+)$", str(error), re.MULTILINE)
+        reason = raised[-1] if raised else first_line(error)
+        raise RunError(f"--dataset={dataset} cannot be read: {reason}") from error
+
+
+def _of_scenes(dataset, data_dir):
+    builder = prepared_builder(dataset, data_dir)
+    class_names = builder.info.features["objects"]["label"].names
+
+    def example(features):
+        return {"image": features["image"], "mask": features["segmentation_mask"][..., 0]}
+
+    return SegmentationData(
+        dataset, tuple(class_names), lambda split: read_split(dataset, builder, split).map(example)
+    )
+
+
+def _of_cityscapes(dataset, data_dir):
+    builder = prepared_builder("cityscapes/semantic_segmentation", data_dir)
+    class_of_id = np.full(256, IGNORED, np.uint8)
+    class_of_id[list(_CITYSCAPES_IDS.values())] = np.arange(len(_CITYSCAPES_IDS))
+
+    def example(features):
+        ids = tf.cast(features["segmentation_label"][..., 0], tf.int32)
+        return {
+            "image": features["image_left"],
+            "mask": tf.gather(tf.constant(class_of_id), ids),
+        }
+
+    return SegmentationData(
+        dataset,
+        tuple(_CITYSCAPES_IDS),
+        lambda split: read_split(dataset, builder, split).map(example),
+    )
+
+
+_MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
+
+
+def _of_files(dataset, class_names, files_of):
+    """Of pairs of files; Pillow reads the masks, for TensorFlow turns the indices of a palette into colours."""
+    classes = len(class_names)
+
+    def read_mask(path, height, width):
+        name = path.decode()
+        # Pillow reads many formats by code that few have looked at.
+        with Image.open(name, formats=_MASK_FORMATS) as image:
+            pixels = np.asarray(image)
+        if pixels.ndim != 2 or pixels.dtype != np.uint8:
+            raise ValueError(f"{name} is no mask: it has to be 8-bit, of one channel")
+        if pixels.shape != (height, width):
+            raise ValueError(
+                f"{name} is {pixels.shape[0]} x {pixels.shape[1]} pixels and its image {height} x {width}; they have to be of one size"
+            )
+        unknown = pixels[(pixels >= classes) & (pixels != IGNORED)]
+        if unknown.size:
+            raise ValueError(
+                f"{name} has the value {unknown[0]}, which is no class; give 0 to {classes - 1}, or {IGNORED} for pixels that do not count"
+            )
+        return pixels
+
+    def example(image, mask):
+        image = decode(tf.io.read_file(image))
+        height, width, _ = tf.unstack(tf.shape(image))
+        mask = tf.numpy_function(read_mask, [mask, height, width], tf.uint8)
+        mask.set_shape([None, None])
+        return {"image": image, "mask": mask}
+
+    def split(name):
+        images, masks = zip(*files_of(name), strict=True)
+        return tf.data.Dataset.from_tensor_slices((list(images), list(masks))).map(
+            example, num_parallel_calls=num_cores()
+        )
+
+    return SegmentationData(dataset, tuple(class_names), split)
+
+
+def _voc_files(dataset, path, split):
+    path = os.path.expanduser(path)
+    listing = os.path.join(path, "ImageSets", "Segmentation", f"{split}.txt")
+    if not os.path.isdir(path):
+        raise RunError(f"--dataset={dataset}: there is no folder {path}")
+    if not os.path.isfile(listing):
+        raise ConfigError(f"{split!r} is no split of {dataset}: there is no {listing}")
+    with open(listing) as file:
+        names = file.read().split()
+    return [
+        (
+            os.path.join(path, "JPEGImages", f"{name}.jpg"),
+            os.path.join(path, "SegmentationClass", f"{name}.png"),
+        )
+        for name in names
+    ]
+
+
+def _read_classes(dataset, path):
+    listing = os.path.join(os.path.expanduser(path), "classes.txt")
+    if not os.path.isfile(listing):
+        raise RunError(
+            f"--dataset={dataset}: there is no {listing}; write the names of the classes there, one on each line"
+        )
+    with open(listing) as file:
+        return [line.strip() for line in file if line.strip()]
+
+
+def _folder_files(dataset, path):
+    path = os.path.expanduser(path)
+
+    def files(split):
+        images, masks = (os.path.join(path, split, kind) for kind in ("images", "masks"))
+        if not (os.path.isdir(images) and os.path.isdir(masks)):
+            raise ConfigError(
+                f"{split!r} is no split of {dataset}: there is no {images} or no {masks}"
+            )
+        found = []
+        for file in sorted(os.listdir(images)):
+            stem, suffix = os.path.splitext(file)
+            if suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            mask = os.path.join(masks, f"{stem}.png")
+            if not os.path.isfile(mask):
+                raise RunError(f"--dataset={dataset}: {os.path.join(images, file)} has no {mask}")
+            found.append((os.path.join(images, file), mask))
+        if not found:
+            raise RunError(f"--dataset={dataset}: there are no images in {images}")
+        return found
+
+    return files
+
+
+def image_batches(examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Images and masks in the order of their split, as many at a time as have one size.
+
+    Args:
+        examples: of a `SegmentationData`.
+        batch_size: images a batch, if all have one size; the last may be fewer. Otherwise one.
+
+    Returns:
+        Of `(uint8 [B, H, W, 3], uint8 [B, H, W])`.
+    """
+    shape = examples.element_spec["image"].shape
+    size = batch_size if shape.is_fully_defined() else 1
+    pairs = examples.map(lambda example: (example["image"], example["mask"]))
+    return untuned(pairs.batch(size).prefetch(2))
+
+
+def random_crops(
+    examples: tf.data.Dataset,
+    size: int,
+    seed: int,
+    min_scale: float = 0.5,
+    max_scale: float = 2.0,
+) -> tf.data.Dataset:
+    """Endless random crops of randomly scaled and flipped images, in random order; a pure function of its arguments.
+
+    Args:
+        examples: of a `SegmentationData`.
+        size: side of the crops in pixels. What they show beyond the image is grey, and ignored.
+        seed: of everything random.
+        min_scale, max_scale: of the images' sides, log-uniform.
+
+    Returns:
+        Of `(uint8 [size, size, 3], uint8 [size, size])`.
+    """
+    grey = tf.cast(tf.round(255 * tf.constant(IMAGENET_MEAN)), tf.uint8)
+
+    def crop(index, example):
+        seeds = tf.random.experimental.stateless_split([seed, index], 4)
+        image, mask = example["image"], example["mask"]
+        low, high = math.log(min_scale), math.log(max_scale)
+        scale = tf.exp(tf.random.stateless_uniform([], seeds[0], low, high))
+        shape = tf.shape(mask)
+        scaled = tf.maximum(tf.cast(tf.round(scale * tf.cast(shape, tf.float32)), tf.int32), 1)
+        image = tf.image.resize(image, scaled, antialias=True)
+        image = tf.cast(tf.round(tf.clip_by_value(image, 0, 255)), tf.uint8)
+        mask = tf.image.resize(mask[..., None], scaled, method="nearest")
+        missing = tf.maximum(size - scaled, 0)
+        room = tf.maximum(scaled, size) - size
+        before = tf.stack([_below(missing[axis] + 1, seeds[1], axis) for axis in (0, 1)])
+        padding = tf.concat([tf.stack([before, missing - before], axis=1), [[0, 0]]], axis=0)
+        image = tf.pad(tf.cast(image, tf.int32) - tf.cast(grey, tf.int32), padding)
+        image = tf.cast(image + tf.cast(grey, tf.int32), tf.uint8)
+        mask = tf.pad(mask, padding, constant_values=IGNORED)
+        offset = [_below(room[axis] + 1, seeds[2], axis) for axis in (0, 1)]
+        image = tf.slice(image, [*offset, 0], [size, size, 3])
+        mask = tf.slice(mask, [*offset, 0], [size, size, 1])
+        if tf.random.stateless_uniform([], seeds[3]) < 0.5:
+            image, mask = image[:, ::-1], mask[:, ::-1]
+        return tf.ensure_shape(image, [size, size, 3]), tf.ensure_shape(mask[..., 0], [size, size])
+
+    bytes_each = sum(value.nbytes for value in next(examples.take(1).as_numpy_iterator()).values())
+    if bytes_each * int(examples.cardinality()) <= _KEPT_BYTES:
+        examples = examples.cache()
+    shuffled = examples.shuffle(min(_SHUFFLED, 1 + _SHUFFLED_BYTES // bytes_each), seed=seed)
+    crops = shuffled.repeat().enumerate().map(crop, num_parallel_calls=num_cores())
+    return untuned(crops)
+
+
+def _below(bound, seed, fold):
+    """A random integer in [0, bound)."""
+    return tf.random.stateless_uniform(
+        [], tf.random.experimental.stateless_fold_in(seed, fold), 0, bound, tf.int32
+    )

@@ -1,0 +1,76 @@
+"""Where images come from: folders, zip archives, TFRecord files, and any dataset of TFDS. A source lists encoded images in a different order each epoch."""
+
+import tensorflow as tf
+
+from pixpro_tf.data.images import decode
+from pixpro_tf.data.parallelism import num_cores, untuned
+from pixpro_tf.data.sources.cache import CachedSource
+from pixpro_tf.data.sources.folders import PHOTOGRAPHS, FolderSource, photographs
+from pixpro_tf.data.sources.listed import ListedSource
+from pixpro_tf.data.sources.shards import ShardSource
+from pixpro_tf.data.sources.tfds_datasets import image_shards
+from pixpro_tf.data.sources.tfrecords import find_shards
+from pixpro_tf.data.sources.zip_archives import ZipSource
+from pixpro_tf.errors import UserError
+
+FileSource = ListedSource | ShardSource
+Source = FileSource | CachedSource
+
+
+def open_source(
+    dataset: str, *, data_dir: str, split: str, shuffle_buffer: int, flag: str = "dataset"
+) -> FileSource:
+    """The source that a flag names.
+
+    Args:
+        dataset: `folder:PATH`, `zip:FILE`, `tfrecord:GLOB`, `scenes/128`, `scenes/256`, `photographs` (the eleven that come with scikit-image), or a TFDS name;
+            `voc/2007+2012` is both configurations.
+        data_dir: of TFDS; empty for its default.
+        split: of TFDS; empty for all training images.
+        shuffle_buffer: see `ShardSource`.
+        flag: by whose name errors call the dataset.
+
+    Raises:
+        ConfigError: if there is no such dataset, configuration or split.
+        RunError: if it has not been prepared, with what to do.
+    """
+    try:
+        return _open_source(dataset, data_dir, split, shuffle_buffer)
+    except UserError as error:
+        raise type(error)(str(error).replace("--dataset=", f"--{flag}=")) from None
+
+
+def _open_source(dataset, data_dir, split, shuffle_buffer):
+    if dataset.startswith("folder:"):
+        return FolderSource(dataset.removeprefix("folder:"))
+    if dataset.startswith("zip:"):
+        return ZipSource(dataset.removeprefix("zip:"))
+    if dataset.startswith("tfrecord:"):
+        return ShardSource(*find_shards(dataset.removeprefix("tfrecord:")), shuffle_buffer)
+    if dataset == PHOTOGRAPHS:
+        return photographs()
+    name, _, configurations = dataset.partition("/")
+    found = [
+        image_shards(f"{name}/{configuration}" if configuration else name, data_dir, split)
+        for configuration in configurations.split("+")
+    ]
+    instructions = [instruction for each, _ in found for instruction in each]
+    _, feature = found[0]
+    return ShardSource(instructions, feature, shuffle_buffer)
+
+
+def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:
+    """Names of the records that cannot be read and decoded.
+
+    Args:
+        records: of `source.epoch`.
+        source: which they are of.
+    """
+
+    def decoded(record):
+        # Something of the image has to be given back: graph rewriting drops a decoding that only a control dependency asks for.
+        return record["name"], tf.shape(decode(source.encoded(record)))
+
+    names = {record["name"] for record in untuned(records).as_numpy_iterator()}
+    good = records.map(decoded, num_parallel_calls=num_cores()).ignore_errors()
+    return sorted(names - {name for name, _ in untuned(good).as_numpy_iterator()})

@@ -1,0 +1,105 @@
+"""Images as files in a folder."""
+
+import importlib.util
+import os
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from pixpro_tf.data.images import IMAGE_SUFFIXES, is_hidden, is_image_name, passed_over
+from pixpro_tf.data.sources.listed import ListedSource, Record
+from pixpro_tf.errors import RunError, first_line
+
+PHOTOGRAPHS = "photographs"
+# What scikit-image's package holds of things and stuff, not of cells, stars and print.
+_PHOTOGRAPHS = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "clock_motion.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "motorcycle_left.png",
+    "rocket.jpg",
+)
+
+
+class FolderSource(ListedSource):
+    """The images in a folder, at any depth.
+
+    Files are told by their suffix (`IMAGE_SUFFIXES`, in any case); links are followed, also to folders, each folder once; files and
+    folders whose names start with a dot are passed over.
+
+    Args:
+        path: local, or of any file system that TensorFlow reads.
+
+    Raises:
+        RunError: if there is no image in it, or a folder of it cannot be read.
+    """
+
+    def __init__(self, path: str, files: Iterable[bytes] | None = None):
+        self.path = path
+        if files is None:
+            files, self.passed_over = _list_images(path)
+        self._files = list(files)
+        if not self._files:
+            raise RunError(
+                f"--dataset=folder:{path} has no image in it; looked for {', '.join(IMAGE_SUFFIXES)} at any depth"
+            )
+        super().__init__(self._files)
+
+    def encoded(self, record: Record) -> tf.Tensor:
+        """The image file's bytes."""
+        return tf.io.read_file(record["name"])
+
+    def without(self, names: Iterable[bytes]) -> "FolderSource":
+        """The same source without the images of these names."""
+        left_out = set(names)
+        return FolderSource(self.path, [file for file in self._files if file not in left_out])
+
+
+def _list_images(path: str) -> tuple[list[bytes], str]:
+    """The images, and what is said of the other files."""
+
+    def refuse(error):
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
+        where = getattr(error, "filename", None) or path
+        raise RunError(f"--dataset=folder:{path} cannot be read: {where}: {reason}")
+
+    found, others = [], []
+    if "://" in path:
+        for folder, subfolders, files in tf.io.gfile.walk(path, onerror=refuse):
+            subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+            found += [os.path.join(folder, file) for file in files if is_image_name(file)]
+            others += files
+        return sorted(os.fsencode(file) for file in found), passed_over(others)
+    seen = set()
+    # Absolute, for other processes read them too.
+    path = os.path.abspath(os.path.expanduser(path))
+    for folder, subfolders, files in os.walk(path, followlinks=True, onerror=refuse):
+        real = os.path.realpath(folder)
+        if real in seen:
+            # A link back to a parent would otherwise be followed for ever.
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
+        found += [os.path.join(folder, file) for file in files if is_image_name(file)]
+        others += files
+    # As bytes, for a file's name need not be valid in any encoding.
+    images = sorted(os.fsencode(file) for file in found if os.path.isfile(file))
+    return images, passed_over(others)
+
+
+def photographs() -> FolderSource:
+    """The eleven photographs of `scikit-image`, which has to be installed."""
+    package = importlib.util.find_spec("skimage")
+    if package is None or package.origin is None:
+        raise RunError(
+            f"--dataset={PHOTOGRAPHS} is a part of scikit-image: `pip install scikit-image`"
+        )
+    folder = os.path.join(os.path.dirname(package.origin), "data")
+    return FolderSource(folder, [os.fsencode(os.path.join(folder, name)) for name in _PHOTOGRAPHS])

@@ -1,0 +1,195 @@
+"""Images as records in TFRecord files: the shards of a prepared TFDS dataset, or others."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from pixpro_tf.data.sources.listed import Record
+
+# At most so many places of an epoch are read at once, and at most so many hosts read nothing that is another's. The order of the images
+# depends on it, and not on the number of hosts.
+_MAX_LANES = 64
+
+
+class ShardSource:
+    """The images in TFRecord files.
+
+    An epoch's order is that of the shards, drawn anew, one after the other, cut into as many lanes of equal length as there are shards (at most
+    64); each lane is shuffled within a buffer, and the lanes are dealt out in turn. With a single shard and a buffer as large as the dataset
+    that is a full shuffle.
+
+    Args:
+        instructions: `(file, skip, take)` for each shard; the records are `tf.train.Example`s.
+        feature: name of the encoded image in them.
+        shuffle_buffer: in images, of all lanes together.
+        left_out: names of images that are not given.
+        contents: whether records have images in them.
+    """
+
+    passed_over = ""
+
+    def __init__(
+        self,
+        instructions: list[tuple[str, int, int]],
+        feature: str,
+        shuffle_buffer: int,
+        left_out: tuple[bytes, ...] = (),
+        contents: bool = True,
+    ):
+        # Absolute, for other processes read them too.
+        instructions = [
+            (file if "://" in file else os.path.abspath(file), skip, take)
+            for file, skip, take in instructions
+        ]
+        self._instructions = instructions
+        self._feature = feature
+        self._shuffle_buffer = shuffle_buffer
+        self._left_out = left_out
+        self._contents = contents
+        files, skips, takes = (list(column) for column in zip(*instructions, strict=True))
+        names = _without_common_folder(files)
+        counts = [
+            take - sum(name.startswith(f"{shard}#".encode()) for name in left_out)
+            for shard, take in zip(names, takes, strict=True)
+        ]
+        self.num_images = sum(counts)
+        self.num_lanes = min(len(instructions), _MAX_LANES)
+        self._names = tf.constant(names)
+        self._counts = tf.constant(counts, tf.int64)
+        self._table = (
+            tf.constant(files),
+            tf.constant(skips, tf.int64),
+            tf.constant(takes, tf.int64),
+        )
+
+    def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
+        """All records, each once, in the order of this epoch; a pure function of the two arguments."""
+        return self.part(run_seed, epoch, 1, 0).map(lambda position, record: record)
+
+    def part(self, run_seed: int, epoch: tf.Tensor, hosts: int, host: int) -> tf.data.Dataset:
+        """Of an epoch, `(position, record)` of all positions that leave the remainder `host` when divided by `hosts`.
+
+        Where `hosts` divides `num_lanes`, only these records are read.
+        """
+        epoch = tf.cast(epoch, tf.int64)
+        shards = len(self._instructions)
+        order = tf.random.experimental.index_shuffle(
+            tf.range(shards, dtype=tf.int64),
+            seed=tf.stack([tf.constant(run_seed, tf.int64), epoch]),
+            max_index=tf.constant(shards - 1, tf.int64),
+        )
+        ends = tf.cumsum(tf.gather(self._counts, order))
+        starts = tf.concat([[0], ends[:-1]], axis=0)
+        # The first lanes have an image more, so that dealing out comes to its end lane by lane.
+        length, longer = divmod(self.num_images, self.num_lanes)
+        buffer_size = -(-min(self._shuffle_buffer, self.num_images) // self.num_lanes)
+
+        def lane(number):
+            begin = number * length + tf.minimum(number, longer)
+            end = begin + length + tf.cast(number < longer, tf.int64)
+
+            def piece(place):
+                first = tf.maximum(begin, starts[place]) - starts[place]
+                last = tf.minimum(end, ends[place]) - starts[place]
+                return self._shard(order[place]).skip(first).take(last - first)
+
+            first_place = tf.searchsorted(ends, [begin], side="right", out_type=tf.int64)[0]
+            last_place = tf.searchsorted(ends, [end], side="left", out_type=tf.int64)[0]
+            records = tf.data.Dataset.range(first_place, last_place + 1).flat_map(piece)
+            return _shuffle(records, buffer_size, run_seed, epoch + number * 2**32)
+
+        own = self.num_lanes % hosts == 0
+        lanes = range(host, self.num_lanes, hosts) if own else range(self.num_lanes)
+        records = tf.data.Dataset.range(lanes.start, lanes.stop, lanes.step).interleave(
+            lane,
+            cycle_length=len(lanes),
+            block_length=1,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        numbered = records.enumerate()
+        if own:
+            return numbered.map(lambda number, record: (host + hosts * number, record))
+        return numbered.filter(lambda position, _: position % hosts == host)
+
+    def _shard(self, index):
+        """The records of a shard, in their order there."""
+        file, skip, take = (column[index] for column in self._table)
+        before = tf.cumsum(self._table[-1], exclusive=True)[index]
+
+        def record(place):
+            name = tf.strings.join([self._names[index], tf.strings.as_string(place)], "#")
+            return {"name": name, "index": before + place - skip}
+
+        def with_contents(place, serialized):
+            return record(place) | {"example": serialized}
+
+        if self._contents:
+            serialized = tf.data.TFRecordDataset(file).enumerate()
+            records = serialized.skip(skip).take(take).map(with_contents)
+            # A file with fewer records than its dataset says would leave epochs short; an empty one would be read for ever.
+            records = records.apply(tf.data.experimental.assert_cardinality(take))
+        else:
+            records = tf.data.Dataset.range(skip, skip + take).map(record)
+        if self._left_out:
+            left_out = tf.constant(self._left_out)
+            records = records.filter(lambda record: tf.reduce_all(record["name"] != left_out))
+        return records
+
+    def encoded(self, record: Record) -> tf.Tensor:
+        """The encoded image. Fails here, where the record has its name, if there is none in it, or more than one."""
+        feature = {self._feature: tf.io.FixedLenFeature([], tf.string)}
+        return tf.io.parse_single_example(record["example"], feature)[self._feature]
+
+    def without(self, names: Iterable[bytes]) -> "ShardSource":
+        """The same source without the images of these names."""
+        left_out = tuple(sorted({*self._left_out, *names}))
+        return ShardSource(
+            self._instructions, self._feature, self._shuffle_buffer, left_out, self._contents
+        )
+
+    def short_shards(self) -> list[str]:
+        """Paths of the files with fewer records than they should have. Reads all of them."""
+        return [
+            file
+            for file, skip, take in self._instructions
+            if sum(1 for _ in tf.data.TFRecordDataset(file).skip(skip).take(take)) < take
+        ]
+
+    def without_contents(self) -> "ShardSource":
+        """The same records in the same orders, without images: no file is read for them."""
+        return ShardSource(
+            self._instructions, self._feature, self._shuffle_buffer, self._left_out, contents=False
+        )
+
+    def digest(self) -> str:
+        """Of the images' places; hexadecimal. Records are told apart by their `"index"`."""
+        return hashlib.sha256(repr((self._instructions, self._feature)).encode()).hexdigest()
+
+
+def _without_common_folder(files: list[str]) -> list[str]:
+    """Shorter names that still differ: shards of two configurations have the same file names."""
+    # Not `commonpath`, which spoils the two slashes of an address; the cut at a slash makes good for comparing characters.
+    common = os.path.commonprefix(files)  # noqa: RUF071
+    return [file[common.rfind("/") + 1 :] for file in files]
+
+
+def _shuffle(records, buffer_size, run_seed, epoch):
+    """`Dataset.shuffle` as a function of two numbers; that method mixes TensorFlow's global seed in."""
+    shuffled = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(records),
+        buffer_size=tf.constant(buffer_size, tf.int64),
+        # Both 0 would mean a seed from the clock.
+        seed=tf.constant(run_seed + 1, tf.int64),
+        seed2=epoch,
+        output_types=tf.nest.flatten(
+            tf.nest.map_structure(lambda s: s.dtype, records.element_spec)
+        ),
+        output_shapes=tf.nest.flatten(
+            tf.nest.map_structure(lambda s: s.shape, records.element_spec)
+        ),
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(shuffled, records.element_spec)

@@ -1,0 +1,186 @@
+"""Datasets that TFDS has prepared: their builders, splits, and what to do where there are none."""
+
+import difflib
+import os
+
+import tensorflow as tf
+
+from pixpro_tf.errors import ConfigError, RunError
+
+
+def prepared_builder(name: str, data_dir: str):
+    """The builder of a TFDS dataset that lies prepared on this machine; `scenes` is built if it does not.
+
+    Args:
+        name: of the dataset and its configuration, `voc/2007`.
+        data_dir: of TFDS; empty for its default.
+
+    Raises:
+        ConfigError: if there is no such dataset or configuration.
+        RunError: if it has not been prepared, with what to do.
+    """
+    import tensorflow_datasets as tfds
+
+    folder = os.path.expanduser(data_dir) or None
+    base, _, configuration = name.partition("/")
+    if base == "scenes":
+        from pixpro_tf.data.scenes import builder as scenes
+
+        known = [config.name for config in scenes.Scenes.BUILDER_CONFIGS]
+        if configuration and configuration not in known:
+            raise ConfigError(
+                f"--dataset={name} is not built; give scenes/{' or scenes/'.join(known)}"
+            )
+        default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+        return scenes.prepare(folder or default, configuration or known[0])
+    catalogue = "https://www.tensorflow.org/datasets/catalog"
+    try:
+        tfds.core.naming.parse_builder_name_kwargs(name)
+    except ValueError:
+        raise ConfigError(
+            f"--dataset={name} is no name of a dataset; "
+            f"give one from {catalogue}, folder:PATH or scenes/128"
+        ) from None
+    try:
+        builder = tfds.builder(name, data_dir=folder)
+    except tfds.core.DatasetNotFoundError:
+        close = difflib.get_close_matches(base, [*tfds.list_builders(), "scenes"], n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(
+            f"--dataset={name} is not known to TFDS; {hint}"
+            f"give a name from {catalogue}, folder:PATH or scenes/128"
+        ) from None
+    except AssertionError as error:
+        # So TFDS says that it has not got a version; its last words are the versions that it has.
+        reason = str(error).rpartition(": Dataset ")[2]
+        raise ConfigError(f"--dataset={name} is not there: {reason}") from None
+    except ValueError:
+        known = sorted(tfds.builder_cls(base).builder_configs)
+        raise ConfigError(
+            f"--dataset={name}: {base} has no configuration {configuration!r}; it has {', '.join(known) or 'none'}"
+        ) from None
+    if not builder.info.splits:
+        raise RunError(_how_to_prepare(name, builder))
+    return builder
+
+
+def read_split(dataset: str, builder, split: str) -> tf.data.Dataset:
+    """The examples of a split, always in one order.
+
+    Args:
+        dataset: as `--dataset` names it, for the message.
+        builder: of TFDS, prepared.
+        split: of it, or a part such as `train[:10%]`.
+
+    Raises:
+        ConfigError: if there is no such split.
+    """
+    try:
+        return builder.as_dataset(split=split)
+    except (KeyError, ValueError, AssertionError):
+        raise ConfigError(
+            f"{split!r} is no split of {dataset}; it has {', '.join(builder.info.splits)}, and parts such as train[:10%]"
+        ) from None
+
+
+def image_shards(name: str, data_dir: str, split: str) -> tuple[list[tuple[str, int, int]], str]:
+    """Where the images of a prepared dataset lie.
+
+    Args:
+        name: of the dataset and its configuration, `voc/2007`.
+        data_dir: of TFDS; empty for its default.
+        split: of TFDS; empty for all training images.
+
+    Returns:
+        `(file, skip, take)` for each shard, and the name of the image feature.
+
+    Raises:
+        ConfigError: if there is no such dataset, configuration or split.
+        RunError: if it has not been prepared, with what to do.
+    """
+    builder = prepared_builder(name, data_dir)
+    chosen = split or _training_split(name.partition("/")[0], builder)
+    return _instructions(name, builder, chosen), _image_feature(name, builder)
+
+
+def _how_to_prepare(name, builder) -> str:
+    folder = os.path.dirname(builder.data_dir)
+    root = _root(builder)
+    manual = ""
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        manual = (
+            f" It cannot be downloaded by a program: {' '.join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())} "
+            f"Put what you get into {os.path.join(root, 'downloads', 'manual')}."
+        )
+    return (
+        f"--dataset={name} has not been prepared: there is nothing in {folder}.{manual} "
+        f"Prepare it once with `{_preparation(name, root)}`, or point --data_dir to where it is. "
+        "What runs right away: --dataset=scenes/128 (embedded, builds itself in a minute) and --dataset=folder:PATH with images of your own."
+    )
+
+
+def _root(builder) -> str:
+    return builder.data_dir.removesuffix("/" + builder.info.full_name)
+
+
+def _preparation(name: str, root: str) -> str:
+    # Not the command `tfds`, which does not start where Apache Beam is not installed.
+    prepare = (
+        f"tfds.builder({name!r}, data_dir={root!r}, file_format='tfrecord').download_and_prepare()"
+    )
+    return f'python -c "import tensorflow_datasets as tfds; {prepare}"'
+
+
+def _training_split(name: str, builder) -> str:
+    if name == "scenes":
+        return "unlabelled"
+    # The challenge's "trainval": its train split is half of what is meant for training.
+    if name == "voc":
+        return "train+validation"
+    if "train" in builder.info.splits:
+        return "train"
+    raise ConfigError(
+        f"--dataset={name} has no split named train; give --split, one of {', '.join(builder.info.splits)}"
+    )
+
+
+def _instructions(name, builder, split) -> list[tuple[str, int, int]]:
+    try:
+        found = builder.info.splits[split].file_instructions
+    except (KeyError, ValueError):
+        raise ConfigError(
+            f"--split={split} is not in {name}; it has {', '.join(builder.info.splits)}"
+        ) from None
+    if not found:
+        raise ConfigError(
+            f"--split={split} of {name} is empty; the whole splits are {', '.join(builder.info.splits)}"
+        )
+    file_format = builder.info.file_format.value
+    if file_format != "tfrecord":
+        raise RunError(
+            f"--dataset={name} was prepared as {file_format}; move {builder.data_dir} away and prepare it as tfrecord: "
+            f"`{_preparation(name, _root(builder))}`"
+        )
+    return [
+        (
+            os.fspath(instruction.filename),
+            instruction.skip,
+            instruction.examples_in_shard - instruction.skip
+            if instruction.take == -1
+            else instruction.take,
+        )
+        for instruction in found
+    ]
+
+
+def _image_feature(name, builder) -> str:
+    import tensorflow_datasets as tfds
+
+    images = [
+        key for key, value in builder.info.features.items() if type(value) is tfds.features.Image
+    ]
+    if not images:
+        raise ConfigError(
+            f"--dataset={name} has no images; its features are {', '.join(builder.info.features)}"
+        )
+    return "image" if "image" in images else images[0]

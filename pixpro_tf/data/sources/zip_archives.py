@@ -1,0 +1,126 @@
+"""Images in a zip archive, read one by one without unpacking it."""
+
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_tf.data.images import IMAGE_SUFFIXES, is_hidden, is_image_name, passed_over
+from pixpro_tf.data.sources.listed import ListedSource, Record
+from pixpro_tf.errors import RunError
+
+# Of the header before a member's data, of which the last two numbers are the lengths of the name and of what follows it.
+_HEADER = struct.Struct("<4s5H3I2H")
+_SIGNATURE = b"PK\x03\x04"
+_ENCRYPTED = 0x1
+
+
+class ZipSource(ListedSource):
+    """The images in a zip archive, in any of its folders.
+
+    Members are told by their names as files are by `FolderSource`; of several of one name the last counts. Stored and deflated members are
+    read, of archives of any size. A read needs no lock, so as many threads as there are read at once.
+
+    Args:
+        path: a local file.
+
+    Raises:
+        RunError: if it is no such archive, or there is no image in it.
+    """
+
+    def __init__(self, path: str, members: Iterable[zipfile.ZipInfo] | None = None):
+        self.path = path
+        if members is None:
+            members, self.passed_over = _list_members(path)
+        self._members = list(members)
+        if not self._members:
+            raise RunError(
+                f"--dataset=zip:{path} has no image in it; looked for {', '.join(IMAGE_SUFFIXES)} in all of its folders"
+            )
+        super().__init__([_name_of(member) for member in self._members])
+        # For each member the place of its header, the bytes that its data take, and their checksum once they are unpacked.
+        self._places = tf.constant(
+            [
+                (
+                    member.header_offset,
+                    member.compress_size,
+                    member.CRC,
+                    member.compress_type == zipfile.ZIP_DEFLATED,
+                )
+                for member in self._members
+            ],
+            tf.int64,
+        )
+        # Never closed: reads go on for as long as the process.
+        self._file = os.open(os.path.expanduser(path), os.O_RDONLY)
+
+    def _origin(self) -> bytes:
+        return (
+            os.fsencode(os.path.abspath(os.path.expanduser(self.path)))
+            + self._places.numpy().tobytes()
+        )
+
+    def encoded(self, record: Record) -> tf.Tensor:
+        """The image file's bytes."""
+        data = tf.numpy_function(self._read, [self._places[record["index"]]], tf.string)
+        return tf.ensure_shape(data, [])
+
+    def _read(self, place: np.ndarray) -> bytes:
+        """Unpacks a member; raises `ValueError` if it is damaged."""
+        offset, size, checksum, deflated = map(int, place)
+        header = os.pread(self._file, _HEADER.size, offset)
+        if len(header) < _HEADER.size or not header.startswith(_SIGNATURE):
+            raise ValueError(f"{self.path} has no member at byte {offset}")
+        *_, name_length, extra_length = _HEADER.unpack(header)
+        data = os.pread(self._file, size, offset + _HEADER.size + name_length + extra_length)
+        if deflated:
+            # Raw, without zlib's own header.
+            data = zlib.decompress(data, -zlib.MAX_WBITS)
+        if zlib.crc32(data) != checksum:
+            raise ValueError(f"{self.path} is damaged at byte {offset}")
+        return data
+
+    def without(self, names: Iterable[bytes]) -> "ZipSource":
+        """The same source without the images of these names."""
+        left_out = set(names)
+        return ZipSource(
+            self.path, [each for each in self._members if _name_of(each) not in left_out]
+        )
+
+
+def _name_of(member: zipfile.ZipInfo) -> bytes:
+    return member.filename.encode(errors="surrogateescape")
+
+
+def _list_members(path: str) -> tuple[list[zipfile.ZipInfo], str]:
+    """The images, and what is said of the other files."""
+    what = f"--dataset=zip:{path}"
+    if "://" in path:
+        raise RunError(f"{what} is an address; copy the archive to this machine")
+    try:
+        with zipfile.ZipFile(os.path.expanduser(path)) as archive:
+            members = {member.filename: member for member in archive.infolist()}
+    except OSError as error:
+        raise RunError(f"{what} cannot be read: {error.strerror or error}") from None
+    except zipfile.BadZipFile as error:
+        raise RunError(f"{what} is no zip archive, or a part of one: {error}") from None
+    found, others = [], []
+    for name, member in sorted(members.items()):
+        *folders, file = name.split("/")
+        if not file or any(map(is_hidden, folders)):
+            continue
+        if not is_image_name(file):
+            others.append(file)
+            continue
+        if member.flag_bits & _ENCRYPTED:
+            raise RunError(f"{what} is encrypted ({name}); give one that is not")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise RunError(
+                f"{what} is packed by method {member.compress_type} ({name}); pack it by deflate, or store it"
+            )
+        found.append(member)
+    return found, passed_over(others)

@@ -1,0 +1,383 @@
+"""Photometric augmentation of a batch of views: the same function on the host and on the accelerator.
+
+Every image draws its own parameters from its own key; everything is batched, float32 and compiled with XLA. Values are 0..255 and are
+clipped after every operation, as Pillow's are, but not rounded to whole levels in between. In between they are planes, `[B, 3, H, W]`:
+neighbours in memory then are pixels, of which a processor takes many at once.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import tensorflow as tf
+
+from pixpro_tf.data.views import randomness
+from pixpro_tf.data.views.randomness import Stream
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+GREY_WEIGHTS = (0.299, 0.587, 0.114)
+SOLARIZE_THRESHOLD = 128.0
+# At views of 224 pixels; in proportion at other sizes.
+MIN_SIGMA_PX, MAX_SIGMA_PX, SIGMA_REFERENCE_SIZE = 0.1, 2.0, 224
+BLUR_RADIUS_IN_SIGMAS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewPolicy:
+    """What may happen to one view, in this order: jitter, grey, blur, solarisation.
+
+    Attributes:
+        jitter: largest change of brightness, contrast, saturation (factors 1 +- x) and hue (turns of the colour circle), in random
+            order.
+        jitter_probability, grey_probability, blur_probability, solarize_probability: of each.
+        rand_augment: two random photometric operations after the blur; grey comes last then.
+    """
+
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    jitter_probability: float = 0.0
+    grey_probability: float = 0.0
+    blur_probability: float = 0.0
+    solarize_probability: float = 0.0
+    rand_augment: bool = False
+
+
+def _both(policy: ViewPolicy) -> dict[int, ViewPolicy]:
+    return {1: policy, 2: policy}
+
+
+# Source: the authors' policies; "byol" is Grill et al., NeurIPS 2020.
+_BYOL_1 = ViewPolicy((0.4, 0.4, 0.2, 0.1), 0.8, 0.2, 1.0)
+_SIMCLR = ViewPolicy((0.8, 0.8, 0.8, 0.2), 0.8, 0.2, 0.5)
+POLICIES: dict[str, dict[int, ViewPolicy]] = {
+    "byol": {
+        1: _BYOL_1,
+        2: dataclasses.replace(_BYOL_1, blur_probability=0.1, solarize_probability=0.2),
+    },
+    # The paper's ablation: as many blurs and solarisations, whichever the view.
+    "byol_symmetric": _both(
+        dataclasses.replace(_BYOL_1, blur_probability=0.55, solarize_probability=0.1)
+    ),
+    "moco_v2": _both(ViewPolicy((0.4, 0.4, 0.4, 0.1), 0.8, 0.2, 0.5)),
+    "simclr": _both(_SIMCLR),
+    # Our own, for data whose classes have nothing to do with colour: by it alone the places of one image are told apart too easily.
+    "simclr_grey": _both(dataclasses.replace(_SIMCLR, grey_probability=1.0)),
+    "inst_disc": _both(ViewPolicy((0.4, 0.4, 0.4, 0.4), 1.0, 0.2)),
+    "rand_augment": _both(dataclasses.replace(_SIMCLR, rand_augment=True)),
+    "none": _both(ViewPolicy()),
+}
+
+
+class Photometric:
+    """A policy as a function of images, keys and the view.
+
+    Args:
+        policy: a name in `POLICIES`.
+
+    Call with `images` uint8 `[B, S, S, 3]`, `key` int32 `[B, 2]` and `view` 1 or 2. Returns float32 `[B, S, S, 3]`, normalised by
+    ImageNet's mean and standard deviation.
+
+    Raises:
+        ValueError: for an unknown policy.
+    """
+
+    def __init__(self, policy: str):
+        if policy not in POLICIES:
+            raise ValueError(f"unknown augmentation {policy!r}; one of {', '.join(POLICIES)}")
+        self.policy = policy
+
+    def __call__(self, images: tf.Tensor, key: tf.Tensor, view: int) -> tf.Tensor:
+        return _augment(images, key, self.policy, view)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _augment(images, key, policy_name, view):
+    policy = POLICIES[policy_name][view]
+    images = tf.transpose(tf.cast(images, tf.float32), [0, 3, 1, 2])
+    if policy.jitter_probability:
+        images = _jitter(images, key, policy, view)
+    if policy.grey_probability and not policy.rand_augment:
+        images = _random_grey(images, key, policy, view)
+    if policy.blur_probability:
+        images = _random_blur(images, key, policy, view)
+    if policy.solarize_probability:
+        images = _random_solarize(images, key, policy, view)
+    if policy.rand_augment:
+        images = _rand_augment(images, key, view)
+        images = _random_grey(images, key, policy, view)
+    return normalize(tf.transpose(images, [0, 2, 3, 1]) / 255)
+
+
+def normalize(images: tf.Tensor) -> tf.Tensor:
+    """RGB in [0, 1] to ImageNet's mean 0 and standard deviation 1."""
+    return (images - tf.constant(IMAGENET_MEAN)) / tf.constant(IMAGENET_STD)
+
+
+def denormalize(images: tf.Tensor) -> tf.Tensor:
+    """The inverse of `normalize`."""
+    return images * tf.constant(IMAGENET_STD) + tf.constant(IMAGENET_MEAN)
+
+
+def _jitter(images, key, policy, view):
+    draws = randomness.uniform(key, Stream.JITTER, view, 5)
+    applied = draws[:, 4] < policy.jitter_probability
+    span = 2 * draws[:, :4] - 1
+    factors = [
+        tf.maximum(1 + span[:, i] * policy.jitter[i], 0) for i in range(3)
+    ]  # brightness, contrast, saturation
+    factors = tf.stack([tf.where(applied, factor, 1.0) for factor in factors], axis=1)
+    turn = tf.where(applied, span[:, 3] * policy.jitter[3], 0.0)
+
+    # The 24 orders are 6 orders of the three blends, times 4 places for the hue among them.
+    order_draws = randomness.uniform(key, Stream.JITTER_ORDER, view, 2)
+    orders = tf.constant(list(itertools.permutations(range(3))))
+    order = tf.gather(orders, tf.minimum(tf.cast(order_draws[:, 0] * 6, tf.int32), 5))
+    hue_place = tf.minimum(tf.cast(order_draws[:, 1] * 4, tf.int32), 3)
+
+    # The body of a loop, so that a compiler does not make what is done at one place anew inside of what is done at the next.
+    def jitter_at(place, images):
+        if policy.jitter[3]:
+            images = turn_hue(images, tf.where(hue_place == place, turn, 0.0))
+        kind = order[:, tf.minimum(place, 2)]
+        factor = tf.where(place < 3, tf.gather(factors, kind, batch_dims=1), 1.0)
+        return place + 1, _blend(images, kind, factor)
+
+    return tf.while_loop(lambda place, _: place < 4, jitter_at, (0, images))[1]
+
+
+def _blend(images, kind, factor):
+    """`factor * image + (1 - factor) * other`; other is black, the mean grey, or the grey image, for kinds 0, 1, 2."""
+    grey = grey_of(images)
+    mean_grey = tf.reduce_mean(grey, axis=[1, 2, 3], keepdims=True)
+    kind = kind[:, None, None, None]
+    other = tf.where(kind == 2, grey, tf.where(kind == 1, mean_grey, 0.0))
+    factor = factor[:, None, None, None]
+    return tf.clip_by_value(factor * images + (1 - factor) * other, 0, 255)
+
+
+def grey_of(images: tf.Tensor) -> tf.Tensor:
+    """Luma (ITU-R 601) of RGB planes, `[B, 1, H, W]`."""
+    return tf.reduce_sum(images * tf.constant(GREY_WEIGHTS)[:, None, None], axis=1, keepdims=True)
+
+
+def turn_hue(images: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
+    """Turns the hue of each image, `[B, 3, H, W]`, by `turn` (`[B]`, in turns of the colour circle), at its HSV saturation and value."""
+    red, green, blue = tf.unstack(images, axis=1)
+    value = tf.maximum(tf.maximum(red, green), blue)
+    chroma = value - tf.minimum(tf.minimum(red, green), blue)
+    safe = tf.where(chroma > 0, chroma, 1.0)
+    # Not `value == red`: a compiler may compute the two from different roundings, and then neither is equal. At a tie of these
+    # comparisons both sides give the same hue.
+    sixth = tf.where(
+        (red >= green) & (red >= blue),
+        (green - blue) / safe,
+        tf.where(green >= blue, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    sixth = sixth + 6 * turn[:, None, None]
+
+    def channel(offset):
+        # Modulo 6. XLA's own modulo is a call for each number on CPUs.
+        k = sixth + offset
+        k -= 6 * tf.floor(k / 6)
+        return value - chroma * tf.clip_by_value(tf.minimum(k, 4 - k), 0, 1)
+
+    turned = tf.stack([channel(5.0), channel(3.0), channel(1.0)], axis=1)
+    return tf.where(turn[:, None, None, None] == 0, images, turned)
+
+
+def _random_grey(images, key, policy, view):
+    applied = _happens(key, Stream.GREY, view, policy.grey_probability)
+    return tf.where(applied, grey_of(images), images)
+
+
+def _random_solarize(images, key, policy, view):
+    applied = _happens(key, Stream.SOLARIZE, view, policy.solarize_probability)
+    return tf.where(applied & (images >= SOLARIZE_THRESHOLD), 255 - images, images)
+
+
+def _random_blur(images, key, policy, view):
+    draws = randomness.uniform(key, Stream.BLUR, view, 2)
+    sigma = MIN_SIGMA_PX + (MAX_SIGMA_PX - MIN_SIGMA_PX) * draws[:, 0]
+    sigma = sigma * (images.shape[2] / SIGMA_REFERENCE_SIZE)
+    return gaussian_blur(images, tf.where(draws[:, 1] < policy.blur_probability, sigma, 0.0))
+
+
+def gaussian_blur(images: tf.Tensor, sigma_px: tf.Tensor) -> tf.Tensor:
+    """Blurs each image by its own sigma; edges are continued outwards.
+
+    Args:
+        images: float32 `[B, 3, S, S]`, S static.
+        sigma_px: float32 `[B]` in [0, 2 * S / 224]; 0 leaves the image as it is.
+
+    Returns:
+        float32 `[B, 3, S, S]`.
+    """
+    size = images.shape[2]
+    largest = MAX_SIGMA_PX * size / SIGMA_REFERENCE_SIZE
+    radius = max(1, math.ceil(BLUR_RADIUS_IN_SIGMAS * largest))
+    distance = tf.range(radius + 1, dtype=tf.float32)
+    safe = tf.where(sigma_px > 0, sigma_px, 1.0)[:, None]
+    weights = tf.exp(-0.5 * tf.square(distance / safe))
+    weights = tf.where(sigma_px[:, None] > 0, weights, tf.cast(distance == 0, tf.float32))
+    weights = weights / (2 * tf.reduce_sum(weights, axis=1, keepdims=True) - weights[:, :1])
+    weights = weights[:, :, None, None, None]
+
+    def blurred(turn, images):
+        for axis in (2, 3):
+            images = _continued(images, axis, radius)
+        for axis in (2, 3):
+            images = _convolve_symmetric(images, weights, axis, size, radius)
+        return turn + 1, images
+
+    # Not at all where no image is to be blurred; and a compiler does not make the blur anew inside of what follows.
+    turns = tf.cast(tf.reduce_any(sigma_px > 0), tf.int32)
+    return tf.while_loop(lambda turn, _: turn < turns, blurred, (0, images))[1]
+
+
+def _continued(images, axis, radius):
+    first, last = (tf.gather(images, [place], axis=axis) for place in (0, images.shape[axis] - 1))
+    return tf.concat([first] * radius + [images] + [last] * radius, axis=axis)
+
+
+def _convolve_symmetric(images, weights, axis, size, radius):
+    def shifted(offset):
+        begin, shape = [0, 0, 0, 0], [-1, -1, -1, -1]
+        begin[axis], shape[axis] = radius + offset, size
+        return tf.slice(images, begin, shape)
+
+    result = weights[:, 0] * shifted(0)
+    for offset in range(1, radius + 1):
+        result += weights[:, offset] * (shifted(-offset) + shifted(offset))
+    return result
+
+
+def _happens(key, stream, view, probability):
+    return (randomness.uniform(key, stream, view, 1) < probability)[:, :, None, None]
+
+
+# RandAugment: two operations drawn with replacement, each applied with probability 0.5, at magnitude 10 +- 0.5 of 10.
+RAND_AUGMENT_LAYERS = 2
+RAND_AUGMENT_PROBABILITY = 0.5
+RAND_AUGMENT_MAGNITUDE, RAND_AUGMENT_MAGNITUDE_STD, MAX_MAGNITUDE = 10.0, 0.5, 10.0
+
+
+def _rand_augment(images, key, view):
+    """The reference's pool without its rotations, shears and shifts, which would leave the boxes wrong."""
+    draws = randomness.uniform(key, Stream.RAND_AUGMENT, view, 2 * RAND_AUGMENT_LAYERS)
+    deviation = randomness.normal(key, Stream.RAND_AUGMENT_MAGNITUDE, view, RAND_AUGMENT_LAYERS)
+    for layer in range(RAND_AUGMENT_LAYERS):
+        level = RAND_AUGMENT_MAGNITUDE + RAND_AUGMENT_MAGNITUDE_STD * deviation[:, layer]
+        level = tf.clip_by_value(level, 0, MAX_MAGNITUDE) / MAX_MAGNITUDE
+        count = len(RAND_AUGMENT_POOL)
+        kind = tf.minimum(tf.cast(draws[:, 2 * layer] * count, tf.int32), count - 1)
+        applied = draws[:, 2 * layer + 1] < RAND_AUGMENT_PROBABILITY
+        # Whole levels in, as these operations count and compare them.
+        whole = tf.round(images)
+        for index, operation in enumerate(RAND_AUGMENT_POOL.values()):
+            chosen = applied & (kind == index)
+            images = tf.where(
+                chosen[:, None, None, None], operation(whole, level[:, None, None, None]), images
+            )
+    return images
+
+
+def auto_contrast(images, level):
+    """Stretches each channel's range to 0..255; a flat channel stays."""
+    del level
+    low = tf.reduce_min(images, axis=[2, 3], keepdims=True)
+    high = tf.reduce_max(images, axis=[2, 3], keepdims=True)
+    scale = 255 / tf.where(high > low, high - low, 255.0)
+    stretched = tf.clip_by_value(tf.floor((images - low) * scale), 0, 255)
+    return tf.where(high > low, stretched, images)
+
+
+def equalize(images, level):
+    """Flattens the histogram of each channel, as Pillow's `ImageOps.equalize` does."""
+    del level
+    levels = tf.range(256, dtype=tf.float32)
+    batch = tf.shape(images)[0]
+    rows = tf.reshape(images, [batch, 3, -1])
+    index = tf.cast(rows, tf.int32)
+    histogram_of = 256 * (3 * tf.range(batch)[:, None] + tf.range(3))[:, :, None]
+    histogram = tf.math.unsorted_segment_sum(
+        tf.ones_like(rows), index + histogram_of, 3 * 256 * images.shape[0]
+    )
+    histogram = tf.reshape(histogram, [batch, 3, 256])
+    occupied = histogram > 0
+    last = tf.reduce_max(tf.where(occupied, levels, -1.0), axis=2, keepdims=True)
+    last_count = tf.reduce_sum(tf.where(levels == last, histogram, 0.0), axis=2, keepdims=True)
+    step = tf.floor((tf.reduce_sum(histogram, axis=2, keepdims=True) - last_count) / 255)
+    before = tf.cumsum(histogram, axis=2, exclusive=True)
+    table = tf.floor((tf.floor(step / 2) + before) / tf.maximum(step, 1))
+    several = tf.reduce_sum(tf.cast(occupied, tf.float32), axis=2, keepdims=True) > 1
+    table = tf.where((step > 0) & several, tf.clip_by_value(table, 0, 255), levels)
+    return tf.reshape(tf.gather(table, index, batch_dims=2), tf.shape(images))
+
+
+def invert(images, level):
+    """255 minus the image."""
+    del level
+    return 255 - images
+
+
+def posterize(images, level):
+    """Keeps the highest `int(4 * level)` bits of each value."""
+    step = tf.pow(2.0, 8 - tf.floor(level * 4))
+    return tf.floor(images / step) * step
+
+
+def solarize(images, level):
+    """Inverts values from `int(256 * level)` up."""
+    return tf.where(images < tf.floor(level * 256), images, 255 - images)
+
+
+def solarize_add(images, level):
+    """Adds `int(110 * level)` to values below 128."""
+    added = tf.minimum(images + tf.floor(level * 110), 255)
+    return tf.where(images < SOLARIZE_THRESHOLD, added, images)
+
+
+def _enhance(images, other, level):
+    factor = 1.8 * level + 0.1
+    return tf.clip_by_value(factor * images + (1 - factor) * other, 0, 255)
+
+
+def color(images, level):
+    """Away from the grey image."""
+    return _enhance(images, grey_of(images), level)
+
+
+def contrast(images, level):
+    """Away from the mean grey."""
+    return _enhance(images, tf.reduce_mean(grey_of(images), axis=[2, 3], keepdims=True), level)
+
+
+def brightness(images, level):
+    """Away from black."""
+    return _enhance(images, 0.0, level)
+
+
+def sharpness(images, level):
+    """Away from the image smoothed by the kernel (1 1 1; 1 5 1; 1 1 1) / 13, which leaves the outermost pixels alone."""
+    size = images.shape[2]
+    total = 4 * images[:, :, 1:-1, 1:-1]
+    for row, column in itertools.product(range(3), range(3)):
+        total += images[:, :, row : row + size - 2, column : column + size - 2]
+    inside = [[0, 0], [0, 0], [1, 1], [1, 1]]
+    mask = tf.pad(tf.ones_like(total), inside)
+    smooth = tf.where(mask > 0, tf.pad(tf.round(total / 13), inside), images)
+    return _enhance(images, smooth, level)
+
+
+RAND_AUGMENT_POOL = {
+    "auto_contrast": auto_contrast,
+    "equalize": equalize,
+    "invert": invert,
+    "posterize": posterize,
+    "solarize": solarize,
+    "solarize_add": solarize_add,
+    "color": color,
+    "contrast": contrast,
+    "brightness": brightness,
+    "sharpness": sharpness,
+}

@@ -1,0 +1,164 @@
+"""Batch normalisation that is fused on one replica and synchronised over several."""
+
+import tensorflow as tf
+
+from pixpro_tf.ops.numerics import at_least_float32
+
+
+class BatchNorm(tf.keras.layers.Layer):
+    """Batch normalisation over all axes but the last; statistics of the global batch.
+
+    Keras' own layer is either fused or synchronised, and the two disagree in their running variance (the unbiased and the
+    biased one). This one uses the fused kernel where there is one replica, and otherwise sums the replicas' moments with one
+    collective; the running variance is the unbiased one either way, as in PyTorch, so a run gives the same weights on any
+    number of replicas.
+
+    Args:
+        momentum: decay of the running averages, in [0, 1); PyTorch's momentum is one minus this.
+        epsilon: added to the variance.
+        gamma_initializer: of the scale; "zeros" for the last one of a residual block.
+
+    Call with `training`: true uses the batch's statistics and updates the running averages, false uses those. Whether the
+    layer is `trainable` does not matter to that: a momentum encoder runs in training mode without being trained.
+
+    Input and output: float `[B, ..., C]`; statistics are computed in at least float32.
+    """
+
+    def __init__(self, momentum=0.9, epsilon=1e-5, gamma_initializer="ones", **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), not {momentum}")
+        if epsilon <= 0:
+            raise ValueError(f"epsilon must be positive, not {epsilon}")
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.gamma_initializer = tf.keras.initializers.get(gamma_initializer)
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels is None:
+            raise ValueError(
+                f"the last axis must have a static size; the input shape is {input_shape}"
+            )
+        self.input_spec = tf.keras.layers.InputSpec(min_ndim=2, axes={-1: channels})
+        dtype = tf.float64 if self.dtype == "float64" else tf.float32
+        self.gamma = self.add_weight(
+            "gamma", [channels], dtype, self.gamma_initializer, experimental_autocast=False
+        )
+        self.beta = self.add_weight("beta", [channels], dtype, "zeros", experimental_autocast=False)
+        # Every replica computes the same statistics, so each keeps its own copy and nothing is exchanged to read or save them.
+        local_copies = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            "experimental_autocast": False,
+        }
+        self.moving_mean = self.add_weight(
+            "moving_mean", [channels], dtype, "zeros", **local_copies
+        )
+        self.moving_variance = self.add_weight(
+            "moving_variance", [channels], dtype, "ones", **local_copies
+        )
+        super().build(input_shape)
+
+    def call(self, inputs, training=None):
+        if not training:
+            return self._normalize(inputs, self.moving_mean, self.moving_variance)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if inputs.shape.rank != 4 or inputs.dtype == tf.float64:
+            return self._call_unfused(inputs, replicas)
+        return self._call_fused(inputs) if replicas == 1 else self._call_synchronized(inputs)
+
+    def _call_fused(self, inputs):
+        result = self._fused(inputs, self.gamma, self.beta)
+        self._update_averages(result.batch_mean, result.batch_variance)
+        return result.y
+
+    def _call_synchronized(self, inputs):
+        """Normalised by the fused kernel too; the gradient by plain sums, for no fused kernel is deterministic there on GPUs."""
+        replica_context = tf.distribute.get_replica_context()
+        replicas = replica_context.num_replicas_in_sync
+        values = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+        values_of_all = values * replicas
+        shift = tf.identity(self.moving_mean)
+
+        @tf.custom_gradient
+        def normalize(inputs, gamma, beta):
+            local = self._fused(inputs, gamma, beta)
+            biased = local.batch_variance * (values - 1) / values
+            mean, variance = _over_replicas(local.batch_mean, biased, shift)
+            inverse = tf.math.rsqrt(variance + self.epsilon)
+
+            def gradient(upstream, *_):
+                axes = [0, 1, 2]
+                upstream = tf.cast(upstream, tf.float32)
+                normalized = (tf.cast(inputs, tf.float32) - mean) * inverse
+                of_gamma = tf.reduce_sum(upstream * normalized, axes)
+                of_beta = tf.reduce_sum(upstream, axes)
+                # The statistics pass on, of all replicas, the mean gradient and its part along the normalised inputs.
+                sums = replica_context.all_reduce("SUM", tf.stack([of_gamma, of_beta]))
+                along, mean_gradient = tf.unstack(sums / values_of_all)
+                of_inputs = gamma * inverse * (upstream - mean_gradient - normalized * along)
+                return tf.cast(of_inputs, inputs.dtype), of_gamma, of_beta
+
+            return (self._fused(inputs, gamma, beta, mean, variance).y, mean, variance), gradient
+
+        outputs, mean, variance = normalize(
+            inputs, tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        )
+        unbiased = variance * values_of_all / tf.maximum(values_of_all - 1, 1)
+        self._update_averages(mean, unbiased)
+        return outputs
+
+    def _fused(self, inputs, gamma, beta, mean=(), variance=()):
+        """Normalised by the statistics that are given, or by those of the inputs, which come out too, the variance unbiased."""
+        return tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=gamma,
+            offset=beta,
+            mean=mean,
+            variance=variance,
+            epsilon=self.epsilon,
+            is_training=isinstance(mean, tuple),
+        )
+
+    def _call_unfused(self, inputs, replicas):
+        axes = list(range(inputs.shape.rank - 1))
+        mean, variance = tf.nn.moments(at_least_float32(inputs), axes)
+        values = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1] * replicas, mean.dtype)
+        if replicas > 1:
+            shift = tf.stop_gradient(tf.identity(self.moving_mean))
+            mean, variance = _over_replicas(mean, variance, shift)
+        self._update_averages(mean, variance * values / tf.maximum(values - 1, 1))
+        return self._normalize(inputs, mean, variance)
+
+    def _normalize(self, inputs, mean, variance):
+        inputs_float = at_least_float32(inputs)
+        scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
+        return tf.cast((inputs_float - mean) * scale + self.beta, inputs.dtype)
+
+    def _update_averages(self, mean, unbiased_variance):
+        for average, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, unbiased_variance),
+        ):
+            average.assign(average * self.momentum + tf.stop_gradient(value) * (1 - self.momentum))
+
+    def compute_output_shape(self, input_shape):
+        return tf.TensorShape(input_shape)
+
+    def get_config(self):
+        return super().get_config() | {
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "gamma_initializer": tf.keras.initializers.serialize(self.gamma_initializer),
+        }
+
+
+def _over_replicas(mean, variance, shift):
+    """Mean and biased variance of all replicas' values, from those of each replica's; all have the same `shift`, a value near the mean."""
+    replica_context = tf.distribute.get_replica_context()
+    # E[x^2] - E[x]^2 loses its digits where the mean is large.
+    moments = tf.stack([mean - shift, variance + tf.square(mean - shift)])
+    moments = replica_context.all_reduce("SUM", moments) / replica_context.num_replicas_in_sync
+    return moments[0] + shift, tf.maximum(moments[1] - tf.square(moments[0]), 0)

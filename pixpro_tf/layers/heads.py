@@ -1,0 +1,190 @@
+"""Heads on feature maps: projectors, the predictor, the transform inside the propagation, and the dense head of a detector."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.layers.convolution import Convolution
+from pixpro_tf.ops.graphs import as_written
+
+
+def _uniform_by_fan_in(fan_in: int) -> tf.keras.initializers.Initializer:
+    """PyTorch's default for weights and biases: uniform in +-1/sqrt(fan_in)."""
+    limit = fan_in**-0.5
+    return tf.keras.initializers.RandomUniform(-limit, limit)
+
+
+class ConvMLP(tf.keras.layers.Layer):
+    """1x1 convolutions with biases, BN and ReLU between them; applied to every bin of a map alike.
+
+    Args:
+        hidden_channels: outputs of every layer but the last.
+        out_channels: outputs of the last layer.
+        num_layers: number of convolutions, at least 1.
+        final_norm: whether there is a BN behind the last one too.
+
+    Input float `[B, H, W, C]`, output `[B, H, W, out_channels]`.
+
+    Source: the authors' projector and predictor (two layers, 4096 hidden channels; the paper says 2048) and value transform.
+    """
+
+    def __init__(self, hidden_channels, out_channels, num_layers=2, final_norm=False, **kwargs):
+        super().__init__(**kwargs)
+        if num_layers < 1:
+            raise ValueError(f"num_layers must be at least 1, not {num_layers}")
+        self.hidden_channels = hidden_channels
+        self.out_channels = out_channels
+        self.num_layers = num_layers
+        self.final_norm = final_norm
+
+    def build(self, input_shape):
+        in_channels = int(input_shape[-1])
+        self.convolutions, self.norms = [], []
+        for i in range(self.num_layers):
+            last = i + 1 == self.num_layers
+            # A lone layer has no number in PyTorch's names either: `value_transform.weight`.
+            name = f"{self.name}.linear{i + 1}" if self.num_layers > 1 else self.name
+            self.convolutions.append(
+                Convolution(
+                    self.out_channels if last else self.hidden_channels,
+                    1,
+                    use_bias=True,
+                    kernel_initializer=_uniform_by_fan_in(in_channels),
+                    bias_initializer=_uniform_by_fan_in(in_channels),
+                    dtype=self.dtype_policy,
+                    name=name,
+                )
+            )
+            if not last or self.final_norm:
+                self.norms.append(BatchNorm(dtype=self.dtype_policy, name=f"{self.name}.bn{i + 1}"))
+            in_channels = self.hidden_channels
+        super().build(input_shape)
+
+    @as_written
+    def call(self, features, training=None):
+        *hidden, last = self.convolutions
+        for convolution, norm in zip(hidden, self.norms, strict=False):
+            features = tf.nn.relu(norm(convolution(features), training=training))
+        projection = last(features)
+        return self.norms[-1](projection, training=training) if self.final_norm else projection
+
+    def compute_output_shape(self, input_shape):
+        return tf.TensorShape(input_shape[:-1]).concatenate(self.out_channels)
+
+    def get_config(self):
+        return super().get_config() | {
+            "hidden_channels": self.hidden_channels,
+            "out_channels": self.out_channels,
+            "num_layers": self.num_layers,
+            "final_norm": self.final_norm,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectorSettings:
+    """What projectors are made of.
+
+    Attributes:
+        hidden_channels, out_channels, num_layers, final_norm: see `ConvMLP`.
+        shared: whether one head serves all levels; otherwise each has its own.
+    """
+
+    hidden_channels: int = 4096
+    out_channels: int = 256
+    num_layers: int = 2
+    shared: bool = True
+    final_norm: bool = False
+
+    @classmethod
+    def of(cls, settings):
+        """Settings that are given as such, or as a dict of their fields."""
+        return cls(**settings) if isinstance(settings, dict) else settings
+
+
+def layers_by_level(
+    levels: Sequence[str], shared: bool, make: Callable[[str], tf.keras.layers.Layer], name: str
+) -> dict[str, tf.keras.layers.Layer]:
+    """The layer of each level: one that all share, by `make(name)`, or one for each, by `make("NAME_p3")`."""
+    if shared:
+        return dict.fromkeys(levels, make(name))
+    return {level: make(f"{name}_{level}") for level in levels}
+
+
+class Projector(tf.keras.layers.Layer):
+    """A `ConvMLP` on the map of each level.
+
+    Args:
+        levels: names of the maps that it takes.
+        settings: a `ProjectorSettings`, or its fields as a dict.
+
+    Call with a dict of maps `[B, H, W, C]`, of which those of other levels are left alone. Returns a dict of `[B, H, W, out_channels]`
+    by level. Each level is normalised by its own statistics; the running averages of a shared head mix them.
+    """
+
+    def __init__(self, levels: Sequence[str], settings: ProjectorSettings, **kwargs):
+        super().__init__(**kwargs)
+        self.levels = tuple(levels)
+        self.settings = settings = ProjectorSettings.of(settings)
+
+        def head(name):
+            return ConvMLP(
+                settings.hidden_channels,
+                settings.out_channels,
+                settings.num_layers,
+                settings.final_norm,
+                name=name,
+            )
+
+        self.heads = layers_by_level(self.levels, settings.shared, head, self.name)
+
+    @as_written
+    def call(self, maps, training=None):
+        return {level: self.heads[level](maps[level], training=training) for level in self.levels}
+
+    def get_config(self):
+        return super().get_config() | {
+            "levels": self.levels,
+            "settings": dataclasses.asdict(self.settings),
+        }
+
+
+class DenseHead(tf.keras.layers.Layer):
+    """3x3 convolutions with biases and ReLU, the tower that dense detectors put on every level of an FPN.
+
+    Args:
+        channels: of input and output.
+        num_layers: number of convolutions, at least 1.
+
+    Input and output float `[B, H, W, channels]`.
+
+    Source: Lin et al., ICCV 2017 (RetinaNet), where two towers of four predict classes and boxes.
+    """
+
+    def __init__(self, channels, num_layers=4, **kwargs):
+        super().__init__(**kwargs)
+        if num_layers < 1:
+            raise ValueError(f"num_layers must be at least 1, not {num_layers}")
+        self.channels = channels
+        self.num_layers = num_layers
+        self.convolutions = [
+            Convolution(
+                channels,
+                3,
+                use_bias=True,
+                # He et al., for what is followed by a ReLU.
+                kernel_initializer=tf.keras.initializers.VarianceScaling(2.0, "fan_in"),
+                name=f"{self.name}.{i}",
+            )
+            for i in range(num_layers)
+        ]
+
+    @as_written
+    def call(self, features):
+        for convolution in self.convolutions:
+            features = tf.nn.relu(convolution(features))
+        return features
+
+    def get_config(self):
+        return super().get_config() | {"channels": self.channels, "num_layers": self.num_layers}

@@ -1,0 +1,169 @@
+"""The pixel propagation module (PPM): every bin becomes a mixture of the bins that resemble it."""
+
+import tensorflow as tf
+
+from pixpro_tf.layers.heads import ConvMLP
+from pixpro_tf.ops.graphs import as_written
+from pixpro_tf.ops.numerics import at_least_float32, unit_length
+from pixpro_tf.ops.pairwise import is_large, symmetric_weighted_sums
+
+SMALL_POWER_EPSILON = 1e-6
+
+
+def propagate(
+    features: tf.Tensor, values: tf.Tensor, gamma: float, by_blocks: bool = False
+) -> tf.Tensor:
+    """Mixes values by the similarity of features.
+
+    `y_i = sum_j max(cos(z_i, z_j), 0)^gamma * g_j / ||g_j||`, the bin itself (j = i) included.
+
+    Args:
+        features: float `[B, N, C]`, the projections z.
+        values: float `[B, N, C]`, the transformed projections g(z).
+        gamma: sharpness of the similarity, at least 0.
+        by_blocks: the same numbers in memory that grows with N: similarities are computed a block at a time, and again for the
+            gradient. Without it all `[B, N, N]` are kept.
+
+    Returns:
+        `[B, N, C]` in at least float32, not normalised.
+
+    Source: Xie et al., CVPR 2021, equations 3 and 4; g is normalised as in the authors' code, which for gamma < 1 adds 1e-6 before
+        the power, whose gradient at 0 is infinite.
+    """
+    unit, values = unit_length(features), unit_length(values)
+    if by_blocks:
+        return _mix_by_blocks(unit, values, gamma)
+    return _mix(_similarity(_cosines(unit, unit), gamma), values)
+
+
+def _mix_by_blocks(unit, values, gamma):
+    """With S = f(U U^T) and Y = S V, the gradients are dV = S^T dY and dU = (W + W^T) U for W = f'(U U^T) * (dY V^T).
+
+    S and f'(U U^T) are symmetric, and so is W + W^T = f'(U U^T) * (dY V^T + V dY^T), whose second factor is one product of [dY, V] and
+    [V, dY]. So Y and both gradients are symmetric weighted sums, of V, of U and of dY.
+    """
+
+    @tf.custom_gradient
+    def mix(unit, values):
+        def similarity(rows, columns):
+            (unit_rows,), (unit_columns,) = rows, columns
+            return [_similarity(_cosines(unit_rows, unit_columns), gamma)]
+
+        def slope_and_similarity(rows, columns):
+            (unit_rows, *outer_rows), (unit_columns, *outer_columns) = rows, columns
+            cosines = _cosines(unit_rows, unit_columns)
+            outer = _cosines(tf.concat(outer_rows, -1), tf.concat(outer_columns[::-1], -1))
+            return [_slope(cosines, gamma) * outer, _similarity(cosines, gamma)]
+
+        def gradient(upstream):
+            return symmetric_weighted_sums(
+                slope_and_similarity, [unit, upstream, values], [unit, upstream]
+            )
+
+        (mixed,) = symmetric_weighted_sums(similarity, [unit], [values])
+        return mixed, gradient
+
+    return mix(unit, values)
+
+
+def _mix(weights, values):
+    return tf.einsum("...nm,...mc->...nc", weights, values)
+
+
+def _cosines(rows, columns):
+    return tf.einsum("...nc,...mc->...nm", rows, columns)
+
+
+def _base(cosines, gamma):
+    """What is taken to a power."""
+    positive = tf.nn.relu(cosines)
+    return positive + SMALL_POWER_EPSILON if gamma < 1 else positive
+
+
+def _similarity(cosines, gamma):
+    base = _base(cosines, gamma)
+    if gamma == 1:
+        return base
+    return tf.square(base) if gamma == 2 else tf.pow(base, gamma)
+
+
+def _slope(cosines, gamma):
+    """Derivative of `_similarity`."""
+    base = _base(cosines, gamma)
+    if gamma == 2:
+        return 2 * base
+    slope = gamma * tf.pow(base, gamma - 1)
+    return tf.where(cosines > 0, slope, tf.zeros_like(slope))
+
+
+_propagate_compiled = tf.function(propagate, jit_compile=True, autograph=False)
+
+
+class PixelPropagation(tf.keras.layers.Layer):
+    """The PPM as a layer on the online projections.
+
+    Args:
+        num_layers: depth of the transform g: 0 is the identity, 1 a 1x1 convolution with bias, more have BN and ReLU between them.
+        gamma: sharpness of the similarity, at least 0.
+        jit_compile: whether XLA compiles the propagation; where the whole step is compiled it makes no difference.
+        mixes: whether bins are mixed; without that each is given its own g(z), the paper's ablation.
+
+    Input float `[B, H, W, C]`; output `[B, H, W, C]` in at least float32, whatever the precision of the input; not normalised. Maps of
+    more than 1024 bins are propagated block by block, in memory that grows with H * W.
+    """
+
+    def __init__(self, num_layers=1, gamma=2.0, jit_compile=True, mixes=True, **kwargs):
+        super().__init__(**kwargs)
+        if num_layers < 0:
+            raise ValueError(f"num_layers must be at least 0, not {num_layers}")
+        if gamma < 0:
+            raise ValueError(f"gamma must be at least 0, not {gamma}")
+        self.num_layers = num_layers
+        self.gamma = gamma
+        self.jit_compile = jit_compile
+        self.mixes = mixes
+        self.value_transform = None
+
+    def build(self, input_shape):
+        channels = int(input_shape[-1])
+        if self.num_layers:
+            self.value_transform = ConvMLP(
+                channels,
+                channels,
+                self.num_layers,
+                dtype=self.dtype_policy,
+                name="value_transform",
+            )
+        super().build(input_shape)
+
+    @as_written
+    def call(self, features, training=None):
+        values = features
+        if self.value_transform is not None:
+            values = self.value_transform(features, training=training)
+        if not self.mixes:
+            return at_least_float32(values)
+        shape = tf.shape(features)
+        flat = tf.stack([shape[0], shape[1] * shape[2], shape[3]])
+        static_flat = [
+            features.shape[0],
+            features.shape[1:3].num_elements(),
+            features.shape[3],
+        ]
+        function = _propagate_compiled if self.jit_compile else propagate
+        features, values = (
+            tf.ensure_shape(tf.reshape(tensor, flat), static_flat) for tensor in (features, values)
+        )
+        mixed = function(features, values, self.gamma, is_large(static_flat[1]))
+        return tf.reshape(mixed, shape)
+
+    def compute_output_shape(self, input_shape):
+        return tf.TensorShape(input_shape)
+
+    def get_config(self):
+        return super().get_config() | {
+            "num_layers": self.num_layers,
+            "gamma": self.gamma,
+            "jit_compile": self.jit_compile,
+            "mixes": self.mixes,
+        }

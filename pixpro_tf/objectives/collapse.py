@@ -1,0 +1,80 @@
+"""Figures that tell a healthy run from one that found a shortcut; a low loss alone proves nothing."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from pixpro_tf.ops.graphs import as_written
+from pixpro_tf.ops.numerics import unit_length
+
+# Unit vectors in float32 that should be equal differ by some 1e-14; what lies below this is no variance of features.
+ROUNDING_VARIANCE = 1e-12
+
+
+def feature_spread(features: tf.Tensor) -> tf.Tensor:
+    """Standard deviation of the l2-normalised features times sqrt(C).
+
+    Args:
+        features: float `[B, N, C]`.
+
+    Returns:
+        Scalar in [0, 1]: 0 where all features of the batch are one constant, 1 where they are centred around the origin.
+
+    Source: the collapse figure of Chen and He, CVPR 2021 (SimSiam), over all bins of a batch.
+    """
+    unit = unit_length(features)
+    variance = tf.math.reduce_variance(unit, axis=[0, 1])
+    return tf.sqrt(tf.reduce_sum(variance))
+
+
+def cross_image_cosine(features: tf.Tensor) -> tf.Tensor:
+    """Mean cosine between bins of different images.
+
+    Args:
+        features: float `[B, N, C]`.
+
+    Returns:
+        Scalar in [-1, 1], near 1 after a collapse; 0 for a batch of one image, which has no such pair.
+    """
+    unit = unit_length(features)
+    images = tf.cast(tf.shape(unit)[0], unit.dtype)
+    means = tf.reduce_mean(unit, axis=1)
+    of_all_pairs = tf.reduce_sum(tf.square(tf.reduce_sum(means, axis=0)))
+    within_images = tf.reduce_sum(tf.square(means))
+    return tf.math.divide_no_nan(of_all_pairs - within_images, images * (images - 1))
+
+
+def position_share(features: tf.Tensor) -> tf.Tensor:
+    """Share of the features' variance that the position in the grid explains.
+
+    Padding tells a network where in the view a bin lies. Views are crops, so that place says nothing of the content, and features
+    which follow it have found a shortcut.
+
+    Args:
+        features: float `[B, N, C]`, N bins of a grid.
+
+    Returns:
+        Scalar, at most 1, around 0 where position explains nothing: corrected for what B images share by chance (epsilon squared of
+        a one-way analysis of variance, N groups of B). 0 for a batch of one image, and for features that are all one constant.
+    """
+    unit = unit_length(features)
+    images = tf.cast(tf.shape(unit)[0], unit.dtype)
+    bins = tf.cast(tf.shape(unit)[1], unit.dtype)
+    of_position = tf.reduce_mean(unit, axis=0, keepdims=True)
+    within = tf.reduce_sum(tf.square(unit - of_position))
+    total = tf.reduce_sum(tf.square(unit - tf.reduce_mean(of_position, axis=1, keepdims=True)))
+    unexplained = tf.math.divide_no_nan(
+        within * (images * bins - 1), total * (images * bins - bins)
+    )
+    varies = (images > 1) & (total > ROUNDING_VARIANCE * images * bins)
+    return tf.where(varies, 1 - unexplained, 0.0)
+
+
+@as_written
+def alarms(levels: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+    """All of the above, each the mean over maps of several levels `[B, N, C]`, by their names."""
+    figures = (feature_spread, cross_image_cosine, position_share)
+    return {
+        figure.__name__: tf.add_n([figure(features) for features in levels]) / len(levels)
+        for figure in figures
+    }

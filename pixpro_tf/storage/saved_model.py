@@ -1,0 +1,146 @@
+"""Backbones as Reusable SavedModels: how one is made, and how one becomes a Keras layer."""
+
+import contextlib
+import tempfile
+from typing import Any
+
+import tensorflow as tf
+
+from pixpro_tf.data.views.photometric import normalize
+from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.storage import hub_handles, trained_weights
+from pixpro_tf.storage.model_card import output_name
+
+
+def reusable(backbone, neck=None, projector=None, propagation=None) -> Any:
+    """What has to be saved for a backbone to be reusable.
+
+    Args:
+        backbone: a built `ResNet`, in float32.
+        neck: `Neck` that was trained with it; None without.
+        projector: `Projector` to save with it; None without.
+        propagation: `PixelConsistency`, for its propagation of what the projector gives; None without.
+
+    Returns:
+        A trackable object and its signatures. The object's `__call__(inputs, training=False, return_endpoints=False)` takes
+        float32 RGB `[B, H, W, 3]` in [0, 1], of any size, and normalises it; it returns the pooled features `[B, C]`, or a dict of
+        the maps "c2" to "c5" and "pooled", with a neck "p3" and what other levels it has (and "head_p3" behind its dense head), and
+        with heads "projected" and "propagated", not normalised ("projected_p3" and so on where there are several levels). It has `variables`, `trainable_variables` and `regularization_losses` (none: decay is the user's choice).
+
+    Source: the Reusable SavedModel interface of TensorFlow.
+    """
+    parts = {
+        "backbone": backbone,
+        "neck": neck,
+        "projector": projector,
+        "propagation": propagation,
+    }
+    parts = {name: part for name, part in parts.items() if part is not None}
+    images = tf.TensorSpec([None, None, None, 3], tf.float32, name="inputs")
+
+    # Traced for each value of `training` alone; all that is public below calls these two graphs.
+    @tf.function
+    def endpoints(inputs, training):
+        found = backbone(normalize(inputs), training=training)
+        maps = dict(found)
+        found["pooled"] = tf.reduce_mean(found["c5"], axis=[1, 2])
+        if neck is not None:
+            pyramid = neck(maps, training=training)
+            maps |= neck.last(pyramid)
+            found |= pyramid
+        if projector is not None:
+            made = {"projected": projector(maps, training=training)}
+            if propagation is not None:
+                made["propagated"] = propagation(made["projected"], training=training)
+            for what, by_level in made.items():
+                for level, projection in by_level.items():
+                    found[output_name(what, level, projector.levels)] = projection
+        return found
+
+    @tf.function
+    def call(inputs, training=False, return_endpoints=False):
+        found = endpoints(inputs, training)
+        return found if return_endpoints else found["pooled"]
+
+    for training in (False, True):
+        for return_endpoints in (False, True):
+            call.get_concrete_function(images, training=training, return_endpoints=return_endpoints)
+
+    @tf.function(input_signature=[images])
+    def serving_default(inputs):
+        return {"pooled": call(inputs)}
+
+    @tf.function(input_signature=[images])
+    def feature_maps(inputs):
+        return call(inputs, return_endpoints=True)
+
+    root = tf.train.Checkpoint(
+        __call__=call,
+        variables=[variable for part in parts.values() for variable in part.variables],
+        trainable_variables=[v for part in parts.values() for v in part.trainable_variables],
+        regularization_losses=[],
+        **{name: _weights_of(part) for name, part in parts.items()},
+    )
+    return root, {"serving_default": serving_default, "feature_maps": feature_maps}
+
+
+def _weights_of(part):
+    """The variables under the names that checkpoints give them. Of a Keras layer, saving would trace each layer in it once more."""
+    view = tf.train.TrackableView(part)
+    originals = view.descendants()
+    copies = {
+        id(each): each if isinstance(each, tf.Variable) else tf.Module() for each in originals
+    }
+    for each in originals:
+        if not isinstance(each, tf.Variable):
+            for name, child in view.children(each).items():
+                setattr(copies[id(each)], name, copies[id(child)])
+    return copies[id(part)]
+
+
+def load_backbone(
+    handle: str, trainable: bool = False, return_endpoints: bool = False
+) -> tf.keras.layers.Layer:
+    """A backbone as a Keras layer, for `tf.keras.Sequential` and everywhere else.
+
+    A SavedModel is a program that runs with your rights: load only those you trust.
+
+        model = tf.keras.Sequential([
+            pixpro_tf.load_backbone("exported/mine", trainable=True),
+            tf.keras.layers.Dense(10),
+        ])
+
+    Args:
+        handle: TF Hub-style handle of a SavedModel (a folder, a .tar.gz, a gs:// path or an https:// address, which is kept in
+            `TFHUB_CACHE_DIR`), or the folder of a run.
+        trainable: whether its weights are trained, and its BN by the statistics of each batch.
+        return_endpoints: whether it gives a dict of the maps "c2" to "c5" and "pooled" in the place of the pooled features.
+
+    Returns:
+        A `hub.KerasLayer`, in float32 whatever the policy. It takes float32 RGB `[B, H, W, 3]` in [0, 1], of any size. It can be built
+        again from its configuration (`clone_model`, H5 files) if the handle is a folder or an address; what a run or a local
+        archive was unpacked to is gone by then.
+
+    Raises:
+        RunError: if nothing is there, or it cannot be loaded.
+    """
+    import tensorflow_hub as hub
+
+    with contextlib.ExitStack() as stack:
+        if trained_weights.find_checkpoint(handle) is not None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            with trained_weights.open_weights(handle) as weights:
+                root, _ = reusable(*trained_weights.restore_with_neck(weights))
+            tf.saved_model.save(root, folder)
+        else:
+            folder = stack.enter_context(hub_handles.local_copy(handle))
+        try:
+            return hub.KerasLayer(
+                # A layer that is built again from its configuration asks for the same address.
+                handle if hub_handles.is_hub_address(handle) else folder,
+                trainable=trainable,
+                arguments={"return_endpoints": return_endpoints},
+                dtype=tf.float32,
+            )
+        except Exception as error:
+            raise RunError(f"{handle} is no SavedModel that loads: {first_line(error)}") from error

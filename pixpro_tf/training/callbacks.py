@@ -1,0 +1,398 @@
+"""What happens beside the training: progress, logs, alarms, pictures, checkpoints, and leaving in good order."""
+
+import contextlib
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.storage.checkpoints import DIVERGED, CheckpointStore
+from pixpro_tf.storage.run_folder import RunFolder
+from pixpro_tf.training import view_pictures
+from pixpro_tf.training.signals import Leaving
+
+# A batch whose unrelated bins agree this much, or spread this little, is drifting towards one constant feature.
+MAX_CROSS_IMAGE_COSINE = 0.8
+MIN_FEATURE_SPREAD = 0.4
+# Where a place in the grid explains more than half of what varies, the padding is being read, not the image.
+MAX_POSITION_SHARE = 0.5
+
+_SCALAR_NAMES = {
+    "loss": "loss/total",
+    "pixel_loss": "loss/pixel",
+    "instance_loss": "loss/instance",
+    "consistency": "pairs/mean_cosine",
+    "positive_pairs": "pairs/positive_per_image",
+    "matching_accuracy": "pairs/matching_accuracy",
+    "matched_bins": "pairs/matched_bins_per_view",
+    "no_overlap": "pairs/images_without_overlap",
+    "instance_consistency": "instance/mean_cosine",
+    "instance_accuracy": "instance/accuracy",
+    "feature_spread": "alarm/feature_spread",
+    "cross_image_cosine": "alarm/cross_image_cosine",
+    "position_share": "alarm/position_share",
+    "learning_rate": "optimizer/learning_rate",
+    "gradient_norm": "optimizer/gradient_norm",
+    "ema_momentum": "optimizer/ema_momentum",
+    "images_per_second": "speed/images_per_second",
+    "data_wait_share": "speed/data_wait_share",
+}
+_SUCCESS = ("consistency", "matching_accuracy", "instance_consistency", "instance_accuracy")
+
+
+def scalar_name(metric: str) -> str:
+    """Where TensorBoard shows a metric: `loss/pixel_p3`, and for one of an objective from elsewhere, `objective/its_name`."""
+    if metric.startswith("pixel_loss_"):
+        return f"loss/pixel_{metric.removeprefix('pixel_loss_')}"
+    return _SCALAR_NAMES.get(metric, f"objective/{metric}")
+
+
+class StepCallback(tf.keras.callbacks.Callback):
+    """A callback that counts the run's steps, not those of one call of `fit`.
+
+    Args:
+        start_step: step at which this process begins.
+    """
+
+    # Keras would otherwise fetch the logs to the host after every step, and the accelerator would wait for it.
+    _supports_tf_logs = True
+
+    def __init__(self, start_step: int):
+        super().__init__()
+        self.start_step = start_step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.on_step_end(self.start_step + batch + 1, logs or {})
+
+    def on_step_end(self, step: int, logs: dict) -> None:
+        """Called after each step; `step` counts the finished ones of the whole run."""
+        raise NotImplementedError
+
+
+class TrainingLog(StepCallback):
+    """Progress lines, TensorBoard scalars and `metrics.jsonl`, each the mean over the steps since the one before.
+
+    Args:
+        start_step: step at which this process begins.
+        folder: of the run.
+        every: steps between lines.
+        last_step: at which this process ends.
+        steps_per_epoch, epochs, batch_size: of the run.
+        rate: from the step to the learning rate.
+        print_line: takes a line for the user.
+
+    Raises:
+        RunError: when the loss is not finite.
+    """
+
+    def __init__(
+        self,
+        start_step: int,
+        folder: RunFolder,
+        *,
+        every: int,
+        last_step: int,
+        steps_per_epoch: int,
+        epochs: int,
+        batch_size: int,
+        rate: Callable,
+        print_line: Callable[[str], None] = print,
+    ):
+        super().__init__(start_step)
+        self._folder = folder
+        self._every = every
+        self._last_step = last_step
+        self._steps_per_epoch = steps_per_epoch
+        self._epochs = epochs
+        self._batch_size = batch_size
+        self._rate = rate
+        self._print = print_line
+        self._pending: list[dict] = []
+        self._seconds_per_step: float | None = None
+        self._alarms: set[str] = set()
+
+    def on_train_begin(self, logs=None):
+        self._drop_lines_after(self.start_step)
+        self._writer = tf.summary.create_file_writer(self._folder.tensorboard)
+        self._interval_start = time.monotonic()
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
+
+    def on_step_end(self, step, logs):
+        self._pending.append(logs)
+        first = step == self.start_step + 1
+        if step % self._every and step != self._last_step and not first:
+            return
+        values = self._means()
+        if not math.isfinite(values["loss"]):
+            raise RunError(f"the loss became {values['loss']} by step {step}; {DIVERGED}")
+        now = time.monotonic()
+        elapsed = now - self._interval_start
+        self._interval_start = now
+        steps = len(self._pending)
+        values["learning_rate"] = float(self._rate(step - 1))
+        # The first step is mostly compilation; as a rate it would say nothing.
+        if not first:
+            self._seconds_per_step = elapsed / steps
+            values["images_per_second"] = self._batch_size / self._seconds_per_step
+            values["data_wait_share"] = min(values.pop("data_wait") * steps / elapsed, 1.0)
+        else:
+            values.pop("data_wait")
+        self._pending.clear()
+        self._write(step, values)
+        self._print(self._line(step, values))
+        self._watch(values)
+
+    def _means(self):
+        return {
+            name: float(np.mean([float(logs[name]) for logs in self._pending]))
+            for name in self._pending[0]
+        }
+
+    def _line(self, step, values):
+        epoch = min((step - 1) // self._steps_per_epoch + 1, self._epochs)
+        parts = [f"epoch {epoch}/{self._epochs}", f"step {step}/{self._last_step}"]
+        if self._seconds_per_step is not None and "images_per_second" in values:
+            left = (self._last_step - step) * self._seconds_per_step
+            parts += [f"{values['images_per_second']:.1f} images/s", f"{duration(left)} left"]
+        parts.append(f"loss {values['loss']:.4f}")
+        # Of one objective or two, the first figure that says how well it is met.
+        shown = [name for name in _SUCCESS if name in values][:1]
+        parts += [f"{name.replace('_', ' ')} {values[name]:.4f}" for name in shown]
+        return "  ".join(parts)
+
+    def _write(self, step, values):
+        # JSON has no infinity; in float16 the gradients of a step that loss scaling leaves out can be infinite.
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        with _writing(self._folder):
+            with tf.io.gfile.GFile(self._folder.metrics, "a") as file:
+                file.write(json.dumps({"step": step, **finite}) + "\n")
+            with self._writer.as_default(step):
+                for name, value in values.items():
+                    tf.summary.scalar(scalar_name(name), value)
+            self._writer.flush()
+
+    def _watch(self, values):
+        collapsed = (
+            values["cross_image_cosine"] > MAX_CROSS_IMAGE_COSINE
+            or values["feature_spread"] < MIN_FEATURE_SPREAD
+        )
+        alarms = {
+            "features collapse: images that have nothing in common agree by a cosine of "
+            f"{values['cross_image_cosine']:.2f}, spread {values['feature_spread']:.2f}": collapsed,
+            "position shortcut: the place in the grid explains "
+            f"{values['position_share']:.0%} of what varies": values["position_share"]
+            > MAX_POSITION_SHARE,
+        }
+        raised = {text.split(":")[0]: text for text, holds in alarms.items() if holds}
+        for kind in raised.keys() - self._alarms:
+            self._print(f"alarm: {raised[kind]}")
+        for kind in self._alarms - raised.keys():
+            self._print(f"alarm over: {kind}")
+        self._alarms = set(raised)
+
+    def _drop_lines_after(self, step):
+        """A run that was killed wrote of steps that it is about to do again."""
+        if not tf.io.gfile.exists(self._folder.metrics):
+            return
+        with tf.io.gfile.GFile(self._folder.metrics) as file:
+            lines = file.read().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        if len(kept) < len(lines):
+            with tf.io.gfile.GFile(self._folder.metrics, "w") as file:
+                file.write("".join(kept))
+
+
+class Pictures(StepCallback):
+    """Pictures of pairs of views, as PNG files and in TensorBoard.
+
+    Args:
+        start_step: step at which this process begins.
+        folder: of the run.
+        every: steps between pictures; there is one at the start too.
+        last_step: at which this process ends.
+        seconds_between: pictures that would follow one another faster are left out, and there is one at the end; 0 leaves out none.
+        views: gives `(view_1, view_2, box_1, box_2)` for a step, views RGB in [0, 1].
+        map_size, threshold: see `view_pictures.matched_views`.
+    """
+
+    def __init__(
+        self,
+        start_step: int,
+        folder: RunFolder,
+        *,
+        every: int,
+        last_step: int,
+        seconds_between: float = 0.0,
+        views: Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
+        map_size: int,
+        threshold: float,
+    ):
+        super().__init__(start_step)
+        self._folder = folder
+        self._every = every
+        self._last_step = last_step
+        self._pace = _Pace(seconds_between)
+        self._views = views
+        self._map_size = map_size
+        self._threshold = threshold
+
+    def on_train_begin(self, logs=None):
+        self._draw(self.start_step)
+
+    def on_step_end(self, step, logs):
+        due = step % self._every == 0 and self._pace.is_due()
+        if due or (self._pace.seconds and step == self._last_step):
+            self._draw(step)
+            self._pace.done()
+
+    def _draw(self, step):
+        png = view_pictures.matched_views(*self._views(step), self._map_size, self._threshold)
+        path = os.path.join(self._folder.pictures, f"views-{step:07d}.png")
+        with _writing(self._folder):
+            tf.io.gfile.makedirs(self._folder.pictures)
+            with tf.io.gfile.GFile(path, "wb") as file:
+                file.write(png)
+        with summaries(self._folder, step):
+            tf.summary.image("views", tf.io.decode_png(png, channels=3)[None])
+
+
+class Checkpoints(StepCallback):
+    """Saves every so often, and inside `catching_signals` leaves in good order on SIGTERM and Ctrl-C.
+
+    Args:
+        start_step: step at which this process begins.
+        store: of the checkpoints.
+        every: steps between checkpoints.
+        last_step: is saved too.
+        seconds_between: checkpoints that would follow one another faster are left out, except for those that stay for good.
+        agree: for several processes, which have to leave after the same step: takes whether this one was told to, returns whether
+            any was. It is called every `agree_every` steps.
+        agree_every: 1 for a single process.
+        leaving: what is done on signals.
+    """
+
+    def __init__(
+        self,
+        start_step: int,
+        store: CheckpointStore,
+        *,
+        every: int,
+        last_step: int,
+        seconds_between: float = 0.0,
+        agree: Callable[[bool], bool] = bool,
+        agree_every: int = 1,
+        leaving: Leaving | None = None,
+    ):
+        super().__init__(start_step)
+        self._store = store
+        self._every = every
+        self._last_step = last_step
+        self._pace = _Pace(seconds_between)
+        self._agree = agree
+        self._agree_every = agree_every
+        self._leaving = leaving or Leaving()
+        self.left_on: int | None = None
+
+    def catching_signals(self):
+        """Inside, signals do what `Leaving` says."""
+        return self._leaving.catching()
+
+    def on_step_end(self, step, logs):
+        self._leaving.step_ended()
+        told = self._leaving.told
+        leaving = step % self._agree_every == 0 and self._agree(told is not None)
+        if leaving:
+            self.left_on = told or signal.SIGTERM
+            self.model.stop_training = True
+        due = step % self._every == 0 and (self._store.keeps(step) or self._pace.is_due())
+        if leaving or due or step == self._last_step:
+            self._store.save()
+            self._pace.done()
+
+
+class _Pace:
+    """Tells when something is due that should not be done more often than every so many seconds."""
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+        self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self._last >= self.seconds
+
+    def done(self) -> None:
+        self._last = time.monotonic()
+
+
+class Profile(StepCallback):
+    """A TensorBoard profile of some steps.
+
+    Args:
+        start_step: step at which this process begins.
+        folder: of the run.
+        first, last: steps profiled, counted from 1.
+    """
+
+    def __init__(self, start_step, folder: RunFolder, *, first, last):
+        super().__init__(start_step)
+        self._folder = folder
+        self._first = first
+        self._last = last
+        self._running = False
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.start_step + batch + 1 == self._first:
+            tf.profiler.experimental.start(self._folder.tensorboard)
+            self._running = True
+
+    def on_step_end(self, step, logs):
+        if step == self._last:
+            self._stop()
+
+    def on_train_end(self, logs=None):
+        self._stop()
+
+    def _stop(self):
+        if self._running:
+            tf.profiler.experimental.stop()
+            self._running = False
+
+
+@contextlib.contextmanager
+def summaries(folder: RunFolder, step: int):
+    """What `tf.summary` is told inside stands in the run's TensorBoard at this step."""
+    with _writing(folder):
+        writer = tf.summary.create_file_writer(folder.tensorboard)
+        with writer.as_default(step):
+            yield
+        writer.close()
+
+
+@contextlib.contextmanager
+def _writing(folder: RunFolder):
+    """A full disk among what is written here is not the accelerator's memory, though TensorFlow calls both exhausted."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        raise RunError(
+            f"{folder.path} cannot be written: {first_line(error)}; "
+            "the run goes on from its last checkpoint when it is started again"
+        ) from error
+
+
+def duration(seconds: float) -> str:
+    """`2h 05m`, `4m 10s` or `12s`."""
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600}h {seconds % 3600 // 60:02d}m"
+    if seconds >= 60:
+        return f"{seconds // 60}m {seconds % 60:02d}s"
+    return f"{seconds}s"

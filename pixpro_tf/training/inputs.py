@@ -1,0 +1,146 @@
+"""The input of a training run: its images, its distributed dataset, and the views that it plots."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_tf.config import Config
+from pixpro_tf.data import pipeline, sources
+from pixpro_tf.data.service import DataService
+from pixpro_tf.data.sources.shards import ShardSource
+from pixpro_tf.data.views import photometric
+from pixpro_tf.errors import ConfigError, RunError, first_line, listed
+from pixpro_tf.storage.run_folder import RunFolder, read_bad_images
+
+PICTURED_IMAGES = 4
+_NAMED_BAD_IMAGES = 20
+
+# Two batches of views, RGB in [0, 1], and their boxes.
+PicturedViews = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, list[bytes]]:
+    """The images of the run, without the bad ones where they are to be skipped, and the names of those.
+
+    Raises:
+        ConfigError, RunError: if there is no such dataset, or it has less than one batch of images.
+    """
+    source = sources.open_source(
+        config.dataset,
+        data_dir=config.data_dir,
+        split=config.split,
+        shuffle_buffer=config.shuffle_buffer,
+    )
+    if source.passed_over:
+        print(source.passed_over)
+    bad: list[bytes] = []
+    if config.on_bad_image == "skip":
+        if folder.has_checkpoint:
+            bad = read_bad_images(folder)
+        else:
+            print(f"Decoding {source.num_images} files once, to find those that are no images ...")
+            try:
+                bad = sources.find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source)
+            except tf.errors.OpError as error:
+                short = missing_records(config, source, error)
+                raise (short or damaged_dataset(config, first_line(error))) from error
+    if bad:
+        print(f"Left out {len(bad)} files that cannot be read as images: {names_of_images(bad)}")
+        if len(bad) == source.num_images:
+            raise RunError(f"--dataset={config.dataset} has no file that can be read as an image")
+        source = source.without(bad)
+    if source.num_images < config.batch_size:
+        raise ConfigError(
+            f"--batch_size={config.batch_size} is more than the {source.num_images} images of {config.dataset}; "
+            f"give at most {source.num_images}"
+        )
+    return source, bad
+
+
+def names_of_images(names: list[bytes]) -> str:
+    """Names as one line of text, the first of many."""
+    shown = [os.fsdecode(name).encode(errors="backslashreplace").decode() for name in names]
+    return listed(shown, _NAMED_BAD_IMAGES)
+
+
+def damaged_dataset(config: Config, reason: str) -> RunError:
+    """The error of a dataset whose shards are damaged."""
+    return RunError(
+        f"--dataset={config.dataset} is damaged, and its shards have to be made anew: {reason}"
+    )
+
+
+def missing_records(
+    config: Config, source: sources.Source, error: tf.errors.OpError
+) -> RunError | None:
+    """The error of shards that have fewer records than they should, if that is what tf.data has noticed; otherwise None."""
+    if "expected to contain" not in str(error) or not isinstance(source, ShardSource):
+        return None
+    short = source.short_shards()
+    return damaged_dataset(config, f"records are missing in {listed(short, 3)}") if short else None
+
+
+def data_service(config: Config) -> DataService | None:
+    """The processes that make the run's batches, if it is not this one."""
+    return DataService(tuple(config.data_services)) if config.data_service else None
+
+
+def distributed_dataset(
+    config: Config, source: sources.Source, strategy: tf.distribute.Strategy, start_step: int
+) -> tf.distribute.DistributedDataset:
+    """The run's batches from a step on; each host reads its own part of every global batch."""
+    on_host = config.augment_on == "host"
+
+    def dataset_of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        hosts = context.num_input_pipelines
+        return pipeline.training_dataset(
+            source,
+            batch_size=config.batch_size,
+            image_size=config.image_size,
+            min_crop_area=config.min_crop_area,
+            max_crop_area=config.max_crop_area,
+            seed=config.seed,
+            start_step=start_step,
+            photometric=photometric.Photometric(config.augmentation) if on_host else None,
+            workers=config.data_workers,
+            num_hosts=hosts,
+            host=context.input_pipeline_id,
+            replicas_per_host=context.num_replicas_in_sync // hosts,
+            accumulation=config.gradient_accumulation,
+            service=data_service(config),
+        )
+
+    return strategy.distribute_datasets_from_function(dataset_of_host)
+
+
+def pictured_views(
+    config: Config, source: sources.Source, replicas: int
+) -> Callable[[int], PicturedViews]:
+    """The views of the first images of the epoch that a step is in, exactly as the training sees them.
+
+    They are made a replica's batch at a time, a shape for which the photometric work has been compiled already.
+    """
+    replica_batch = config.batch_size // replicas // config.gradient_accumulation
+    data_steps = pipeline.batches_per_epoch(source.num_images, config.batch_size)
+    small_steps = pipeline.batches_per_epoch(source.num_images, replica_batch)
+
+    def views(step: int) -> PicturedViews:
+        dataset = pipeline.training_dataset(
+            source,
+            batch_size=replica_batch,
+            image_size=config.image_size,
+            min_crop_area=config.min_crop_area,
+            max_crop_area=config.max_crop_area,
+            seed=config.seed,
+            start_step=step // data_steps * small_steps,
+            photometric=photometric.Photometric(config.augmentation),
+        )
+        first = {key: value[:PICTURED_IMAGES] for key, value in next(iter(dataset)).items()}
+        view_1, view_2 = (
+            photometric.denormalize(first[name]).numpy() for name in ("view_1", "view_2")
+        )
+        return view_1, view_2, first["box_1"].numpy(), first["box_2"].numpy()
+
+    return views

@@ -1,0 +1,77 @@
+"""A look at what the features are good for while they are trained."""
+
+import concurrent.futures
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_tf.backbones.resnet import ResNet
+from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation
+from pixpro_tf.evaluation import frozen
+from pixpro_tf.evaluation.segmenter import score
+from pixpro_tf.storage.run_folder import RunFolder
+from pixpro_tf.training.callbacks import StepCallback, summaries
+
+DATASET = "scenes/128"
+TRAIN_SPLIT, SPLIT = "train[:200]", "validation[:100]"
+_EPOCHS, _BATCH_SIZE, _RATE = 10, 20, 1e-2
+
+
+class OnlineProbe(StepCallback):
+    """The mIoU of a linear layer on the frozen c5 of the online backbone, on a part of `scenes`.
+
+    It draws nothing from the run's random streams and writes to none of its variables: the run's numbers are the same without it.
+
+    Args:
+        start_step: step at which this process begins.
+        folder: of the run.
+        backbone: that is looked at.
+        every: steps between looks; there is one at the start too.
+        data_dir: of TFDS.
+    """
+
+    def __init__(
+        self, start_step: int, folder: RunFolder, backbone: ResNet, *, every: int, data_dir: str
+    ):
+        super().__init__(start_step)
+        self._folder = folder
+        self._every = every
+        data = open_segmentation(DATASET, data_dir)
+        self._num_classes = len(data.class_names)
+        # Some 20 MB, decoded once.
+        self._batches = {
+            split: image_batches(data.split(split), _BATCH_SIZE).cache()
+            for split in (TRAIN_SPLIT, SPLIT)
+        }
+        self._function = frozen.map_function(backbone, "c5")
+
+    def on_train_begin(self, logs=None):
+        self._look(self.start_step)
+
+    def on_step_end(self, step, logs):
+        if step % self._every == 0:
+            self._look(step)
+
+    def _look(self, step):
+        # In a thread of its own there is no strategy: with one, the layer's variables would be every replica's and every worker's.
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            mean_iou = thread.submit(self._mean_iou).result()
+        print(f"probe at step {step}: mIoU {100 * mean_iou:.1f} % on {DATASET}", flush=True)
+        with summaries(self._folder, step):
+            tf.summary.scalar("probe/mean_iou", mean_iou)
+
+    def _mean_iou(self):
+        maps, masks = self._maps_of(TRAIN_SPLIT)
+        head = frozen.train_linear(
+            maps,
+            masks,
+            self._num_classes,
+            rate=_RATE,
+            epochs=_EPOCHS,
+            batch_size=_BATCH_SIZE,
+            seed=0,
+        )
+        return score(head, [self._maps_of(SPLIT)], self._num_classes).mean_iou
+
+    def _maps_of(self, split) -> tuple[np.ndarray, np.ndarray]:
+        return frozen.maps_and_masks(self._function, self._batches[split])

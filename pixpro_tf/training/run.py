@@ -1,0 +1,227 @@
+"""A training run from its configuration: data, model and strategy put together, trained, logged and saved."""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import time
+
+import tensorflow as tf
+
+from pixpro_tf import build
+from pixpro_tf.build import BuildObjectives
+from pixpro_tf.config import Config
+from pixpro_tf.data import pipeline, sources
+from pixpro_tf.data.sources import cache
+from pixpro_tf.errors import RunError
+from pixpro_tf.storage import init_from
+from pixpro_tf.storage.checkpoints import CheckpointStore
+from pixpro_tf.storage.run_folder import (
+    RunFolder,
+    check_same_images,
+    find_run_folder,
+    locked,
+    start_run_folder,
+)
+from pixpro_tf.training import callbacks, failures, inputs, results, workers
+from pixpro_tf.training.online_probe import OnlineProbe
+from pixpro_tf.training.session import Session, Steps
+from pixpro_tf.training.strategy import check_strategy, is_chief, make_strategy, set_numerics
+
+# Between checkpoints, and between pictures, unless flags ask for more: a small folder's epoch takes less than either.
+_SECONDS_BETWEEN = 180.0
+
+
+def train(config: Config, make_objectives: BuildObjectives = build.build_objectives) -> int:
+    """Trains until the run's last step, or until it is told to leave.
+
+    Args:
+        config: what to train, and on what.
+        make_objectives: what to learn; the default is what the configuration says. See docs/objectives.md.
+
+    Returns:
+        The exit code: 0, or 128 plus the number of the signal that ended the run early.
+
+    Raises:
+        UserError: whatever the user can mend.
+    """
+    set_numerics(config)
+    folder = find_run_folder(config)
+    strategy = make_strategy(config.strategy, config.tpu, config.num_devices)
+    check_strategy(config, strategy)
+    chief = is_chief(strategy)
+    if service := inputs.data_service(config):
+        service.check()
+    # The chief speaks for all.
+    with contextlib.nullcontext() if chief else contextlib.redirect_stdout(io.StringIO()):
+        source, bad_images = inputs.open_source(config, folder)
+        check_same_images(config, folder, source.num_images)
+        with locked(folder) if chief else contextlib.nullcontext():
+            # Another process may have had the folder until now.
+            find_run_folder(config)
+            images: sources.Source = source
+            if config.cache != "off":
+                images = cache.keep(source, config.dataset, config.cache, config.cache_dir)
+            session = _open_session(config, make_objectives, strategy, folder, images)
+            # Last, for a start that is refused leaves the folder as it was.
+            if chief and session.store.latest is None:
+                start_run_folder(config, folder, source.num_images, bad_images)
+            return _train_session(session)
+
+
+def _open_session(
+    config: Config,
+    make_objectives: BuildObjectives,
+    strategy: tf.distribute.Strategy,
+    folder: RunFolder,
+    source: sources.Source,
+) -> Session:
+    """Builds the model, and restores it from the newest checkpoint or from `--init_from`."""
+    steps = Steps.of(config, source.num_images)
+    learning_rate = build.build_schedule(config, steps.per_epoch)
+    with strategy.scope():
+        model = build.build_compiled_model(config, learning_rate, steps.total, make_objectives)
+    store = CheckpointStore(
+        folder.checkpoints,
+        model,
+        config.keep_checkpoints,
+        config.keep_every * (config.checkpoint_every or steps.per_epoch),
+        is_chief(strategy),
+    )
+    start_step = store.restore()
+    for path, reason in store.damaged.items():
+        print(
+            f"{path} is damaged ({reason}); going on from the newest that can be read, {store.latest}"
+        )
+    if store.latest is None and config.init_from:
+        print(init_from.initialize_from(model, config.init_from))
+    workers.check_workers_agree(strategy, start_step, source.num_images)
+    return Session(config, folder, strategy, source, steps, learning_rate, model, store, start_step)
+
+
+def _train_session(session: Session) -> int:
+    print(_description(session))
+    last_step = session.steps.last
+    if session.start_step >= last_step:
+        print(f"There is nothing left to do: the run has made its {session.start_step} steps.")
+        _print_results(session)
+        return 0
+
+    config = session.config
+    saver = callbacks.Checkpoints(
+        session.start_step,
+        session.store,
+        every=config.checkpoint_every or session.steps.per_epoch,
+        last_step=last_step,
+        seconds_between=0.0 if config.checkpoint_every else _SECONDS_BETWEEN,
+        **workers.agreement(session.strategy),
+    )
+    watchers = _watchers(session) if is_chief(session.strategy) else []
+    started = time.monotonic()
+    with saver.catching_signals():
+        # The checkpoint first: what is drawn or written after it may fail.
+        _fit(session, [saver, *watchers])
+
+    step = session.model.finished_steps
+    if saver.left_on is not None and step < last_step:
+        print(
+            f"Stopped by {signal.Signals(saver.left_on).name} at step {step} of {last_step}; the checkpoint is written. "
+            "The same command goes on from there."
+        )
+        return 128 + saver.left_on
+    print(f"Done: {step} steps, this time {callbacks.duration(time.monotonic() - started)}.")
+    _print_results(session)
+    return 0
+
+
+def _description(session: Session) -> str:
+    config, source, strategy = session.config, session.source, session.strategy
+    data_steps = pipeline.batches_per_epoch(source.num_images, config.batch_size)
+    left_over = source.num_images - data_steps * config.batch_size
+    parts = config.gradient_accumulation
+    device = strategy.extended.worker_devices[0].split(":")[-2]
+    start = session.start_step
+    return (
+        f"{config.dataset}: {source.num_images} images, {data_steps} batches of {config.batch_size} an epoch"
+        + (f", each in {parts} parts" if parts > 1 else "")
+        + (f", {left_over} images left over each epoch" if left_over else "")
+        + f"\n{config.backbone} ({config.backbone_layout}) on {strategy.num_replicas_in_sync} x {device}, {session.steps.last} steps"
+        + (f", going on from step {start}" if start else "")
+    )
+
+
+def _print_results(session: Session) -> None:
+    print(results.summary(session.folder, session.store.latest, session.config))
+
+
+def _fit(session: Session, run_callbacks: list[callbacks.StepCallback]) -> None:
+    service = inputs.data_service(session.config)
+    watched = service.watched(_leave_at_once) if service else contextlib.nullcontext()
+    start_step = session.start_step
+    try:
+        with watched:
+            session.model.fit(
+                inputs.distributed_dataset(
+                    session.config, session.source, session.strategy, start_step
+                ),
+                # One Keras epoch is what this process does; the run's own epochs are counted from its steps.
+                epochs=1,
+                steps_per_epoch=session.steps.last - start_step,
+                callbacks=run_callbacks,
+                verbose=0,
+            )
+    except tf.errors.OpError as error:
+        explained = failures.explained(session, error)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def _leave_at_once(problem: str) -> None:
+    print(f"error: {problem}", file=sys.stderr, flush=True)
+    os._exit(RunError.exit_code)
+
+
+def _watchers(session: Session) -> list[callbacks.StepCallback]:
+    """What logs, draws and measures during a run."""
+    config, folder, steps = session.config, session.folder, session.steps
+    start_step = session.start_step
+    found: list[callbacks.StepCallback] = [
+        callbacks.TrainingLog(
+            start_step,
+            folder,
+            every=config.log_every,
+            last_step=steps.last,
+            steps_per_epoch=steps.per_epoch,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            rate=session.learning_rate,
+        ),
+        callbacks.Pictures(
+            start_step,
+            folder,
+            every=config.pictures_every or steps.per_epoch,
+            last_step=steps.last,
+            seconds_between=0.0 if config.pictures_every else _SECONDS_BETWEEN,
+            views=inputs.pictured_views(
+                config, session.source, session.strategy.num_replicas_in_sync
+            ),
+            map_size=config.pictured_map_size,
+            threshold=config.positive_threshold,
+        ),
+    ]
+    if config.probe_every:
+        found.append(
+            OnlineProbe(
+                start_step,
+                folder,
+                session.model.online.backbone,
+                every=config.probe_every,
+                data_dir=config.data_dir,
+            )
+        )
+    if config.profile_range is not None:
+        first, last = config.profile_range
+        found.append(callbacks.Profile(start_step, folder, first=first, last=last))
+    return found

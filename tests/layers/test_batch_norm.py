@@ -1,0 +1,305 @@
+"""Batch normalisation against NumPy in float64: output, running averages, precision, and its two ways of computing."""
+
+import functools
+import subprocess
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixpro_tf.layers.batch_norm import BatchNorm
+from tests.conftest import ROOT
+from tests.support import warm
+
+CHANNELS = 3
+SCALE, SHIFT = np.array([0.5, 1.0, 2.0]), np.array([0.1, 0.0, -0.3])
+MEAN, VARIANCE = np.array([0.2, -0.1, 0.4]), np.array([1.5, 0.5, 1.0])
+
+
+def batch(*shape, seed=0, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    return (2.0 * rng.standard_normal((*shape, CHANNELS)) + [0.5, -1.0, 3.0]).astype(dtype)
+
+
+def layer_with_weights(**kwargs):
+    layer = BatchNorm(**kwargs)
+    layer.build([None, CHANNELS])
+    layer.set_weights([SCALE, SHIFT, MEAN, VARIANCE])
+    return layer
+
+
+def normalized(inputs, layer, mean, variance):
+    return (inputs - mean) / np.sqrt(variance + layer.epsilon) * SCALE + SHIFT
+
+
+def moments(inputs):
+    rows = inputs.reshape(-1, CHANNELS).astype(np.float64)
+    return rows.mean(axis=0), rows.var(axis=0), rows.var(axis=0, ddof=1)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 4), (1, 1, 7), (9,), (4, 6)])
+def test_training_normalises_by_the_batch(shape):
+    inputs, layer = batch(*shape), layer_with_weights()
+    mean, variance, _ = moments(inputs)
+    outputs = layer(inputs, training=True)
+    expected = normalized(inputs, layer, mean, variance)
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("shape", [(2, 5, 4), (9,)])
+def test_training_updates_the_averages_with_the_unbiased_variance(shape, compiled):
+    layer = layer_with_weights()
+    function = tf.function(layer.__call__, jit_compile=True) if compiled else layer
+    expected_mean, expected_variance = MEAN, VARIANCE
+    for seed in range(3):
+        inputs = batch(*shape, seed=seed)
+        function(inputs, training=True)
+        mean, _, unbiased = moments(inputs)
+        expected_mean = 0.9 * expected_mean + 0.1 * mean
+        expected_variance = 0.9 * expected_variance + 0.1 * unbiased
+    np.testing.assert_allclose(layer.moving_mean, expected_mean, rtol=0, atol=1e-6)
+    # The biased variance of nine values would be off by a tenth of a ninth.
+    np.testing.assert_allclose(layer.moving_variance, expected_variance, rtol=1e-5)
+
+
+def test_momentum_is_the_share_of_the_old_average():
+    layer, inputs = layer_with_weights(momentum=0.25), batch(2, 5, 4)
+    layer(inputs, training=True)
+    expected = 0.25 * MEAN + 0.75 * moments(inputs)[0]
+    np.testing.assert_allclose(layer.moving_mean, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 4), (9,)])
+def test_inference_normalises_by_the_averages_and_leaves_them(shape):
+    layer, inputs = layer_with_weights(), batch(*shape)
+    before = layer.get_weights()
+    expected = normalized(inputs, layer, MEAN, VARIANCE)
+    for outputs in (layer(inputs), layer(inputs, training=False)):
+        np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-5)
+    for old, new in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("other", ["unfused", "synchronised"])
+def test_fused_and_other_ways_agree_in_outputs_averages_and_gradients(other):
+    inputs = tf.constant(batch(2, 5, 4))
+    weights = tf.constant(batch(2, 5, 4, seed=9))
+    results = []
+    for way in ("fused", other):
+        layer = layer_with_weights()
+        call = {
+            "fused": layer._call_fused,
+            "unfused": functools.partial(layer._call_unfused, replicas=1),
+            "synchronised": layer._call_synchronized,
+        }[way]
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = call(inputs)
+            objective = tf.reduce_sum(weights * tf.square(outputs))
+        gradients = tape.gradient(objective, [inputs, layer.gamma, layer.beta])
+        results.append([outputs, *gradients, layer.moving_mean, layer.moving_variance])
+    for fused, found in zip(*results, strict=True):
+        scale = np.abs(fused).max()
+        np.testing.assert_allclose(found, fused, rtol=0, atol=1e-5 * scale)
+
+
+def test_one_replica_of_float32_maps_uses_the_fused_kernel():
+    layer = layer_with_weights()
+
+    def operations(shape, dtype):
+        function = tf.function(lambda inputs: layer(inputs, training=True))
+        graph = function.get_concrete_function(tf.TensorSpec([*shape, CHANNELS], dtype)).graph
+        return {operation.type for operation in graph.get_operations()}
+
+    assert "FusedBatchNormV3" in operations([2, 5, 4], tf.float32)
+    assert "FusedBatchNormV3" not in operations([9], tf.float32)
+
+
+def test_float64_stays_float64():
+    layer, inputs = layer_with_weights(dtype="float64"), batch(2, 5, 4, dtype=np.float64)
+    mean, variance, unbiased = moments(inputs)
+    outputs = layer(inputs, training=True)
+    assert outputs.dtype == tf.float64
+    assert all(variable.dtype == tf.float64 for variable in layer.variables)
+    expected = normalized(inputs, layer, mean, variance)
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-12)
+    expected = 0.9 * VARIANCE + 0.1 * unbiased
+    np.testing.assert_allclose(layer.moving_variance, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("shape", [(2, 5, 4), (9,)])
+def test_bfloat16_in_bfloat16_out_and_float32_between(shape, training):
+    layer = layer_with_weights(dtype="mixed_bfloat16")
+    inputs = tf.cast(batch(*shape), tf.bfloat16)
+    outputs = layer(inputs, training=training)
+    assert outputs.dtype == tf.bfloat16
+    assert all(variable.dtype == tf.float32 for variable in layer.variables)
+    exact = tf.cast(inputs, tf.float64).numpy()
+    mean, variance = MEAN, VARIANCE
+    if training:
+        mean, variance, unbiased = moments(exact)
+        expected = 0.9 * VARIANCE + 0.1 * unbiased
+        np.testing.assert_allclose(layer.moving_variance, expected, rtol=1e-5)
+    expected = normalized(exact, layer, mean, variance)
+    # bfloat16 has eight bits: half a unit in the last place is 2**-9 of a value, of up to 16 here.
+    np.testing.assert_allclose(
+        tf.cast(outputs, tf.float64), expected, rtol=2**-8, atol=1e-5 * np.abs(expected).max()
+    )
+
+
+def test_a_large_mean_in_bfloat16_does_not_spoil_the_statistics():
+    layer = BatchNorm(dtype="mixed_bfloat16")
+    inputs = tf.cast(batch(64) + 100.0, tf.bfloat16)
+    layer(inputs, training=True)
+    mean, _, unbiased = moments(tf.cast(inputs, tf.float64).numpy())
+    np.testing.assert_allclose(layer.moving_mean, 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, 0.9 + 0.1 * unbiased, rtol=1e-3)
+
+
+def test_a_layer_that_is_not_trainable_still_follows_the_batch():
+    layer, inputs = layer_with_weights(), batch(2, 5, 4)
+    layer.trainable = False
+    mean, variance, _ = moments(inputs)
+    outputs = layer(inputs, training=True)
+    np.testing.assert_allclose(
+        outputs, normalized(inputs, layer, mean, variance), rtol=0, atol=1e-5
+    )
+    expected = 0.9 * MEAN + 0.1 * mean
+    np.testing.assert_allclose(layer.moving_mean, expected, rtol=0, atol=1e-6)
+    assert not layer.trainable_variables
+
+
+def test_averages_get_no_gradient():
+    layer, inputs = layer_with_weights(), batch(2, 5, 4)
+    with tf.GradientTape() as tape:
+        tape.watch([layer.moving_mean, layer.moving_variance])
+        outputs = tf.reduce_sum(layer(inputs, training=True) ** 3)
+    assert tape.gradient(outputs, [layer.moving_mean, layer.moving_variance]) == [None, None]
+
+
+def test_unknown_height_and_width():
+    layer, inputs = layer_with_weights(), batch(2, 5, 4)
+    signature = [tf.TensorSpec([None, None, None, CHANNELS])]
+    function = tf.function(lambda x: layer(x, training=True), input_signature=signature)
+    mean, variance, _ = moments(inputs)
+    expected = normalized(inputs, layer, mean, variance)
+    np.testing.assert_allclose(function(inputs), expected, rtol=0, atol=1e-5)
+
+
+def test_config_round_trip():
+    layer = BatchNorm(momentum=0.7, epsilon=1e-3, gamma_initializer="zeros", name="bn")
+    copy = BatchNorm.from_config(layer.get_config())
+    assert copy.get_config() == layer.get_config()
+    assert (copy.momentum, copy.epsilon, copy.name) == (0.7, 1e-3, "bn")
+    copy.build([None, CHANNELS])
+    np.testing.assert_array_equal(copy.gamma, np.zeros(CHANNELS))
+
+
+@pytest.mark.parametrize("arguments", [{"momentum": 1.0}, {"momentum": -0.1}, {"epsilon": 0.0}])
+def test_values_out_of_range_are_refused(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        BatchNorm(**arguments)
+
+
+def test_unknown_channels_are_refused():
+    with pytest.raises(ValueError, match="static size"):
+        BatchNorm().build([None, 4, 4, None])
+
+
+NEARLY_CONSTANT = """
+import sys
+
+import numpy as np
+import pixpro_tf
+import tensorflow as tf
+from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.training.strategy import make_strategy
+
+strategy = make_strategy("mirrored", num_devices=2)
+shape = tuple(map(int, sys.argv[1:]))
+rows = np.random.default_rng(0).normal(30.0, 1e-3, [2, *shape, 3]).astype(np.float32)
+with strategy.scope():
+    layer = BatchNorm()
+    layer.build([None, 3])
+    layer.moving_mean.assign([29.9, 30.0, 30.1])
+inputs = strategy.experimental_distribute_values_from_function(
+    lambda context: tf.constant(rows[context.replica_id_in_sync_group])
+)
+outputs = strategy.run(tf.function(lambda x: layer(x, training=True)), args=(inputs,))
+outputs = np.stack([value.numpy() for value in strategy.experimental_local_results(outputs)])
+outputs, exact = outputs.reshape(-1, 3), rows.reshape(-1, 3).astype(np.float64)
+expected = (exact - exact.mean(axis=0)) / np.sqrt(exact.var(axis=0) + layer.epsilon)
+print(abs(outputs - expected).max(), abs(expected).max())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["64", "4 4 4"])
+def test_nearly_constant_channels_of_a_large_mean_survive_two_replicas(shape):
+    """Their variance, 1e-6, is far below the rounding of their squares, 5e-5."""
+    run = subprocess.run(
+        warm.python("-c", NEARLY_CONSTANT, *shape.split()),
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    error, largest = map(float, run.stdout.split())
+    assert largest > 0.5
+    # The inputs themselves are rounded to 2e-6, which is 0.002 of their standard deviation.
+    assert error < 0.02
+
+
+TWO_REPLICAS = """
+import numpy as np
+import pixpro_tf
+import tensorflow as tf
+from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.training.strategy import make_strategy
+
+strategy = make_strategy("mirrored", num_devices=2)
+rng = np.random.default_rng(0)
+inputs, weights = rng.normal(0.5, 2.0, [2, 2, 2, 5, 4, 3]).astype(np.float32)
+gamma, beta, mean = rng.normal(size=[3, 3]).astype(np.float32)
+
+def made():
+    layer = BatchNorm()
+    layer.build([None, 3])
+    for variable, value in zip((layer.gamma, layer.beta, layer.moving_mean), (gamma, beta, mean)):
+        variable.assign(value)
+    return layer
+
+def step(layer, inputs, weights):
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, training=True)
+        objective = tf.reduce_sum(weights * tf.square(outputs))
+    gradients = tape.gradient(objective, [inputs, layer.gamma, layer.beta])
+    return [outputs, *gradients, tf.identity(layer.moving_mean), tf.identity(layer.moving_variance)]
+
+whole = step(made(), *(tf.constant(each.reshape(4, 5, 4, 3)) for each in (inputs, weights)))
+with strategy.scope():
+    layer = made()
+shares = [
+    strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(each[context.replica_id_in_sync_group])
+    )
+    for each in (inputs, weights)
+]
+found = strategy.run(tf.function(lambda *args: step(layer, *args)), args=shares)
+found = [np.stack([v.numpy() for v in strategy.experimental_local_results(f)]) for f in found]
+joined = [f.reshape(4, 5, 4, 3) for f in found[:2]] + [f.sum(0) for f in found[2:4]] + [f[1] for f in found[4:]]
+print(*(abs(a - b.numpy()).max() / abs(b.numpy()).max() for a, b in zip(joined, whole, strict=True)))
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_give_what_the_whole_batch_does():
+    """Outputs, gradients of inputs, scale and shift, and both averages, in float32 by the fused kernels."""
+    run = subprocess.run(
+        warm.python("-c", TWO_REPLICAS), cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    errors = [float(word) for word in run.stdout.split()]
+    assert len(errors) == 6 and max(errors) < 1e-5

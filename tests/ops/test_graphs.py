@@ -1,0 +1,55 @@
+"""Functions that AutoGraph leaves as they are, with all that they call."""
+
+import inspect
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixpro_tf.ops.graphs import as_written
+from tests.support.models import make_model
+
+
+def branching(self, inputs, training=None):
+    """Of a layer; a Python statement branches on a tensor, which only AutoGraph can trace."""
+    if tf.reduce_sum(inputs) > 0:
+        inputs = inputs / 2
+    return inputs if training else -inputs
+
+
+class Branching(tf.keras.layers.Layer):
+    call = branching
+
+
+class AsWritten(tf.keras.layers.Layer):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    @as_written
+    def call(self, inputs, training=None):
+        return self.inner(inputs, training=training)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_keras_sees_the_arguments_of_a_layer(training):
+    layer = AsWritten(Branching())
+    assert list(inspect.signature(layer.call).parameters) == ["inputs", "training"]
+    model = tf.keras.Sequential([layer])
+    np.testing.assert_array_equal(model(tf.ones([2]), training=training), [training - 0.5] * 2)
+
+
+def test_what_it_calls_is_not_rewritten():
+    traced = tf.function(Branching())
+    np.testing.assert_array_equal(traced(tf.ones([2]), training=True), [0.5, 0.5])
+    with pytest.raises(tf.errors.OperatorNotAllowedInGraphError):
+        tf.function(AsWritten(Branching()))(tf.ones([2]))
+
+
+@pytest.mark.slow
+def test_an_encoder_is_traced_as_written(monkeypatch):
+    """It is the largest part of a step; rewriting its layers would take seconds."""
+    model = make_model("resnet10w0.5")
+    monkeypatch.setattr(type(model.online.backbone.stem[1]), "call", branching)
+    with pytest.raises(tf.errors.OperatorNotAllowedInGraphError):
+        tf.function(model.online)(tf.ones([1, 32, 32, 3]), training=True)

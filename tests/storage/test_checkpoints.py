@@ -1,0 +1,132 @@
+"""What a store keeps, refuses to save and refuses to restore."""
+
+import numpy as np
+import pytest
+
+from pixpro_tf.errors import RunError
+from pixpro_tf.storage.checkpoints import CheckpointStore, parts_of, save_weights
+from tests.support.models import make_model
+
+
+@pytest.fixture(scope="module")
+def model():
+    made = make_model()
+    made.optimizer.build(made.trainable_variables)
+    return made
+
+
+def save_steps(store, model, steps):
+    for step in steps:
+        model.optimizer.iterations.assign(step)
+        store.save()
+
+
+def steps_in(folder):
+    return sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.index"))
+
+
+@pytest.mark.slow
+def test_the_last_few_stay_and_every_nth_for_good(model, tmp_path):
+    store = CheckpointStore(str(tmp_path), model, keep=2, keep_every_steps=4)
+    save_steps(store, model, range(1, 10))
+    assert steps_in(tmp_path) == [8, 9]
+    assert steps_in(tmp_path / "kept") == [4, 8]
+
+
+def test_what_is_restored_is_what_was_saved(model, tmp_path):
+    store = CheckpointStore(str(tmp_path), model)
+    save_steps(store, model, [7])
+    saved = [weight.numpy() for weight in model.weights]
+    other = make_model()
+    other.optimizer.build(other.trainable_variables)
+    for weight in other.weights:
+        weight.assign(weight + 1)
+    assert CheckpointStore(str(tmp_path), other).restore() == 7
+    for weight, value in zip(other.weights, saved, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def test_weights_that_are_not_finite_are_not_saved(model, tmp_path):
+    store = CheckpointStore(str(tmp_path), model)
+    save_steps(store, model, [1])
+    weight = model.weights[5]
+    good = weight.numpy()
+    try:
+        for value in (np.nan, np.inf):
+            weight.assign(np.full_like(good, value))
+            with pytest.raises(RunError, match="the weights are not finite at step 2; lower --ba"):
+                save_steps(store, model, [2])
+    finally:
+        weight.assign(good)
+    assert steps_in(tmp_path) == [1]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_older_ones(model, tmp_path):
+    store = CheckpointStore(str(tmp_path), model)
+    save_steps(store, model, [1])
+    # TensorFlow writes a checkpoint's files there before it moves them; nobody can make a folder of a file.
+    (tmp_path / "step-2_temp").write_text("")
+    with pytest.raises(RunError, match="the checkpoint of step 2 could not be written"):
+        save_steps(store, model, [2])
+    assert steps_in(tmp_path) == [1]
+    assert store.latest == str(tmp_path / "step-1")
+
+
+def damage(folder, step):
+    path = folder / f"step-{step}.data-00000-of-00001"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def test_a_run_goes_on_from_the_newest_that_can_be_read(model, tmp_path):
+    store = CheckpointStore(str(tmp_path), model, keep=3)
+    save_steps(store, model, [1, 2, 3, 4])
+    damage(tmp_path, 4)
+    (tmp_path / "step-3.index").write_bytes(b"damaged")
+    store = CheckpointStore(str(tmp_path), model, keep=2)
+    assert store.restore() == 2 and store.latest == str(tmp_path / "step-2")
+    assert list(store.damaged) == [str(tmp_path / f"step-{step}") for step in (4, 3)]
+    # Damaged ones stay as they are and count as none; a step that is made again replaces its own.
+    save_steps(store, model, [4, 5])
+    assert steps_in(tmp_path) == [3, 4, 5]
+    assert CheckpointStore(str(tmp_path), model).restore() == 5
+
+
+def test_a_run_goes_on_from_what_is_kept_for_good_where_nothing_else_is_whole(model, tmp_path):
+    save_steps(CheckpointStore(str(tmp_path), model, keep=1, keep_every_steps=2), model, [2, 3])
+    damage(tmp_path, 3)
+    assert CheckpointStore(str(tmp_path), model).restore() == 2
+
+
+@pytest.mark.parametrize("what", ["damaged", "index missing"])
+def test_where_none_can_be_read_no_run_begins(model, tmp_path, what):
+    save_steps(CheckpointStore(str(tmp_path), model), model, [3])
+    if what == "damaged":
+        damage(tmp_path, 3)
+    else:
+        (tmp_path / "step-3.index").unlink()
+    message = (
+        r"no checkpoint in .* can be read: .*step-3.* is .*; put the files back from a copy, or"
+    )
+    with pytest.raises(RunError, match=message):
+        CheckpointStore(str(tmp_path), model).restore()
+
+
+def test_an_empty_folder_is_that_of_a_new_run(model, tmp_path):
+    model.optimizer.iterations.assign(0)
+    store = CheckpointStore(str(tmp_path / "checkpoints"), model)
+    assert store.restore() == 0 and store.latest is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_model_is_refused(model, tmp_path):
+    save_steps(CheckpointStore(str(tmp_path), model), model, [3])
+    other = make_model(projector_dim=8)
+    other.optimizer.build(other.trainable_variables)
+    with pytest.raises(RunError, match="step-3 is not a checkpoint of this run"):
+        CheckpointStore(str(tmp_path), other).restore()
+
+
+def test_a_checkpoint_without_the_optimizer_is_refused(model, tmp_path):
+    save_weights(parts_of(model), str(tmp_path))
+    with pytest.raises(RunError, match="imported-0 is not a checkpoint of this run"):
+        CheckpointStore(str(tmp_path), model).restore()

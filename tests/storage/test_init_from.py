@@ -1,0 +1,200 @@
+import functools
+import http.server
+import tarfile
+import threading
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixpro_tf.backbones import resnet
+from pixpro_tf.config import Config
+from pixpro_tf.errors import RunError
+from pixpro_tf.storage import init_from
+from pixpro_tf.storage.checkpoints import checkpoint_of
+from pixpro_tf.storage.run_folder import RunFolder, start_run_folder
+from tests.support.models import assert_target_follows, make_model
+
+
+def values(part):
+    return [variable.numpy() for variable in part.variables]
+
+
+def assert_equal(part_a, part_b):
+    for a, b in zip(values(part_a), values(part_b), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A model with weights of its own, and its checkpoint."""
+    model = make_model()
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        variable.assign(rng.uniform(0.5, 1, variable.shape))
+    return model, checkpoint_of(model).write(str(tmp_path_factory.mktemp("saved") / "step-3"))
+
+
+@pytest.mark.slow
+def test_a_checkpoint_gives_backbone_and_heads_and_the_target_follows(saved):
+    source, path = saved
+    model = make_model()
+    line = init_from.initialize_from(model, path)
+    assert "backbone, pixel projector, pixel predictor" in line
+    assert_equal(model.online, source.online)
+    assert_equal(model.objectives[0], source.objectives[0])
+    assert_target_follows(model)
+
+
+def test_heads_of_another_size_stay_as_they_are(saved):
+    source, path = saved
+    model = make_model(projector_dim=8)
+    before = values(model.online.projectors["pixel"])
+    assert "projector" not in init_from.initialize_from(model, path).split(" of ")[0]
+    assert_equal(model.online.backbone, source.online.backbone)
+    for a, b in zip(before, values(model.online.projectors["pixel"]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+def test_another_backbone_is_refused(saved):
+    with pytest.raises(RunError, match="is not a resnet18; give the --backbone"):
+        init_from.initialize_from(make_model("resnet18"), saved[1])
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory):
+    """A SavedModel of a backbone, as `tf.saved_model.save` writes it."""
+    backbone = resnet.build("resnet10", name="somebodys")
+    rng = np.random.default_rng(1)
+    for variable in backbone.variables:
+        variable.assign(rng.uniform(0.5, 1, variable.shape))
+    folder = str(tmp_path_factory.mktemp("saved_model") / "backbone")
+    features = tf.function(
+        lambda images: backbone(images, training=False)["c5"],
+        input_signature=[tf.TensorSpec([None, None, None, 3])],
+    )
+    tf.saved_model.save(
+        tf.train.Checkpoint(variables=backbone.variables, __call__=features), folder
+    )
+    return backbone, folder
+
+
+@pytest.mark.slow
+def test_a_saved_model_gives_the_backbone(saved_model):
+    source, folder = saved_model
+    model = make_model()
+    init_from.initialize_from(model, folder)
+    assert_equal(model.online.backbone, source)
+    assert_target_follows(model)
+
+
+def pack(folder, path):
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(folder, arcname=".")
+
+
+@pytest.mark.slow
+def test_a_packed_saved_model_gives_the_backbone(saved_model, tmp_path):
+    source, folder = saved_model
+    model = make_model()
+    pack(folder, tmp_path / "model.tar.gz")
+    init_from.initialize_from(model, str(tmp_path / "model.tar.gz"))
+    assert_equal(model.online.backbone, source)
+    (tmp_path / "broken.tar.gz").write_bytes(b"no archive")
+    with pytest.raises(RunError, match=r"broken.tar.gz is neither a run's folder"):
+        init_from.initialize_from(model, str(tmp_path / "broken.tar.gz"))
+
+
+@pytest.mark.slow
+def test_a_hub_handle_gives_the_backbone(saved_model, tmp_path, monkeypatch):
+    """From a server that answers as a hub does: the address of a model, asked for in compressed form, is a tar.gz of it."""
+    source, folder = saved_model
+    pack(folder, tmp_path / "model")
+    asked = []
+
+    class Hub(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    handler = functools.partial(Hub, directory=str(tmp_path))
+    model = make_model()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        handle = f"http://127.0.0.1:{server.server_port}/model"
+        assert handle in init_from.initialize_from(model, handle)
+        with pytest.raises(RunError, match=r"is neither a run's folder.*404"):
+            init_from.initialize_from(model, handle + "s")
+        server.shutdown()
+    assert asked[0] == "/model?tf-hub-format=compressed"
+    assert_equal(model.online.backbone, source)
+
+
+@pytest.mark.slow
+def test_a_saved_model_of_another_backbone_is_refused_and_nothing_is_assigned(saved_model):
+    model = make_model("resnet18")
+    before = values(model.online)
+    with pytest.raises(RunError, match="so it is not a resnet18"):
+        init_from.initialize_from(model, saved_model[1])
+    for a, b in zip(before, values(model.online), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("names", "shape", "message"),
+    [
+        (
+            ["conv1/kernel"],
+            [4],
+            r"has another shape \(\(4,\)\) of conv1/kernel, so it is not a tiny",
+        ),
+        (
+            ["online/conv1/kernel", "target/conv1/kernel"],
+            [3],
+            "holds several variables of one name",
+        ),
+    ],
+    ids=["other shape", "same name"],
+)
+def test_variables_of_somebody_else_that_do_not_fit_are_refused(names, shape, message, tmp_path):
+    stored = [tf.Variable(tf.ones(shape), name=name) for name in names]
+    tf.saved_model.save(tf.train.Checkpoint(variables=stored), str(tmp_path))
+    kernel = tf.Variable(tf.zeros([3]), name="conv1/kernel")
+    # Of a model, all that the check reads.
+    backbone = types.SimpleNamespace(architecture="tiny", variables=[kernel])
+    model = types.SimpleNamespace(online=types.SimpleNamespace(backbone=backbone))
+    with pytest.raises(RunError, match=message):
+        init_from.initialize_from(model, str(tmp_path))
+    assert not np.any(kernel)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("handle", ["/nowhere/at/all", "nothing-here"])
+def test_a_handle_that_leads_nowhere_is_one_line(handle):
+    with pytest.raises(RunError, match="is neither a run's folder") as raised:
+        init_from.initialize_from(make_model(), handle)
+    assert "\n" not in str(raised.value)
+
+
+def test_another_layout_is_refused_where_the_run_says_which_it_has(saved, tmp_path):
+    model = make_model()
+    folder = RunFolder(str(tmp_path))
+    start_run_folder(Config(backbone="resnet10", backbone_layout="od_api"), folder, 48, [])
+    checkpoint_of(saved[0]).write(f"{folder.checkpoints}/step-3")
+    before = values(model.online)
+    with pytest.raises(RunError, match=r"has the layout od_api .* give --backbone_layout=od_api"):
+        init_from.initialize_from(model, f"{folder.checkpoints}/step-3")
+    for a, b in zip(before, values(model.online), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+def test_a_file_system_that_is_not_there_is_one_line():
+    with pytest.raises(RunError, match=r"--init_from: nofs://bucket/run cannot be read: "):
+        init_from.initialize_from(make_model(), "nofs://bucket/run")

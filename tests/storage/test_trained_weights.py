@@ -1,0 +1,66 @@
+"""Which checkpoint a path means: that of a run's folder, of its `checkpoints`, or one of those."""
+
+import shutil
+
+import pytest
+
+import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
+
+# isort: split
+import tensorflow as tf
+
+from pixpro_tf.errors import RunError
+from pixpro_tf.storage import trained_weights
+from tests.support.models import make_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run at step 3, which keeps its step 2 for good."""
+    folder = tmp_path_factory.mktemp("run")
+    make_run(folder, backbone="resnet10w0.5")
+    checkpoints = folder / "checkpoints"
+    (checkpoints / "kept").mkdir()
+    for path in checkpoints.glob("step-3.*"):
+        shutil.copy(path, checkpoints / "kept" / path.name.replace("step-3", "step-2"))
+    (checkpoints / "checkpoint").unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("path", "checkpoint"),
+    [
+        ("", "step-3"),
+        ("checkpoints", "step-3"),
+        ("checkpoints/step-3", "step-3"),
+        ("checkpoints/kept", "kept/step-2"),
+        ("checkpoints/kept/step-2", "kept/step-2"),
+        ("checkpoints/kept/step-2.index", "kept/step-2"),
+    ],
+)
+def test_a_run_is_open_by_any_of_its_checkpoints(run, path, checkpoint):
+    with trained_weights.open_weights(f"{run}/{path}") as weights:
+        assert weights.checkpoint == f"{run}/checkpoints/{checkpoint}"
+    assert weights.architecture == "resnet10w0.5" and weights.layout == "torchvision"
+    assert trained_weights.progress_of(f"{run}/{path}") == trained_weights.Progress(3, 3)
+
+
+@pytest.mark.parametrize("path", ["checkpoints/step-4", "checkpoints/kept/step-3", "elsewhere"])
+def test_what_is_not_there_is_told(run, path):
+    with pytest.raises(RunError):
+        trained_weights.progress_of(f"{run}/{path}")
+
+
+def test_a_checkpoint_elsewhere_is_of_no_run(run, tmp_path):
+    tf.train.Checkpoint(weights=tf.Variable(1.0)).write(str(tmp_path / "checkpoints" / "step-1"))
+    with pytest.raises(RunError, match=r"config\.json is missing or damaged"):
+        trained_weights.read_run_config(str(tmp_path / "checkpoints" / "step-1"))
+
+
+def test_a_folder_of_others_checkpoints_is_found_by_its_list(tmp_path):
+    checkpoint = tf.train.Checkpoint(weights=tf.Variable(1.0))
+    manager = tf.train.CheckpointManager(checkpoint, str(tmp_path), max_to_keep=2)
+    newest = [manager.save() for _ in range(2)][-1]
+    assert trained_weights.find_checkpoint(str(tmp_path)) == newest
+    (tmp_path / "checkpoint").write_text("garbled")
+    assert trained_weights.find_checkpoint(str(tmp_path)) is None

@@ -1,0 +1,54 @@
+"""The pixel losses in NumPy, float64, by loops over images and bins: what the tests compare with."""
+
+import numpy as np
+
+from tests.ops.test_geometry import mask_by_loop
+
+
+def unit_vectors(rng, *shape):
+    vectors = rng.standard_normal(shape)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def masks(box_1, box_2, height, width, threshold):
+    """`[B, N, N]` bool, of boxes `[B, 4]`."""
+    return np.array(
+        [mask_by_loop(*pair, height, width, threshold) for pair in zip(box_1, box_2, strict=True)]
+    )
+
+
+def pixel_consistency(propagated, target, positives):
+    """Mean cosine of each image's positive pairs, and its gradient by `propagated`."""
+    means, gradient = np.zeros(len(propagated)), np.zeros_like(propagated)
+    for image, (y, x, mask) in enumerate(zip(propagated, target, positives, strict=True)):
+        scale = 1 / (mask.sum() + 1e-6)
+        for i, j in zip(*np.nonzero(mask), strict=True):
+            means[image] += scale * (y[i] @ x[j])
+            gradient[image, i] += scale * x[j]
+    return means, gradient
+
+
+def pixel_contrast(projected, target, positives, temperature):
+    """Mean over each image's bins with positives of -log(their share), and its gradient by `projected`."""
+    means, gradient = np.zeros(len(projected)), np.zeros_like(projected)
+    for image, (x, keys, mask) in enumerate(zip(projected, target, positives, strict=True)):
+        counted = np.nonzero(mask.any(axis=1))[0]
+        for i in counted:
+            weights = np.exp(keys @ x[i] / temperature)
+            share = weights[mask[i]].sum() / weights.sum()
+            means[image] -= np.log(share) / len(counted)
+            # d(-log(a / b)) = db / b - da / a.
+            of_all = weights @ keys / weights.sum()
+            of_positives = weights[mask[i]] @ keys[mask[i]] / weights[mask[i]].sum()
+            gradient[image, i] = (of_all - of_positives) / temperature / len(counted)
+    return means, gradient
+
+
+def instance_contrast(prediction, keys, own, temperature):
+    """-log of each prediction's share for its own key, and the gradient of their sum by `prediction`."""
+    values, gradient = [], []
+    for p, key in zip(prediction, own, strict=True):
+        weights = np.exp(keys @ p / temperature)
+        values.append(-np.log(weights[key] / weights.sum()))
+        gradient.append((weights @ keys / weights.sum() - keys[key]) / temperature)
+    return np.array(values), np.array(gradient)

@@ -1,0 +1,104 @@
+"""A step in several parts: the mean of their gradients, whatever the part."""
+
+import numpy as np
+import pytest
+
+import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
+
+# isort: split
+import tensorflow as tf
+
+from pixpro_tf.config import Config
+from pixpro_tf.errors import ConfigError
+from tests.support.models import make_model, recording_step
+
+BOX = [[0.0, 0.0, 0.8, 0.9], [0.1, 0.3, 0.7, 1.0], [0.4, 0.0, 1.0, 0.5]]
+
+
+def part(seed):
+    rng = np.random.default_rng(seed)
+    views = {name: rng.normal(size=(3, 64, 64, 3)).astype("f") for name in ("view_1", "view_2")}
+    boxes = {
+        name: np.roll(BOX, seed + shift, 0).astype("f")
+        for shift, name in enumerate(("box_1", "box_2"))
+    }
+    return views | boxes
+
+
+def model_of(accumulation, rate, **flags):
+    tf.keras.utils.set_random_seed(3)
+    # float64 leaves no doubt where rounding ends and a mistake begins.
+    model = make_model(
+        "resnet10w0.5", policy="float64", gradient_accumulation=accumulation, batch_size=6, **flags
+    )
+    model.compile(optimizer=tf.keras.optimizers.legacy.SGD(rate), jit_compile=False)
+    return model
+
+
+def weights(model):
+    return [variable.numpy() for variable in model.trainable_variables]
+
+
+def step(model, *parts):
+    logs = model.make_train_function()(iter(parts))
+    return {name: float(value) for name, value in logs.items() if name != "data_wait"}
+
+
+def assert_close(values, expected):
+    for value, other in zip(values, expected, strict=True):
+        np.testing.assert_allclose(value, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_a_step_goes_by_the_mean_of_its_parts_gradients():
+    lone = model_of(1, rate=0.0)
+    one_part = recording_step(lone, tf.float64, graph=False)
+    alone = [one_part(**part(seed)) for seed in (0, 1)]
+    model = model_of(2, rate=1.0)
+    before = weights(model)
+    assert_close(before, weights(lone))
+    logs = step(model, part(0), part(1))
+    gradients = [
+        (alone[0][1][variable.ref()] + alone[1][1][variable.ref()]) / 2
+        for variable in lone.trainable_variables
+    ]
+    assert_close(weights(model), [a - b for a, b in zip(before, gradients, strict=True)])
+    assert logs["loss"] == pytest.approx((alone[0][0] + alone[1][0]) / 2, rel=1e-6)
+    norm = np.sqrt(sum(np.sum(gradient**2) for gradient in gradients))
+    assert logs["gradient_norm"] == pytest.approx(norm, rel=1e-6)
+    assert model.finished_steps == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jit", ["off", pytest.param("step", marks=pytest.mark.thorough)])
+def test_equal_parts_train_as_one_batch_of_them(jit):
+    # Of equal parts the statistics are those of the whole batch.
+    whole, parted = model_of(1, rate=0.1, jit=jit), model_of(2, rate=0.1, jit=jit)
+    for seed in range(3):
+        once = part(seed)
+        twice = {name: np.concatenate([value, value]) for name, value in once.items()}
+        logs, parted_logs = step(whole, twice), step(parted, once, once)
+        assert parted_logs.keys() == logs.keys()
+        for name in ("loss", "consistency", "gradient_norm", "ema_momentum"):
+            assert parted_logs[name] == pytest.approx(logs[name], rel=1e-6), name
+    assert_close(weights(parted), weights(whole))
+    targets = [
+        [variable.numpy() for variable in model.target.variables if "moving" not in variable.name]
+        for model in (parted, whole)
+    ]
+    assert_close(*targets)
+    # They began as the same, and follow by an average.
+    assert np.any(targets[0][0] != weights(parted)[0])
+
+
+def test_a_batch_that_cannot_be_parted_is_refused():
+    message = "--batch_size=6 cannot be split over the 4 parts of --gradient_accumulation; give"
+    with pytest.raises(ConfigError, match=f"^{message} a multiple of 4"):
+        Config(batch_size=6, gradient_accumulation=4)
+    message = "--gradient_accumulation on 2 replicas; give a multiple of 4, for example"
+    with pytest.raises(ConfigError, match=f"{message} --batch_size=8$"):
+        Config(batch_size=10, gradient_accumulation=2, num_devices=2)
+    with pytest.raises(ConfigError, match=r"no other image to compare with; give fewer parts$"):
+        Config(
+            batch_size=4, gradient_accumulation=4, instance_weight=1, instance_loss="contrastive"
+        )

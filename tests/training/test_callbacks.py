@@ -1,0 +1,237 @@
+import json
+import os
+import signal
+
+import pytest
+import tensorflow as tf
+
+from pixpro_tf.errors import RunError
+from pixpro_tf.storage.run_folder import RunFolder
+from pixpro_tf.training import callbacks
+
+HEALTHY = {
+    "loss": -1.0,
+    "consistency": 0.25,
+    "feature_spread": 0.9,
+    "cross_image_cosine": 0.1,
+    "position_share": 0.05,
+    "data_wait": 0.01,
+}
+
+
+@pytest.fixture
+def printed():
+    return []
+
+
+@pytest.fixture
+def log(tmp_path, printed):
+    def make(start_step=0, every=2):
+        made = callbacks.TrainingLog(
+            start_step,
+            RunFolder(str(tmp_path)),
+            every=every,
+            last_step=10,
+            steps_per_epoch=5,
+            epochs=2,
+            batch_size=8,
+            rate=lambda step: 0.1 * step,
+            print_line=printed.append,
+        )
+        made.on_train_begin()
+        return made
+
+    return make
+
+
+def lines(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_line_is_the_mean_since_the_one_before(log, tmp_path):
+    made = log()
+    for batch, loss in enumerate([-1.0, -2.0, -4.0, -1.0]):
+        made.on_train_batch_end(batch, HEALTHY | {"loss": loss})
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [
+        (1, -1.0),
+        (2, -2.0),
+        (4, -2.5),
+    ]
+
+
+def test_the_progress_line_says_where_the_run_is(log, printed):
+    made = log(start_step=5, every=1)
+    for batch in range(2):
+        made.on_train_batch_end(batch, HEALTHY)
+    assert printed[0].startswith("epoch 2/2  step 6/10  loss -1.0000  consistency 0.2500")
+    for part in ("epoch 2/2", "step 7/10", "images/s", "left", "loss -1.0000"):
+        assert part in printed[1]
+
+
+@pytest.mark.parametrize(
+    ("unhealthy", "alarm"),
+    [
+        ({"cross_image_cosine": 0.85}, "features collapse"),
+        ({"feature_spread": 0.3}, "features collapse"),
+        ({"position_share": 0.6}, "position shortcut"),
+    ],
+)
+def test_an_alarm_is_raised_once_and_called_off(log, printed, unhealthy, alarm):
+    made = log(every=1)
+    for batch, values in enumerate([{}, unhealthy, unhealthy, {}]):
+        made.on_train_batch_end(batch, HEALTHY | values)
+    alarms = [line for line in printed if line.startswith("alarm")]
+    assert len(alarms) == 2
+    assert alarms[0].startswith(f"alarm: {alarm}")
+    assert alarms[1] == f"alarm over: {alarm}"
+
+
+@pytest.mark.parametrize("loss", ["nan", "inf", "-inf"])
+def test_a_loss_that_is_not_finite_ends_the_run(log, loss):
+    with pytest.raises(RunError, match=f"the loss became {loss} by step 1; lower --base_lr"):
+        log().on_train_batch_end(0, HEALTHY | {"loss": float(loss)})
+
+
+def test_lines_of_steps_that_are_done_again_are_dropped(log, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n{"step"')
+    log(start_step=4)
+    assert [line["step"] for line in lines(tmp_path)] == [2, 4]
+
+
+def test_scalars_reach_tensorboard_under_their_names(log, tmp_path):
+    made = log()
+    made.on_train_batch_end(0, HEALTHY)
+    made.on_train_end()
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    tags = {
+        value.tag
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        for value in tf.compat.v1.Event.FromString(record).summary.value
+    }
+    assert {"loss/total", "alarm/position_share", "optimizer/learning_rate"} <= tags
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(12.4, "12s"), (250, "4m 10s"), (7500, "2h 05m"), (59.6, "1m 00s")]
+)
+def test_durations_read_well(seconds, text):
+    assert callbacks.duration(seconds) == text
+
+
+def test_what_is_not_finite_is_null_in_the_metrics(log, tmp_path):
+    log().on_train_batch_end(0, HEALTHY | {"gradient_norm": float("inf")})
+    assert lines(tmp_path)[0]["gradient_norm"] is None
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_not_called_memory(log, tmp_path):
+    made = log()
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(RunError, match=r"cannot be written: .*; the run goes on from its last"):
+        made.on_train_batch_end(0, HEALTHY)
+
+
+class Store:
+    """Counts what it is told to save."""
+
+    def __init__(self, kept=()):
+        self.saves = 0
+        self._kept = kept
+
+    def save(self):
+        self.saves += 1
+
+    def keeps(self, step):
+        return step in self._kept
+
+
+class Model:
+    stop_training = False
+
+
+@pytest.fixture
+def saver():
+    made = callbacks.Checkpoints(0, Store(), every=4, last_step=10)
+    made.set_model(Model())
+    return made
+
+
+def test_checkpoints_are_saved_every_so_often_and_at_the_end(saver):
+    saves = []
+    for batch in range(10):
+        saver.on_train_batch_end(batch)
+        saves.append(saver._store.saves)
+    assert saves == [0, 0, 0, 1, 1, 1, 1, 2, 2, 3]
+
+
+def test_checkpoints_that_follow_fast_are_left_out_but_for_those_that_stay(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    saver = callbacks.Checkpoints(0, Store(kept=(4,)), every=2, last_step=20, seconds_between=5.0)
+    saver.set_model(Model())
+    saved = []
+    for batch in range(20):
+        now += 1.0
+        before = saver._store.saves
+        saver.on_train_batch_end(batch)
+        if saver._store.saves > before:
+            saved.append(batch + 1)
+    # Step 4 stays for good; 9 seconds are over at step 10, and 20 is the last one.
+    assert saved == [4, 10, 16, 20]
+
+
+@pytest.mark.parametrize(("seconds_between", "drawn"), [(0.0, [0, 2, 4, 6]), (3.0, [0, 4, 7])])
+def test_pictures_that_follow_fast_are_left_out(monkeypatch, tmp_path, seconds_between, drawn):
+    now = 0.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    asked = []
+    monkeypatch.setattr(callbacks.Pictures, "_draw", lambda self, step: asked.append(step))
+    pictures = callbacks.Pictures(
+        0,
+        RunFolder(str(tmp_path)),
+        every=2,
+        last_step=7,
+        seconds_between=seconds_between,
+        views=None,
+        map_size=2,
+        threshold=0.7,
+    )
+    pictures.on_train_begin()
+    for batch in range(7):
+        now += 1.0
+        pictures.on_train_batch_end(batch)
+    assert asked == drawn
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves_after_the_step(saver, number):
+    with saver.catching_signals():
+        saver.on_train_batch_end(0)
+        os.kill(os.getpid(), number)
+        assert not saver.model.stop_training
+        saver.on_train_batch_end(1)
+    assert saver.model.stop_training and saver.left_on == number
+    assert saver._store.saves == 1
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as Python has it, also where a shell started the tests in the background and they ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_second_signal_acts_as_it_would_outside(saver):
+    with pytest.raises(KeyboardInterrupt), saver.catching_signals():
+        saver.on_train_batch_end(0)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_signals_are_given_back_also_after_a_failure(saver):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(RunError), saver.catching_signals():
+        assert signal.getsignal(signal.SIGTERM) != before[0]
+        raise RunError("no more")
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before

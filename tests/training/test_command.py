@@ -1,0 +1,276 @@
+"""From a command line to a configuration, and from a user's mistake to one line and an exit code."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pixpro_tf.config import Config
+from pixpro_tf.errors import ConfigError
+from pixpro_tf.training import command
+from tests.conftest import ROOT
+
+FLAGFILES = sorted((ROOT / "configs").rglob("*.flags"))
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def parse(*flags):
+    return command.parse(["train.py", *flags])
+
+
+def refusal(*flags):
+    with pytest.raises(ConfigError) as caught:
+        parse(*flags)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.fixture
+def flagfile(tmp_path):
+    def write(text, name="run.flags"):
+        path = tmp_path / name
+        path.write_text(text)
+        return f"--flagfile={path}"
+
+    return write
+
+
+def test_no_flags_give_the_defaults():
+    assert parse() == Config()
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_is_a_flag_of_its_type(name):
+    values = {"num_devices": 2, "precision": "bfloat16", "output_stride": 16} | {
+        "backbone_layout": "od_api",
+        "augment_on": "device",
+        "profile_steps": "3,4",
+        "schedule": "step",
+        "jit": "off",
+        "dataset": "scenes/128",
+        "augmentation": "none",
+        "on_bad_image": "skip",
+        "backbone": "resnet18",
+        "optimizer": "sgd",
+        "strategy": "one_device",
+        "lr_drops": "3,4",
+        "loss_scale": "128",
+        "min_crop_area": 0.5,
+        "max_crop_area": 0.5,
+        "ema_momentum": 0.5,
+        "momentum": 0.5,
+        "ppm_layers": 2,
+        "warmup_epochs": 3,
+        "image_size": 64,
+        "batch_size": 64,
+        "cache": "ram",
+        "data_service": "grpc://host:5050",
+        "gradient_accumulation": 4,
+        "tpu": "local",
+        "pixel_loss": "pixcontrast",
+        "pixel_levels": "p3,p4",
+        "instance_loss": "contrastive",
+    }
+    default = FIELDS[name].default
+    value = values.get(name, not default if isinstance(default, bool) else type(default)(7))
+    assert value != default
+    # Some are refused unless something hears them.
+    heard_by = {
+        "tpu": {"strategy": "tpu"},
+        "lr_drops": {"schedule": "step"},
+        "loss_scale": {"precision": "float16"},
+        "temperature": {"pixel_loss": "pixcontrast"},
+        "instance_loss": {"instance_weight": "1"},
+        "instance_temperature": {"instance_weight": "1", "instance_loss": "contrastive"},
+        "fpn_channels": {"pixel_levels": "p3"},
+        "dense_head_layers": {"pixel_levels": "p3"},
+        "shared_projector": {"pixel_levels": "p3,p4"},
+        "cache_dir": {"cache": "disk"},
+    }.get(name, {})
+    config = parse(*(f"--{key}={text}" for key, text in heard_by.items()), f"--{name}={value}")
+    assert getattr(config, name) == value and type(getattr(config, name)) is type(default)
+    changed = {key for key, other in config.to_dict().items() if other != FIELDS[key].default}
+    assert changed == {name} | heard_by.keys()
+
+
+def test_later_flags_override_the_flag_file(flagfile):
+    path = flagfile("# a comment\n--epochs=7\n--gamma=1.5\n")
+    assert parse(path).epochs == 7
+    config = parse(path, "--epochs=8")
+    assert (config.epochs, config.gamma) == (8, 1.5)
+
+
+def test_the_flag_file_overrides_earlier_flags(flagfile):
+    assert parse("--epochs=8", flagfile("--epochs=7\n")).epochs == 7
+
+
+@pytest.mark.parametrize("name", ["pixpro_fpn", "configs/pixpro_fpn.flags", "pixpro_fpn.flags"])
+def test_the_packages_own_flag_files_are_found_anywhere(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--dataset=imagenet2012", "--data_dir=/data"]
+    assert parse(f"--flagfile={name}", *flags).pixel_levels
+    # A file of one's own comes first.
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "pixpro_fpn.flags").write_text("--epochs=77\n")
+    if name.startswith("configs/"):
+        assert parse(f"--flagfile={name}", *flags).epochs == 77
+
+
+def test_a_flag_file_may_read_another(flagfile):
+    base = flagfile("--epochs=7\n--gamma=1.5\n", "base.flags")
+    config = parse(flagfile(f"{base}\n--epochs=9\n"))
+    assert (config.epochs, config.gamma) == (9, 1.5)
+
+
+def test_a_boolean_is_switched_off_by_no():
+    assert parse("--noresume").resume is False
+    assert parse("--resume=false").resume is False
+    assert parse("--noresume", "--resume").resume is True
+
+
+def test_an_unknown_flag_is_refused():
+    text = refusal("--epoch=3")
+    assert "'epoch'" in text and "epochs" in text and "--help" in text
+
+
+@pytest.mark.parametrize(
+    "flag", ["--epochs=many", "--epochs=1.5", "--gamma=two", "--resume=perhaps", "--epochs="]
+)
+def test_a_value_of_another_type_is_refused(flag):
+    name = flag.removeprefix("--").split("=")[0]
+    assert name in refusal(flag)
+
+
+def test_a_flag_without_its_value_is_refused():
+    assert "epochs" in refusal("--epochs")
+
+
+@pytest.mark.parametrize("flags", [("folder",), ("--epochs=7", "folder"), ("folder", "--epochs=7")])
+def test_a_positional_argument_is_refused(flags):
+    assert refusal(*flags) == "'folder' is no flag; flags are written --name=value"
+
+
+def test_a_missing_flag_file_is_named():
+    assert "/no/such/file.flags" in refusal("--flagfile=/no/such/file.flags")
+
+
+def test_a_folder_as_flag_file_is_named(tmp_path):
+    assert str(tmp_path) in refusal(f"--flagfile={tmp_path}")
+
+
+def test_a_binary_flag_file_is_refused(tmp_path):
+    path = tmp_path / "image.jpg"
+    path.write_bytes(b"\xff\xd8\xff\xe0")
+    assert refusal(f"--flagfile={path}").startswith("--flagfile names a file that is no text")
+
+
+def test_a_mistake_inside_a_flag_file_is_refused(flagfile):
+    assert "'epoch'" in refusal(flagfile("--epoch=3\n"))
+
+
+def test_help_is_no_configuration():
+    assert parse("--help") is None
+    assert parse("-h") is None
+
+
+@pytest.mark.parametrize("flags", [("--epoch=3",), ("--epochs=0",), ("folder",)])
+def test_a_mistake_ends_with_one_line_and_code_two(flags, capsys):
+    assert command.main(["train.py", *flags]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1 and captured.err.endswith("\n")
+
+
+def in_a_process(*flags):
+    """Exit code, output and errors of a command line; the last line of the output says whether TensorFlow was imported."""
+    code = (
+        "import sys; from pixpro_tf import command_line; "
+        "code = command_line.main(['train.py', *sys.argv[1:]]); "
+        "print('tensorflow' in sys.modules); sys.exit(code)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "110"},
+        timeout=60,
+    )
+
+
+def test_help_lists_every_flag_and_imports_no_tensorflow():
+    process = in_a_process("--help")
+    assert process.returncode == 0 and process.stderr == ""
+    lines = process.stdout.splitlines()
+    assert lines[-1] == "False"
+    heads = [line.strip() for line in lines if line.startswith("  --")]
+    groups = [line.removesuffix(":") for line in lines if line.endswith(":") and line[0] != " "]
+    assert groups == list(dict.fromkeys(field.metadata["group"] for field in FIELDS.values()))
+    expected_heads = []
+    for name, field in FIELDS.items():
+        head = f"--{name}={field.default if field.default != '' else '(empty)'}"
+        if field.type is bool:
+            head = f"--[no]{name} ({'on' if field.default else 'off'})"
+        unit = field.metadata["unit"]
+        expected_heads.append(f"{head}  [{unit}]" if unit else head)
+    assert [head for head in heads if "--flagfile" not in head] == expected_heads
+    text = " ".join(process.stdout.split())
+    for field in FIELDS.values():
+        assert field.metadata["help"] in text
+
+
+def test_a_mistake_imports_no_tensorflow():
+    process = in_a_process("--backbone=resnet51")
+    assert process.returncode == 2
+    assert process.stdout.split() == ["False"]
+    assert process.stderr.startswith(
+        "error: --backbone=resnet51 is not known; did you mean resnet50"
+    )
+    assert process.stderr.count("\n") == 1
+
+
+def test_a_line_is_seen_in_a_pipe_while_the_command_goes_on():
+    code = (
+        "import time; from pixpro_tf.cli.commands import exit_code_of; "
+        "exit_code_of(lambda: print('step 1') or time.sleep(60))"
+    )
+    environment = {name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    started = time.monotonic()
+    with process:
+        assert process.stdout.readline() == "step 1\n"
+        assert time.monotonic() - started < 50
+        process.kill()
+
+
+def test_lines_of_the_help_keep_to_the_width():
+    for width in (60, 100):
+        wrapped = [line for line in command.help_text(width).splitlines() if line[:6] == " " * 6]
+        assert max(map(len, wrapped)) <= width
+
+
+def test_there_are_flag_files():
+    assert FLAGFILES
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+def test_every_flag_file_of_the_project_is_a_configuration(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    # A flag file may ask for a folder of images that only its user has, and for the machines that only its user has.
+    monkeypatch.setattr(os.path, "isdir", lambda folder: True)
+    monkeypatch.setenv(
+        "TF_CONFIG",
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}',
+    )
+    config = parse(f"--flagfile={path}")
+    assert config != Config()
+    header = path.read_text().split("\n--")[0]
+    for word in ("command", "hardware", "data"):
+        assert word in header

@@ -1,0 +1,68 @@
+"""The probe beside a run: it sees what the run has learnt, and changes nothing of it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pixpro_tf.backbones import resnet
+from pixpro_tf.storage.run_folder import RunFolder
+from pixpro_tf.training.online_probe import OnlineProbe
+from tests.support.models import settle
+from tests.support.runs import assert_bit_identical, metrics_of, weights_of
+
+
+def probed(run_dir):
+    """What TensorBoard shows of the probe, by step."""
+    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()
+    return {
+        event.step: float(tf.make_ndarray(event.tensor_proto))
+        for event in events.Tensors("probe/mean_iou")
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.thorough)]
+)
+def test_a_run_with_a_probe_is_the_same_run(train, tiny_flags, scenes_dir, tmp_path, precision):
+    flags = [*tiny_flags, f"--precision={precision}", "--max_steps=5", "--log_every=1"]
+    train(*flags, f"--run_dir={tmp_path / 'without'}")
+    process = train(
+        *flags, f"--run_dir={tmp_path / 'with'}", "--probe_every=5", f"--data_dir={scenes_dir}"
+    )
+    assert_bit_identical(*(weights_of(tmp_path / name, 5) for name in ("without", "with")))
+    timings = ("images_per_second", "data_wait_share")
+    for line, other in zip(
+        *(metrics_of(tmp_path / name) for name in ("without", "with")), strict=True
+    ):
+        assert {name: line[name] for name in line if name not in timings} == {
+            name: other[name] for name in other if name not in timings
+        }
+    found = probed(tmp_path / "with")
+    assert sorted(found) == [0, 5]
+    assert all(0.02 < value < 0.5 for value in found.values()), found
+    assert f"probe at step 5: mIoU {100 * found[5]:.1f} % on scenes/128" in process.stdout
+
+
+@pytest.mark.slow
+def test_the_probe_tells_backbones_apart(scenes_dir, tmp_path):
+    found = []
+    for seed in (0, 1):
+        tf.keras.utils.set_random_seed(seed)
+        backbone = resnet.build("resnet10", output_stride=16)
+        settle(backbone, seed)
+        before = [variable.numpy() for variable in backbone.variables]
+        folder = RunFolder(str(tmp_path / str(seed)))
+        probe = OnlineProbe(0, folder, backbone, every=5, data_dir=str(scenes_dir))
+        probe.on_train_begin()
+        for step in range(1, 8 if seed == 0 else 2):
+            probe.on_step_end(step, {})
+        found.append(probed(tmp_path / str(seed)))
+        for variable, value in zip(backbone.variables, before, strict=True):
+            np.testing.assert_array_equal(variable, value)
+        assert backbone.trainable_variables
+    assert sorted(found[0]) == [0, 5] and sorted(found[1]) == [0]
+    # The weights have not changed, so neither has what they are good for.
+    assert found[0][0] == found[0][5] != found[1][0]

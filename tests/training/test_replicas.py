@@ -1,0 +1,150 @@
+"""N replicas of B / N images train as one of B does, in one process and in several."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from tests.support import warm
+from tests.support.replicas import CASES
+from tests.support.runs import cluster_of_two
+
+# Rounding differs with the number of replicas; five steps of a BN network amplify it. In float64 little of it is left.
+TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
+# One case for each way of normalising over replicas: the first case for the replicas of one process; the last, with all that replicas
+# exchange beside (negatives, and the parts of a batch), for processes. The others of each are thorough.
+QUICKEST = ("pixpro_float32", "accumulated_contrast_float64")
+
+# Where operations have to be deterministic, as they have by default, TensorFlow refuses these on GPUs (its release notes, 2.8).
+REFUSED_ON_GPUS = {
+    "AdjustContrastv2",
+    "Bincount",
+    "CropAndResizeGradBoxes",
+    "CropAndResizeGradImage",
+    "DenseBincount",
+    "DepthwiseConv2dNativeBackpropFilter",
+    "Dilation2DBackpropFilter",
+    "Dilation2DBackpropInput",
+    "FakeQuantWithMinMaxVarsGradient",
+    "FakeQuantWithMinMaxVarsPerChannelGradient",
+    "FusedBatchNormGradV3(is_training=False)",
+    "HistogramFixedWidth",
+    "MaxPool3DGrad",
+    "MaxPoolGradWithArgmax",
+    "QuantizeAndDequantizeV4Grad",
+    "ResizeNearestNeighborGrad",
+    "SparseTensorDenseMatMul",
+    "Timestamp",
+}
+
+
+def start(strategy, num_devices, cases, photos, folder, **environment):
+    arguments = [strategy, num_devices, ",".join(cases), photos, folder]
+    return subprocess.Popen(
+        warm.python("-m", "tests.support.replicas", *arguments),
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(*processes):
+    for process in processes:
+        output, _ = process.communicate(timeout=500)
+        assert process.returncode == 0, output
+
+
+def by_layer(weights):
+    """Weights and biases of each layer as one vector, running averages as others.
+
+    The shift of a batch normalisation starts at 0, so after five steps of a warm-up its own size is no scale to measure a
+    difference by; its layer's is.
+    """
+    layers = {}
+    for name in sorted(weights.files):
+        if name != "losses":
+            layer, _, kind = name.rpartition(".")
+            group = f"{layer}.{kind}" if kind.startswith("running") else layer
+            layers.setdefault(group, []).append(weights[name].ravel())
+    return {layer: np.concatenate(parts) for layer, parts in layers.items()}
+
+
+def assert_same_weights(folder_a, folder_b, cases):
+    for case in cases:
+        tolerance = TOLERANCE[CASES[case][1]]
+        files = [np.load(folder / f"{case}.npz") for folder in (folder_a, folder_b)]
+        # Metrics are float32 in any precision.
+        losses = [file["losses"] for file in files]
+        np.testing.assert_allclose(*losses, rtol=max(tolerance, 1e-6), err_msg=case)
+        a, b = map(by_layer, files)
+        assert a.keys() == b.keys() and len(a) > 50
+        for layer in a:
+            difference = np.linalg.norm(a[layer] - b[layer]) / np.linalg.norm(a[layer])
+            assert difference <= tolerance, (case, layer)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[QUICKEST, pytest.param(tuple(CASES), marks=pytest.mark.thorough)],
+    ids=["quickest", "others"],
+)
+def cases(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def one_replica(photos, cases, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    finish(start("one_device", 0, cases, photos, folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_replicas(photos, cases, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    chosen = cases[:1] if cases == QUICKEST else cases[1:]
+    finish(start("mirrored", 2, chosen, photos, folder))
+    return folder, chosen
+
+
+@pytest.mark.slow
+def test_two_replicas_train_as_one(one_replica, two_replicas):
+    folder, chosen = two_replicas
+    assert_same_weights(one_replica, folder, chosen)
+
+
+@pytest.mark.slow
+def test_gpus_refuse_nothing_of_two_replicas(two_replicas):
+    folder, chosen = two_replicas
+    operations = set(json.loads((folder / "operations.json").read_text()))
+    seen = {"Conv2DBackpropFilter"}
+    if any(CASES[case][1] == "float32" for case in chosen):
+        # TensorFlow has it in no other precision of these.
+        seen.add("FusedBatchNormV3(is_training=False)")
+    assert seen <= operations
+    assert not operations & REFUSED_ON_GPUS
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(one_replica, cases, photos, tmp_path):
+    chosen = cases[-1:] if cases == QUICKEST else cases[:-1]
+    workers = [
+        start("multi_worker", 0, chosen, photos, tmp_path, TF_CONFIG=text)
+        for text in cluster_of_two()
+    ]
+    finish(*workers)
+    assert_same_weights(one_replica, tmp_path, chosen)
+
+
+@pytest.mark.slow
+def test_training_moves_the_weights(one_replica, cases):
+    weights = np.load(one_replica / f"{cases[-1]}.npz")
+    name = "layer1.0.conv1.weight"
+    moved = weights[f"encoder.{name}"] - weights[f"encoder_k.{name}"]
+    assert np.linalg.norm(moved) > 1e-4 * np.linalg.norm(weights[f"encoder.{name}"])
+    assert len(set(weights["losses"].tolist())) == len(weights["losses"])

@@ -1,0 +1,212 @@
+"""A run that ends early goes on bit for bit, however it ended."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.support import warm
+from tests.support.runs import (
+    STEPS,
+    assert_bit_identical,
+    cluster_of_two,
+    free_ports,
+    metrics_of,
+    weights_of,
+)
+
+
+@pytest.mark.thorough
+def test_two_runs_with_one_seed_are_identical(whole_run, tiny_flags, tmp_path):
+    flags = [*tiny_flags, f"--run_dir={tmp_path}", "--checkpoint_every=7", "--keep_every=4"]
+    # With an order of hashes of its own.
+    subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *flags], check=True, capture_output=True
+    )
+    assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
+    timings = ("images_per_second", "data_wait_share")
+    for first, second in zip(metrics_of(whole_run[0]), metrics_of(tmp_path), strict=True):
+        for name in first.keys() - set(timings):
+            assert first[name] == second[name], name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.thorough)])
+def test_a_killed_run_ends_bit_identical(whole_run, tiny_flags, tmp_path, kills):
+    """SIGKILL at random steps, and started again; in processes of their own, each with its own order of hashes."""
+    command = [sys.executable, str(ROOT / "train.py"), *tiny_flags, f"--run_dir={tmp_path}"]
+    command += ["--checkpoint_every=7", "--keep_every=4", "--log_every=1"]
+    seed = random.randrange(2**32)
+    draw = random.Random(seed)
+    # Far enough from the end for a process that is not killed at once to be still at it.
+    steps = sorted(draw.sample(range(2, STEPS - 15), kills))
+    for number, step in enumerate(steps):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for line in process.stdout:
+            found = re.search(r"step (\d+)/", line)
+            if found and int(found[1]) >= step:
+                # Not at a step's end only.
+                time.sleep(draw.uniform(0, 0.1))
+                process.send_signal(signal.SIGKILL)
+                break
+        process.stdout.close()
+        assert process.wait() == -signal.SIGKILL, f"seed {seed}, kill {number} at step {step}"
+    subprocess.run(command, check=True, capture_output=True)
+    assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
+    assert [line["step"] for line in metrics_of(tmp_path)] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.slow
+def test_a_signal_saves_and_the_same_command_goes_on(whole_run, tiny_flags, train, tmp_path):
+    flags = [*tiny_flags, f"--run_dir={tmp_path}", "--checkpoint_every=1000", "--log_every=1"]
+    for number, step in ((signal.SIGTERM, 13), (signal.SIGINT, 33)):
+        process = subprocess.Popen(
+            warm.python(ROOT / "train.py", *flags), stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        output = []
+        for line in process.stdout:
+            output.append(line)
+            if f"step {step}/" in line:
+                process.send_signal(number)
+        assert process.wait() == 128 + number
+        assert f"Stopped by {signal.Signals(number).name} at step {step // 10}" in "".join(output)
+        assert "The same command goes on" in output[-1]
+    assert "going on from step 3" in train(*flags).stdout
+    assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_lamb_trains_and_resumes(train, tiny_flags, tmp_path):
+    pytest.importorskip("tensorflow_addons")
+    flags = [*tiny_flags, "--optimizer=lamb", "--base_lr=0.3"]
+    assert_goes_on_from_the_middle(train, flags, tmp_path)
+
+
+@pytest.mark.slow
+def test_workers_leave_after_the_same_step_when_one_is_told_to(tiny_flags, tmp_path):
+    flags = [*tiny_flags, f"--run_dir={tmp_path}", "--strategy=multi_worker", "--log_every=1"]
+    workers = [
+        subprocess.Popen(
+            warm.python(ROOT / "train.py", *flags),
+            env=os.environ | {"TF_CONFIG": text},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for text in cluster_of_two(chief=True)
+    ]
+    chief, other = workers
+    assert chief.stdout is not None
+    output = []
+    for line in chief.stdout:
+        output.append(line)
+        if "step 4/" in line:
+            other.send_signal(signal.SIGTERM)
+    codes = [worker.wait(timeout=120) for worker in workers]
+    assert codes == [128 + signal.SIGTERM] * 2, "".join(output)
+    assert "Stopped by SIGTERM at step" in output[-1]
+    assert len(list((tmp_path / "checkpoints").glob("step-*.index"))) == 1
+
+
+@pytest.mark.slow
+def test_workers_that_have_different_folders_refuse_to_start(whole_run, tiny_flags, tmp_path):
+    """One that finds no checkpoint would train on from step 0 beside one that goes on."""
+    folders = [tmp_path / name for name in ("first", "second")]
+    shutil.copytree(whole_run[0], folders[0])
+    flags = [*tiny_flags, "--strategy=multi_worker", "--checkpoint_every=7", "--keep_every=4"]
+    workers = [
+        subprocess.Popen(
+            warm.python(ROOT / "train.py", *flags, f"--run_dir={folder}"),
+            env=os.environ | {"TF_CONFIG": text},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for text, folder in zip(cluster_of_two(), folders, strict=True)
+    ]
+    for worker, step in zip(workers, (60, 0), strict=True):
+        _, errors = worker.communicate(timeout=120)
+        assert worker.returncode == 1, errors
+        assert f"the workers differ: this one starts at step {step}, their mean is 30.0" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "devices"),
+    [
+        ((), 1),
+        pytest.param(
+            ("--strategy=mirrored", "--num_devices=2", "--precision=float16"),
+            2,
+            marks=pytest.mark.thorough,
+        ),
+    ],
+    ids=["one_device", "mirrored"],
+)
+def test_a_run_in_parts_from_memory_goes_on_bit_for_bit(
+    train, tiny_flags, tmp_path, flags, devices
+):
+    flags = [*tiny_flags, *flags, "--gradient_accumulation=2", "--cache=ram"]
+    flags += ["--augment_on=device", "--augmentation=byol"]
+    printed = assert_goes_on_from_the_middle(train, flags, tmp_path)
+    assert "Reading 48 images into memory" in printed
+    assert f"on {devices} x CPU" in printed and "of 8 an epoch, each in 2 parts" in printed
+
+
+@pytest.mark.slow
+def test_a_data_service_gives_a_run_what_it_would_make_itself(train, tiny_flags, tmp_path):
+    ports = free_ports(4)
+    command = ("-m", "pixpro_tf.data_service", "--host=localhost")
+    services = [
+        subprocess.Popen(
+            warm.python(*command, f"--port={port}", f"--worker_port={worker_port}"),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for port, worker_port in (ports[:2], ports[2:])
+    ]
+    addresses = [f"grpc://localhost:{port}" for port in ports[::2]]
+    try:
+        for service, address in zip(services, addresses, strict=True):
+            assert service.stdout is not None
+            assert f"Serving at --data_service={address}" in service.stdout.readline()
+        flag = f"--data_service={','.join(addresses)}"
+        assert_goes_on_from_the_middle(train, tiny_flags, tmp_path, then=[flag])
+        for service in services:
+            service.send_signal(signal.SIGINT)
+            _, errors = service.communicate(timeout=60)
+            assert service.returncode == 128 + signal.SIGINT
+            assert errors.endswith("Stopped.\n") and "Traceback" not in errors
+    finally:
+        for service in services:
+            service.kill()
+
+
+def assert_goes_on_from_the_middle(train, flags, tmp_path, then=()):
+    """A run of four steps, and its copy of which only the first two are known, end alike; returns what the copy printed.
+
+    Args:
+        then: more flags of the copy.
+    """
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    flags = [*flags, "--max_steps=4", "--checkpoint_every=2"]
+    train(*flags, f"--run_dir={whole}")
+    shutil.copytree(whole, half)
+    for path in (half / "checkpoints").glob("step-4.*"):
+        path.unlink()
+    printed = train(*flags, *then, f"--run_dir={half}").stdout
+    assert "going on from step 2" in printed
+    assert_bit_identical(weights_of(whole, 4), weights_of(half, 4))
+    return printed

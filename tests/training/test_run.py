@@ -1,0 +1,435 @@
+"""What a run of `train.py` writes, accepts and rejects, and the parts that it is made of."""
+
+import fcntl
+import json
+import shlex
+import shutil
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixpro_tf import build, pixpro
+from pixpro_tf.backbones.encoder import Encoder
+from pixpro_tf.config import Config
+from pixpro_tf.export import savedmodel
+from pixpro_tf.storage import init_from
+from pixpro_tf.storage.run_folder import RunFolder
+from pixpro_tf.training import command, inputs, run
+from pixpro_tf.training.session import Steps
+from tests.conftest import ROOT
+from tests.support.runs import error_line, metrics_of
+
+
+def test_a_run_says_where_everything_is(whole_run):
+    run_dir, output = whole_run
+    for part in ("checkpoints/step-60", "tensorboard", "pictures", "metrics.jsonl"):
+        assert str(run_dir / part) in output
+    assert "tensorboard.main --logdir" in output
+    assert "epoch 6/6  step 60/60" in output
+    assert (run_dir / "checkpoints" / "step-60.index").exists()
+    assert (run_dir / "pictures" / "views-0000000.png").stat().st_size > 10_000
+    assert list((run_dir / "tensorboard").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_the_next_commands_work_for_the_run(whole_run, photos, tmp_path, monkeypatch):
+    run_dir, output = whole_run
+    text = output.partition("Next:\n")[2].replace("\\\n", " ")
+    board, export, train = (shlex.split(line) for line in text.strip().splitlines())
+    assert board[1:3] == ["-m", "tensorboard.main"] and board[-1] == str(run_dir / "tensorboard")
+    assert export[1:3] == ["-m", "export.savedmodel"]
+    monkeypatch.chdir(tmp_path)
+    assert savedmodel.main(export[3:]) == 0
+    assert (tmp_path / "exported" / "whole" / "saved_model.pb").exists()
+    assert train[1] == "train.py"
+    mine = [flag.replace("/path/to/your/images", str(photos)) for flag in train[1:]]
+    config = command.parse(mine)
+    model = build.build_model(config, total_steps=2)
+    assert str(run_dir) in init_from.initialize_from(model, config.init_from)
+
+
+def test_the_metrics_are_complete_and_in_range(whole_run):
+    lines = metrics_of(whole_run[0])
+    assert [line["step"] for line in lines] == [1, *range(5, 61, 5)]
+    for line in lines:
+        assert -4 <= line["loss"] <= 4
+        assert -1 <= line["consistency"] <= 1
+        assert 0 <= line["no_overlap"] <= 1
+        assert 0 <= line["positive_pairs"] <= 16
+        assert 0 <= line["feature_spread"] <= 1 + 1e-6
+        assert line["gradient_norm"] > 0
+    assert 0 <= lines[-1]["data_wait_share"] <= 1
+    assert lines[-1]["images_per_second"] > 0
+    assert lines[-1]["ema_momentum"] > lines[0]["ema_momentum"] == pytest.approx(0.99, abs=1e-6)
+
+
+def test_the_logged_rate_is_that_of_the_schedule(whole_run):
+    # The paper's warm-up, i <= w: lr/100 * (99 i/w + 1) with w = 10 steps and lr = 8/256; step i is the (i+1)-th.
+    lines = {line["step"]: line["learning_rate"] for line in metrics_of(whole_run[0])}
+    peak = 8 / 256
+    assert lines[1] == pytest.approx(peak / 100, rel=1e-5)
+    assert lines[5] == pytest.approx(peak / 100 * (99 * 4 / 10 + 1), rel=1e-5)
+    cosine = 1e-6 + (peak - 1e-6) * (1 + np.cos(np.pi * (59 - 10) / 50)) / 2
+    assert lines[60] == pytest.approx(cosine, rel=1e-4)
+
+
+def test_the_last_three_checkpoints_stay_and_every_fourth_for_good(whole_run):
+    folder = whole_run[0] / "checkpoints"
+    assert sorted(path.stem for path in folder.glob("*.index")) == ["step-49", "step-56", "step-60"]
+    assert sorted(path.stem for path in (folder / "kept").glob("*.index")) == ["step-28", "step-56"]
+
+
+def test_config_json_holds_flags_and_versions(whole_run):
+    config = json.loads((whole_run[0] / "config.json").read_text())
+    assert config["flags"]["backbone"] == "resnet10w0.5"
+    assert config["versions"]["tensorflow"] == tf.__version__
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_left_alone(whole_run, train, tiny_flags):
+    run_dir, _ = whole_run
+    process = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", "--keep_every=4")
+    assert "nothing left to do" in process.stdout
+
+
+@pytest.mark.slow
+def test_a_damaged_run_goes_on_from_what_can_be_read(whole_run, train, tiny_flags, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(whole_run[0], run_dir)
+    (run_dir / "checkpoints" / "checkpoint").write_text("")
+    newest = run_dir / "checkpoints" / "step-60.data-00000-of-00001"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    printed = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", "--keep_every=4")
+    assert "step-60 is damaged (" in printed.stdout
+    assert f"going on from the newest that can be read, {run_dir}/checkpoints/step-56" in (
+        printed.stdout
+    )
+    assert "Done: 60 steps" in printed.stdout
+    steps = [line["step"] for line in metrics_of(run_dir)]
+    assert steps == sorted({1, 57, *range(5, 61, 5)})
+
+
+def test_a_run_of_which_nothing_can_be_read_is_not_begun_anew(
+    whole_run, train, tiny_flags, tmp_path
+):
+    run_dir = tmp_path / "run"
+    shutil.copytree(whole_run[0], run_dir)
+    for path in (run_dir / "checkpoints").rglob("*.index"):
+        path.unlink()
+    before = {name: (run_dir / name).read_bytes() for name in ("config.json", "metrics.jsonl")}
+    process = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", check=False)
+    assert process.returncode == 1
+    assert "left of a checkpoint whose index is missing" in error_line(process)
+    assert {name: (run_dir / name).read_bytes() for name in before} == before
+
+
+def test_a_start_that_is_refused_leaves_what_an_earlier_one_wrote(train, tiny_flags, tmp_path):
+    (tmp_path / "config.json").write_text("mine")
+    flags = [f"--run_dir={tmp_path}", f"--init_from={tmp_path / 'nowhere'}"]
+    assert train(*tiny_flags, *flags, check=False).returncode == 1
+    assert (tmp_path / "config.json").read_text() == "mine"
+
+
+def test_a_run_of_other_flags_is_refused_by_their_names(whole_run, train, tiny_flags):
+    run_dir, _ = whole_run
+    process = train(
+        *tiny_flags, f"--run_dir={run_dir}", "--gamma=4", "--weight_decay=1e-4", check=False
+    )
+    assert process.returncode == 2
+    line = error_line(process)
+    assert "--gamma=4.0 (there: 2.0)" in line
+    assert "--weight_decay=0.0001 (there: 1e-05)" in line
+
+
+def test_noresume_refuses_a_folder_that_holds_a_run(whole_run, train, tiny_flags):
+    process = train(*tiny_flags, f"--run_dir={whole_run[0]}", "--noresume", check=False)
+    assert process.returncode == 2
+    assert "holds a run already" in process.stderr
+
+
+def test_a_folder_in_which_a_run_is_going_on_is_refused(whole_run, train, tiny_flags):
+    run_dir, _ = whole_run
+    before = (run_dir / "config.json").read_text()
+    with open(run_dir / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        process = train(*tiny_flags, f"--run_dir={run_dir}", check=False)
+    assert process.returncode == 2
+    assert "is in use by a run that is going on" in error_line(process)
+    assert (run_dir / "config.json").read_text() == before
+
+
+def test_what_is_refused_leaves_no_folder_behind(train, tiny_flags, tmp_path):
+    train(*tiny_flags, f"--run_dir={tmp_path / 'run'}", "--batch_size=64", check=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_a_step_compiled_as_a_whole_gives_the_same_loss(whole_run, train, tiny_flags, tmp_path):
+    train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=5", "--jit=step")
+    compiled, plain = metrics_of(tmp_path), metrics_of(whole_run[0])
+    # One step to rounding; BN and ReLU amplify it in those that follow.
+    assert compiled[0]["loss"] == pytest.approx(plain[0]["loss"], abs=1e-5)
+    assert compiled[1]["loss"] == pytest.approx(plain[1]["loss"], abs=1e-2)
+
+
+@pytest.mark.slow
+def test_photometric_work_on_the_device_gives_the_same_loss(photos):
+    losses = {}
+    for place in ("host", "device"):
+        config = Config(
+            dataset=f"folder:{photos}",
+            augment_on=place,
+            backbone="resnet10w0.5",
+            image_size=32,
+            output_stride=16,
+            projector_hidden=64,
+            projector_dim=32,
+            batch_size=8,
+        )
+        tf.keras.utils.set_random_seed(0)
+        source, _ = inputs.open_source(config, RunFolder("nowhere"))
+        batch = next(
+            iter(inputs.distributed_dataset(config, source, tf.distribute.get_strategy(), 0))
+        )
+        assert batch["view_1"].dtype == (tf.float32 if place == "host" else tf.uint8)
+        model = build.build_compiled_model(config, 0.1, total_steps=10)
+        losses[place] = float(tf.function(model.train_step)(batch)["loss"])
+    assert losses["device"] == pytest.approx(losses["host"], abs=1e-5)
+
+
+def test_views_have_the_crop_area_of_the_flags(photos):
+    config = Config(
+        dataset=f"folder:{photos}",
+        augment_on="device",
+        min_crop_area=0.1,
+        max_crop_area=0.2,
+        image_size=64,
+        batch_size=16,
+    )
+    source, _ = inputs.open_source(config, RunFolder("nowhere"))
+    dataset = inputs.distributed_dataset(config, source, tf.distribute.get_strategy(), 0)
+    batch = next(iter(dataset))
+    left, top, right, bottom = np.concatenate([batch["box_1"], batch["box_2"]]).T
+    # Photos have 80 x 60 pixels; a box spans pixel centres, and a flipped one has its sides swapped.
+    area = (abs(right - left) * 79 + 1) * (abs(bottom - top) * 59 + 1) / (80 * 60)
+    # Rounding adds half a pixel to sides of at least 27 and 36 pixels, or takes it from sides of at least 19 and 25.
+    assert area.min() > 0.095 and 0.15 < area.max() < 0.207
+
+
+class Stopped(Exception):
+    """What a test raises to end a run that it has seen enough of."""
+
+
+def test_the_target_schedule_spans_the_whole_run_beyond_max_steps(monkeypatch, tmp_path):
+    def build_model(config, total_steps, **_):
+        raise Stopped(total_steps)
+
+    monkeypatch.setattr(build, "build_model", build_model)
+    config = Config(batch_size=8, epochs=6, warmup_epochs=1, max_steps=5)
+    source = types.SimpleNamespace(num_images=80)
+    folder, strategy = RunFolder(str(tmp_path)), tf.distribute.get_strategy()
+    with pytest.raises(Stopped) as stopped:
+        run._open_session(config, build.build_objectives, strategy, folder, source)
+    # 6 epochs of 80 / 8 steps.
+    assert stopped.value.args == (60,)
+
+
+def test_a_failure_that_nothing_explains_is_raised(photos):
+    config = Config(dataset=f"folder:{photos}", augment_on="device", image_size=64, batch_size=8)
+    source, _ = inputs.open_source(config, RunFolder("nowhere"))
+
+    def fit(*_, **__):
+        raise tf.errors.InternalError(None, None, "the device is lost")
+
+    session = types.SimpleNamespace(
+        config=config,
+        source=source,
+        strategy=tf.distribute.get_strategy(),
+        steps=Steps.of(config, source.num_images),
+        model=types.SimpleNamespace(fit=fit, finished_steps=0),
+        start_step=0,
+    )
+    with pytest.raises(tf.errors.InternalError, match="the device is lost"):
+        run._fit(session, [])
+
+
+def test_a_run_that_loses_its_data_service_fails(monkeypatch, capsys):
+    codes = []
+    monkeypatch.setattr(run.os, "_exit", codes.append)
+    run._leave_at_once("the service does not answer")
+    assert codes == [1]
+    assert capsys.readouterr().err == "error: the service does not answer\n"
+
+
+@pytest.mark.parametrize(
+    ("flag", "dynamic", "scale"), [("dynamic", True, 2**15), ("1024", False, 1024)]
+)
+def test_only_a_dynamic_loss_scale_moves(flag, dynamic, scale):
+    optimizer = build.build_optimizer(Config(precision="float16", loss_scale=flag), 0.1)
+    # Keras starts a dynamic one at 2**15.
+    assert optimizer.dynamic == dynamic and float(optimizer.loss_scale) == scale
+
+
+class Backbone(tf.keras.layers.Layer):
+    """One convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = tf.keras.layers.Conv2D(8, 3, strides=2)
+
+    def call(self, images, training=None):
+        return {"c5": self.convolution(images)}
+
+
+def test_the_gradient_norm_does_not_depend_on_the_loss_scale():
+    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    (objective,) = build.build_objectives(Config(projector_hidden=16, projector_dim=8, jit="off"))
+    rng = np.random.default_rng(0)
+    views = [tf.constant(rng.normal(size=(2, 9, 9, 3)), tf.float16) for _ in range(2)]
+    encoders = [Encoder(Backbone(), {objective.name: objective.make_projector()}) for _ in range(2)]
+    for encoder in encoders:
+        encoder(views[0])
+    model = pixpro.PixPro(*encoders, [objective], lambda step: 0.0)
+    model(views[0])
+    box = tf.constant([[0.0, 0.0, 0.8, 0.9], [0.1, 0.3, 0.7, 1.0]])
+    batch = {"view_1": views[0], "view_2": views[1], "box_1": box, "box_2": box}
+    norms = []
+    for loss_scale in ("16", "1024"):
+        config = Config(precision="float16", loss_scale=loss_scale)
+        # With a learning rate of 0, the second step repeats the first.
+        model.compile(optimizer=build.build_optimizer(config, 0.0), jit_compile=False)
+        norms.append(float(model.train_step(batch)["gradient_norm"]))
+    # Scaling by a power of two is exact, except for the smallest numbers of float16.
+    assert norms[0] == pytest.approx(norms[1], rel=0.01) and norms[0] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "precision", ["float16", pytest.param("bfloat16", marks=pytest.mark.thorough)]
+)
+def test_half_precision_trains(whole_run, train, tiny_flags, tmp_path, precision):
+    train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=10", f"--precision={precision}")
+    half, full = metrics_of(tmp_path), metrics_of(whole_run[0])
+    assert half[0]["loss"] == pytest.approx(full[0]["loss"], abs=0.05)
+    assert half[-1]["loss"] < half[0]["loss"]
+    reader = tf.train.load_checkpoint(str(tmp_path / "checkpoints" / "step-10"))
+    types = reader.get_variable_to_dtype_map()
+    networks = [name for name in types if name.split("/")[0] in ("online", "target")]
+    assert networks and all(types[name] == tf.float32 for name in networks)
+
+
+@pytest.fixture(scope="module")
+def other_run(whole_run, train, tiny_flags, tmp_path_factory):
+    """Five steps from the weights of `whole_run`, with flags that it leaves alone."""
+    run_dir = tmp_path_factory.mktemp("other")
+    process = train(
+        *tiny_flags,
+        f"--run_dir={run_dir}",
+        f"--init_from={whole_run[0]}",
+        "--steps_per_epoch=2",
+        "--max_steps=5",
+        "--log_every=1",
+        "--schedule=step",
+        "--lr_drops=2",
+        "--instance_weight=1",
+        "--profile_steps=1,4",
+    )
+    return run_dir, process.stdout
+
+
+@pytest.mark.slow
+def test_the_step_schedule_and_the_instance_branch_run(other_run):
+    lines = {line["step"]: line for line in metrics_of(other_run[0])}
+    # Step i is the (i+1)-th: the fifth is the first of the third epoch.
+    assert lines[5]["learning_rate"] == pytest.approx(0.1 * lines[4]["learning_rate"], rel=1e-5)
+    for line in lines.values():
+        assert line["loss"] == pytest.approx(line["pixel_loss"] + line["instance_loss"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_another_runs_weights(whole_run, other_run):
+    run_dir, printed = other_run
+    assert "Starts from" in printed and "backbone, pixel projector, pixel predictor" in printed
+    first, fresh = metrics_of(run_dir)[0], metrics_of(whole_run[0])[0]
+    assert first["pixel_loss"] < fresh["loss"] - 0.1
+
+
+@pytest.mark.slow
+def test_a_profile_is_written(other_run):
+    assert list((other_run[0] / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
+
+
+def bad_photos(folder, photos):
+    folder.mkdir()
+    for path in sorted(photos.iterdir())[:9]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "letter.jpg").write_text("no picture")
+    return folder
+
+
+def with_dataset(tiny_flags, folder):
+    return [*tiny_flags, f"--dataset=folder:{folder}"]
+
+
+@pytest.mark.slow
+def test_a_file_that_is_no_image_stops_the_run_with_its_name(train, tiny_flags, photos, tmp_path):
+    folder = bad_photos(tmp_path / "photos", photos)
+    flags = with_dataset(tiny_flags, folder)
+    process = train(*flags, f"--run_dir={tmp_path / 'run'}", "--batch_size=10", check=False)
+    assert process.returncode == 1
+    line = error_line(process)
+    assert str(folder / "letter.jpg") in line
+    assert "--on_bad_image=skip" in line
+
+
+@pytest.mark.slow
+def test_bad_files_are_counted_named_and_skipped(train, tiny_flags, photos, tmp_path):
+    folder = bad_photos(tmp_path / "photos", photos)
+    run_dir = tmp_path / "run"
+    process = train(
+        *with_dataset(tiny_flags, folder),
+        f"--run_dir={run_dir}",
+        "--on_bad_image=skip",
+        "--max_steps=3",
+    )
+    assert (
+        f"Left out 1 files that cannot be read as images: {folder / 'letter.jpg'}" in process.stdout
+    )
+    assert "9 images, 1 batches of 8 an epoch, 1 images left over" in process.stdout
+    assert json.loads((run_dir / "bad_images.json").read_text()) == [str(folder / "letter.jpg")]
+
+
+def test_fewer_images_than_a_batch_are_refused(train, tiny_flags, tmp_path):
+    process = train(*tiny_flags, f"--run_dir={tmp_path / 'run'}", "--batch_size=64", check=False)
+    assert process.returncode == 2
+    assert "--batch_size=64 is more than the 48 images" in process.stderr
+
+
+def test_a_dataset_that_is_not_prepared_is_explained(train, tmp_path):
+    process = train(
+        "--flagfile=configs/pixpro.flags",
+        f"--data_dir={tmp_path}",
+        f"--run_dir={tmp_path / 'run'}",
+        check=False,
+        cwd=ROOT,
+    )
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    for part in ("imagenet2012", "tfds.builder(", "--dataset=scenes/128", "--dataset=folder:"):
+        assert part in process.stderr
+
+
+def test_a_whole_step_of_several_replicas_is_refused(train, tiny_flags, tmp_path):
+    process = train(
+        *tiny_flags,
+        f"--run_dir={tmp_path / 'run'}",
+        "--strategy=mirrored",
+        "--num_devices=2",
+        "--jit=step",
+        check=False,
+    )
+    assert process.returncode == 2
+    assert "--jit=step" in process.stderr

@@ -1,0 +1,100 @@
+"""Leaving on signals: after a step, before the first one, and where a step never ends."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pixpro_tf.training.signals import Leaving
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def ends():
+    return []
+
+
+@pytest.fixture
+def leaving(ends):
+    return Leaving(end=lambda number, reason: ends.append((number, reason)), patience=0.2)
+
+
+def wait_for(ends):
+    deadline = time.monotonic() + 10
+    while not ends and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return ends
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_after_a_step_a_signal_is_noted(leaving, ends, number):
+    with leaving.catching():
+        leaving.step_ended()
+        assert leaving.told is None
+        os.kill(os.getpid(), number)
+    assert leaving.told == number and not ends
+
+
+def test_before_the_first_step_the_process_ends(leaving, ends):
+    with leaving.catching():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ends[0] == (
+        signal.SIGTERM,
+        "no step has been made yet, so there is nothing to save.",
+    )
+
+
+def test_a_step_that_does_not_end_is_left(leaving, ends):
+    with leaving.catching():
+        leaving.step_ended()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert wait_for(ends)[0][1].startswith("the step did not end, so nothing was saved")
+
+
+def test_a_long_step_has_longer(leaving, ends):
+    with leaving.catching():
+        leaving.step_ended()
+        time.sleep(0.2)
+        leaving.step_ended()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.4)
+        assert not ends
+        wait_for(ends)
+    assert ends
+
+
+# While the main thread waits for a lock outside Python, no handler of Python runs.
+WAITING = """
+import ctypes, sys
+from pixpro_tf.training.signals import Leaving
+leaving = Leaving(patience=0.5)
+lock, locked = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
+lock(locked)
+with leaving.catching():
+    if sys.argv[1] == "after":
+        leaving.step_ended()
+    print("waiting", flush=True)
+    lock(locked)
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [("before", "no step has been made yet"), ("after", "the step did not end, so nothing was")],
+)
+def test_a_process_that_waits_in_another_language_ends(when, said):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING, when],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGTERM)
+    assert select.select([process.stdout], [], [], 20)[0]
+    assert f"Stopped by SIGTERM; {said}" in process.stdout.read()
+    assert process.wait(10) == 128 + signal.SIGTERM

@@ -1,0 +1,65 @@
+import json
+
+import pytest
+import tensorflow as tf
+
+from pixpro_tf.errors import RunError
+from pixpro_tf.training import strategy
+
+
+@pytest.mark.parametrize("name", ["auto", "one_device"])
+def test_without_several_gpus_there_is_one_device(name):
+    made = strategy.make_strategy(name)
+    assert isinstance(made, tf.distribute.OneDeviceStrategy)
+    assert strategy.is_chief(made)
+
+
+def test_mirrored_on_a_cpu_has_one_replica():
+    made = strategy.make_strategy("mirrored")
+    assert isinstance(made, tf.distribute.MirroredStrategy)
+    assert made.num_replicas_in_sync == 1
+
+
+def test_a_tpu_that_is_not_there_is_one_line(monkeypatch):
+    def unreachable(tpu):
+        raise ValueError(f"Could not find TPU {tpu}\nmore of it")
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", unreachable)
+    with pytest.raises(RunError, match="--tpu=nowhere cannot be reached: Could not find") as raised:
+        strategy.make_strategy("tpu", tpu="nowhere")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_tpu_vm_without_tpu_kernels_is_told_what_to_install():
+    with pytest.raises(
+        RunError, match=r"install the package tensorflow-tpu \(2\.16\.1 to"
+    ) as raised:
+        strategy.make_strategy("tpu", tpu="local")
+    assert "\n" not in str(raised.value)
+
+
+WORKERS = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
+WITH_CHIEF = {"chief": ["127.0.0.1:1"], "worker": ["127.0.0.1:2"]}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "role", "index", "chief"),
+    [
+        (WORKERS, "worker", 0, True),
+        (WORKERS, "worker", 1, False),
+        (WITH_CHIEF, "chief", 0, True),
+        (WITH_CHIEF, "worker", 0, False),
+    ],
+)
+def test_the_chief_or_without_one_the_first_worker_writes(cluster, role, index, chief, monkeypatch):
+    task = {"type": role, "index": index}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+
+    class Workers(tf.distribute.MultiWorkerMirroredStrategy):
+        # The real one would wait for the other worker.
+        def __init__(self):
+            pass
+
+        cluster_resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+
+    assert strategy.is_chief(Workers()) is chief
