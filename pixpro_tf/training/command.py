@@ -48,7 +48,7 @@ def parse(arguments: list[str]) -> Config | None:
     """
     values = make_flags()
     try:
-        rest = values([_with_own_flagfile(argument) for argument in arguments])
+        rest = values(_expanded(arguments))
     except flags.Error as error:
         raise ConfigError(f"{' '.join(str(error).split())}; --help lists the flags") from None
     except UnicodeDecodeError as error:
@@ -65,19 +65,43 @@ def parse(arguments: list[str]) -> Config | None:
     return config
 
 
-def _with_own_flagfile(argument: str) -> str:
-    """A `--flagfile` that is not there, as `configs/pixpro.flags` or just `pixpro`, is one of those that come with this package."""
-    flag, found, path = argument.partition("=")
-    if not found or flag.lstrip("-") != "flagfile" or os.path.exists(path):
-        return argument
+def _expanded(arguments: list[str], inside: tuple[str, ...] = ()) -> list[str]:
+    """The arguments with the lines of each flag file in its place; a file that does not exist is left for absl to report.
+
+    absl could expand them, but a file that comes with this package may include another one of them, and an installed package is in no
+    user's working directory.
+    """
+    found = []
+    for argument in arguments:
+        flag, is_given, path = argument.partition("=")
+        if not is_given or flag.lstrip("-") != "flagfile" or not path:
+            found.append(argument)
+            continue
+        path = _flagfile(os.path.expanduser(path))
+        if path in inside:
+            raise ConfigError(f"--flagfile={path} includes itself; remove one of the two lines")
+        if not os.path.isfile(path):
+            found.append(argument)
+            continue
+        with open(path) as file:
+            lines = [line.strip() for line in file]
+        flags_of_file = [line for line in lines if line and not line.startswith(("#", "//"))]
+        found += _expanded(flags_of_file, (*inside, path))
+    return found
+
+
+def _flagfile(path: str) -> str:
+    """The path of a flag file. One that does not exist, as `configs/pixpro.flags` or just `pixpro`, is one of those that come with this package."""
+    if os.path.exists(path):
+        return path
     package = os.path.dirname(os.path.abspath(pixpro_tf.__file__))
     name = path.removeprefix("configs/").removesuffix(".flags") + ".flags"
-    # Of an installed package, and of a checkout.
+    # In an installed package, and in a checkout.
     for folder in (os.path.join(package, "configs"), os.path.join(package, "..", "configs")):
         own = os.path.join(folder, name)
         if os.path.isfile(own):
-            return f"{flag}={own}"
-    return argument
+            return own
+    return path
 
 
 def help_text(width: int | None = None) -> str:

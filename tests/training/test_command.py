@@ -120,6 +120,11 @@ def test_the_packages_own_flag_files_are_found_anywhere(name, tmp_path, monkeypa
         assert parse(f"--flagfile={name}", *flags).epochs == 77
 
 
+def test_a_flag_file_that_includes_itself_is_rejected(flagfile, tmp_path):
+    path = tmp_path / "run.flags"
+    assert "includes itself" in refusal(flagfile(f"--epochs=7\n--flagfile={path}\n"))
+
+
 def test_a_flag_file_may_read_another(flagfile):
     base = flagfile("--epochs=7\n--gamma=1.5\n", "base.flags")
     config = parse(flagfile(f"{base}\n--epochs=9\n"))
@@ -189,8 +194,8 @@ def test_a_mistake_ends_with_one_line_and_code_two(flags, capsys):
 def in_a_process(*flags):
     """Exit code, output and errors of a command line; the last line of the output says whether TensorFlow was imported."""
     code = (
-        "import sys; from pixpro_tf import command_line; "
-        "code = command_line.main(['train.py', *sys.argv[1:]]); "
+        "import sys; from pixpro_tf.training import command; "
+        "code = command.main(['train.py', *sys.argv[1:]]); "
         "print('tensorflow' in sys.modules); sys.exit(code)"
     )
     return subprocess.run(
