@@ -12,6 +12,7 @@ from pixpro_tf.ops.graphs import as_written
 COARSEST_STAGE = 5
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class FPN(tf.keras.layers.Layer):
     """Top-down maps of equal channels.
 
@@ -107,6 +108,7 @@ def _enlarged(coarser, finer):
     return twice[:, : tf.shape(finer)[1], : tf.shape(finer)[2]]
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class Neck(tf.keras.layers.Layer):
     """An FPN, and the dense head behind it where there is one.
 

@@ -55,6 +55,7 @@ ARCHITECTURES = {
 }
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class ResidualBlock(tf.keras.layers.Layer):
     """Two or three convolutions with BN, added to a shortcut.
 
@@ -148,6 +149,7 @@ class ResidualBlock(tf.keras.layers.Layer):
         return config | {"architecture": dataclasses.asdict(self._config["architecture"])}
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class ResNet(tf.keras.Model):
     """A residual network without its classifier.
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 from pixpro_tf.ops.numerics import at_least_float32
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class BatchNorm(tf.keras.layers.Layer):
     """Batch normalisation over all axes but the last; statistics of the global batch.
 

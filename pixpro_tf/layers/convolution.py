@@ -20,6 +20,7 @@ def _product(inputs, kernel):
     return tf.reshape(bins, tf.concat([tf.shape(inputs)[:-1], kernel.shape[-1:]], axis=0))
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class Convolution(tf.keras.layers.Conv2D):
     """2-D convolution whose padding is that of the layout; without bias, and with He initialisation by fan-out, unless told otherwise.
 

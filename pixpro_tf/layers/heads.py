@@ -16,6 +16,7 @@ def _uniform_by_fan_in(fan_in: int) -> tf.keras.initializers.Initializer:
     return tf.keras.initializers.RandomUniform(-limit, limit)
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class ConvMLP(tf.keras.layers.Layer):
     """1x1 convolutions with biases, BN and ReLU between them; applied to every bin of a map alike.
 
@@ -112,6 +113,7 @@ def layers_by_level(
     return {level: make(f"{name}_{level}") for level in levels}
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class Projector(tf.keras.layers.Layer):
     """A `ConvMLP` on the map of each level.
 
@@ -150,6 +152,7 @@ class Projector(tf.keras.layers.Layer):
         }
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class DenseHead(tf.keras.layers.Layer):
     """3x3 convolutions with biases and ReLU, the tower that dense detectors put on every level of an FPN.
 

@@ -99,6 +99,7 @@ def _slope(cosines, gamma):
 _propagate_compiled = tf.function(propagate, jit_compile=True, autograph=False)
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class PixelPropagation(tf.keras.layers.Layer):
     """The PPM as a layer on the online projections.
 

@@ -11,6 +11,7 @@ from pixpro_tf.objectives.pixel import PixelObjective
 from pixpro_tf.ops.graphs import as_written
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class PixelConsistency(PixelObjective):
     """Pixel-to-propagation consistency.
 

@@ -9,6 +9,7 @@ from pixpro_tf.layers.heads import ProjectorSettings
 from pixpro_tf.objectives.pixel import PixelObjective
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class PixelContrast(PixelObjective):
     """Pixel contrast on the projections themselves; the loss is the mean of both directions.
 

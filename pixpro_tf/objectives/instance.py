@@ -43,6 +43,7 @@ class InstanceObjective(Objective):
         }
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class InstanceRegression(InstanceObjective):
     """The authors' loss: -2 times the cosine of prediction and target for each direction, so it lies in [-4, 4]."""
 
@@ -54,6 +55,7 @@ class InstanceRegression(InstanceObjective):
         return -2 * agreement, {"instance_consistency": tf.reduce_mean(agreement) / 2}
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class InstanceContrast(InstanceObjective):
     """The paper's SimCLR*: an image tells its own key from those of the whole global batch; the mean of both directions.
 

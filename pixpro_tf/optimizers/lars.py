@@ -10,6 +10,7 @@ def _norm(tensor):
     return tf.sqrt(2 * tf.nn.l2_loss(tensor))
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class MomentumSGD(tf.keras.optimizers.Optimizer):
     """SGD as PyTorch has it: decay is part of the gradient, the rate is outside the momentum buffer.
 
@@ -67,6 +68,7 @@ class MomentumSGD(tf.keras.optimizers.Optimizer):
         }
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class LARS(MomentumSGD):
     """LARS with momentum, in the form that PixPro's authors use.
 

@@ -41,6 +41,7 @@ class _WarmupSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "warmup_steps": self.warmup_steps}
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class WarmupCosine(_WarmupSchedule):
     """Warm-up, then a cosine from the peak to 1e-6 at step `total_steps`.
 
@@ -66,6 +67,7 @@ class WarmupCosine(_WarmupSchedule):
         return super().get_config() | {"total_steps": self.total_steps}
 
 
+@tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class WarmupSteps(_WarmupSchedule):
     """Warm-up, then the peak, multiplied by 0.1 from each of `boundaries` on.
 
