@@ -81,11 +81,11 @@ def test_files_are_taken_in_their_order(photos, tmp_path):
 
 @pytest.mark.slow
 def test_projections_are_those_that_the_run_propagates(run):
-    from pixpro_tf.storage import trained_weights
+    from pixpro_tf.storage.runs import Run
 
     projections = find_projections(str(run))
     assert projections.gamma == 3.0
-    model, _ = trained_weights.load_pixpro(str(run))
+    model = Run.open(str(run)).load_model()
     images = tf.constant(np.random.default_rng(0).uniform(0, 255, [2, 64, 64, 3]), tf.float32)
     found = model.online(normalize(images / 255), training=False)["projections"]["pixel"]["c5"]
     np.testing.assert_allclose(projections.function(images), found, rtol=1e-5, atol=1e-5)

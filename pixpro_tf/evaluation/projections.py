@@ -11,7 +11,9 @@ from pixpro_tf.errors import RunError
 from pixpro_tf.evaluation.sources import RANDOM
 from pixpro_tf.objectives.pixel import PixelObjective
 from pixpro_tf.ops.numerics import unit_length
-from pixpro_tf.storage import hub_handles, model_card, trained_weights
+from pixpro_tf.storage import hub_handles, model_card
+from pixpro_tf.storage.checkpoint_files import find_checkpoint
+from pixpro_tf.storage.runs import Run
 from pixpro_tf.storage.saved_model import load_backbone
 
 
@@ -45,14 +47,14 @@ def find_projections(source: str, network: str = "") -> Projections | None:
     """
     if source.startswith(RANDOM):
         return None
-    if trained_weights.find_checkpoint(source) is not None:
+    if find_checkpoint(source) is not None:
         return _of_run(source, network or "online")
     return _of_saved_model(source)
 
 
 def _of_run(run, network):
     try:
-        model, _ = trained_weights.load_pixpro(run)
+        model = Run.open(run).load_model()
     except RunError:
         # Imported weights are a backbone without heads; whether they can be read is for whoever loads the backbone to say.
         return None

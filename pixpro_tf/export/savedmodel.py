@@ -7,7 +7,6 @@
 """
 
 import json
-import os
 import tarfile
 from typing import Any
 
@@ -92,20 +91,19 @@ def export(
     import tensorflow as tf
 
     from pixpro_tf.storage import model_card, trained_weights
-    from pixpro_tf.storage.run_folder import RunFolder, read_description
+    from pixpro_tf.storage.runs import Run
     from pixpro_tf.storage.saved_model import reusable
 
     # A folder's slash says nothing of an archive.
     output = output.rstrip("/") or output
     network = network or "online"
-    config = trained_weights.read_run_config(run)
-    progress = trained_weights.progress_of(run)
+    opened = Run.open(run)
+    progress = opened.progress
     if not allow_unfinished:
-        trained_weights.require_finished(run, progress)
-    folder = RunFolder(os.path.expanduser(run))
+        progress.require_finished(run)
     with tf.variable_creator_scope(_averaged_over_replicas):
         if include_heads:
-            backbone, heads = _with_heads(run, network)
+            backbone, heads = _with_heads(opened, network)
         else:
             with trained_weights.open_weights(run, network) as weights:
                 backbone, neck = trained_weights.restore_with_neck(weights)
@@ -116,11 +114,11 @@ def export(
         network=network,
         heads=heads,
         variables=root.variables,
-        config=config,
-        description=read_description(folder),
+        config=opened.config,
+        description=opened.description,
         step=progress.step,
         total_steps=progress.total_steps,
-        metrics=_last_metrics(folder.metrics),
+        metrics=_last_metrics(opened.folder.metrics),
         licence=licence or "no licence stated",
     )
     with atomic_output(output, overwrite) as path:
@@ -141,17 +139,19 @@ def _averaged_over_replicas(create, **arguments):
     return create(**arguments)
 
 
-def _with_heads(run: str, network: str) -> tuple[Any, dict[str, Any]]:
-    from pixpro_tf.storage import trained_weights
+def _with_heads(run, network: str) -> tuple[Any, dict[str, Any]]:
+    from pixpro_tf.storage.saved_model import heads_of
 
     try:
-        model, _ = trained_weights.load_pixpro(run)
+        model = run.load_model()
     except RunError as error:
-        raise RunError(f"{run} has no heads that --include_heads could export: {error}") from error
-    heads = trained_weights.heads_of(model, network)
+        raise RunError(
+            f"{run.name} has no heads that --include_heads could export: {error}"
+        ) from error
+    heads = heads_of(model, network)
     if "projector" not in heads:
         raise RunError(
-            f"{run} was trained without a pixel loss, whose heads --include_heads exports; leave it out"
+            f"{run.name} was trained without a pixel loss, whose heads --include_heads exports; leave it out"
         )
     return getattr(model, network).backbone, heads
 

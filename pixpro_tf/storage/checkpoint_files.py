@@ -1,16 +1,19 @@
 """The files of a folder's checkpoints. They decide what there is; the list that TensorFlow keeps beside them does not."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
 
 import tensorflow as tf
 
-from pixpro_tf.errors import first_line
+from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.storage.hub_handles import is_hub_address
 
 # What TensorFlow raises for a checkpoint that is damaged or holds something else; IndexError is of one that has been cut.
 UNREADABLE = (tf.errors.OpError, ValueError, AssertionError, IndexError)
 KEPT = "kept"
+_STEP = "optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"
 # Of a checkpoint; its files have suffixes beside.
 NAME = r"(?:step|imported)-\d+"
 _FILE = re.compile(rf"({NAME})\.(index|data-\d{{5}}-of-\d{{5}})")
@@ -105,3 +108,44 @@ def _names_in(folder: str) -> list[str]:
         return tf.io.gfile.listdir(folder)
     except tf.errors.NotFoundError:
         return []
+
+
+def find_checkpoint(path: str) -> str | None:
+    """The newest checkpoint of a run's folder, of a folder of checkpoints, or the checkpoint itself; None if there is none.
+
+    Raises:
+        RunError: if the file system cannot be reached.
+    """
+    if is_hub_address(path):
+        return None
+    path = os.path.expanduser(path)
+    with reached(path):
+        for folder in (os.path.join(path, "checkpoints"), path):
+            if found := checkpoints_in(folder):
+                return found[0]
+        # Others name theirs otherwise.
+        if latest := tf.train.latest_checkpoint(path):
+            return latest
+        prefix = path.removesuffix(".index")
+        return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
+
+
+@contextlib.contextmanager
+def reached(path: str) -> Iterator[None]:
+    """Turns the error of a file system that is not there, or does not answer, into a line."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise RunError(f"{path} cannot be read: {first_line(error)}") from error
+
+
+def step_of(checkpoint: str) -> int:
+    """The step of a run's checkpoint.
+
+    Raises:
+        RunError: if it cannot be read.
+    """
+    try:
+        return int(tf.train.load_variable(checkpoint, _STEP))
+    except UNREADABLE as error:
+        raise RunError(f"{checkpoint} cannot be read: {first_line(error)}") from error

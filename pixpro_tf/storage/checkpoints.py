@@ -39,6 +39,26 @@ def save_weights(parts: dict[str, Any], folder: str) -> None:
     checkpoint_files.list_for_tensorflow(folder, [path])
 
 
+def restore_part(checkpoint: str, name: str, part: tf.keras.layers.Layer) -> None:
+    """Restores one part of a checkpoint.
+
+    Args:
+        checkpoint: path of it.
+        name: attributes from the checkpoint's root down, as "online/backbone".
+        part: whose variables exist.
+
+    Raises:
+        RunError: if the part is not in it, or differs, or it cannot be read.
+    """
+    root: tf.train.Checkpoint | tf.keras.layers.Layer = part
+    for attribute in reversed(name.split("/")):
+        root = tf.train.Checkpoint(**{attribute: root})
+    try:
+        root.read(checkpoint).expect_partial().assert_existing_objects_matched()
+    except UNREADABLE as error:
+        raise RunError(f"{checkpoint} gives no {name}: {first_line(error)}") from error
+
+
 class CheckpointStore:
     """Saves and restores a run.
 

@@ -1,15 +1,15 @@
 """Starting from somebody's weights: a run, a checkpoint, a SavedModel or a TF Hub handle."""
 
-import os
-
 import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.pixpro import PixPro
-from pixpro_tf.storage import hub_handles, model_card, trained_weights
+from pixpro_tf.storage import checkpoint_files, hub_handles, model_card, trained_weights
 from pixpro_tf.storage.checkpoint_files import UNREADABLE
-from pixpro_tf.storage.run_folder import RunFolder, read_config
+from pixpro_tf.storage.checkpoints import restore_part
+from pixpro_tf.storage.runs import Run, is_run
+from pixpro_tf.storage.saved_model import heads_of
 
 
 def initialize_from(model: PixPro, handle: str) -> str:
@@ -29,7 +29,7 @@ def initialize_from(model: PixPro, handle: str) -> str:
         RunError: if nothing is there, it cannot be read, or it holds another backbone.
     """
     try:
-        checkpoint = trained_weights.find_checkpoint(handle)
+        checkpoint = checkpoint_files.find_checkpoint(handle)
         loaded = _load_run(model, checkpoint) if checkpoint else _load_saved_model(model, handle)
     except RunError as error:
         raise RunError(f"--init_from: {error}") from error
@@ -45,10 +45,9 @@ def _load_run(model: PixPro, checkpoint: str) -> str:
     backbone = model.online.backbone
     if not _same_shapes(stored, "online/backbone", backbone):
         raise _another_backbone(model, f"the backbone in {checkpoint}")
-    folder = RunFolder(os.path.dirname(os.path.dirname(checkpoint)))
     # A lone checkpoint does not say what it is.
-    if tf.io.gfile.exists(folder.config):
-        _check_layout(model, checkpoint, read_config(folder).backbone_layout)
+    if is_run(checkpoint):
+        _check_layout(model, checkpoint, Run.open(checkpoint).config.backbone_layout)
     parts = {
         label: (path, part)
         for label, (path, part) in _heads_of_run(model).items()
@@ -83,7 +82,7 @@ def _load_saved_model(model: PixPro, handle: str) -> str:
         _check_layout(model, handle, weights.layout)
         parts = {
             name: (name, head)
-            for name, head in trained_weights.heads_of(model, "online").items()
+            for name, head in heads_of(model, "online").items()
             if card["heads"].get(name) == model_card.describe_head(head)
         }
         backbone = (weights.part, model.online.backbone)
@@ -92,7 +91,7 @@ def _load_saved_model(model: PixPro, handle: str) -> str:
 
 def _restore(checkpoint: str, parts: dict[str, tuple[str, tf.keras.layers.Layer]]) -> str:
     for path, part in parts.values():
-        trained_weights.restore_part(checkpoint, path, part)
+        restore_part(checkpoint, path, part)
     return ", ".join(parts)
 
 

@@ -8,7 +8,10 @@ import tensorflow as tf
 
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import RunError, first_line
-from pixpro_tf.storage import hub_handles, trained_weights
+from pixpro_tf.objectives.consistency import PixelConsistency
+from pixpro_tf.objectives.pixel import PixelObjective
+from pixpro_tf.pixpro import PixPro
+from pixpro_tf.storage import checkpoint_files, hub_handles, trained_weights
 from pixpro_tf.storage.model_card import output_name
 
 
@@ -98,6 +101,22 @@ def _weights_of(part):
     return copies[id(part)]
 
 
+def heads_of(model: PixPro, network: str) -> dict[str, tf.keras.layers.Layer]:
+    """What is exported beside the backbone of a network, by its name there.
+
+    Returns:
+        The "neck", where there is one; and of a pixel objective the "projector" and, on the online side, the "propagation".
+    """
+    encoder = getattr(model, network)
+    heads = {"neck": encoder.neck} if encoder.neck is not None else {}
+    for objective in model.objectives:
+        if isinstance(objective, PixelObjective):
+            heads["projector"] = encoder.projectors[objective.name]
+            if isinstance(objective, PixelConsistency) and network == "online":
+                heads["propagation"] = objective
+    return heads
+
+
 def load_backbone(
     handle: str, trainable: bool = False, return_endpoints: bool = False
 ) -> tf.keras.layers.Layer:
@@ -127,7 +146,7 @@ def load_backbone(
     import tensorflow_hub as hub
 
     with contextlib.ExitStack() as stack:
-        if trained_weights.find_checkpoint(handle) is not None:
+        if checkpoint_files.find_checkpoint(handle) is not None:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             with trained_weights.open_weights(handle) as weights:
                 root, _ = reusable(*trained_weights.restore_with_neck(weights))

@@ -9,25 +9,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from pixpro_tf import pixpro
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
-from pixpro_tf.build import build_model, neck_arguments
-from pixpro_tf.config import Config
-from pixpro_tf.data.pipeline import batches_per_epoch
-from pixpro_tf.errors import RunError, first_line
-from pixpro_tf.objectives.consistency import PixelConsistency
-from pixpro_tf.objectives.pixel import PixelObjective
-from pixpro_tf.storage import checkpoint_files, hub_handles, model_card
-from pixpro_tf.storage.checkpoint_files import UNREADABLE
-from pixpro_tf.storage.checkpoints import parts_of
-from pixpro_tf.storage.run_folder import RunFolder, read_config, read_description
-
-NETWORKS = ("online", "target")
-_IN_A_RUN = re.compile(
-    rf"/checkpoints(/{checkpoint_files.KEPT})?(/{checkpoint_files.NAME}(\.index)?)?$"
-)
-_STEP = "optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"
+from pixpro_tf.build import neck_arguments
+from pixpro_tf.errors import RunError
+from pixpro_tf.storage import hub_handles, model_card
+from pixpro_tf.storage.checkpoint_files import find_checkpoint
+from pixpro_tf.storage.checkpoints import restore_part
+from pixpro_tf.storage.runs import Progress, Run, is_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,141 +36,6 @@ class Weights:
     layout: str
     output_stride: int
     neck: dict[str, Any] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a run has come; both are None for imported weights, which are of no run here.
-
-    Attributes:
-        step: steps it has made.
-        total_steps: steps of the whole run.
-    """
-
-    step: int | None
-    total_steps: int | None
-
-
-def find_checkpoint(path: str) -> str | None:
-    """The newest checkpoint of a run's folder, of a folder of checkpoints, or the checkpoint itself; None if there is none.
-
-    Raises:
-        RunError: if the file system cannot be reached.
-    """
-    if hub_handles.is_hub_address(path):
-        return None
-    path = os.path.expanduser(path)
-    with _reached(path):
-        for folder in (os.path.join(path, "checkpoints"), path):
-            if found := checkpoint_files.checkpoints_in(folder):
-                return found[0]
-        # Others name theirs otherwise.
-        if latest := tf.train.latest_checkpoint(path):
-            return latest
-        prefix = path.removesuffix(".index")
-        return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
-
-
-@contextlib.contextmanager
-def _reached(path: str) -> Iterator[None]:
-    """Turns the error of a file system that is not there, or does not answer, into a line."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise RunError(f"{path} cannot be read: {first_line(error)}") from error
-
-
-def require_checkpoint(run: str) -> str:
-    """The newest checkpoint of a run.
-
-    Raises:
-        RunError: if it has none.
-    """
-    checkpoint = find_checkpoint(run)
-    if checkpoint is None:
-        raise RunError(f"{run} holds no checkpoint; train the run until it has written one")
-    return checkpoint
-
-
-def read_run_config(run: str) -> Config:
-    """A run's configuration.
-
-    Raises:
-        RunError: if it is missing or damaged, or the run has no checkpoint.
-    """
-    require_checkpoint(run)
-    return read_config(_folder(run))
-
-
-def progress_of(run: str) -> Progress:
-    """How far a run has come; raises `RunError` as `read_run_config` does."""
-    config, checkpoint = _open(run)
-    num_images = read_description(_folder(run))["num_images"]
-    if num_images is None:
-        return Progress(None, None)
-    steps = config.steps_per_epoch or batches_per_epoch(num_images, config.batch_size)
-    return Progress(finished_steps(checkpoint), config.epochs * steps)
-
-
-def finished_steps(checkpoint: str) -> int:
-    """The step of a run's checkpoint.
-
-    Raises:
-        RunError: if it cannot be read.
-    """
-    try:
-        return int(tf.train.load_variable(checkpoint, _STEP))
-    except UNREADABLE as error:
-        raise RunError(f"{checkpoint} cannot be read: {first_line(error)}") from error
-
-
-def require_finished(name: str, progress: Progress) -> None:
-    """Raises `RunError` unless a run has made all its steps: before that its rate and momentum are not at their ends.
-
-    Args:
-        name: of the run, for the message.
-        progress: how far it has come.
-    """
-    if progress.step is None or progress.total_steps is None:
-        return
-    if progress.step < progress.total_steps:
-        raise RunError(
-            f"{name} has made {progress.step} of its {progress.total_steps} steps; train it to its end, "
-            "or take it as it is with --allow_unfinished"
-        )
-
-
-def load_pixpro(run: str) -> tuple[pixpro.PixPro, Config]:
-    """A run's whole model, in float32, neither compiled nor for training, and the run's configuration.
-
-    Args:
-        run: the run's folder.
-
-    Raises:
-        RunError: if there is no run, no checkpoint, or the checkpoint lacks a part of the model or cannot be read.
-    """
-    config, checkpoint = _open(run)
-    # No steps: this model has its weights, and no schedule to train by.
-    model = build_model(dataclasses.replace(config, jit="off"), total_steps=1, policy="float32")
-    for name, part in parts_of(model).items():
-        restore_part(checkpoint, name, part)
-    return model, config
-
-
-def heads_of(model: pixpro.PixPro, network: str) -> dict[str, tf.keras.layers.Layer]:
-    """What is exported beside the backbone of a network, by its name there.
-
-    Returns:
-        The "neck", where there is one; and of a pixel objective the "projector" and, on the online side, the "propagation".
-    """
-    encoder = getattr(model, network)
-    heads = {"neck": encoder.neck} if encoder.neck is not None else {}
-    for objective in model.objectives:
-        if isinstance(objective, PixelObjective):
-            heads["projector"] = encoder.projectors[objective.name]
-            if isinstance(objective, PixelConsistency) and network == "online":
-                heads["propagation"] = objective
-    return heads
 
 
 def restore_backbone(
@@ -228,7 +82,7 @@ def open_weights(
     Raises:
         RunError: if there are none, or it cannot be told what they are, or the run is unfinished.
     """
-    if _is_run(run_or_handle) or find_checkpoint(run_or_handle) is not None:
+    if is_run(run_or_handle) or find_checkpoint(run_or_handle) is not None:
         yield _weights_of_run(run_or_handle, network or "online", allow_unfinished)
         return
     with hub_handles.local_copy(run_or_handle) as folder:
@@ -243,7 +97,7 @@ def open_weights(
                 f"{run_or_handle} holds the {card['network']} network, not the {network} one; leave out --network"
             )
         if not allow_unfinished:
-            require_finished(run_or_handle, Progress(**card["training"]))
+            Progress(**card["training"]).require_finished(run_or_handle)
         yield weights_of_saved_model(folder, card)
 
 
@@ -267,50 +121,15 @@ def _neck_of_card(card: dict) -> dict[str, Any] | None:
 
 
 def _weights_of_run(run: str, network: str, allow_unfinished: bool) -> Weights:
-    config, checkpoint = _open(run)
+    opened = Run.open(run)
     if not allow_unfinished:
-        require_finished(run, progress_of(run))
+        opened.progress.require_finished(run)
+    config = opened.config
     return Weights(
-        checkpoint,
+        opened.checkpoint,
         f"{network}/backbone",
         config.backbone,
         config.backbone_layout,
         config.output_stride,
         neck_arguments(config),
     )
-
-
-def restore_part(checkpoint: str, name: str, part: tf.keras.layers.Layer) -> None:
-    """Restores one part of a checkpoint.
-
-    Args:
-        checkpoint: path of it.
-        name: attributes from the checkpoint's root down, as "online/backbone".
-        part: whose variables exist.
-
-    Raises:
-        RunError: if the part is not in it, or differs, or it cannot be read.
-    """
-    root: tf.train.Checkpoint | tf.keras.layers.Layer = part
-    for attribute in reversed(name.split("/")):
-        root = tf.train.Checkpoint(**{attribute: root})
-    try:
-        root.read(checkpoint).expect_partial().assert_existing_objects_matched()
-    except UNREADABLE as error:
-        raise RunError(f"{checkpoint} gives no {name}: {first_line(error)}") from error
-
-
-def _is_run(path: str) -> bool:
-    if hub_handles.is_hub_address(path):
-        return False
-    with _reached(path):
-        return tf.io.gfile.exists(_folder(path).config)
-
-
-def _folder(run: str) -> RunFolder:
-    """The folder of a run, of which its `checkpoints` or one of them may be named."""
-    return RunFolder(_IN_A_RUN.sub("", os.path.expanduser(run).rstrip("/")))
-
-
-def _open(run: str) -> tuple[Config, str]:
-    return read_run_config(run), require_checkpoint(run)

@@ -9,6 +9,7 @@ from pixpro_tf.backbones import resnet
 from pixpro_tf.export import detectron2
 from pixpro_tf.interop.torch import names
 from pixpro_tf.storage import trained_weights
+from pixpro_tf.storage.runs import Run
 from tests.support.models import make_run
 
 # Detectron2's names of a bottleneck ResNet, written down from its modules: a stem, stages res2 to res5 of blocks, each with a
@@ -117,7 +118,7 @@ def test_a_neck_goes_with_it_under_detectron2s_names(tmp_path, capsys):
     assert {name for name in model if "fpn" in name or "top" in name or "head" in name} == wanted
     assert model["fpn_lateral4.weight"].shape == (8, 256, 1, 1)
     assert model["top_block.p6.weight"].shape == (8, 512, 3, 3)
-    source, _ = trained_weights.load_pixpro(str(run))
+    source = Run.open(str(run)).load_model()
     kernel = source.online.neck.dense_head.convolutions[1].kernel.numpy()
     np.testing.assert_array_equal(model["head.bbox_subnet.2.weight"], kernel.transpose(3, 2, 0, 1))
     printed = capsys.readouterr().out

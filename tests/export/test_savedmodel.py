@@ -26,6 +26,7 @@ from pixpro_tf.errors import RunError
 from pixpro_tf.export import savedmodel
 from pixpro_tf.storage import init_from, model_card, trained_weights
 from pixpro_tf.storage.run_folder import RunFolder, write_description
+from pixpro_tf.storage.runs import Run
 from pixpro_tf.storage.saved_model import reusable
 from tests.support import warm
 from tests.support.models import make_model, make_run, settle
@@ -293,7 +294,7 @@ def test_the_readme_fits_the_model(exported):
 def test_heads_on_request(run, exported_heads):
     loaded = tf.saved_model.load(exported_heads)
     found = loaded(IMAGES, return_endpoints=True)
-    model, _ = trained_weights.load_pixpro(str(run))
+    model = Run.open(str(run)).load_model()
 
     @tf.function
     def heads(inputs):
@@ -463,7 +464,7 @@ def test_a_run_starts_from_it(run, exported):
 
 @pytest.mark.slow
 def test_a_run_starts_from_its_heads_too_where_they_fit(run, exported_heads):
-    source, _ = trained_weights.load_pixpro(str(run))
+    source = Run.open(str(run)).load_model()
     model = make_model()
     line = init_from.initialize_from(model, exported_heads)
     assert line.endswith(": backbone, projector, propagation")
@@ -584,7 +585,7 @@ def exported_neck(run_with_neck, tmp_path_factory):
 @pytest.mark.slow
 def test_a_neck_and_the_heads_of_its_levels_go_with_the_backbone(run_with_neck, exported_neck):
     found = tf.saved_model.load(exported_neck)(IMAGES, return_endpoints=True)
-    model, _ = trained_weights.load_pixpro(str(run_with_neck))
+    model = Run.open(str(run_with_neck)).load_model()
     maps = tf.function(lambda inputs: model.online.backbone(normalize(inputs)))(IMAGES)
     pyramid = model.online.neck(maps)
     projected = model.online.projectors["pixel"](
@@ -609,7 +610,7 @@ def test_a_neck_and_the_heads_of_its_levels_go_with_the_backbone(run_with_neck, 
 
 @pytest.mark.slow
 def test_a_run_starts_from_a_neck_too(run_with_neck, exported_neck):
-    source, _ = trained_weights.load_pixpro(str(run_with_neck))
+    source = Run.open(str(run_with_neck)).load_model()
     flags = {"pixel_levels": "p3,p5", "fpn_channels": 8, "dense_head_layers": 1}
     for handle, said in (
         (exported_neck, "backbone, neck, projector, propagation"),

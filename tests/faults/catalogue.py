@@ -821,8 +821,8 @@ FAULTS = (
         name="batches_are_counted_once_a_step",
         area="torch",
         path="pixpro_tf/interop/torch/exporting.py",
-        old="return 2 * trained_weights.finished_steps(checkpoint)",
-        new="return trained_weights.finished_steps(checkpoint)",
+        old="return 2 * step_of(run.checkpoint)",
+        new="return step_of(run.checkpoint)",
     ),
     Fault(
         name="code_in_a_file_is_run",

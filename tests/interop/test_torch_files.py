@@ -18,6 +18,7 @@ from pixpro_tf.interop.torch.__main__ import main
 from pixpro_tf.storage import trained_weights
 from pixpro_tf.storage.checkpoints import CheckpointStore
 from pixpro_tf.storage.run_folder import RunFolder, read_config, read_description
+from pixpro_tf.storage.runs import Run
 from tests.conftest import ROOT
 from tests.support import warm
 from tests.support.models import make_run
@@ -99,7 +100,8 @@ def test_a_pixpro_checkpoint_gives_every_weight(tmp_path, capsys, prefix, publis
     flags = ["--output_stride=16"] if published else []
     output = import_file(path, tmp_path / "imported", *flags)
     assert "PixPro with a resnet10" in capsys.readouterr().out
-    model, config = trained_weights.load_pixpro(str(output))
+    run = Run.open(str(output))
+    model, config = run.load_model(), run.config
     assert_state(model, state)
     assert config.gamma == (2.0 if published else 1.0)
     assert (config.output_stride, config.ppm_layers) == (16, 1)
@@ -116,7 +118,8 @@ def test_heads_and_backbone_are_told_by_their_shapes(tmp_path, settings):
     state = pixpro_model(**settings).state_dict()
     path = save({"model": with_prefix(state, "module.")}, tmp_path / "pixpro.pth")
     output = import_file(path, tmp_path / "imported", "--output_stride=16")
-    model, config = trained_weights.load_pixpro(str(output))
+    run = Run.open(str(output))
+    model, config = run.load_model(), run.config
     assert_state(model, state)
     assert settings.items() <= config.to_dict().items()
 
@@ -225,7 +228,7 @@ def test_a_backbone_there_and_back_is_bit_identical(tmp_path, networks):
 def test_a_run_is_exported_with_its_step(whole_run, tmp_path):
     assert run("export", f"--run={whole_run[0]}", f"--output={tmp_path / 'run.pth'}") == 0
     state = torch.load(tmp_path / "run.pth", weights_only=True)["model"]
-    model, _ = trained_weights.load_pixpro(str(whole_run[0]))
+    model = Run.open(str(whole_run[0])).load_model()
     assert_state(model, {name.removeprefix("module."): tensor for name, tensor in state.items()})
     assert state["module.encoder.bn1.num_batches_tracked"] == 120
 

@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from pixpro_tf.errors import RunError
 from pixpro_tf.storage import trained_weights
+from pixpro_tf.storage.checkpoint_files import find_checkpoint
+from pixpro_tf.storage.runs import Progress, Run
 from tests.support.models import make_run
 
 
@@ -42,25 +44,25 @@ def test_a_run_is_open_by_any_of_its_checkpoints(run, path, checkpoint):
     with trained_weights.open_weights(f"{run}/{path}") as weights:
         assert weights.checkpoint == f"{run}/checkpoints/{checkpoint}"
     assert weights.architecture == "resnet10w0.5" and weights.layout == "torchvision"
-    assert trained_weights.progress_of(f"{run}/{path}") == trained_weights.Progress(3, 3)
+    assert Run.open(f"{run}/{path}").progress == Progress(3, 3)
 
 
 @pytest.mark.parametrize("path", ["checkpoints/step-4", "checkpoints/kept/step-3", "elsewhere"])
 def test_what_is_not_there_is_told(run, path):
     with pytest.raises(RunError):
-        trained_weights.progress_of(f"{run}/{path}")
+        Run.open(f"{run}/{path}")
 
 
 def test_a_checkpoint_elsewhere_is_of_no_run(run, tmp_path):
     tf.train.Checkpoint(weights=tf.Variable(1.0)).write(str(tmp_path / "checkpoints" / "step-1"))
     with pytest.raises(RunError, match=r"config\.json is missing or damaged"):
-        trained_weights.read_run_config(str(tmp_path / "checkpoints" / "step-1"))
+        Run.open(str(tmp_path / "checkpoints" / "step-1"))
 
 
 def test_a_folder_of_others_checkpoints_is_found_by_its_list(tmp_path):
     checkpoint = tf.train.Checkpoint(weights=tf.Variable(1.0))
     manager = tf.train.CheckpointManager(checkpoint, str(tmp_path), max_to_keep=2)
     newest = [manager.save() for _ in range(2)][-1]
-    assert trained_weights.find_checkpoint(str(tmp_path)) == newest
+    assert find_checkpoint(str(tmp_path)) == newest
     (tmp_path / "checkpoint").write_text("garbled")
-    assert trained_weights.find_checkpoint(str(tmp_path)) is None
+    assert find_checkpoint(str(tmp_path)) is None

@@ -1,7 +1,5 @@
 """From a run to a PyTorch checkpoint with the authors' names, which their own code loads."""
 
-import os
-
 import numpy as np
 import tensorflow as tf
 
@@ -10,7 +8,8 @@ from pixpro_tf.errors import RunError
 from pixpro_tf.interop.torch import names
 from pixpro_tf.interop.torch.files import require_torch, write
 from pixpro_tf.storage import trained_weights
-from pixpro_tf.storage.run_folder import RunFolder, read_description
+from pixpro_tf.storage.checkpoint_files import step_of
+from pixpro_tf.storage.runs import Run
 
 
 def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list[str]:
@@ -29,48 +28,46 @@ def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list
     """
     refuse_existing("output", output, overwrite)
     require_torch()
-    _check_run(run)
-    weights = _weights_of(run)
+    opened = Run.open(run)
+    _check_run(opened)
+    weights = _weights_of(opened)
     with atomic_output(output, overwrite) as path:
         write(path, {"model": {f"module.{name}": array for name, array in weights.items()}})
     return list(weights)
 
 
-def _check_run(run: str) -> None:
+def _check_run(run: Run) -> None:
     """Refuses a network that PyTorch's would misread: weights have the same shapes in every layout."""
-    config = trained_weights.read_run_config(run)
     for name, wanted in (("backbone_layout", "torchvision"), ("projector_final_norm", False)):
-        value = getattr(config, name)
+        value = getattr(run.config, name)
         if value != wanted:
             raise RunError(
-                f"--run={run} was pre-trained with --{name}={value}, which the authors' code does not build; it builds {wanted}"
+                f"--run={run.name} was pre-trained with --{name}={value}, which the authors' code does not build; it builds {wanted}"
             )
 
 
-def _weights_of(run: str) -> dict[str, np.ndarray]:
-    checkpoint = trained_weights.require_checkpoint(run)
-    stored = [name for name, _ in tf.train.list_variables(checkpoint)]
+def _weights_of(run: Run) -> dict[str, np.ndarray]:
+    stored = [name for name, _ in tf.train.list_variables(run.checkpoint)]
     if any(name.startswith("online/projectors/") for name in stored):
-        model, _ = trained_weights.load_pixpro(run)
-        weights = names.state_dict(model)
+        weights = names.state_dict(run.load_model())
     else:
-        backbone = trained_weights.restore_backbone(run)
+        backbone = trained_weights.restore_backbone(run.name)
         weights = {f"encoder.{name}": array for name, array in names.state_dict(backbone).items()}
         if any(name.startswith("target/backbone/") for name in stored):
-            backbone = trained_weights.restore_backbone(run, "target")
+            backbone = trained_weights.restore_backbone(run.name, "target")
             target = names.state_dict(backbone)
             weights |= {f"encoder_k.{name}": array for name, array in target.items()}
-    counter = np.array(_batches_tracked(run, checkpoint), np.int64)
+    counter = np.array(_batches_tracked(run), np.int64)
     means = [name for name in weights if name.endswith(".running_mean")]
     return weights | {
         name.removesuffix("running_mean") + "num_batches_tracked": counter for name in means
     }
 
 
-def _batches_tracked(run: str, checkpoint: str) -> int:
+def _batches_tracked(run: Run) -> int:
     """How many batches each BN has seen; PyTorch counts them, and some of its tools want the count."""
-    imported = read_description(RunFolder(os.path.expanduser(run))).get("imported")
+    imported = run.description.get("imported")
     if imported is not None:
         return imported["batches_tracked"]
     # Two views a step.
-    return 2 * trained_weights.finished_steps(checkpoint)
+    return 2 * step_of(run.checkpoint)
