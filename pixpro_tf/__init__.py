@@ -13,7 +13,7 @@ __all__ = ["load_backbone"]
 _stack.select_keras_2()
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     # Late, for it imports TensorFlow, and much of the package does without.
     if name == "load_backbone":
         from pixpro_tf.storage.saved_model import load_backbone

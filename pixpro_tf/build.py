@@ -122,7 +122,7 @@ def _build_model(config: Config, total_steps: int, objectives: Sequence[Objectiv
                 config.zero_init_residual,
             ),
             {objective.name: objective.make_projector() for objective in objectives},
-            neck and Neck(**neck),
+            Neck(**neck) if neck else None,
             name=name,
         )
         network(images)
@@ -155,8 +155,8 @@ def build_schedule(
 
 
 def build_optimizer(
-    config: Config, learning_rate: float | Callable[[tf.Tensor], tf.Tensor]
-) -> tf.keras.optimizers.Optimizer:
+    config: Config, learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule
+) -> tf.keras.optimizers.Optimizer | tf.keras.optimizers.legacy.Optimizer:
     """The optimizer of a run; with `precision="float16"`, inside one that scales the loss.
 
     XLA does not compile it by itself: on a GPU, Keras would compile the update of each variable separately.
@@ -189,7 +189,7 @@ def build_optimizer(
 
 def build_compiled_model(
     config: Config,
-    learning_rate: float | Callable[[tf.Tensor], tf.Tensor],
+    learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule,
     total_steps: int,
     objectives: BuildObjectives = build_objectives,
 ) -> PixPro:

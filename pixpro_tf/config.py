@@ -10,7 +10,8 @@ import json
 import math
 import os
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from pixpro_tf.errors import ConfigError
 
@@ -45,7 +46,19 @@ AUGMENTATIONS = (
 )
 
 
-def _flag(default, group, help_text, *, choices=None, unit="", minimum=None, fixed=True):
+_Value = TypeVar("_Value", bound=bool | int | float | str)
+
+
+def _flag(
+    default: _Value,
+    group: str,
+    help_text: str,
+    *,
+    choices: Sequence[str] | None = None,
+    unit: str = "",
+    minimum: float | None = None,
+    fixed: bool = True,
+) -> _Value:
     """A field that is a flag.
 
     Args:
@@ -393,7 +406,7 @@ class Config:
         fixed=False,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check_field(field, getattr(self, field.name))
         _check_combinations(self)

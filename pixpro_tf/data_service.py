@@ -15,7 +15,7 @@ from pixpro_tf.errors import ConfigError, RunError, first_line
 _MAX_PORT = 65535
 
 
-def _run(arguments):
+def _run(arguments: list[str]) -> None:
     parser = Parser(
         prog="python -m pixpro_tf.data_service", description=(__doc__ or "").splitlines()[0]
     )
@@ -65,7 +65,7 @@ def _run(arguments):
         del dispatcher
 
 
-def _check_free(name, port):
+def _check_free(name: str, port: int) -> None:
     """The servers would share the port with whoever has it, and each get a part of what comes."""
     try:
         socket.create_server(("", port)).close()

@@ -7,6 +7,7 @@ the package tf-keras. Nothing else in the project asks for a version.
 
 import os
 import sys
+import types
 
 LEGACY_KERAS_VARIABLE = "TF_USE_LEGACY_KERAS"
 
@@ -31,7 +32,7 @@ def select_keras_2() -> None:
         )
 
 
-def import_tensorflow_addons(wanted_by: str):
+def import_tensorflow_addons(wanted_by: str) -> types.ModuleType:
     """The package tensorflow_addons, which exists for TensorFlow 2.13 to 2.15 only.
 
     Args:

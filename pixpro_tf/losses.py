@@ -5,12 +5,13 @@ its own, so that a pass over blocks of pairs leaves something of a map's size an
 """
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from pixpro_tf.ops.geometry import Bins, may_meet, same_place
 from pixpro_tf.ops.numerics import at_least_float32
-from pixpro_tf.ops.pairwise import softmax_of_all_and_some, weighted_sums
+from pixpro_tf.ops.pairwise import Tensors, softmax_of_all_and_some, weighted_sums
 
 EMPTY_MASK_EPSILON = 1e-6
 
@@ -42,7 +43,7 @@ def pixel_consistency(
     propagated = at_least_float32(propagated)
     target = tf.stop_gradient(tf.cast(target, propagated.dtype))
 
-    def positives(rows, columns):
+    def positives(rows: Tensors, columns: Tensors) -> Tensors:
         mask = tf.cast(same_place(rows[0], columns[0], rows[1], threshold), target.dtype)
         return mask, mask
 
@@ -93,14 +94,16 @@ def pixel_contrast(
     target = tf.stop_gradient(tf.cast(target, projected.dtype))
     dtype = projected.dtype
 
-    def logits(rows, columns):
+    def logits(rows: Tensors, columns: Tensors) -> tf.Tensor:
         return tf.einsum("...nc,...mc->...nm", rows[0], columns[0]) / temperature
 
-    def positives(rows, columns):
+    def positives(rows: Tensors, columns: Tensors) -> tf.Tensor:
         return same_place(rows[1], columns[1], rows[2], threshold)
 
     @tf.custom_gradient
-    def of_bins(projected):
+    def of_bins(
+        projected: tf.Tensor,
+    ) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], Callable[..., tf.Tensor]]:
         of_all, of_positives = softmax_of_all_and_some(
             logits,
             positives,
@@ -116,7 +119,7 @@ def pixel_contrast(
         slope = (of_all.averages() - of_positives.averages()) / temperature
         slope = tf.where(counts[..., None], slope, tf.zeros_like(slope))
 
-        def gradient(of_losses, *_):
+        def gradient(of_losses: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
             return of_losses[..., None] * slope
 
         nearest = (of_positives.largest >= of_all.largest)[..., 0]
@@ -174,7 +177,9 @@ def _unit(bins: Bins, target_bins: Bins) -> tf.Tensor:
     return tf.broadcast_to(unit, tf.shape(bins.centres)[:2])
 
 
-def _check_shapes(name, features, target, bins, target_bins):
+def _check_shapes(
+    name: str, features: tf.Tensor, target: tf.Tensor, bins: Bins, target_bins: Bins
+) -> None:
     if not (
         features.shape[1:2].is_compatible_with(bins.centres.shape[1:2])
         and target.shape[1:2].is_compatible_with(target_bins.centres.shape[1:2])

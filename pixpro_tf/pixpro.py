@@ -1,19 +1,22 @@
 """PixPro as a Keras model: online and momentum networks, their objectives, and the step that trains them."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 import tensorflow as tf
 
 from pixpro_tf.backbones.encoder import Encoder
 from pixpro_tf.objectives import collapse
-from pixpro_tf.objectives.base import Metrics, Objective, View
+from pixpro_tf.objectives.base import Maps, Metrics, Objective, View
 from pixpro_tf.objectives.pixel import as_bins
 from pixpro_tf.ops.graphs import as_written
 
 JIT_MODES = ("ppm", "step", "off")
 # Names of a checkpoint's other parts.
 _TAKEN_NAMES = ("online", "target", "optimizer", "save_counter")
+# An element of the training data, as it comes for all replicas together.
+_Element = dict[str, tf.Tensor | tf.distribute.DistributedValues]
 
 
 # Of the arguments of Keras' `compile`, values that change nothing.
@@ -55,7 +58,7 @@ class PixPro(tf.keras.Model):
         jit: str = "ppm",
         accumulation: int = 1,
         name: str = "pixpro",
-    ):
+    ) -> None:
         super().__init__(name=name)
         if jit not in JIT_MODES:
             raise ValueError(f"jit must be one of {JIT_MODES}, not {jit!r}")
@@ -85,7 +88,13 @@ class PixPro(tf.keras.Model):
         # For the optimiser only: it runs in training mode, and its BN normalises by its own batch.
         self.target.trainable = False
 
-    def compile(self, optimizer, *, run_eagerly=None, **others):
+    def compile(
+        self,
+        optimizer: tf.keras.optimizers.Optimizer,
+        *,
+        run_eagerly: bool | None = None,
+        **others: Any,
+    ) -> None:
         """Sets the optimiser, and nothing else: what is learnt are the objectives.
 
         Args:
@@ -104,13 +113,13 @@ class PixPro(tf.keras.Model):
                 )
         super().compile(optimizer=optimizer, run_eagerly=run_eagerly, jit_compile=False)
 
-    def evaluate(self, *_, **__):
+    def evaluate(self, *_: Any, **__: Any) -> NoReturn:
         """Raises `NotImplementedError`: a batch of views has no score; `pixpro_tf.evaluation` measures backbones."""
         raise NotImplementedError(
             "a PixPro has no evaluate() and takes no validation_data; measure its backbone, as pixpro_tf.evaluation does"
         )
 
-    def call(self, images, training=None):
+    def call(self, images: tf.Tensor, training: bool | None = None) -> dict[str, dict[str, Maps]]:
         """Of each objective, by its name: the online predictions and the target projections of images, by level."""
         online, target = (
             network(images, training=training)["projections"]
@@ -124,7 +133,7 @@ class PixPro(tf.keras.Model):
             for objective in self.objectives
         }
 
-    def start_target_from_online(self):
+    def start_target_from_online(self) -> None:
         """Makes the target network a copy of the online one, running averages included."""
         for target, online in self._all_pairs():
             target.assign(online)
@@ -134,7 +143,7 @@ class PixPro(tf.keras.Model):
         """Steps that the run has made; the optimiser counts them, and a checkpoint holds them."""
         return int(self.optimizer.iterations.numpy())
 
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, tf.Tensor]) -> Metrics:
         """One step on one replica's share of the batch.
 
         Returns:
@@ -144,7 +153,7 @@ class PixPro(tf.keras.Model):
         gradients, metrics = self._gradients(batch)
         return metrics | self._apply(gradients)
 
-    def _gradients(self, batch):
+    def _gradients(self, batch: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], Metrics]:
         """Of a replica's part of the loss, and the metrics of all replicas."""
         replica_context = tf.distribute.get_replica_context()
         views = [self._prepare(batch, 1), self._prepare(batch, 2)]
@@ -163,7 +172,7 @@ class PixPro(tf.keras.Model):
         return gradients, self._mean_over_replicas(metrics | {"loss": loss})
 
     @as_written
-    def _apply(self, gradients):
+    def _apply(self, gradients: list[tf.Tensor]) -> Metrics:
         """Moves the online network by the replicas' sum of the gradients; returns what there is to say of it."""
         ema_momentum = 1 - self.ema_schedule(self.optimizer.iterations)
         gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
@@ -174,7 +183,9 @@ class PixPro(tf.keras.Model):
         gradient_norm = tf.cast(tf.linalg.global_norm(gradients), tf.float32)
         return {"gradient_norm": gradient_norm, "ema_momentum": ema_momentum}
 
-    def make_train_function(self, force=False):
+    def make_train_function(
+        self, force: bool = False
+    ) -> Callable[[Iterator[_Element]], dict[str, tf.Tensor | float]]:
         """Keras' hook for the function that `fit` calls once a step; this one also measures the wait for data."""
         made = getattr(self, "train_function", None)
         if made is not None and not force:
@@ -182,16 +193,16 @@ class PixPro(tf.keras.Model):
         if self.accumulation == 1:
             train_replicas = self._on_replicas(self.train_step)
 
-            def train(take):
+            def train(take: Callable[[], _Element]) -> Metrics:
                 return train_replicas(take())
 
         else:
             train = self._make_accumulating_step()
 
-        def train_function(iterator):
+        def train_function(iterator: Iterator[_Element]) -> dict[str, tf.Tensor | float]:
             data_wait = 0.0
 
-            def take():
+            def take() -> _Element:
                 nonlocal data_wait
                 asked = time.monotonic()
                 batch = next(iterator)
@@ -203,11 +214,11 @@ class PixPro(tf.keras.Model):
         self.train_function = train_function
         return train_function
 
-    def _on_replicas(self, function):
+    def _on_replicas(self, function: Any) -> Callable[..., Any]:
         """A function of one replica as a graph that runs it on all of them, and returns what the first one does."""
         strategy = self.distribute_strategy
 
-        def run(*arguments):
+        def run(*arguments: Any) -> Any:
             result = strategy.run(function, args=arguments)
             return tf.nest.map_structure(
                 lambda value: strategy.experimental_local_results(value)[0], result
@@ -219,7 +230,7 @@ class PixPro(tf.keras.Model):
             function = tf.function(function, jit_compile=True)
         return tf.function(run, reduce_retracing=True)
 
-    def _make_accumulating_step(self):
+    def _make_accumulating_step(self) -> Callable[..., Metrics]:
         """A step in several parts, as a function of what gives the next part's batch."""
         # Each replica's own, for the replicas exchange them once a step. They are empty between steps, so that no checkpoint needs them.
         with self.distribute_strategy.scope():
@@ -233,40 +244,40 @@ class PixPro(tf.keras.Model):
                 for variable in self.trainable_variables
             ]
 
-        def add(batch):
+        def add(batch: dict[str, tf.Tensor]) -> Metrics:
             gradients, metrics = self._gradients(batch)
             for total, gradient in zip(sums, gradients, strict=True):
                 total.assign_add(gradient / self.accumulation)
             return metrics
 
-        def finish():
+        def finish() -> Metrics:
             metrics = self._apply([tf.identity(total) for total in sums])
             for total in sums:
                 total.assign(tf.zeros_like(total))
             return metrics
 
         @tf.function
-        def mean(parts):
+        def mean(parts: Sequence[Metrics]) -> Metrics:
             return {
                 name: tf.add_n([part[name] for part in parts]) / len(parts) for name in parts[0]
             }
 
         update_target, add, finish = map(self._on_replicas, (self._update_target, add, finish))
 
-        def train(take):
+        def train(take: Callable[[], _Element]) -> Metrics:
             update_target()
             return mean([add(take()) for _ in range(self.accumulation)]) | finish()
 
         return train
 
     @as_written
-    def _update_target(self):
+    def _update_target(self) -> None:
         taken_over = self.ema_schedule(self.optimizer.iterations)
 
-        def move(target, online, share):
+        def move(target: tf.Variable, online: tf.Variable, share: tf.Tensor) -> None:
             target.assign_add(tf.cast(share, target.dtype) * (online - target))
 
-        def move_all(strategy, share):
+        def move_all(strategy: tf.distribute.Strategy, share: tf.Tensor) -> None:
             for target, online in self._trained_pairs():
                 strategy.extended.update(target, move, args=(online, share), group=False)
 
@@ -274,13 +285,18 @@ class PixPro(tf.keras.Model):
         tf.distribute.get_replica_context().merge_call(move_all, args=(taken_over,))
 
     @as_written
-    def _prepare(self, batch, view):
+    def _prepare(self, batch: dict[str, tf.Tensor], view: int) -> tf.Tensor:
         images = batch[f"view_{view}"]
         if self.photometric is None:
             return images
         return self.photometric(images, batch["seed"], view)
 
-    def _loss(self, online, target, boxes):
+    def _loss(
+        self,
+        online: Sequence[dict[str, dict[str, Any]]],
+        target: Sequence[dict[str, dict[str, Any]]],
+        boxes: Sequence[tf.Tensor],
+    ) -> tuple[tf.Tensor, Metrics]:
         total: tf.Tensor | float = 0.0
         metrics: Metrics = {}
         parts: Metrics = {}
@@ -304,7 +320,7 @@ class PixPro(tf.keras.Model):
 
     @staticmethod
     @as_written
-    def _mean_over_replicas(metrics):
+    def _mean_over_replicas(metrics: Metrics) -> Metrics:
         """One collective for all of them."""
         context = tf.distribute.get_replica_context()
         values = tf.stack([tf.cast(value, tf.float32) for value in metrics.values()])
@@ -312,7 +328,11 @@ class PixPro(tf.keras.Model):
         return dict(zip(metrics, tf.unstack(means), strict=True))
 
 
-def _views(features, outputs, boxes):
+def _views(
+    features: Sequence[dict[str, dict[str, Any]]],
+    outputs: Sequence[Maps],
+    boxes: Sequence[tf.Tensor],
+) -> list[View]:
     return [
         View(each["maps"], output, box)
         for each, output, box in zip(features, outputs, boxes, strict=True)

@@ -6,6 +6,8 @@ python train.py --flagfile=configs/pixpro.flags --dataset='tfrecord:/data/shards
 
 import os
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pixpro_tf.cli.commands import (
     Parser,
@@ -16,6 +18,11 @@ from pixpro_tf.cli.commands import (
 )
 from pixpro_tf.data.progress import Progress
 from pixpro_tf.errors import ConfigError, RunError, first_line
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from pixpro_tf.data.sources import Source
 
 
 def write(
@@ -49,7 +56,7 @@ def write(
     refuse_existing("output", output, overwrite)
     source = open_source(images, data_dir="", split="", shuffle_buffer=1, flag="images")
 
-    def serialized(name, encoded):
+    def serialized(name: bytes, encoded: bytes) -> bytes:
         example = _example({FEATURES[0]: encoded, "image/filename": name})
         # The same images make the same files, to the byte.
         return example.SerializeToString(deterministic=True)
@@ -68,7 +75,7 @@ def write(
     return source.num_images
 
 
-def _encoded(images, source, seed):
+def _encoded(images: str, source: "Source", seed: int) -> Iterator[tuple[bytes, bytes]]:
     """Name and bytes of each image of a source."""
     import tensorflow as tf
 
@@ -85,7 +92,7 @@ def _encoded(images, source, seed):
         raise RunError(f"--images={images} cannot be read: {first_line(error)}") from None
 
 
-def _example(features):
+def _example(features: dict[str, bytes]) -> "tf.train.Example":
     import tensorflow as tf
 
     return tf.train.Example(
@@ -98,7 +105,7 @@ def _example(features):
     )
 
 
-def _run(arguments):
+def _run(arguments: list[str]) -> None:
     parser = Parser(
         prog="python -m pixpro_tf.tfrecords", description=(__doc__ or "").splitlines()[0]
     )

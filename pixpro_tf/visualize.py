@@ -7,13 +7,20 @@ python -m pixpro_tf.visualize --from=exported/mine --images=cat.jpg,dog.jpg --po
 import dataclasses
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixpro_tf.cli.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import flags
 from pixpro_tf.evaluation.flags import flag
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+    from pixpro_tf.backbones.resnet import ResNet
+    from pixpro_tf.evaluation.matching import Matches
 
 # Points of the image where things often are, off its centre and off its border.
 _POINTS = "0.5,0.5;0.25,0.7;0.8,0.3"
@@ -45,7 +52,7 @@ class Settings(flags.BackboneSettings):
     seed: int = flag("of the views and of random weights", 0, minimum=0, maximum=flags.MAX_SEED)
     overwrite: bool = flag("replace an output", False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         flags.check_split(self, "images")
         if not self.points_xy:
@@ -135,20 +142,20 @@ def write(folder: str, settings: Settings) -> None:
     flags.save_figures(folder, figures)
 
 
-def _bin_of(point, shape):
+def _bin_of(point: tuple[float, float], shape: "tf.TensorShape") -> int:
     x, y = point
     height, width = shape[1:3]
     return int(y * height) * width + int(x * width)
 
 
-def _middle_of_bin(point, shape):
+def _middle_of_bin(point: tuple[float, float], shape: "tf.TensorShape") -> tuple[float, float]:
     """Where a point is marked: a corner of its bin would seem to mean another."""
     x, y = point
     height, width = shape[1:3]
     return (int(x * width) + 0.5) / width, (int(y * height) + 0.5) / height
 
 
-def _squares(settings):
+def _squares(settings: Settings) -> "np.ndarray":
     """uint8 `[B, S, S, 3]`, the middle of each image."""
     import numpy as np
     import tensorflow as tf
@@ -168,7 +175,7 @@ def _squares(settings):
     return np.stack(squares)
 
 
-def _encoded(settings):
+def _encoded(settings: Settings) -> "list[tf.Tensor]":
     """The bytes of the images' files."""
     import tensorflow as tf
 
@@ -199,7 +206,9 @@ def _encoded(settings):
     return [source.encoded(record) for record in records]
 
 
-def _views(settings, backbone, images):
+def _views(
+    settings: Settings, backbone: "ResNet", images: "np.ndarray"
+) -> "list[tuple[np.ndarray, np.ndarray, Matches]]":
     """Two views of each image, and what became of the first one's bins."""
     import tensorflow as tf
 
@@ -226,7 +235,7 @@ def _views(settings, backbone, images):
     ]
 
 
-def _run(arguments):
+def _run(arguments: list[str]) -> None:
     settings = flags.parse(Settings, "pixpro_tf.visualize", __doc__ or "", arguments)
     refuse_existing("output", settings.output, settings.overwrite)
     quiet_tensorflow()

@@ -1,7 +1,10 @@
 """A backbone, the neck of a detector where one is pre-trained too, and the heads of the objectives."""
 
+from typing import Any
+
 import tensorflow as tf
 
+from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.ops.graphs import as_written
 
 
@@ -17,14 +20,20 @@ class Encoder(tf.keras.Model):
     each objective a dict by level.
     """
 
-    def __init__(self, backbone, projectors, neck=None, name="encoder"):
+    def __init__(
+        self,
+        backbone: tf.keras.Model,
+        projectors: dict[str, tf.keras.layers.Layer],
+        neck: Neck | None = None,
+        name: str = "encoder",
+    ) -> None:
         super().__init__(name=name)
         self.backbone = backbone
         self.neck = neck
         self.projectors = projectors
 
     @as_written
-    def call(self, images, training=None):
+    def call(self, images: tf.Tensor, training: bool | None = None) -> dict[str, dict[str, Any]]:
         maps = self.backbone(images, training=training)
         if self.neck is not None:
             maps = maps | self.neck.last(self.neck(maps, training=training))

@@ -1,6 +1,7 @@
 """A feature pyramid network, and with it the dense head of a detector, to be pre-trained with the backbone."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -32,7 +33,9 @@ class FPN(tf.keras.layers.Layer):
     Source: Lin et al., CVPR 2017; p6 and p7 of Lin et al., ICCV 2017 (RetinaNet).
     """
 
-    def __init__(self, levels: Sequence[str], channels=256, layout="torchvision", **kwargs):
+    def __init__(
+        self, levels: Sequence[str], channels: int = 256, layout: str = "torchvision", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if layout not in LAYOUTS:
             raise ValueError(f"unknown layout {layout!r}; one of {', '.join(LAYOUTS)}")
@@ -48,7 +51,7 @@ class FPN(tf.keras.layers.Layer):
         numbers = [int(level[1:]) for level in self.levels]
         self.lowest = min(*numbers, COARSEST_STAGE)
 
-        def convolution(name, size, strides=1):
+        def convolution(name: str, size: int, strides: int = 1) -> Convolution:
             return Convolution(
                 channels,
                 size,
@@ -75,7 +78,9 @@ class FPN(tf.keras.layers.Layer):
             self.norms = {level: BatchNorm(name=f"norm{level[1:]}") for level in self.levels}
 
     @as_written
-    def call(self, maps, training=None):
+    def call(
+        self, maps: dict[str, tf.Tensor], training: bool | None = None
+    ) -> dict[str, tf.Tensor]:
         top_down = self.laterals[f"c{COARSEST_STAGE}"](maps[f"c{COARSEST_STAGE}"])
         pyramid = {f"p{COARSEST_STAGE}": top_down}
         for number in reversed(range(self.lowest, COARSEST_STAGE)):
@@ -94,7 +99,7 @@ class FPN(tf.keras.layers.Layer):
             pyramid[level] = norm(pyramid[level], training=training)
         return pyramid
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "levels": self.levels,
             "channels": self.channels,
@@ -102,7 +107,7 @@ class FPN(tf.keras.layers.Layer):
         }
 
 
-def _enlarged(coarser, finer):
+def _enlarged(coarser: tf.Tensor, finer: tf.Tensor) -> tf.Tensor:
     """Every bin twice along both axes, as far as the finer map goes."""
     twice = tf.repeat(tf.repeat(coarser, 2, axis=1), 2, axis=2)
     return twice[:, : tf.shape(finer)[1], : tf.shape(finer)[2]]
@@ -122,30 +127,32 @@ class Neck(tf.keras.layers.Layer):
     def __init__(
         self,
         levels: Sequence[str],
-        channels=256,
-        layout="torchvision",
-        head_layers=0,
-        name="neck",
-        **kwargs,
-    ):
+        channels: int = 256,
+        layout: str = "torchvision",
+        head_layers: int = 0,
+        name: str = "neck",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.fpn = FPN(levels, channels, layout, name="fpn")
         self.levels = self.fpn.levels
         self.dense_head = DenseHead(channels, head_layers, name="head") if head_layers else None
 
     @as_written
-    def call(self, maps, training=None):
+    def call(
+        self, maps: dict[str, tf.Tensor], training: bool | None = None
+    ) -> dict[str, tf.Tensor]:
         pyramid = self.fpn(maps, training=training)
         if self.dense_head is None:
             return pyramid
         return pyramid | {f"head_{level}": self.dense_head(pyramid[level]) for level in self.levels}
 
-    def last(self, pyramid):
+    def last(self, pyramid: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Of what `call` returned, the last map of each level, by its name."""
         prefix = "" if self.dense_head is None else "head_"
         return {level: pyramid[prefix + level] for level in self.levels}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "levels": self.levels,
             "channels": self.fpn.channels,

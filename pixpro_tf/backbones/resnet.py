@@ -5,6 +5,7 @@ be matched by name with every other implementation.
 """
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 
@@ -73,13 +74,21 @@ class ResidualBlock(tf.keras.layers.Layer):
     """
 
     def __init__(
-        self, architecture, channels, strides, dilation, project, layout, zero_init=True, **kwargs
-    ):
+        self,
+        architecture: Architecture | dict[str, Any],
+        channels: int,
+        strides: int,
+        dilation: int,
+        project: bool,
+        layout: str,
+        zero_init: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if isinstance(architecture, dict):
             architecture = Architecture(**architecture)
         name = self.name
-        self._config = {
+        self._config: dict[str, Any] = {
             "architecture": architecture,
             "channels": channels,
             "strides": strides,
@@ -90,12 +99,14 @@ class ResidualBlock(tf.keras.layers.Layer):
         }
         padding = _padding_of(layout)
 
-        def convolution(part, filters, size, strides=1, dilation=1, groups=1):
+        def convolution(
+            part: str, filters: int, size: int, strides: int = 1, dilation: int = 1, groups: int = 1
+        ) -> Convolution:
             return Convolution(
                 filters, size, strides, dilation, groups, **padding, name=f"{name}.{part}"
             )
 
-        def norm(part, last=False):
+        def norm(part: str, last: bool = False) -> BatchNorm:
             scale = "zeros" if last and zero_init else "ones"
             return BatchNorm(gamma_initializer=scale, name=f"{name}.{part}")
 
@@ -132,7 +143,7 @@ class ResidualBlock(tf.keras.layers.Layer):
             )
             self.shortcut_norm = norm(f"downsample.{prefix + 1}")
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         shortcut = inputs
         if self.shortcut_pool is not None:
             shortcut = self.shortcut_pool(shortcut)
@@ -144,7 +155,7 @@ class ResidualBlock(tf.keras.layers.Layer):
             features = norm(convolution(features), training=training)
         return tf.nn.relu(features + shortcut)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config() | self._config
         return config | {"architecture": dataclasses.asdict(self._config["architecture"])}
 
@@ -173,12 +184,12 @@ class ResNet(tf.keras.Model):
 
     def __init__(
         self,
-        architecture="resnet50",
-        layout="torchvision",
-        output_stride=32,
-        zero_init_residual=True,
-        name="backbone",
-    ):
+        architecture: str = "resnet50",
+        layout: str = "torchvision",
+        output_stride: int = 32,
+        zero_init_residual: bool = True,
+        name: str = "backbone",
+    ) -> None:
         super().__init__(name=name)
         if architecture not in ARCHITECTURES:
             raise ValueError(
@@ -228,7 +239,9 @@ class ResNet(tf.keras.Model):
             in_channels = out_channels
 
     @staticmethod
-    def _make_stem(spec, base, padding):
+    def _make_stem(
+        spec: Architecture, base: int, padding: dict[str, bool]
+    ) -> list[tf.keras.layers.Layer]:
         if not spec.deep:
             return [
                 Convolution(base, 7, 2, **padding, name="conv1"),
@@ -250,7 +263,7 @@ class ResNet(tf.keras.Model):
         return layers
 
     @as_written
-    def call(self, images, training=None):
+    def call(self, images: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
         features = images
         for convolution, norm in zip(self.stem[::2], self.stem[1::2], strict=True):
             features = tf.nn.relu(norm(convolution(features), training=training))
@@ -269,7 +282,7 @@ class ResNet(tf.keras.Model):
         """Pixels from one bin of "c2" to "c5" to the next."""
         return min(2 ** int(level[1:]), self.output_stride)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "architecture": self.architecture,
             "layout": self.layout,

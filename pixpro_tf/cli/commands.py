@@ -9,6 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 from pixpro_tf.errors import ConfigError, RunError, UserError, first_line
 
@@ -16,10 +17,10 @@ from pixpro_tf.errors import ConfigError, RunError, UserError, first_line
 class Parser(argparse.ArgumentParser):
     """A parser whose refusals are `ConfigError`s, and which takes no abbreviated flags."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; --help lists the flags")
 
 

@@ -48,17 +48,17 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
         tf.errors.InvalidArgumentError: if it is damaged or something else, or its header declares more than `MAX_MEGAPIXELS`.
     """
 
-    def jpeg():
+    def jpeg() -> tf.Tensor:
         with tf.control_dependencies([_assert_size(tf.io.extract_jpeg_shape(encoded)[:2])]):
             # The accurate inverse DCT, which Pillow uses too; TensorFlow's default trades digits for speed.
             return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
-    def other():
+    def other() -> tf.Tensor:
         head = _Head(encoded)
         with tf.control_dependencies([_assert_size(head.size())]):
             return tf.cond(head.is_palette_bmp, head.decode_palette_bmp, by_tensorflow)
 
-    def by_tensorflow():
+    def by_tensorflow() -> tf.Tensor:
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
     image = tf.cond(tf.io.is_jpeg(encoded), jpeg, other)
@@ -89,7 +89,7 @@ class _Head:
 
     _SIZE = 54
 
-    def __init__(self, encoded: tf.Tensor):
+    def __init__(self, encoded: tf.Tensor) -> None:
         self._encoded = encoded
         head = tf.io.decode_raw(encoded, tf.uint8, fixed_length=self._SIZE)
         self._bytes = tf.cast(head, tf.int64)
@@ -101,7 +101,7 @@ class _Head:
         png = self._starts_with(b"\x89PNG")
         gif = self._starts_with(b"GIF8")
 
-        def of(in_png, in_gif, in_bmp):
+        def of(in_png: int, in_gif: int, in_bmp: int) -> tf.Tensor:
             signed = self._little(in_bmp, 4)
             # A BMP whose rows go down has a negative height.
             of_bmp = tf.where(self._is_bmp, tf.minimum(signed, 2**32 - signed), 0)

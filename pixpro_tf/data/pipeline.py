@@ -8,6 +8,7 @@ from pixpro_tf.data.images import decode
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.service import DataService
 from pixpro_tf.data.sources import Source, find_bad_images
+from pixpro_tf.data.sources.listed import Record
 from pixpro_tf.data.views import crops, randomness
 from pixpro_tf.ops.graphs import as_written
 
@@ -68,20 +69,20 @@ def training_dataset(
     share = host_batch // replicas_per_host // accumulation
 
     @as_written
-    def epoch_records(epoch):
+    def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
         records = source.part(seed, epoch, num_hosts, host).take(steps * host_batch)
         done = tf.constant(first_batch * host_batch, tf.int64)
         records = records.skip(tf.where(epoch == first_epoch, done, 0))
 
         @as_written
-        def placed(position, record):
+        def placed(position: tf.Tensor, record: Record) -> tuple[tf.Tensor, tf.Tensor, Record]:
             place = epoch * steps * host_batch + position // num_hosts
             return place, randomness.image_key(seed, epoch, position), record
 
         return records.map(placed)
 
     @as_written
-    def views(place, key, record):
+    def views(place: tf.Tensor, key: tf.Tensor, record: Record) -> dict[str, tf.Tensor]:
         image = decode(source.encoded(record))
         areas = min_crop_area, max_crop_area
         view_1, box_1 = crops.make_view(image, key, 1, image_size, *areas)
@@ -95,7 +96,7 @@ def training_dataset(
         } | ({} if service is None else {"place": place})
 
     @as_written
-    def colours(batch):
+    def colours(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         assert photometric is not None
         key = batch.pop("seed")
         return batch | {
@@ -103,7 +104,7 @@ def training_dataset(
             for view, name in ((1, "view_1"), (2, "view_2"))
         }
 
-    def elements(first, every):
+    def elements(first: int, every: int) -> tf.data.Dataset:
         parallel = workers or (num_cores() if service is None else tf.data.AUTOTUNE)
         dataset = tf.data.Dataset.range(first_epoch, _FOREVER).flat_map(epoch_records)
         if every > 1:

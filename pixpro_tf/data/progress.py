@@ -14,7 +14,7 @@ class Progress:
         print_line: takes a line for the user.
     """
 
-    def __init__(self, total: int, print_line: Callable[[str], None] = print):
+    def __init__(self, total: int, print_line: Callable[[str], None] = print) -> None:
         self._total, self._done = total, 0
         self._print = print_line
         self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES

@@ -61,7 +61,7 @@ class DataService:
         """
         over = threading.Event()
 
-        def look():
+        def look() -> None:
             seen = dict.fromkeys(self.addresses, time.monotonic())
             while not over.wait(every):
                 for address in self.addresses:
@@ -102,7 +102,7 @@ class DataService:
         turns = tf.data.Dataset.range(count).repeat()
         made = tf.data.Dataset.choose_from_datasets(streams, turns, stop_on_empty_dataset=True)
 
-        def checked(number, element):
+        def checked(number: tf.Tensor, element: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             place = element.pop("place")[0]
             expected = first_place + per_element * number
             tf.debugging.assert_equal(place, expected, SEVERAL_WORKERS)

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -121,12 +121,14 @@ def average_precision(
     )
 
 
-def _corner_and_size(box):
+def _corner_and_size(box: np.ndarray) -> list[float]:
     y0, x0, y1, x1 = map(float, box)
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def _nothing_found(annotations, class_names):
+def _nothing_found(
+    annotations: Sequence[Mapping[str, object]], class_names: Sequence[str]
+) -> AveragePrecision:
     present = {annotation["category_id"] for annotation in annotations}
     by_class = {name: 0.0 if i in present else None for i, name in enumerate(class_names)}
     return AveragePrecision(0.0, 0.0, 0.0, by_class)

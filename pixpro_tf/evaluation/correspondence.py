@@ -6,12 +6,17 @@ python -m pixpro_tf.evaluation.correspondence --from=exported/mine --dataset=pho
 
 import dataclasses
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixpro_tf.config import AUGMENTATIONS
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import flags
 from pixpro_tf.evaluation.flags import check_split, command, flag
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from pixpro_tf.evaluation.matching import Matches
 
 PICTURED = 4
 
@@ -27,7 +32,7 @@ class Settings(flags.MapSettings):
     augmentation: str = flag("photometric policy", "byol", choices=AUGMENTATIONS)
     pairs: int = flag("of views that are compared", 256, minimum=1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_split(self, "dataset")
         if self.min_crop_area > 1:
@@ -61,7 +66,7 @@ def evaluate(settings: Settings) -> Result:
         return _evaluate(settings)
 
 
-def _evaluate(settings):
+def _evaluate(settings: Settings) -> Result:
     import numpy as np
     import tensorflow as tf
 
@@ -87,7 +92,7 @@ def _evaluate(settings):
     )
 
     @tf.function
-    def compare(batch):
+    def compare(batch: "dict[str, tf.Tensor]") -> "tuple[Matches, Matches]":
         map_1, map_2 = (
             backbone(batch[view], training=False)[settings.level] for view in ("view_1", "view_2")
         )

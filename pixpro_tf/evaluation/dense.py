@@ -8,11 +8,19 @@ import dataclasses
 import math
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import flags
 from pixpro_tf.evaluation.flags import command, flag, refuse_unheard
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from pixpro_tf.backbones.resnet import ResNet
+    from pixpro_tf.data.labelled.segmentation import SegmentationData
+    from pixpro_tf.evaluation.scores import SegmentationScores
+    from pixpro_tf.evaluation.segmenter import Segmenter
 
 MODES = ("linear", "finetune")
 PICTURED = 6
@@ -57,7 +65,7 @@ class Settings(flags.MapSettings):
     )
     weight_decay: float = flag("in fine-tuning", 1e-4, minimum=0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         # Parts of a split, as train[:10%], count as the whole: they may overlap.
         others = [_whole(self.split), _whole(self.train_split)]
@@ -84,7 +92,7 @@ class Settings(flags.MapSettings):
             )
 
 
-def _whole(split):
+def _whole(split: str) -> str:
     return split.partition("[")[0]
 
 
@@ -119,7 +127,7 @@ def evaluate(settings: Settings) -> Result:
         return _evaluate(settings, open_segmentation(settings.dataset, settings.data_dir))
 
 
-def _evaluate(settings, data):
+def _evaluate(settings: Settings, data: "SegmentationData") -> Result:
     from pixpro_tf.data.labelled.segmentation import image_batches
     from pixpro_tf.evaluation.segmenter import score
 
@@ -130,7 +138,7 @@ def _evaluate(settings, data):
         if name
     }
 
-    def scored(segmenter, split):
+    def scored(segmenter: "Segmenter", split: str) -> "SegmentationScores":
         return score(
             segmenter, image_batches(splits[split], settings.batch_size), len(data.class_names)
         )
@@ -146,7 +154,9 @@ def _evaluate(settings, data):
     return Result(scored(best[1], settings.split), best[0], selection, best[1], data)
 
 
-def _trained(settings, examples, num_classes) -> Iterator[tuple]:
+def _trained(
+    settings: Settings, examples: "tf.data.Dataset", num_classes: int
+) -> "Iterator[tuple[float, Segmenter]]":
     """Of each rate, the segmenter that was trained with it."""
     import tensorflow as tf
 
@@ -155,7 +165,7 @@ def _trained(settings, examples, num_classes) -> Iterator[tuple]:
     from pixpro_tf.evaluation.segmenter import FCNHead, LinearHead, Segmenter
     from pixpro_tf.evaluation.sources import load_backbone
 
-    def backbone():
+    def backbone() -> "ResNet":
         # Random weights, and a head's, are the same for each rate.
         tf.keras.utils.set_random_seed(settings.seed)
         found = load_backbone(settings.source, settings.network, settings.output_stride)
@@ -198,14 +208,16 @@ def _trained(settings, examples, num_classes) -> Iterator[tuple]:
             yield rate, Segmenter(frozen_backbone, settings.level, head, False, settings.margin)
 
 
-def _crops(settings, examples):
+def _crops(settings: Settings, examples: "tf.data.Dataset") -> "tf.data.Dataset":
     from pixpro_tf.data.labelled.segmentation import random_crops
 
     crops = random_crops(examples, settings.crop_size, settings.seed)
     return crops.batch(settings.batch_size, drop_remainder=True).prefetch(2)
 
 
-def _trained_on_crops(settings, examples, segmenter, rate):
+def _trained_on_crops(
+    settings: Settings, examples: "tf.data.Dataset", segmenter: "Segmenter", rate: float
+) -> "Segmenter":
     import tensorflow as tf
 
     from pixpro_tf.evaluation.segmenter import train

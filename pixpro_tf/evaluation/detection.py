@@ -5,11 +5,19 @@ python -m pixpro_tf.evaluation.detection --from=runs/mine --dataset=scenes/128 -
 
 import dataclasses
 import sys
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import flags
 from pixpro_tf.evaluation.flags import command, flag
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from pixpro_tf.backbones.fpn import Neck
+    from pixpro_tf.evaluation.coco import AveragePrecision
+    from pixpro_tf.evaluation.detector import Detections, Detector
 
 PICTURED = 6
 # Of the steps, for which the rate rises; and the length to which longer gradients are cut.
@@ -86,7 +94,7 @@ def evaluate(settings: Settings) -> Result:
         return Result(score(detector, batches, data.class_names), detector, data)
 
 
-def _check_pretrained(settings, neck):
+def _check_pretrained(settings: Settings, neck: "Neck | None") -> None:
     """Refuses flags that ask for another FPN or head than the one that was pre-trained."""
     if neck is None:
         return
@@ -100,7 +108,7 @@ def _check_pretrained(settings, neck):
             )
 
 
-def _train(settings, detector, examples):
+def _train(settings: Settings, detector: "Detector", examples: "tf.data.Dataset") -> None:
     import tensorflow as tf
 
     from pixpro_tf.data.labelled.detection import random_object_batches
@@ -115,7 +123,7 @@ def _train(settings, detector, examples):
     optimizer.build(variables)
 
     @tf.function(reduce_retracing=True)
-    def step(batch):
+    def step(batch: "dict[str, tf.Tensor]") -> "tf.Tensor":
         bins = detector.bins(*batch["image"].shape[1:3])
         targets = assign(bins, batch["boxes"], batch["labels"])
         with tf.GradientTape() as tape:
@@ -129,7 +137,9 @@ def _train(settings, detector, examples):
     check_finite(float(loss))
 
 
-def score(detector, batches, class_names):
+def score(
+    detector: "Detector", batches: "tf.data.Dataset", class_names: Sequence[str]
+) -> "AveragePrecision":
     """The `AveragePrecision` of a detector on batches of `object_batches`."""
     from pixpro_tf.data.labelled.detection import NO_OBJECT
     from pixpro_tf.evaluation.coco import Objects, average_precision
@@ -146,14 +156,14 @@ def score(detector, batches, class_names):
     return average_precision(truth, found, class_names)
 
 
-def _finder(detector):
+def _finder(detector: "Detector") -> "Callable[[tf.Tensor], Detections]":
     """From images to `Detections`."""
     import tensorflow as tf
 
     from pixpro_tf.evaluation.detector import detect
 
     @tf.function(reduce_retracing=True)
-    def find(images):
+    def find(images: "tf.Tensor") -> "Detections":
         height, width = images.shape[1:3]
         return detect(detector(images), detector.bins(height, width), height, width)
 

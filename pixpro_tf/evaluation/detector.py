@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -76,11 +77,11 @@ class Detector(tf.keras.Model):
         self,
         backbone: ResNet,
         num_classes: int,
-        levels=("p3", "p4", "p5"),
-        channels=64,
-        head_layers=2,
+        levels: Sequence[str] = ("p3", "p4", "p5"),
+        channels: int = 64,
+        head_layers: int = 2,
         neck: Neck | None = None,
-    ):
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.num_classes = num_classes
@@ -122,7 +123,7 @@ class Detector(tf.keras.Model):
                 for variable, value in zip(tower.variables, pretrained_head.variables, strict=True):
                     variable.assign(value)
 
-    def call(self, images, training=False):
+    def call(self, images: tf.Tensor, training: bool = False) -> Predictions:
         maps = self.backbone(normalize(tf.cast(images, tf.float32) / 255.0), training=training)
         pyramid = self.fpn(maps, training=training)
         parts = []
@@ -213,7 +214,7 @@ def assign(bins: Bins, boxes: tf.Tensor, labels: tf.Tensor) -> Targets:
     )
 
 
-def _evenness(sides, one, other):
+def _evenness(sides: tf.Tensor, one: int, other: int) -> tf.Tensor:
     pair = tf.gather(sides, [one, other], axis=-1)
     smaller, larger = tf.reduce_min(pair, axis=-1), tf.reduce_max(pair, axis=-1)
     return tf.math.divide_no_nan(tf.maximum(smaller, 0.0), larger)
@@ -251,7 +252,7 @@ def generalized_iou(sides: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     Source: Rezatofighi et al., CVPR 2019.
     """
 
-    def area(each):
+    def area(each: tf.Tensor) -> tf.Tensor:
         return (each[..., 0] + each[..., 2]) * (each[..., 1] + each[..., 3])
 
     shared = area(tf.maximum(tf.minimum(sides, other), 0.0))
@@ -283,9 +284,9 @@ def detect(
     height: int,
     width: int,
     *,
-    min_score=0.01,
-    max_overlap=0.6,
-    per_image=100,
+    min_score: float = 0.01,
+    max_overlap: float = 0.6,
+    per_image: int = 100,
 ) -> Detections:
     """Boxes from predictions, without those of a class that overlap a better one.
 

@@ -1,9 +1,12 @@
 """Pictures of the features of images: what a bin is mixed with, where its like are elsewhere, and in what features differ."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
+import matplotlib.axes
 import matplotlib.figure
+import matplotlib.image
 import numpy as np
 
 # Perceptually uniform, rising in lightness, and made for the colour-blind.
@@ -11,7 +14,9 @@ _HEAT = "cividis"
 _POINT = "#D55E00"
 
 
-def _figure(rows, columns, width=2.3, height=2.3):
+def _figure(
+    rows: int, columns: int, width: float = 2.3, height: float = 2.3
+) -> tuple[matplotlib.figure.Figure, np.ndarray]:
     figure = matplotlib.figure.Figure(
         figsize=(width * columns + 1.0, height * rows + 0.9), layout="constrained"
     )
@@ -22,11 +27,13 @@ def _figure(rows, columns, width=2.3, height=2.3):
     return figure, axes
 
 
-def _show_image(panel, image):
+def _show_image(panel: matplotlib.axes.Axes, image: np.ndarray) -> None:
     panel.imshow(image, extent=(0, 1, 1, 0), interpolation="nearest")
 
 
-def _show_heat(panel, heat, largest=1.0, smallest=0.0):
+def _show_heat(
+    panel: matplotlib.axes.Axes, heat: np.ndarray, largest: float = 1.0, smallest: float = 0.0
+) -> matplotlib.image.AxesImage:
     return panel.imshow(
         heat,
         cmap=_HEAT,
@@ -37,7 +44,7 @@ def _show_heat(panel, heat, largest=1.0, smallest=0.0):
     )
 
 
-def _mark(panel, point, label=""):
+def _mark(panel: matplotlib.axes.Axes, point: tuple[float, float], label: str = "") -> None:
     x, y = point
     panel.scatter(
         x, y, s=70, marker="o", color=_POINT, edgecolors="white", linewidths=1.2, zorder=3
@@ -56,7 +63,7 @@ def _mark(panel, point, label=""):
 
 
 def propagation_picture(
-    images: Sequence[np.ndarray],
+    images: Sequence[np.ndarray] | np.ndarray,
     points: Sequence[tuple[float, float]],
     weights: np.ndarray,
     title: str,
@@ -70,7 +77,7 @@ def propagation_picture(
         title: of the picture.
     """
     figure, axes = _figure(len(images), 1 + len(points))
-    shown = None
+    shown: Any = None
     for line, image, heats in zip(axes, images, weights, strict=True):
         _show_image(line[0], image)
         for number, (panel, point, heat) in enumerate(
@@ -88,7 +95,7 @@ def propagation_picture(
 
 
 def components_picture(
-    images: Sequence[np.ndarray],
+    images: Sequence[np.ndarray] | np.ndarray,
     components: np.ndarray,
     shares: np.ndarray,
     title: str,
@@ -102,7 +109,7 @@ def components_picture(
         title: of the picture.
     """
     figure, axes = _figure(len(images), 5)
-    shown = None
+    shown: Any = None
     for line, image, coordinates in zip(axes, images, components, strict=True):
         _show_image(line[0], image)
         line[1].imshow(coordinates, extent=(0, 1, 1, 0), interpolation="nearest")
@@ -119,7 +126,7 @@ def components_picture(
 
 
 def neighbours_picture(
-    images: Sequence[np.ndarray],
+    images: Sequence[np.ndarray] | np.ndarray,
     points: Sequence[tuple[float, float]],
     cosines: np.ndarray,
     title: str,
@@ -133,7 +140,7 @@ def neighbours_picture(
         title: of the picture.
     """
     figure, axes = _figure(2 * len(points), len(images))
-    shown = None
+    shown: Any = None
     smallest = min(0.0, float(cosines.min()))
     for number, (point, of_point) in enumerate(zip(points, cosines, strict=True)):
         above, below = axes[2 * number], axes[2 * number + 1]

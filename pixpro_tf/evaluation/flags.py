@@ -57,7 +57,7 @@ class BackboneSettings:
     )
     network: str = flag("of a run; empty is online", "", choices=("", "online", "target"))
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self)
         if self.source.startswith("random:"):
             refuse_unheard(self, ["network"], f"with --from={self.source}")
@@ -109,7 +109,7 @@ def command(
         draw: the figures of Matplotlib beside that, by their names.
     """
 
-    def run(arguments):
+    def run(arguments: list[str]) -> None:
         settings = parse(settings_class, module, description, arguments)
         if settings.output:
             refuse_existing("output", settings.output, settings.overwrite)
@@ -213,7 +213,7 @@ def check_split(settings: Any, dataset: str) -> None:
         refuse_unheard(settings, ["split"], f"with --{dataset}={name}")
 
 
-def _flag_name(field) -> str:
+def _flag_name(field: dataclasses.Field) -> str:
     return f"--{field.metadata['name'] or field.name}"
 
 
@@ -224,5 +224,5 @@ def _floats(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"{text} is no list of numbers, as 0.01,0.1") from None
 
 
-def _written(value) -> str:
+def _written(value: object) -> str:
     return ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)

@@ -50,7 +50,7 @@ def maps_and_masks(
     return np.concatenate(maps), np.concatenate(masks)
 
 
-def _check_memory(needed):
+def _check_memory(needed: int) -> None:
     """Refuses maps that are too many; the system would end the process without a word. For a moment they are there twice."""
     gibibyte, there = 1 << 30, memory_bytes()
     if 2 * needed > there:
@@ -107,7 +107,9 @@ def train_linear(
     return head
 
 
-def _batches(maps, masks, epochs, batch_size, seed) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _batches(
+    maps: np.ndarray, masks: np.ndarray, epochs: int, batch_size: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(seed)
     for _ in range(epochs):
         order = rng.permutation(len(maps))

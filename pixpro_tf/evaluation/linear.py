@@ -6,11 +6,16 @@ python -m pixpro_tf.evaluation.linear --from=exported/mine --dataset=food101 --m
 
 import dataclasses
 import sys
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import flags
 from pixpro_tf.evaluation.flags import command, flag, refuse_unheard
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
 
 MODES = ("linear", "knn")
 # Of the epochs, after which the rate is a tenth.
@@ -45,7 +50,7 @@ class Settings(flags.MapSettings):
         "knn: a vote weighs exp(cosine / temperature); 0 counts all alike", 0.07, minimum=0
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.mode == "knn":
             refuse_unheard(self, ["epochs", "rate", "min_crop_area"], "in --mode=knn")
@@ -90,7 +95,7 @@ def evaluate(settings: Settings) -> Result:
         backbone = load_backbone(settings.source, settings.network, settings.output_stride)
 
         @tf.function(reduce_retracing=True)
-        def pooled(images):
+        def pooled(images: "tf.Tensor") -> "tf.Tensor":
             return tf.reduce_mean(maps_of(backbone, images, settings.level), axis=[1, 2])
 
         scores = _by_neighbours if settings.mode == "knn" else _by_a_layer
@@ -98,7 +103,13 @@ def evaluate(settings: Settings) -> Result:
         return _result(data.class_names, *found)
 
 
-def _by_neighbours(settings, pooled, train_examples, examples, num_classes):
+def _by_neighbours(
+    settings: Settings,
+    pooled: "Callable[[tf.Tensor], tf.Tensor]",
+    train_examples: "tf.data.Dataset",
+    examples: "tf.data.Dataset",
+    num_classes: int,
+) -> "tuple[np.ndarray, np.ndarray]":
     """Votes `[M, K]` and classes `[M]` of the split."""
     from pixpro_tf.evaluation.neighbours import neighbour_votes
 
@@ -114,7 +125,13 @@ def _by_neighbours(settings, pooled, train_examples, examples, num_classes):
     return votes, truth
 
 
-def _by_a_layer(settings, pooled, train_examples, examples, num_classes):
+def _by_a_layer(
+    settings: Settings,
+    pooled: "Callable[[tf.Tensor], tf.Tensor]",
+    train_examples: "tf.data.Dataset",
+    examples: "tf.data.Dataset",
+    num_classes: int,
+) -> "tuple[np.ndarray, np.ndarray]":
     """Logits `[M, K]` and classes `[M]` of the split."""
     from pixpro_tf.data.labelled.classification import random_views
 
@@ -135,7 +152,13 @@ def _by_a_layer(settings, pooled, train_examples, examples, num_classes):
     return layer(features).numpy(), truth
 
 
-def _train_layer(settings, pooled, views, num_classes, epoch_steps):
+def _train_layer(
+    settings: Settings,
+    pooled: "Callable[[tf.Tensor], tf.Tensor]",
+    views: "tf.data.Dataset",
+    num_classes: int,
+    epoch_steps: int,
+) -> "tf.keras.layers.Dense":
     import tensorflow as tf
 
     from pixpro_tf.evaluation.segmenter import check_finite
@@ -148,7 +171,7 @@ def _train_layer(settings, pooled, views, num_classes, epoch_steps):
     )
 
     @tf.function
-    def step(images, labels):
+    def step(images: "tf.Tensor", labels: "tf.Tensor") -> "tf.Tensor":
         features = pooled(images)
         with tf.GradientTape() as tape:
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, layer(features))
@@ -166,7 +189,9 @@ def _train_layer(settings, pooled, views, num_classes, epoch_steps):
     return layer
 
 
-def rate_schedule(rate: float, epochs: int, epoch_steps: int):
+def rate_schedule(
+    rate: float, epochs: int, epoch_steps: int
+) -> "tf.keras.optimizers.schedules.LearningRateSchedule":
     """The rate by step: whole, then a tenth after 60 % of the epochs, and a hundredth after 80 %."""
     import tensorflow as tf
 
@@ -175,13 +200,15 @@ def rate_schedule(rate: float, epochs: int, epoch_steps: int):
     return tf.keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
 
 
-def _central(settings, examples):
+def _central(settings: Settings, examples: "tf.data.Dataset") -> "tf.data.Dataset":
     from pixpro_tf.data.labelled.classification import central_views
 
     return central_views(examples, settings.image_size, settings.batch_size)
 
 
-def _features(pooled, batches):
+def _features(
+    pooled: "Callable[[tf.Tensor], tf.Tensor]", batches: "tf.data.Dataset"
+) -> "tuple[np.ndarray, np.ndarray]":
     import numpy as np
 
     pairs = [(pooled(images).numpy(), labels.numpy()) for images, labels in batches]
@@ -193,7 +220,7 @@ def _features(pooled, batches):
     return features, labels
 
 
-def _result(class_names, scores, truth) -> Result:
+def _result(class_names: Sequence[str], scores: "np.ndarray", truth: "np.ndarray") -> Result:
     import numpy as np
 
     order = np.argsort(-scores, axis=1, kind="stable")

@@ -35,7 +35,7 @@ def neighbour_votes(
     labels = tf.constant(known_labels, tf.int64)
 
     @tf.function(reduce_retracing=True)
-    def votes(some):
+    def votes(some: tf.Tensor) -> tf.Tensor:
         cosines, nearest = tf.math.top_k(unit_length(some) @ known, neighbours)
         if temperature:
             # Of the differences to the nearest, for exp(1 / temperature) may be no number.

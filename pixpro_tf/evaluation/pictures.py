@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import matplotlib
+import matplotlib.axes
 import matplotlib.colors
 import matplotlib.figure
 import matplotlib.lines
@@ -233,12 +234,14 @@ def matches_picture(
     return figure
 
 
-def _centre(index, side):
+def _centre(index: int, side: int) -> tuple[float, float]:
     row, column = divmod(index, side)
     return column + 0.5, row + 0.5
 
 
-def _mark(panel, place, number, right):
+def _mark(
+    panel: matplotlib.axes.Axes, place: tuple[float, float], number: int, right: bool
+) -> None:
     marker, colour = _RIGHT if right else _WRONG
     panel.scatter(
         *place, s=110, marker=marker, color=colour, edgecolors="white", linewidths=0.7, zorder=3

@@ -52,7 +52,7 @@ def find_projections(source: str, network: str = "") -> Projections | None:
     return _of_saved_model(source)
 
 
-def _of_run(run, network):
+def _of_run(run: str, network: str) -> Projections | None:
     try:
         model = Run.open(run).load_model()
     except RunError:
@@ -64,7 +64,7 @@ def _of_run(run, network):
     encoder, objective = getattr(model, network), objectives[0]
     level = objective.levels[0]
 
-    def function(images):
+    def function(images: tf.Tensor) -> tf.Tensor:
         found = encoder(normalize(images / 255.0), training=False)
         return found["projections"][objective.name][level]
 
@@ -72,7 +72,7 @@ def _of_run(run, network):
     return Projections(function, gamma, f"projections of {level}")
 
 
-def _of_saved_model(handle):
+def _of_saved_model(handle: str) -> Projections | None:
     with hub_handles.local_copy(handle) as folder:
         card = model_card.read(folder) or {"heads": {}}
         heads = card["heads"]

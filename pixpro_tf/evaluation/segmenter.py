@@ -1,10 +1,13 @@
 """Heads that turn maps of features into a class for every pixel, how they are trained, and how they are scored."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.data.labelled.segmentation import IGNORED
 from pixpro_tf.errors import RunError
 from pixpro_tf.evaluation.scores import SegmentationScores, count_pixels
@@ -25,7 +28,7 @@ class LinearHead(tf.keras.layers.Layer):
     Input float `[B, h, w, C]`; output logits `[B, h, w, K]`, zero before any training.
     """
 
-    def __init__(self, num_classes, mean, deviation):
+    def __init__(self, num_classes: int, mean: np.ndarray, deviation: np.ndarray) -> None:
         # Whatever the precision of the network that it looks at.
         super().__init__(dtype="float32")
         self.num_classes = num_classes
@@ -36,11 +39,11 @@ class LinearHead(tf.keras.layers.Layer):
             num_classes, 1, kernel_initializer="zeros", dtype="float32"
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape | Sequence[int | None]) -> None:
         self.classify.build(input_shape)
         super().build(input_shape)
 
-    def call(self, features, training=None):
+    def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         del training
         return self.classify((features - self.mean) * self.scale)
 
@@ -58,7 +61,9 @@ class FCNHead(tf.keras.layers.Layer):
     Source: Long et al., CVPR 2015, with two convolutions as it is used on dilated ResNets.
     """
 
-    def __init__(self, num_classes, channels=256, num_layers=2, **kwargs):
+    def __init__(
+        self, num_classes: int, channels: int = 256, num_layers: int = 2, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.convolutions = [
             Convolution(channels, 3, name=f"conv{i + 1}") for i in range(num_layers)
@@ -68,7 +73,7 @@ class FCNHead(tf.keras.layers.Layer):
             num_classes, 1, kernel_initializer=tf.keras.initializers.RandomNormal(stddev=0.01)
         )
 
-    def call(self, features, training=None):
+    def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             features = tf.nn.relu(norm(convolution(features), training=training))
         return self.classify(features)
@@ -87,7 +92,9 @@ class Segmenter(tf.keras.Model):
     Call with images uint8 or float `[B, H, W, 3]` in 0..255; returns logits `[B, h, w, K]`.
     """
 
-    def __init__(self, backbone, level, head, trains_backbone, margin=0):
+    def __init__(
+        self, backbone: ResNet, level: str, head: Head, trains_backbone: bool, margin: int = 0
+    ) -> None:
         super().__init__()
         backbone.trainable = trains_backbone
         self.backbone = backbone
@@ -96,7 +103,7 @@ class Segmenter(tf.keras.Model):
         self.trains_backbone = trains_backbone
         self.margin = margin
 
-    def call(self, images, training=False):
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         maps = maps_of(
             self.backbone,
             images,
@@ -150,7 +157,7 @@ def train(
     optimizer.build(variables)
 
     @tf.function(reduce_retracing=True)
-    def step(inputs, masks):
+    def step(inputs: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = pixel_loss(masks, head(inputs, training=True))
         # A stage above the level that the head sees has no gradient.
@@ -180,7 +187,7 @@ def score(
     """Scores a head, or a whole segmenter, on batches of inputs and masks."""
 
     @tf.function(reduce_retracing=True)
-    def count(inputs, masks):
+    def count(inputs: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
         return count_pixels(masks, predict(head, inputs, masks), num_classes)
 
     confusion = sum(count(inputs, masks).numpy() for inputs, masks in batches)

@@ -42,7 +42,7 @@ def load_backbone_and_neck(source: str, network: str = "") -> tuple[resnet.ResNe
         return trained_weights.restore_with_neck(dataclasses.replace(weights, output_stride=32))
 
 
-def _random_backbone(source, output_stride):
+def _random_backbone(source: str, output_stride: int) -> resnet.ResNet:
     architecture = source.removeprefix(RANDOM)
     if architecture not in resnet.ARCHITECTURES:
         raise ConfigError(
@@ -52,7 +52,7 @@ def _random_backbone(source, output_stride):
 
 
 def maps_of(
-    backbone: resnet.ResNet, images: tf.Tensor, level: str, training=False, margin: int = 0
+    backbone: resnet.ResNet, images: tf.Tensor, level: str, training: bool = False, margin: int = 0
 ) -> tf.Tensor:
     """A backbone's map of images in 0..255, float32 `[B, h, w, C]`.
 
@@ -75,7 +75,7 @@ def maps_of(
     return tf.cast(maps, tf.float32)
 
 
-def _mirrored(images, margin, axis):
+def _mirrored(images: tf.Tensor, margin: int, axis: int) -> tf.Tensor:
     """Continues images along an axis at both ends, about their outermost pixels. `tf.pad` does that for less than an image's side."""
     last = tf.shape(images)[axis] - 1
     places = tf.range(-margin, last + 1 + margin) % tf.maximum(2 * last, 1)

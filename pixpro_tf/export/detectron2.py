@@ -7,6 +7,7 @@ The command prints the settings that go with it, with the norms trained and sync
 
 import pickle
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from pixpro_tf.cli.commands import atomic_output, exit_code_of, quiet_tensorflow
 from pixpro_tf.errors import RunError
 from pixpro_tf.export.flags import make_parser
 from pixpro_tf.export.sources import check_output, restore_for
+
+if TYPE_CHECKING:
+    from pixpro_tf.backbones.fpn import Neck
 
 # Depths that Detectron2 builds; it has neither the deep stem of the "d" variants nor a ResNet of ten layers.
 BACKBONES = (
@@ -51,7 +55,7 @@ def _detectron2_name(name: str) -> str:
     return name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
 
 
-def neck_to_detectron2(neck) -> dict[str, np.ndarray]:
+def neck_to_detectron2(neck: "Neck") -> dict[str, np.ndarray]:
     """A neck's weights under the names of Detectron2's FPN and, of its dense head, of both towers of RetinaNet.
 
     Args:
@@ -74,7 +78,7 @@ def neck_to_detectron2(neck) -> dict[str, np.ndarray]:
     return arrays
 
 
-def neck_settings(neck) -> list[str]:
+def neck_settings(neck: "Neck") -> list[str]:
     """Detectron2's settings of an FPN like a neck's, beside those of its backbone."""
     features = ", ".join(f"res{level[1:]}" for level in sorted(neck.fpn.laterals))
     retinanet = "p6" in neck.levels or neck.dense_head is not None

@@ -8,13 +8,20 @@
 
 import json
 import tarfile
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from pixpro_tf.cli.commands import atomic_output, exit_code_of, quiet_tensorflow, write_texts
 from pixpro_tf.errors import RunError
 from pixpro_tf.export.flags import make_parser
 from pixpro_tf.export.sources import check_output
 from pixpro_tf.storage.hub_handles import is_archive
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from pixpro_tf.backbones.resnet import ResNet
+    from pixpro_tf.storage.runs import Run
 
 _README = """\
 # {title}
@@ -130,7 +137,9 @@ def export(
             _pack(saved, path)
 
 
-def _averaged_over_replicas(create, **arguments):
+def _averaged_over_replicas(
+    create: "Callable[..., tf.Variable]", **arguments: Any
+) -> "tf.Variable":
     """Running averages as a consumer has them: its replicas see different images, and here all compute the same."""
     import tensorflow as tf
 
@@ -139,7 +148,7 @@ def _averaged_over_replicas(create, **arguments):
     return create(**arguments)
 
 
-def _with_heads(run, network: str) -> tuple[Any, dict[str, Any]]:
+def _with_heads(run: "Run", network: str) -> "tuple[ResNet, dict[str, tf.keras.layers.Layer]]":
     from pixpro_tf.storage.saved_model import heads_of
 
     try:

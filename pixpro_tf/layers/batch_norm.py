@@ -1,5 +1,8 @@
 """Batch normalisation that is fused on one replica and synchronised over several."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from pixpro_tf.ops.numerics import at_least_float32
@@ -25,7 +28,13 @@ class BatchNorm(tf.keras.layers.Layer):
     Input and output: float `[B, ..., C]`; statistics are computed in at least float32.
     """
 
-    def __init__(self, momentum=0.9, epsilon=1e-5, gamma_initializer="ones", **kwargs):
+    def __init__(
+        self,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        gamma_initializer: str | dict[str, Any] | tf.keras.initializers.Initializer = "ones",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), not {momentum}")
@@ -35,7 +44,7 @@ class BatchNorm(tf.keras.layers.Layer):
         self.epsilon = epsilon
         self.gamma_initializer = tf.keras.initializers.get(gamma_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape | Sequence[int | None]) -> None:
         channels = input_shape[-1]
         if channels is None:
             raise ValueError(
@@ -62,7 +71,7 @@ class BatchNorm(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         if not training:
             return self._normalize(inputs, self.moving_mean, self.moving_variance)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -70,12 +79,12 @@ class BatchNorm(tf.keras.layers.Layer):
             return self._call_unfused(inputs, replicas)
         return self._call_fused(inputs) if replicas == 1 else self._call_synchronized(inputs)
 
-    def _call_fused(self, inputs):
+    def _call_fused(self, inputs: tf.Tensor) -> tf.Tensor:
         result = self._fused(inputs, self.gamma, self.beta)
         self._update_averages(result.batch_mean, result.batch_variance)
         return result.y
 
-    def _call_synchronized(self, inputs):
+    def _call_synchronized(self, inputs: tf.Tensor) -> tf.Tensor:
         """Normalised by the fused kernel too; the gradient by plain sums, for no fused kernel is deterministic there on GPUs."""
         replica_context = tf.distribute.get_replica_context()
         replicas = replica_context.num_replicas_in_sync
@@ -84,13 +93,20 @@ class BatchNorm(tf.keras.layers.Layer):
         shift = tf.identity(self.moving_mean)
 
         @tf.custom_gradient
-        def normalize(inputs, gamma, beta):
+        def normalize(
+            inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+        ) -> tuple[
+            tuple[tf.Tensor, tf.Tensor, tf.Tensor],
+            Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
+        ]:
             local = self._fused(inputs, gamma, beta)
             biased = local.batch_variance * (values - 1) / values
             mean, variance = _over_replicas(local.batch_mean, biased, shift)
             inverse = tf.math.rsqrt(variance + self.epsilon)
 
-            def gradient(upstream, *_):
+            def gradient(
+                upstream: tf.Tensor, *_: tf.Tensor
+            ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
                 axes = [0, 1, 2]
                 upstream = tf.cast(upstream, tf.float32)
                 normalized = (tf.cast(inputs, tf.float32) - mean) * inverse
@@ -111,7 +127,14 @@ class BatchNorm(tf.keras.layers.Layer):
         self._update_averages(mean, unbiased)
         return outputs
 
-    def _fused(self, inputs, gamma, beta, mean=(), variance=()):
+    def _fused(
+        self,
+        inputs: tf.Tensor,
+        gamma: tf.Tensor | tf.Variable,
+        beta: tf.Tensor | tf.Variable,
+        mean: tf.Tensor | tuple[()] = (),
+        variance: tf.Tensor | tuple[()] = (),
+    ) -> Any:
         """Normalised by the statistics that are given, or by those of the inputs, which come out too, the variance unbiased."""
         return tf.raw_ops.FusedBatchNormV3(
             x=inputs,
@@ -123,7 +146,7 @@ class BatchNorm(tf.keras.layers.Layer):
             is_training=isinstance(mean, tuple),
         )
 
-    def _call_unfused(self, inputs, replicas):
+    def _call_unfused(self, inputs: tf.Tensor, replicas: int) -> tf.Tensor:
         axes = list(range(inputs.shape.rank - 1))
         mean, variance = tf.nn.moments(at_least_float32(inputs), axes)
         values = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1] * replicas, mean.dtype)
@@ -133,22 +156,26 @@ class BatchNorm(tf.keras.layers.Layer):
         self._update_averages(mean, variance * values / tf.maximum(values - 1, 1))
         return self._normalize(inputs, mean, variance)
 
-    def _normalize(self, inputs, mean, variance):
+    def _normalize(
+        self, inputs: tf.Tensor, mean: tf.Tensor | tf.Variable, variance: tf.Tensor | tf.Variable
+    ) -> tf.Tensor:
         inputs_float = at_least_float32(inputs)
         scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
         return tf.cast((inputs_float - mean) * scale + self.beta, inputs.dtype)
 
-    def _update_averages(self, mean, unbiased_variance):
+    def _update_averages(self, mean: tf.Tensor, unbiased_variance: tf.Tensor) -> None:
         for average, value in (
             (self.moving_mean, mean),
             (self.moving_variance, unbiased_variance),
         ):
             average.assign(average * self.momentum + tf.stop_gradient(value) * (1 - self.momentum))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(
+        self, input_shape: tf.TensorShape | Sequence[int | None]
+    ) -> tf.TensorShape:
         return tf.TensorShape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "momentum": self.momentum,
             "epsilon": self.epsilon,
@@ -156,7 +183,9 @@ class BatchNorm(tf.keras.layers.Layer):
         }
 
 
-def _over_replicas(mean, variance, shift):
+def _over_replicas(
+    mean: tf.Tensor, variance: tf.Tensor, shift: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Mean and biased variance of all replicas' values, from those of each replica's; all have the same `shift`, a value near the mean."""
     replica_context = tf.distribute.get_replica_context()
     # E[x^2] - E[x]^2 loses its digits where the mean is large.

@@ -1,18 +1,27 @@
 """The convolution that backbones and necks are made of."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 LAYOUTS = ("torchvision", "od_api", "model_garden", "mirror")
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _compiled_conv2d(inputs, kernel, strides, padding, dilations):
+def _compiled_conv2d(
+    inputs: tf.Tensor,
+    kernel: tf.Tensor,
+    strides: Sequence[int],
+    padding: str,
+    dilations: Sequence[int],
+) -> tf.Tensor:
     # On the CPU, TensorFlow's own kernels have no gradient of grouped convolutions, and none of dilated ones but by way of
     # space-to-batch, ten times slower. XLA's convolution has both, on every device.
     return tf.nn.conv2d(inputs, kernel, strides, padding, dilations=dilations)
 
 
-def _product(inputs, kernel):
+def _product(inputs: tf.Tensor, kernel: tf.Tensor | tf.Variable) -> tf.Tensor:
     """A convolution by a kernel of one pixel, which a matrix product does faster than oneDNN's convolution."""
     bins = tf.matmul(
         tf.reshape(inputs, [-1, inputs.shape[-1]]), tf.reshape(kernel, kernel.shape[2:])
@@ -38,17 +47,17 @@ class Convolution(tf.keras.layers.Conv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=1,
-        dilation=1,
-        groups=1,
-        symmetric=True,
-        mirror=False,
-        use_bias=False,
-        kernel_initializer=None,
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        symmetric: bool = True,
+        mirror: bool = False,
+        use_bias: bool = False,
+        kernel_initializer: str | dict[str, Any] | tf.keras.initializers.Initializer | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             filters,
             kernel_size,
@@ -64,7 +73,7 @@ class Convolution(tf.keras.layers.Conv2D):
         self.symmetric = symmetric
         self.mirror = mirror
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor | tf.Variable) -> tf.Tensor:
         if self.kernel_size == self.strides == (1, 1) and self.groups == 1:
             return _product(inputs, kernel)
         pad = self.dilation_rate[0] * (self.kernel_size[0] // 2)
@@ -83,7 +92,7 @@ class Convolution(tf.keras.layers.Conv2D):
             inputs, kernel, list(self.strides), padding, dilations=list(self.dilation_rate)
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         base = super().get_config()
         keep = (
             "name",

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -31,7 +32,14 @@ class ConvMLP(tf.keras.layers.Layer):
     Source: the authors' projector and predictor (two layers, 4096 hidden channels; the paper says 2048) and value transform.
     """
 
-    def __init__(self, hidden_channels, out_channels, num_layers=2, final_norm=False, **kwargs):
+    def __init__(
+        self,
+        hidden_channels: int,
+        out_channels: int,
+        num_layers: int = 2,
+        final_norm: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, not {num_layers}")
@@ -40,7 +48,7 @@ class ConvMLP(tf.keras.layers.Layer):
         self.num_layers = num_layers
         self.final_norm = final_norm
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         in_channels = int(input_shape[-1])
         self.convolutions, self.norms = [], []
         for i in range(self.num_layers):
@@ -64,17 +72,19 @@ class ConvMLP(tf.keras.layers.Layer):
         super().build(input_shape)
 
     @as_written
-    def call(self, features, training=None):
+    def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         *hidden, last = self.convolutions
         for convolution, norm in zip(hidden, self.norms, strict=False):
             features = tf.nn.relu(norm(convolution(features), training=training))
         projection = last(features)
         return self.norms[-1](projection, training=training) if self.final_norm else projection
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(
+        self, input_shape: tf.TensorShape | Sequence[int | None]
+    ) -> tf.TensorShape:
         return tf.TensorShape(input_shape[:-1]).concatenate(self.out_channels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "hidden_channels": self.hidden_channels,
             "out_channels": self.out_channels,
@@ -99,7 +109,7 @@ class ProjectorSettings:
     final_norm: bool = False
 
     @classmethod
-    def of(cls, settings):
+    def of(cls, settings: "ProjectorSettings | dict[str, Any]") -> "ProjectorSettings":
         """Settings that are given as such, or as a dict of their fields."""
         return cls(**settings) if isinstance(settings, dict) else settings
 
@@ -125,12 +135,14 @@ class Projector(tf.keras.layers.Layer):
     by level. Each level is normalised by its own statistics; the running averages of a shared head mix them.
     """
 
-    def __init__(self, levels: Sequence[str], settings: ProjectorSettings, **kwargs):
+    def __init__(
+        self, levels: Sequence[str], settings: ProjectorSettings | dict[str, Any], **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.levels = tuple(levels)
         self.settings = settings = ProjectorSettings.of(settings)
 
-        def head(name):
+        def head(name: str) -> ConvMLP:
             return ConvMLP(
                 settings.hidden_channels,
                 settings.out_channels,
@@ -142,10 +154,12 @@ class Projector(tf.keras.layers.Layer):
         self.heads = layers_by_level(self.levels, settings.shared, head, self.name)
 
     @as_written
-    def call(self, maps, training=None):
+    def call(
+        self, maps: dict[str, tf.Tensor], training: bool | None = None
+    ) -> dict[str, tf.Tensor]:
         return {level: self.heads[level](maps[level], training=training) for level in self.levels}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "levels": self.levels,
             "settings": dataclasses.asdict(self.settings),
@@ -165,7 +179,7 @@ class DenseHead(tf.keras.layers.Layer):
     Source: Lin et al., ICCV 2017 (RetinaNet), where two towers of four predict classes and boxes.
     """
 
-    def __init__(self, channels, num_layers=4, **kwargs):
+    def __init__(self, channels: int, num_layers: int = 4, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, not {num_layers}")
@@ -184,10 +198,10 @@ class DenseHead(tf.keras.layers.Layer):
         ]
 
     @as_written
-    def call(self, features):
+    def call(self, features: tf.Tensor) -> tf.Tensor:
         for convolution in self.convolutions:
             features = tf.nn.relu(convolution(features))
         return features
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"channels": self.channels, "num_layers": self.num_layers}

@@ -1,11 +1,14 @@
 """The pixel propagation module (PPM): every bin becomes a mixture of the bins that resemble it."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from pixpro_tf.layers.heads import ConvMLP
 from pixpro_tf.ops.graphs import as_written
 from pixpro_tf.ops.numerics import at_least_float32, unit_length
-from pixpro_tf.ops.pairwise import is_large, symmetric_weighted_sums
+from pixpro_tf.ops.pairwise import Tensors, is_large, symmetric_weighted_sums
 
 SMALL_POWER_EPSILON = 1e-6
 
@@ -36,7 +39,7 @@ def propagate(
     return _mix(_similarity(_cosines(unit, unit), gamma), values)
 
 
-def _mix_by_blocks(unit, values, gamma):
+def _mix_by_blocks(unit: tf.Tensor, values: tf.Tensor, gamma: float) -> tf.Tensor:
     """With S = f(U U^T) and Y = S V, the gradients are dV = S^T dY and dU = (W + W^T) U for W = f'(U U^T) * (dY V^T).
 
     S and f'(U U^T) are symmetric, and so is W + W^T = f'(U U^T) * (dY V^T + V dY^T), whose second factor is one product of [dY, V] and
@@ -44,18 +47,18 @@ def _mix_by_blocks(unit, values, gamma):
     """
 
     @tf.custom_gradient
-    def mix(unit, values):
-        def similarity(rows, columns):
+    def mix(unit: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
+        def similarity(rows: Tensors, columns: Tensors) -> Tensors:
             (unit_rows,), (unit_columns,) = rows, columns
             return [_similarity(_cosines(unit_rows, unit_columns), gamma)]
 
-        def slope_and_similarity(rows, columns):
+        def slope_and_similarity(rows: Tensors, columns: Tensors) -> Tensors:
             (unit_rows, *outer_rows), (unit_columns, *outer_columns) = rows, columns
             cosines = _cosines(unit_rows, unit_columns)
             outer = _cosines(tf.concat(outer_rows, -1), tf.concat(outer_columns[::-1], -1))
             return [_slope(cosines, gamma) * outer, _similarity(cosines, gamma)]
 
-        def gradient(upstream):
+        def gradient(upstream: tf.Tensor) -> Tensors:
             return symmetric_weighted_sums(
                 slope_and_similarity, [unit, upstream, values], [unit, upstream]
             )
@@ -66,28 +69,28 @@ def _mix_by_blocks(unit, values, gamma):
     return mix(unit, values)
 
 
-def _mix(weights, values):
+def _mix(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.einsum("...nm,...mc->...nc", weights, values)
 
 
-def _cosines(rows, columns):
+def _cosines(rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
     return tf.einsum("...nc,...mc->...nm", rows, columns)
 
 
-def _base(cosines, gamma):
+def _base(cosines: tf.Tensor, gamma: float) -> tf.Tensor:
     """What is taken to a power."""
     positive = tf.nn.relu(cosines)
     return positive + SMALL_POWER_EPSILON if gamma < 1 else positive
 
 
-def _similarity(cosines, gamma):
+def _similarity(cosines: tf.Tensor, gamma: float) -> tf.Tensor:
     base = _base(cosines, gamma)
     if gamma == 1:
         return base
     return tf.square(base) if gamma == 2 else tf.pow(base, gamma)
 
 
-def _slope(cosines, gamma):
+def _slope(cosines: tf.Tensor, gamma: float) -> tf.Tensor:
     """Derivative of `_similarity`."""
     base = _base(cosines, gamma)
     if gamma == 2:
@@ -113,7 +116,14 @@ class PixelPropagation(tf.keras.layers.Layer):
     more than 1024 bins are propagated block by block, in memory that grows with H * W.
     """
 
-    def __init__(self, num_layers=1, gamma=2.0, jit_compile=True, mixes=True, **kwargs):
+    def __init__(
+        self,
+        num_layers: int = 1,
+        gamma: float = 2.0,
+        jit_compile: bool = True,
+        mixes: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if num_layers < 0:
             raise ValueError(f"num_layers must be at least 0, not {num_layers}")
@@ -123,9 +133,9 @@ class PixelPropagation(tf.keras.layers.Layer):
         self.gamma = gamma
         self.jit_compile = jit_compile
         self.mixes = mixes
-        self.value_transform = None
+        self.value_transform: ConvMLP | None = None
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         channels = int(input_shape[-1])
         if self.num_layers:
             self.value_transform = ConvMLP(
@@ -138,7 +148,7 @@ class PixelPropagation(tf.keras.layers.Layer):
         super().build(input_shape)
 
     @as_written
-    def call(self, features, training=None):
+    def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         values = features
         if self.value_transform is not None:
             values = self.value_transform(features, training=training)
@@ -158,10 +168,12 @@ class PixelPropagation(tf.keras.layers.Layer):
         mixed = function(features, values, self.gamma, is_large(static_flat[1]))
         return tf.reshape(mixed, shape)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(
+        self, input_shape: tf.TensorShape | Sequence[int | None]
+    ) -> tf.TensorShape:
         return tf.TensorShape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "num_layers": self.num_layers,
             "gamma": self.gamma,

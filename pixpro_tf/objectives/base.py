@@ -1,7 +1,7 @@
 """What an objective is: the maps that it looks at, the heads that it puts on them, and what it makes of two views."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -35,7 +35,7 @@ class Objective(tf.keras.layers.Layer):
         name: of its parts in checkpoints and its loss in logs.
     """
 
-    def __init__(self, levels: Sequence[str], weight: float = 1.0, name: str | None = None):
+    def __init__(self, levels: Sequence[str], weight: float = 1.0, name: str | None = None) -> None:
         super().__init__(name=name)
         if not levels:
             raise ValueError("levels names no map; give at least one, as ('c5',)")
@@ -63,5 +63,5 @@ class Objective(tf.keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"levels": self.levels, "weight": self.weight, "name": self.name}

@@ -1,13 +1,16 @@
 """PixPro: a bin, propagated, predicts the target's bins that see the same place."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from pixpro_tf import losses
 from pixpro_tf.layers.heads import ProjectorSettings, layers_by_level
 from pixpro_tf.layers.propagation import PixelPropagation
+from pixpro_tf.objectives.base import Maps, Metrics
 from pixpro_tf.objectives.pixel import PixelObjective
+from pixpro_tf.ops.geometry import Bins
 from pixpro_tf.ops.graphs import as_written
 
 
@@ -28,31 +31,33 @@ class PixelConsistency(PixelObjective):
     def __init__(
         self,
         levels: Sequence[str],
-        projector: ProjectorSettings,
+        projector: ProjectorSettings | dict[str, Any],
         ppm_layers: int = 1,
         gamma: float = 2.0,
         propagates: bool = True,
-        **common,
-    ):
+        **common: Any,
+    ) -> None:
         super().__init__(levels, projector, **common)
         self.ppm_layers = ppm_layers
         self.gamma = gamma
         self.propagates = propagates
 
-        def propagation(name):
+        def propagation(name: str) -> PixelPropagation:
             return PixelPropagation(ppm_layers, gamma, self.jit_compile, propagates, name=name)
 
         shared = self.projector_settings.shared
         self.propagations = layers_by_level(self.levels, shared, propagation, "propagation")
 
     @as_written
-    def call(self, projections, training=None):
+    def call(self, projections: Maps, training: bool | None = None) -> Maps:
         return {
             level: self.propagations[level](projection, training=training)
             for level, projection in projections.items()
         }
 
-    def compare_bins(self, online, target, bins):
+    def compare_bins(
+        self, online: Sequence[tf.Tensor], target: Sequence[tf.Tensor], bins: Sequence[Bins]
+    ) -> tuple[tf.Tensor, Metrics]:
         consistency = self.form_of(losses.pixel_consistency, target[0].shape[1])
         similarity, pairs = consistency(online[0], target[1], bins[0], bins[1], self.threshold)
         similarity += consistency(online[1], target[0], bins[1], bins[0], self.threshold)[0]
@@ -65,7 +70,7 @@ class PixelConsistency(PixelObjective):
             "no_overlap": 1 - tf.reduce_mean(overlapping),
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "ppm_layers": self.ppm_layers,
             "gamma": self.gamma,

@@ -1,12 +1,15 @@
 """PixContrast: a bin tells the target's bins that see the same place from the others."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from pixpro_tf import losses
 from pixpro_tf.layers.heads import ProjectorSettings
+from pixpro_tf.objectives.base import Metrics
 from pixpro_tf.objectives.pixel import PixelObjective
+from pixpro_tf.ops.geometry import Bins
 
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
@@ -24,14 +27,16 @@ class PixelContrast(PixelObjective):
     def __init__(
         self,
         levels: Sequence[str],
-        projector: ProjectorSettings,
+        projector: ProjectorSettings | dict[str, Any],
         temperature: float = 0.3,
-        **common,
-    ):
+        **common: Any,
+    ) -> None:
         super().__init__(levels, projector, **common)
         self.temperature = temperature
 
-    def compare_bins(self, online, target, bins):
+    def compare_bins(
+        self, online: Sequence[tf.Tensor], target: Sequence[tf.Tensor], bins: Sequence[Bins]
+    ) -> tuple[tf.Tensor, Metrics]:
         contrast = self.form_of(losses.pixel_contrast, target[0].shape[1])
         settings = (self.threshold, self.temperature)
         loss_1, counted_1, right_1 = contrast(online[0], target[1], *bins, *settings)
@@ -46,5 +51,5 @@ class PixelContrast(PixelObjective):
             "no_overlap": 1 - tf.reduce_mean(overlapping),
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"temperature": self.temperature}

@@ -1,12 +1,14 @@
 """The instance branch: a whole image predicts its own features in the other view."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from pixpro_tf import losses
 from pixpro_tf.layers.heads import ConvMLP, Projector, ProjectorSettings
-from pixpro_tf.objectives.base import Objective
+from pixpro_tf.objectives.base import Maps, Metrics, Objective, View
 from pixpro_tf.ops.graphs import as_written
 from pixpro_tf.ops.numerics import at_least_float32, unit_length
 
@@ -23,19 +25,24 @@ class InstanceObjective(Objective):
     Source: the authors' instance branch.
     """
 
-    def __init__(self, projector: ProjectorSettings, weight: float = 1.0, name: str = "instance"):
+    def __init__(
+        self,
+        projector: ProjectorSettings | dict[str, Any],
+        weight: float = 1.0,
+        name: str = "instance",
+    ) -> None:
         super().__init__([LEVEL], weight, name)
         self.projector_settings = settings = ProjectorSettings.of(projector)
         self.predictor = ConvMLP(settings.hidden_channels, settings.out_channels, name="predictor")
 
-    def make_projector(self):
+    def make_projector(self) -> Projector:
         return Projector(self.levels, self.projector_settings, name="projector_instance")
 
     @as_written
-    def call(self, projections, training=None):
+    def call(self, projections: Maps, training: bool | None = None) -> Maps:
         return {LEVEL: self.predictor(projections[LEVEL], training=training)}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "projector": dataclasses.asdict(self.projector_settings),
             "weight": self.weight,
@@ -48,7 +55,7 @@ class InstanceRegression(InstanceObjective):
     """The authors' loss: -2 times the cosine of prediction and target for each direction, so it lies in [-4, 4]."""
 
     @as_written
-    def compare(self, online, target):
+    def compare(self, online: Sequence[View], target: Sequence[View]) -> tuple[tf.Tensor, Metrics]:
         prediction, keys = _pooled(online), _pooled(target)
         agreement = losses.instance_consistency(prediction[0], keys[1])
         agreement += losses.instance_consistency(prediction[1], keys[0])
@@ -66,27 +73,27 @@ class InstanceContrast(InstanceObjective):
 
     def __init__(
         self,
-        projector: ProjectorSettings,
+        projector: ProjectorSettings | dict[str, Any],
         temperature: float = 0.2,
         weight: float = 1.0,
         name: str = "instance",
-    ):
+    ) -> None:
         super().__init__(projector, weight, name)
         self.temperature = temperature
 
     @as_written
-    def compare(self, online, target):
+    def compare(self, online: Sequence[View], target: Sequence[View]) -> tuple[tf.Tensor, Metrics]:
         prediction, keys = _pooled(online), _pooled(target)
         keys, own = _of_all_replicas(keys)
         loss_1, right_1 = losses.instance_contrast(prediction[0], keys[1], own, self.temperature)
         loss_2, right_2 = losses.instance_contrast(prediction[1], keys[0], own, self.temperature)
         return (loss_1 + loss_2) / 2, {"instance_accuracy": tf.reduce_mean(right_1 + right_2) / 2}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"temperature": self.temperature}
 
 
-def _pooled(views):
+def _pooled(views: Sequence[View]) -> list[tf.Tensor]:
     """Unit vectors `[B, C]` of each view, averaged after the head, as the authors do."""
     return [
         unit_length(tf.reduce_mean(at_least_float32(view.outputs[LEVEL]), axis=[1, 2]))
@@ -94,7 +101,7 @@ def _pooled(views):
     ]
 
 
-def _of_all_replicas(keys):
+def _of_all_replicas(keys: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
     """The keys of both views from all replicas, `[G, C]` each, and which of them are this replica's own images."""
     own = tf.range(tf.shape(keys[0])[0])
     context = tf.distribute.get_replica_context()

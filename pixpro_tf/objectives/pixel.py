@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -28,22 +29,22 @@ class PixelObjective(Objective):
     def __init__(
         self,
         levels: Sequence[str],
-        projector: ProjectorSettings,
+        projector: ProjectorSettings | dict[str, Any],
         threshold: float = 0.7,
         jit_compile: bool = True,
         weight: float = 1.0,
         name: str = "pixel",
-    ):
+    ) -> None:
         super().__init__(levels, weight, name)
         self.projector_settings = ProjectorSettings.of(projector)
         self.threshold = threshold
         self.jit_compile = jit_compile
 
-    def make_projector(self):
+    def make_projector(self) -> Projector:
         return Projector(self.levels, self.projector_settings, name="projector")
 
     @as_written
-    def compare(self, online, target):
+    def compare(self, online: Sequence[View], target: Sequence[View]) -> tuple[tf.Tensor, Metrics]:
         found = [self._compare_level(level, online, target) for level in self.levels]
         losses = tf.add_n([losses for losses, _ in found]) / len(found)
         metrics = {
@@ -75,14 +76,16 @@ class PixelObjective(Objective):
         """A loss as a map of `num_bins` takes it: compiled, or as it is."""
         return _compiled(loss) if self.jit_compile and is_large(num_bins) else loss
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "projector": dataclasses.asdict(self.projector_settings),
             "threshold": self.threshold,
             "jit_compile": self.jit_compile,
         }
 
-    def _compare_level(self, level, online: Sequence[View], target: Sequence[View]):
+    def _compare_level(
+        self, level: str, online: Sequence[View], target: Sequence[View]
+    ) -> tuple[tf.Tensor, Metrics]:
         height, width = target[0].outputs[level].shape[1:3]
         return self.compare_bins(
             [as_bins(view.outputs[level]) for view in online],
@@ -92,7 +95,7 @@ class PixelObjective(Objective):
 
 
 @functools.cache
-def _compiled(loss):
+def _compiled(loss: Callable) -> Callable:
     return tf.function(loss, jit_compile=True, autograph=False)
 
 

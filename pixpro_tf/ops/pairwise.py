@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import tensorflow as tf
 
@@ -16,6 +16,7 @@ Tensors = Sequence[tf.Tensor]
 PairFunction = Callable[[Tensors, Tensors], Tensors]
 # Whether a block of rows and one of columns have anything to say to each other, one bool.
 Meet = Callable[[Tensors, Tensors], tf.Tensor]
+Structure = TypeVar("Structure")
 
 
 def is_large(num_bins: int | None) -> bool:
@@ -40,10 +41,12 @@ def weighted_sums(
         `[B, N, C]` for each of the values. A gradient through blocks would keep all of them: there must be none, or one of its own.
     """
 
-    def add(sums, rows, columns, met):
+    def add(
+        sums: Tensors, rows: Tensors, columns: Sequence[Tensors], met: tf.Tensor | bool
+    ) -> Tensors:
         columns, values = columns
 
-        def added(sums):
+        def added(sums: Tensors) -> Tensors:
             matrices = weights(rows, columns)
             return [
                 total + tf.matmul(matrix, each)
@@ -52,7 +55,7 @@ def weighted_sums(
 
         return _if(met, added, sums)
 
-    def start(shape):
+    def start(shape: Sequence[tf.Tensor]) -> Tensors:
         return [tf.zeros([*shape, each.shape[-1]], each.dtype) for each in values]
 
     dtypes = [each.dtype for each in values]
@@ -80,7 +83,7 @@ class Softmax(NamedTuple):
         """`[..., N]`, the logarithm of the sum of the logits' exponentials; -inf for a row without logits."""
         return (tf.math.log(self.total) + self.largest)[..., 0]
 
-    def with_more(self, logits, values) -> "Softmax":
+    def with_more(self, logits: tf.Tensor, values: tf.Tensor) -> "Softmax":
         """Some more columns: exponentials are relative to the largest logit, and what was summed up before follows it."""
         largest = tf.maximum(self.largest, tf.reduce_max(logits, axis=-1, keepdims=True))
         shift = tf.where(largest > -math.inf, largest, tf.zeros_like(largest))
@@ -111,18 +114,20 @@ def softmax_of_all_and_some(
         The softmax of all and that of some, with `[B, N]` in front. As of `weighted_sums`, not to take a gradient through.
     """
 
-    def add(state, rows, columns, met):
+    def add(
+        state: Tensors, rows: Tensors, columns: Sequence[Any], met: tf.Tensor | bool
+    ) -> Tensors:
         columns, values, real = columns
         found = tf.where(real[..., None, :], logits(rows, columns), -math.inf)
         of_all, of_some = Softmax(*state[:3]), Softmax(*state[3:])
 
-        def added(of_some):
+        def added(of_some: Softmax) -> Softmax:
             chosen = tf.where(some(rows, columns), found, -math.inf)
             return of_some.with_more(chosen, values)
 
         return [*of_all.with_more(found, values), *_if(met, added, of_some)]
 
-    def start(shape):
+    def start(shape: Sequence[tf.Tensor]) -> Tensors:
         empty = Softmax(
             tf.fill([*shape, 1], tf.constant(-math.inf, values.dtype)),
             tf.zeros([*shape, 1], values.dtype),
@@ -150,15 +155,17 @@ def symmetric_weighted_sums(weights: PairFunction, bins: Tensors, values: Tensor
         `[B, N, C]` for each of the values. As of `weighted_sums`, not to take a gradient through.
     """
 
-    def of_image(image):
+    def of_image(image: tuple[Tensors, Tensors]) -> Tensors:
         num_bins = _length(image[0][0])
         num_blocks, block = _divide(num_bins)
         bins, values = ([_split(each, num_blocks, block) for each in tensors] for tensors in image)
 
-        def add(i, j, sums):
+        def add(i: tf.Tensor, j: tf.Tensor, sums: Tensors) -> tuple[tf.Tensor, tf.Tensor, Tensors]:
             matrices = weights(_at(bins, i), _at(bins, j))
 
-            def added(sums, block, of, transpose=False):
+            def added(
+                sums: Tensors, block: tf.Tensor, of: tf.Tensor, transpose: bool = False
+            ) -> Tensors:
                 return [
                     tf.tensor_scatter_nd_add(
                         total, [[block]], tf.matmul(matrix, each, transpose_a=transpose)[None]
@@ -178,7 +185,14 @@ def symmetric_weighted_sums(weights: PairFunction, bins: Tensors, values: Tensor
     return _map(of_image, (bins, values), [each.dtype for each in values])
 
 
-def _fold(add, start, rows, columns, meet, dtypes):
+def _fold(
+    add: Callable[[Tensors, Tensors, Sequence[Any], tf.Tensor | bool], Tensors],
+    start: Callable[[Sequence[tf.Tensor]], Tensors],
+    rows: Tensors,
+    columns: Sequence[Tensors | tf.Tensor],
+    meet: Meet,
+    dtypes: Sequence[tf.DType],
+) -> Tensors:
     """What `add` makes of a start for each row and of the columns, all at once or one block after another.
 
     `columns[0]` are those that `meet` sees.
@@ -186,7 +200,7 @@ def _fold(add, start, rows, columns, meet, dtypes):
     if not is_large(rows[0].shape[1]):
         return add(start(tf.unstack(tf.shape(rows[0])[:2])), rows, columns, True)
 
-    def of_image(image):
+    def of_image(image: tuple[Tensors, Sequence[Tensors | tf.Tensor]]) -> Tensors:
         rows, columns = image
         num_rows = _length(rows[0])
         rows, columns = (
@@ -194,8 +208,8 @@ def _fold(add, start, rows, columns, meet, dtypes):
             for tensors in (rows, columns)
         )
 
-        def of_rows(rows):
-            def of_block(state, columns):
+        def of_rows(rows: Tensors) -> Tensors:
+            def of_block(state: Tensors, columns: Sequence[Tensors | tf.Tensor]) -> Tensors:
                 return add(state, rows, columns, meet(rows, columns[0]))
 
             block = tf.shape(rows[0])[0]
@@ -206,7 +220,9 @@ def _fold(add, start, rows, columns, meet, dtypes):
     return _map(of_image, (rows, columns), dtypes)
 
 
-def _map(function, elements, dtypes):
+def _map(
+    function: Callable[[Structure], Tensors], elements: Structure, dtypes: Sequence[tf.DType]
+) -> Tensors:
     # In parallel, blocks would be in memory together.
     return tf.map_fn(
         lambda element: list(function(element)),
@@ -216,7 +232,9 @@ def _map(function, elements, dtypes):
     )
 
 
-def _if(condition, function, tensors):
+def _if(
+    condition: tf.Tensor | bool, function: Callable[[Structure], Structure], tensors: Structure
+) -> Structure:
     """`function(tensors)` or the tensors themselves, by a bool known now or not. A loop of one turn, for XLA leaves what a `tf.cond` does to a single core."""
     if condition is True:
         return function(tensors)
@@ -226,29 +244,29 @@ def _if(condition, function, tensors):
     return tensors
 
 
-def _divide(length):
+def _divide(length: int | tf.Tensor) -> tuple[int | tf.Tensor, int | tf.Tensor]:
     """How many blocks, of how many bins, the last of them filled up."""
     num_blocks = _ceil_divide(length, BLOCK_BINS)
     return num_blocks, _ceil_divide(length, num_blocks)
 
 
-def _split(tensor, num_blocks, block):
+def _split(tensor: tf.Tensor, num_blocks: int | tf.Tensor, block: int | tf.Tensor) -> tf.Tensor:
     padding = [[0, num_blocks * block - _length(tensor)]] + [[0, 0]] * (tensor.shape.rank - 1)
     shape = tf.concat([[num_blocks, block], tf.shape(tensor)[1:]], axis=0)
     return tf.reshape(tf.pad(tensor, padding), shape)
 
 
-def _join(blocks):
+def _join(blocks: tf.Tensor) -> tf.Tensor:
     return tf.reshape(blocks, tf.concat([[-1], tf.shape(blocks)[2:]], axis=0))
 
 
-def _at(tensors, index):
+def _at(tensors: Tensors, index: tf.Tensor) -> Tensors:
     return [tf.gather(tensor, index) for tensor in tensors]
 
 
-def _length(tensor):
+def _length(tensor: tf.Tensor) -> int | tf.Tensor:
     return tf.shape(tensor)[0] if tensor.shape[0] is None else tensor.shape[0]
 
 
-def _ceil_divide(dividend, divisor):
+def _ceil_divide(dividend: int | tf.Tensor, divisor: int | tf.Tensor) -> int | tf.Tensor:
     return -(-dividend // divisor)

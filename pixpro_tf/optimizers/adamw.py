@@ -1,9 +1,13 @@
 """Keras' AdamW, with decay excluded by rank."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 
-def make_adamw(learning_rate, weight_decay):
+def make_adamw(
+    learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule, weight_decay: float
+) -> tf.keras.optimizers.Optimizer:
     """AdamW whose one-dimensional variables (BN, biases) get no decay.
 
     Args:
@@ -19,7 +23,7 @@ def make_adamw(learning_rate, weight_decay):
     class AdamW(tf.keras.optimizers.AdamW):
         _has_excluded = False
 
-        def build(self, var_list):
+        def build(self, var_list: Sequence[tf.Variable]) -> None:
             # Called in every step, and to be answered in the first.
             if not self._has_excluded:
                 self._has_excluded = True

@@ -1,11 +1,14 @@
 """Momentum SGD with decay in the gradient, and layer-wise adaptive rate scaling on top of it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 NORM_EPSILON = 1e-8
 
 
-def _norm(tensor):
+def _norm(tensor: tf.Tensor | tf.Variable) -> tf.Tensor:
     """As `tf.norm`, without a tensor of squares."""
     return tf.sqrt(2 * tf.nn.l2_loss(tensor))
 
@@ -27,15 +30,20 @@ class MomentumSGD(tf.keras.optimizers.Optimizer):
     """
 
     def __init__(
-        self, learning_rate=0.1, momentum=0.9, weight_decay=1e-4, name="MomentumSGD", **kwargs
-    ):
+        self,
+        learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = 0.1,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        name: str = "MomentumSGD",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum = momentum
         # Not `weight_decay`, which Keras would apply a second time, to the weights themselves.
         self.gradient_decay = weight_decay
 
-    def build(self, var_list):
+    def build(self, var_list: Sequence[tf.Variable]) -> None:
         super().build(var_list)
         if not getattr(self, "_built", False):
             self.momentums = [
@@ -43,7 +51,7 @@ class MomentumSGD(tf.keras.optimizers.Optimizer):
             ]
             self._built = True
 
-    def update_step(self, gradient, variable):
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         rate = tf.cast(self.learning_rate, variable.dtype)
         velocity = self.momentums[self._index_dict[self._var_key(variable)]]
         # Not before the gradient is there: what needs only weights and momentum would otherwise wait in memory through the whole step.
@@ -57,10 +65,10 @@ class MomentumSGD(tf.keras.optimizers.Optimizer):
                 momentum=tf.constant(self.momentum, variable.dtype),
             )
 
-    def _regularize(self, gradient, variable):
+    def _regularize(self, gradient: tf.Tensor, variable: tf.Variable) -> tf.Tensor:
         return gradient + self.gradient_decay * variable
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "learning_rate": self._serialize_hyperparameter(self._learning_rate),
             "momentum": self.momentum,
@@ -93,17 +101,17 @@ class LARS(MomentumSGD):
 
     def __init__(
         self,
-        learning_rate=1.0,
-        momentum=0.9,
-        weight_decay=1e-5,
-        trust_coefficient=0.001,
-        name="LARS",
-        **kwargs,
-    ):
+        learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-5,
+        trust_coefficient: float = 0.001,
+        name: str = "LARS",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate, momentum, weight_decay, name=name, **kwargs)
         self.trust_coefficient = trust_coefficient
 
-    def _regularize(self, gradient, variable):
+    def _regularize(self, gradient: tf.Tensor, variable: tf.Variable) -> tf.Tensor:
         if variable.shape.rank <= 1:
             return gradient
         gradient = super()._regularize(gradient, variable)
@@ -112,5 +120,5 @@ class LARS(MomentumSGD):
         # A zero-initialised weight has no norm to scale by: it takes its first steps at the plain rate.
         return gradient * tf.where((weight_norm > 0) & (gradient_norm > 0), ratio, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"trust_coefficient": self.trust_coefficient}

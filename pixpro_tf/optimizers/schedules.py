@@ -5,6 +5,7 @@ sines of what is left: in float32, which is all a TPU has, `1 + cos(a)` loses ev
 """
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -21,11 +22,11 @@ def _remaining_cosine(step: tf.Tensor, total_steps: int) -> tf.Tensor:
 class _WarmupSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from a hundredth of the peak, up to and including step `warmup_steps`; then `_after_warmup`."""
 
-    def __init__(self, peak: float, warmup_steps: int):
+    def __init__(self, peak: float, warmup_steps: int) -> None:
         self.peak = peak
         self.warmup_steps = warmup_steps
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor | tf.Variable) -> tf.Tensor:
         step = tf.cast(step, tf.int64)
         after = self._after_warmup(step)
         if not self.warmup_steps:
@@ -34,10 +35,10 @@ class _WarmupSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
         rising = self.peak * (WARMUP_START + (1 - WARMUP_START) * progress)
         return tf.where(step <= self.warmup_steps, rising, after)
 
-    def _after_warmup(self, step):
+    def _after_warmup(self, step: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"peak": self.peak, "warmup_steps": self.warmup_steps}
 
 
@@ -53,17 +54,17 @@ class WarmupCosine(_WarmupSchedule):
     Source: the authors' schedule. As there, the warm-up ends at the peak in step w, and so the cosine's first value repeats it.
     """
 
-    def __init__(self, peak: float, warmup_steps: int, total_steps: int):
+    def __init__(self, peak: float, warmup_steps: int, total_steps: int) -> None:
         super().__init__(peak, warmup_steps)
         self.total_steps = total_steps
 
-    def _after_warmup(self, step):
+    def _after_warmup(self, step: tf.Tensor) -> tf.Tensor:
         decay_steps = self.total_steps - self.warmup_steps
         return FINAL_RATE + (self.peak - FINAL_RATE) * _remaining_cosine(
             step - self.warmup_steps, decay_steps
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"total_steps": self.total_steps}
 
 
@@ -78,17 +79,19 @@ class WarmupSteps(_WarmupSchedule):
         factor: of each drop.
     """
 
-    def __init__(self, peak: float, warmup_steps: int, boundaries: list[int], factor: float = 0.1):
+    def __init__(
+        self, peak: float, warmup_steps: int, boundaries: list[int], factor: float = 0.1
+    ) -> None:
         super().__init__(peak, warmup_steps)
         self.boundaries = list(boundaries)
         self.factor = factor
 
-    def _after_warmup(self, step):
+    def _after_warmup(self, step: tf.Tensor) -> tf.Tensor:
         drops = sum(tf.cast(step >= boundary, tf.int32) for boundary in self.boundaries)
         rates = [self.peak * self.factor**i for i in range(len(self.boundaries) + 1)]
         return tf.gather(tf.constant(rates, tf.float32), drops)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"boundaries": self.boundaries, "factor": self.factor}
 
 
@@ -103,11 +106,11 @@ class EmaSchedule:
     keeps the digits that the momentum itself loses near 1.
     """
 
-    def __init__(self, base_momentum: float, total_steps: int):
+    def __init__(self, base_momentum: float, total_steps: int) -> None:
         self.base_momentum = base_momentum
         self.total_steps = total_steps
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor | tf.Variable) -> tf.Tensor:
         return (1 - self.base_momentum) * _remaining_cosine(
             tf.cast(step, tf.int64), self.total_steps
         )

@@ -25,7 +25,7 @@ def checkpoints_in(folder: str) -> list[str]:
         checkpoint for path, checkpoint in _checkpoint_files(folder) if path.endswith(".index")
     }
 
-    def age(checkpoint):
+    def age(checkpoint: str) -> tuple[int, bool]:
         is_kept = os.path.basename(os.path.dirname(checkpoint)) == KEPT
         return int(checkpoint.rpartition("-")[2]), not is_kept
 

@@ -84,7 +84,7 @@ class CheckpointStore:
         keep: int = 3,
         keep_every_steps: int = 0,
         chief: bool = True,
-    ):
+    ) -> None:
         self._folder = folder.rstrip("/")
         self._model = model
         self._keep = keep
@@ -119,7 +119,7 @@ class CheckpointStore:
             self._refuse_what_is_left()
         return self._model.finished_steps
 
-    def _refuse_what_is_left(self):
+    def _refuse_what_is_left(self) -> None:
         """A folder that held a run is not begun anew: what is in it may be worth mending."""
         problems = [f"{path} is damaged ({reason})" for path, reason in self.damaged.items()]
         problems += [

@@ -1,5 +1,7 @@
 """Starting from somebody's weights: a run, a checkpoint, a SavedModel or a TF Hub handle."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -111,7 +113,9 @@ def _check_layout(model: PixPro, name: str, layout: str) -> None:
         )
 
 
-def _same_shapes(stored, prefix, part) -> bool:
+def _same_shapes(
+    stored: Sequence[tuple[str, list[int]]], prefix: str, part: tf.keras.layers.Layer
+) -> bool:
     there = sorted(
         list(shape)
         for key, shape in stored
@@ -149,6 +153,6 @@ def _load_by_names(model: PixPro, handle: str, folder: str) -> str:
     return "backbone of a SavedModel"
 
 
-def _name_in_layer(variable) -> str:
+def _name_in_layer(variable: tf.Variable) -> str:
     """`layer1.0.conv1/kernel`, whatever the scopes around it."""
     return "/".join(variable.name.split(":")[0].split("/")[-2:])

@@ -43,7 +43,7 @@ _DESCRIBED = (
 _SINCE_FIRST_CARDS = {"final_norm": False, "propagates": True}
 
 
-def weights_checksum(variables) -> str:
+def weights_checksum(variables: Sequence[tf.Variable]) -> str:
     """SHA-256 of the bytes of variables, one after the other.
 
     Args:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -78,7 +79,7 @@ def find_run_folder(config: Config) -> RunFolder:
 
 
 @contextlib.contextmanager
-def locked(folder: RunFolder):
+def locked(folder: RunFolder) -> Iterator[None]:
     """Keeps other processes of this machine out of a folder while one trains in it; however that one ends.
 
     File systems behind an address (gs://) have no locks; there it does nothing.

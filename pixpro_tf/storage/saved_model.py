@@ -2,12 +2,16 @@
 
 import contextlib
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from pixpro_tf.backbones.fpn import Neck
+from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.layers.heads import Projector
 from pixpro_tf.objectives.consistency import PixelConsistency
 from pixpro_tf.objectives.pixel import PixelObjective
 from pixpro_tf.pixpro import PixPro
@@ -15,7 +19,12 @@ from pixpro_tf.storage import checkpoint_files, hub_handles, trained_weights
 from pixpro_tf.storage.model_card import output_name
 
 
-def reusable(backbone, neck=None, projector=None, propagation=None) -> Any:
+def reusable(
+    backbone: ResNet,
+    neck: Neck | None = None,
+    projector: Projector | None = None,
+    propagation: PixelConsistency | None = None,
+) -> tuple[tf.train.Checkpoint, dict[str, Callable[..., dict[str, tf.Tensor]]]]:
     """What has to be saved for a backbone to be reusable.
 
     Args:
@@ -32,7 +41,7 @@ def reusable(backbone, neck=None, projector=None, propagation=None) -> Any:
 
     Source: the Reusable SavedModel interface of TensorFlow.
     """
-    parts = {
+    parts: dict[str, Any] = {
         "backbone": backbone,
         "neck": neck,
         "projector": projector,
@@ -43,7 +52,7 @@ def reusable(backbone, neck=None, projector=None, propagation=None) -> Any:
 
     # Traced for each value of `training` alone; all that is public below calls these two graphs.
     @tf.function
-    def endpoints(inputs, training):
+    def endpoints(inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         found = backbone(normalize(inputs), training=training)
         maps = dict(found)
         found["pooled"] = tf.reduce_mean(found["c5"], axis=[1, 2])
@@ -61,7 +70,9 @@ def reusable(backbone, neck=None, projector=None, propagation=None) -> Any:
         return found
 
     @tf.function
-    def call(inputs, training=False, return_endpoints=False):
+    def call(
+        inputs: tf.Tensor, training: bool = False, return_endpoints: bool = False
+    ) -> tf.Tensor | dict[str, tf.Tensor]:
         found = endpoints(inputs, training)
         return found if return_endpoints else found["pooled"]
 
@@ -70,11 +81,11 @@ def reusable(backbone, neck=None, projector=None, propagation=None) -> Any:
             call.get_concrete_function(images, training=training, return_endpoints=return_endpoints)
 
     @tf.function(input_signature=[images])
-    def serving_default(inputs):
+    def serving_default(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"pooled": call(inputs)}
 
     @tf.function(input_signature=[images])
-    def feature_maps(inputs):
+    def feature_maps(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return call(inputs, return_endpoints=True)
 
     root = tf.train.Checkpoint(
@@ -87,7 +98,7 @@ def reusable(backbone, neck=None, projector=None, propagation=None) -> Any:
     return root, {"serving_default": serving_default, "feature_maps": feature_maps}
 
 
-def _weights_of(part):
+def _weights_of(part: tf.keras.layers.Layer) -> tf.Module:
     """The variables under the names that checkpoints give them. Of a Keras layer, saving would trace each layer in it once more."""
     view = tf.train.TrackableView(part)
     originals = view.descendants()

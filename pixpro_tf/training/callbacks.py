@@ -6,7 +6,8 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -63,14 +64,16 @@ class StepCallback(tf.keras.callbacks.Callback):
     # Keras would otherwise fetch the logs to the host after every step, and the accelerator would wait for it.
     _supports_tf_logs = True
 
-    def __init__(self, start_step: int):
+    def __init__(self, start_step: int) -> None:
         super().__init__()
         self.start_step = start_step
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, tf.Tensor | float] | None = None
+    ) -> None:
         self.on_step_end(self.start_step + batch + 1, logs or {})
 
-    def on_step_end(self, step: int, logs: dict) -> None:
+    def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
         """Called after each step; `step` counts the finished ones of the whole run."""
         raise NotImplementedError
 
@@ -103,7 +106,7 @@ class TrainingLog(StepCallback):
         batch_size: int,
         rate: Callable,
         print_line: Callable[[str], None] = print,
-    ):
+    ) -> None:
         super().__init__(start_step)
         self._folder = folder
         self._every = every
@@ -113,19 +116,19 @@ class TrainingLog(StepCallback):
         self._batch_size = batch_size
         self._rate = rate
         self._print = print_line
-        self._pending: list[dict] = []
+        self._pending: list[dict[str, tf.Tensor | float]] = []
         self._seconds_per_step: float | None = None
         self._alarms: set[str] = set()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._drop_lines_after(self.start_step)
         self._writer = tf.summary.create_file_writer(self._folder.tensorboard)
         self._interval_start = time.monotonic()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._writer.close()
 
-    def on_step_end(self, step, logs):
+    def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
         self._pending.append(logs)
         first = step == self.start_step + 1
         if step % self._every and step != self._last_step and not first:
@@ -150,13 +153,13 @@ class TrainingLog(StepCallback):
         self._print(self._line(step, values))
         self._watch(values)
 
-    def _means(self):
+    def _means(self) -> dict[str, float]:
         return {
             name: float(np.mean([float(logs[name]) for logs in self._pending]))
             for name in self._pending[0]
         }
 
-    def _line(self, step, values):
+    def _line(self, step: int, values: dict[str, float]) -> str:
         epoch = min((step - 1) // self._steps_per_epoch + 1, self._epochs)
         parts = [f"epoch {epoch}/{self._epochs}", f"step {step}/{self._last_step}"]
         if self._seconds_per_step is not None and "images_per_second" in values:
@@ -168,7 +171,7 @@ class TrainingLog(StepCallback):
         parts += [f"{name.replace('_', ' ')} {values[name]:.4f}" for name in shown]
         return "  ".join(parts)
 
-    def _write(self, step, values):
+    def _write(self, step: int, values: dict[str, float]) -> None:
         # JSON has no infinity; in float16 the gradients of a step that loss scaling leaves out can be infinite.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with _writing(self._folder):
@@ -179,7 +182,7 @@ class TrainingLog(StepCallback):
                     tf.summary.scalar(scalar_name(name), value)
             self._writer.flush()
 
-    def _watch(self, values):
+    def _watch(self, values: dict[str, float]) -> None:
         collapsed = (
             values["cross_image_cosine"] > MAX_CROSS_IMAGE_COSINE
             or values["feature_spread"] < MIN_FEATURE_SPREAD
@@ -198,7 +201,7 @@ class TrainingLog(StepCallback):
             self._print(f"alarm over: {kind}")
         self._alarms = set(raised)
 
-    def _drop_lines_after(self, step):
+    def _drop_lines_after(self, step: int) -> None:
         """A run that was killed wrote of steps that it is about to do again."""
         if not tf.io.gfile.exists(self._folder.metrics):
             return
@@ -234,7 +237,7 @@ class Pictures(StepCallback):
         views: Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
         map_size: int,
         threshold: float,
-    ):
+    ) -> None:
         super().__init__(start_step)
         self._folder = folder
         self._every = every
@@ -244,16 +247,16 @@ class Pictures(StepCallback):
         self._map_size = map_size
         self._threshold = threshold
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._draw(self.start_step)
 
-    def on_step_end(self, step, logs):
+    def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
         due = step % self._every == 0 and self._pace.is_due()
         if due or (self._pace.seconds and step == self._last_step):
             self._draw(step)
             self._pace.done()
 
-    def _draw(self, step):
+    def _draw(self, step: int) -> None:
         png = view_pictures.matched_views(*self._views(step), self._map_size, self._threshold)
         path = os.path.join(self._folder.pictures, f"views-{step:07d}.png")
         with _writing(self._folder):
@@ -290,7 +293,7 @@ class Checkpoints(StepCallback):
         agree: Callable[[bool], bool] = bool,
         agree_every: int = 1,
         leaving: Leaving | None = None,
-    ):
+    ) -> None:
         super().__init__(start_step)
         self._store = store
         self._every = every
@@ -301,11 +304,11 @@ class Checkpoints(StepCallback):
         self._leaving = leaving or Leaving()
         self.left_on: int | None = None
 
-    def catching_signals(self):
+    def catching_signals(self) -> contextlib.AbstractContextManager[None]:
         """Inside, signals do what `Leaving` says."""
         return self._leaving.catching()
 
-    def on_step_end(self, step, logs):
+    def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
         self._leaving.step_ended()
         told = self._leaving.told
         leaving = step % self._agree_every == 0 and self._agree(told is not None)
@@ -321,7 +324,7 @@ class Checkpoints(StepCallback):
 class _Pace:
     """Tells when something is due that should not be done more often than every so many seconds."""
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._last = time.monotonic()
 
@@ -341,33 +344,33 @@ class Profile(StepCallback):
         first, last: steps profiled, counted from 1.
     """
 
-    def __init__(self, start_step, folder: RunFolder, *, first, last):
+    def __init__(self, start_step: int, folder: RunFolder, *, first: int, last: int) -> None:
         super().__init__(start_step)
         self._folder = folder
         self._first = first
         self._last = last
         self._running = False
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.start_step + batch + 1 == self._first:
             tf.profiler.experimental.start(self._folder.tensorboard)
             self._running = True
 
-    def on_step_end(self, step, logs):
+    def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
         if step == self._last:
             self._stop()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._stop()
 
-    def _stop(self):
+    def _stop(self) -> None:
         if self._running:
             tf.profiler.experimental.stop()
             self._running = False
 
 
 @contextlib.contextmanager
-def summaries(folder: RunFolder, step: int):
+def summaries(folder: RunFolder, step: int) -> Iterator[None]:
     """What `tf.summary` is told inside stands in the run's TensorBoard at this step."""
     with _writing(folder):
         writer = tf.summary.create_file_writer(folder.tensorboard)
@@ -377,7 +380,7 @@ def summaries(folder: RunFolder, step: int):
 
 
 @contextlib.contextmanager
-def _writing(folder: RunFolder):
+def _writing(folder: RunFolder) -> Iterator[None]:
     """A full disk among what is written here is not the accelerator's memory, though TensorFlow calls both exhausted."""
     try:
         yield

@@ -1,6 +1,7 @@
 """A look at what the features are good for while they are trained."""
 
 import concurrent.futures
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -32,7 +33,7 @@ class OnlineProbe(StepCallback):
 
     def __init__(
         self, start_step: int, folder: RunFolder, backbone: ResNet, *, every: int, data_dir: str
-    ):
+    ) -> None:
         super().__init__(start_step)
         self._folder = folder
         self._every = every
@@ -45,14 +46,14 @@ class OnlineProbe(StepCallback):
         }
         self._function = frozen.map_function(backbone, "c5")
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._look(self.start_step)
 
-    def on_step_end(self, step, logs):
+    def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
         if step % self._every == 0:
             self._look(step)
 
-    def _look(self, step):
+    def _look(self, step: int) -> None:
         # In a thread of its own there is no strategy: with one, the layer's variables would be every replica's and every worker's.
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
             mean_iou = thread.submit(self._mean_iou).result()
@@ -60,7 +61,7 @@ class OnlineProbe(StepCallback):
         with summaries(self._folder, step):
             tf.summary.scalar("probe/mean_iou", mean_iou)
 
-    def _mean_iou(self):
+    def _mean_iou(self) -> float:
         maps, masks = self._maps_of(TRAIN_SPLIT)
         head = frozen.train_linear(
             maps,
@@ -73,5 +74,5 @@ class OnlineProbe(StepCallback):
         )
         return score(head, [self._maps_of(SPLIT)], self._num_classes).mean_iou
 
-    def _maps_of(self, split) -> tuple[np.ndarray, np.ndarray]:
+    def _maps_of(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         return frozen.maps_and_masks(self._function, self._batches[split])

@@ -7,9 +7,10 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT)
 # For a step that is being made, at least; a long one has three times what the longest before it took.
 _PATIENCE = 60.0
 # After a second signal, for what Python itself does on it.
@@ -38,7 +39,7 @@ class Leaving:
         told: number of the first signal; None before it.
     """
 
-    def __init__(self, end: Callable[[int, str], None] = _end, patience: float = _PATIENCE):
+    def __init__(self, end: Callable[[int, str], None] = _end, patience: float = _PATIENCE) -> None:
         self._end = end
         self._patience = patience
         self._step_began: float | None = None
@@ -58,10 +59,10 @@ class Leaving:
         return self._step_began is not None
 
     @contextlib.contextmanager
-    def catching(self):
+    def catching(self) -> Iterator[None]:
         """Inside, signals do what the class says; has to be entered in the main thread."""
 
-        def receive(number, frame):
+        def receive(number: int, frame: types.FrameType | None) -> None:
             self.told = number
             signal.signal(number, previous[number])
             if not self._has_made_steps:

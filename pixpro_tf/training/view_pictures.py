@@ -3,6 +3,7 @@
 import io
 
 import matplotlib
+import matplotlib.axes
 import matplotlib.figure
 import numpy as np
 import tensorflow as tf
@@ -66,7 +67,9 @@ def matched_views(
     return buffer.getvalue()
 
 
-def _nearest_pairs(positives, centres_1, centres_2):
+def _nearest_pairs(
+    positives: np.ndarray, centres_1: np.ndarray, centres_2: np.ndarray
+) -> list[tuple[int, int]]:
     """`(bin of view 1, bin of view 2)` of positive pairs that are each other's nearest, in reading order."""
     distance = np.linalg.norm(centres_1[:, None] - centres_2[None], axis=-1)
     distance = np.where(positives, distance, np.inf)
@@ -78,7 +81,9 @@ def _nearest_pairs(positives, centres_1, centres_2):
     ]
 
 
-def _draw_dot(panel, index, number, total, map_size):
+def _draw_dot(
+    panel: matplotlib.axes.Axes, index: int, number: int, total: int, map_size: int
+) -> None:
     row, column = divmod(index, map_size)
     colour = _COLOURS((number - 1) / max(total - 1, 1))
     dark = np.dot(colour[:3], (0.299, 0.587, 0.114)) < 0.5

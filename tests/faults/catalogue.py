@@ -709,8 +709,8 @@ FAULTS = (
         name="the_target_follows_in_every_part",
         area="accumulation",
         path="pixpro_tf/pixpro.py",
-        old=("        def add(batch):\n            gradients"),
-        new=("        def add(batch):\n            self._update_target()\n            gradients"),
+        old=("        def add(batch: dict[str, tf.Tensor]) -> Metrics:\n            gradients"),
+        new=("        def add(batch: dict[str, tf.Tensor]) -> Metrics:\n            self._update_target()\n            gradients"),
     ),
     Fault(
         name="images_are_not_normalised",
@@ -1145,7 +1145,7 @@ FAULTS = (
     Fault(
         name="parts_that_are_not_there_stay_random",
         area="errors",
-        path="pixpro_tf/storage/trained_weights.py",
+        path="pixpro_tf/storage/checkpoints.py",
         old="root.read(checkpoint).expect_partial().assert_existing_objects_matched()",
         new="root.read(checkpoint).expect_partial()",
     ),

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -66,7 +67,7 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
         )
     label = "label" if "label" in labels else labels[0]
 
-    def example(features):
+    def example(features: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
         image = features["image"]
         if image.shape[-1] == 1:
             image = tf.image.grayscale_to_rgb(image)
@@ -91,7 +92,7 @@ def central_views(examples: tf.data.Dataset, size: int, batch_size: int) -> tf.d
         Of `(uint8 [B, size, size, 3], int64 [B])`.
     """
 
-    def central(image, label):
+    def central(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shape = tf.shape(image)
         side = tf.cast(tf.round(_CENTRE * tf.cast(tf.reduce_min(shape[:2]), tf.float32)), tf.int32)
         side = tf.maximum(side, 1)
@@ -120,7 +121,7 @@ def random_views(
         Of `(uint8 [batch_size, size, size, 3], int64 [batch_size])`.
     """
 
-    def crop(index, example):
+    def crop(index: tf.Tensor, example: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         image, label = example
         key = randomness.image_key(seed, tf.zeros([], tf.int64), index)
         return crops.make_view(image, key, 1, size, min_area)[0], label

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -54,7 +55,7 @@ def open_detection(dataset: str, data_dir: str = "") -> DetectionData:
             "For VOC and COCO, export the backbone to the TF Object Detection API or Model Garden"
         )
 
-    def example(features):
+    def example(features: dict[str, Any]) -> dict[str, tf.Tensor]:
         size = tf.cast(tf.shape(features["image"])[:2], tf.float32)
         objects = features["objects"]
         boxes = objects["bbox"] * tf.concat([size, size], axis=0)
@@ -84,7 +85,7 @@ def object_batches(examples: tf.data.Dataset, batch_size: int) -> tf.data.Datase
 def random_object_batches(examples: tf.data.Dataset, batch_size: int, seed: int) -> tf.data.Dataset:
     """Endless batches in random order, each image flipped at random; a pure function of its arguments. Elements as of `object_batches`."""
 
-    def flip(index, example):
+    def flip(index: tf.Tensor, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         seeds = tf.random.experimental.stateless_split([seed, index], 1)
         if tf.random.stateless_uniform([], seeds[0]) < 0.5:
             example = flipped(example)
@@ -104,7 +105,7 @@ def flipped(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return example | {"image": image[:, ::-1], "boxes": mirrored}
 
 
-def _padded(examples, batch_size, drop_remainder):
+def _padded(examples: tf.data.Dataset, batch_size: int, drop_remainder: bool) -> tf.data.Dataset:
     padding = {
         "image": tf.constant(0, tf.uint8),
         "boxes": tf.constant(0.0),

@@ -5,7 +5,8 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -126,11 +127,11 @@ def reading(dataset: str) -> Iterator[None]:
         raise RunError(f"--dataset={dataset} cannot be read: {reason}") from error
 
 
-def _of_scenes(dataset, data_dir):
+def _of_scenes(dataset: str, data_dir: str) -> SegmentationData:
     builder = prepared_builder(dataset, data_dir)
     class_names = builder.info.features["objects"]["label"].names
 
-    def example(features):
+    def example(features: dict[str, Any]) -> dict[str, tf.Tensor]:
         return {"image": features["image"], "mask": features["segmentation_mask"][..., 0]}
 
     return SegmentationData(
@@ -138,12 +139,12 @@ def _of_scenes(dataset, data_dir):
     )
 
 
-def _of_cityscapes(dataset, data_dir):
+def _of_cityscapes(dataset: str, data_dir: str) -> SegmentationData:
     builder = prepared_builder("cityscapes/semantic_segmentation", data_dir)
     class_of_id = np.full(256, IGNORED, np.uint8)
     class_of_id[list(_CITYSCAPES_IDS.values())] = np.arange(len(_CITYSCAPES_IDS))
 
-    def example(features):
+    def example(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         ids = tf.cast(features["segmentation_label"][..., 0], tf.int32)
         return {
             "image": features["image_left"],
@@ -160,11 +161,13 @@ def _of_cityscapes(dataset, data_dir):
 _MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 
 
-def _of_files(dataset, class_names, files_of):
+def _of_files(
+    dataset: str, class_names: Sequence[str], files_of: Callable[[str], list[tuple[str, str]]]
+) -> SegmentationData:
     """Of pairs of files; Pillow reads the masks, for TensorFlow turns the indices of a palette into colours."""
     classes = len(class_names)
 
-    def read_mask(path, height, width):
+    def read_mask(path: bytes, height: np.int32, width: np.int32) -> np.ndarray:
         name = path.decode()
         # Pillow reads many formats by code that few have looked at.
         with Image.open(name, formats=_MASK_FORMATS) as image:
@@ -182,14 +185,14 @@ def _of_files(dataset, class_names, files_of):
             )
         return pixels
 
-    def example(image, mask):
+    def example(image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
         image = decode(tf.io.read_file(image))
         height, width, _ = tf.unstack(tf.shape(image))
         mask = tf.numpy_function(read_mask, [mask, height, width], tf.uint8)
         mask.set_shape([None, None])
         return {"image": image, "mask": mask}
 
-    def split(name):
+    def split(name: str) -> tf.data.Dataset:
         images, masks = zip(*files_of(name), strict=True)
         return tf.data.Dataset.from_tensor_slices((list(images), list(masks))).map(
             example, num_parallel_calls=num_cores()
@@ -198,7 +201,7 @@ def _of_files(dataset, class_names, files_of):
     return SegmentationData(dataset, tuple(class_names), split)
 
 
-def _voc_files(dataset, path, split):
+def _voc_files(dataset: str, path: str, split: str) -> list[tuple[str, str]]:
     path = os.path.expanduser(path)
     listing = os.path.join(path, "ImageSets", "Segmentation", f"{split}.txt")
     if not os.path.isdir(path):
@@ -216,7 +219,7 @@ def _voc_files(dataset, path, split):
     ]
 
 
-def _read_classes(dataset, path):
+def _read_classes(dataset: str, path: str) -> list[str]:
     listing = os.path.join(os.path.expanduser(path), "classes.txt")
     if not os.path.isfile(listing):
         raise RunError(
@@ -226,10 +229,10 @@ def _read_classes(dataset, path):
         return [line.strip() for line in file if line.strip()]
 
 
-def _folder_files(dataset, path):
+def _folder_files(dataset: str, path: str) -> Callable[[str], list[tuple[str, str]]]:
     path = os.path.expanduser(path)
 
-    def files(split):
+    def files(split: str) -> list[tuple[str, str]]:
         images, masks = (os.path.join(path, split, kind) for kind in ("images", "masks"))
         if not (os.path.isdir(images) and os.path.isdir(masks)):
             raise ConfigError(
@@ -287,7 +290,7 @@ def random_crops(
     """
     grey = tf.cast(tf.round(255 * tf.constant(IMAGENET_MEAN)), tf.uint8)
 
-    def crop(index, example):
+    def crop(index: tf.Tensor, example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         seeds = tf.random.experimental.stateless_split([seed, index], 4)
         image, mask = example["image"], example["mask"]
         low, high = math.log(min_scale), math.log(max_scale)
@@ -319,7 +322,7 @@ def random_crops(
     return untuned(crops)
 
 
-def _below(bound, seed, fold):
+def _below(bound: tf.Tensor, seed: tf.Tensor, fold: int) -> tf.Tensor:
     """A random integer in [0, bound)."""
     return tf.random.stateless_uniform(
         [], tf.random.experimental.stateless_fold_in(seed, fold), 0, bound, tf.int32

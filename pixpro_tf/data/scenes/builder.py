@@ -13,7 +13,8 @@ import io
 import os
 import sys
 import time
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -56,7 +57,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
 
     Features: `id` ("train/17"), `image` (uint8 `[S, S, 3]`, JPEG), `segmentation_mask` (uint8
     `[S, S, 1]`, class of every pixel) and `objects` (`bbox` around visible pixels, `label`); labels
-    index `scene_renderer.CLASS_NAMES`. Those of the split `unlabelled` are there for inspection.
+    index `renderer.CLASS_NAMES`. Those of the split `unlabelled` are there for inspection.
 
     A supervised `resnet10` with a 1x1 classifier on c5, trained for 600 steps of 16 crops of
     `train` at 128 pixels, reaches 66 % mIoU on `validation`: 73 to 75 % on stuff, 45 to 48 % on the
@@ -86,7 +87,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         ),
     ]
 
-    def _info(self):
+    def _info(self) -> tfds.core.DatasetInfo:
         size = self.builder_config.size
         classes = list(renderer.CLASS_NAMES)
         return tfds.core.DatasetInfo(
@@ -110,17 +111,19 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             supervised_keys=("image", "segmentation_mask"),
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         del dl_manager
         return {split: self._generate_examples(split) for split in SPLITS}
 
-    def _generate_examples(self, split):
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         config = self.builder_config
         for index in range(config.num_scenes[split]):
             yield index, _example(split, index, config.size, config.plain)
 
 
-def _example(split, index, size, plain):
+def _example(split: str, index: int, size: int, plain: bool) -> dict[str, Any]:
     scene = renderer.render(scene_seed(split, index), size, plain)
     # The light has a tint.
     image = _without_colour(scene.image) if plain else scene.image
@@ -137,7 +140,7 @@ def _example(split, index, size, plain):
 
 
 def scene_seed(split: str, index: int) -> tuple[int, int, int]:
-    """The seed of a scene for `scene_renderer.render`; no two splits share one."""
+    """The seed of a scene for `renderer.render`; no two splits share one."""
     return Scenes.VERSION.major, SPLITS.index(split), index
 
 
@@ -146,7 +149,7 @@ def _without_colour(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 
 
-def _encode(pixels: np.ndarray, **options) -> bytes:
+def _encode(pixels: np.ndarray, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, **options)
     return buffer.getvalue()
@@ -192,7 +195,7 @@ def prepare(data_dir: str | os.PathLike, config: str = "128") -> tfds.core.Datas
     return builder
 
 
-def _build(builder):
+def _build(builder: Scenes) -> None:
     start = time.monotonic()
     scenes = sum(builder.builder_config.num_scenes.values())
     print(f"Rendering {scenes} scenes to {builder.data_dir}", file=sys.stderr, flush=True)
@@ -206,7 +209,7 @@ def _build(builder):
 
 
 @contextlib.contextmanager
-def _lock(data_dir, name):
+def _lock(data_dir: str, name: str) -> Iterator[None]:
     """Holds an exclusive lock that the system releases when the process ends, however it ends; other file systems have none."""
     if "://" in data_dir:
         yield

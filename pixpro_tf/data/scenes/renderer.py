@@ -17,7 +17,7 @@ exactly: pixels do not depend on the mathematical library or on the processor.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -63,26 +63,26 @@ class Scene:
 # variance 1.
 
 
-def _wave(x):
+def _wave(x: np.ndarray) -> np.ndarray:
     """A sine of period 1, made of two parabolas."""
     x = x - np.rint(x)
     return x * (8.0 - 16.0 * np.abs(x))
 
 
-def _stripes(u, v):
+def _stripes(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     del v
     return np.clip(2.0 * _wave(u), -1.0, 1.0) * (1.2 / 1.0822)
 
 
-def _ripples(u, v):
+def _ripples(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.clip(2.0 * _wave(u + 0.5 * _wave(v * 0.3)), -1.0, 1.0) * (1.2 / 1.0822)
 
 
-def _checks(u, v):
+def _checks(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.clip(3.0 * _wave(u) * _wave(v), -1.0, 1.0) * (1.2 / 1.0085)
 
 
-def _dots(u, v):
+def _dots(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     oblique = math.sqrt(3.0) / 2.0 * v
     half = 0.25 - 0.5 * u
     lattice = _wave(u + 0.25) + _wave(half + oblique) + _wave(half - oblique)
@@ -94,11 +94,11 @@ _CELL_Y, _CELL_X = _TABLE[:2] * np.float32(0.6) + np.float32(0.2)  # where in it
 _TONE = _TABLE[2] * np.float32(0.5) + np.float32(0.75)  # how light a brick or cobble is
 
 
-def _cell(row, column):
+def _cell(row: np.ndarray, column: np.ndarray) -> np.ndarray:
     return ((row & 31) << 5) + (column & 31)
 
 
-def _bricks(u, v):
+def _bricks(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     row = np.floor(v)
     course = row.astype(np.int32)
     along = u * (1.0 / 2.1) + 0.5 * (course & 1).astype(np.float32)
@@ -109,7 +109,7 @@ def _bricks(u, v):
     return (face * _TONE[_cell(course, column.astype(np.int32))] - 0.651) * (1.0 / 0.4471)
 
 
-def _cobbles(u, v):
+def _cobbles(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     row, column = np.floor(v), np.floor(u)
     v, u = v - row, u - column
     row, column = row.astype(np.int32), column.astype(np.int32)
@@ -150,27 +150,27 @@ MATERIALS = {
 # inside, and the relief, how much lighter than a flat face a point is.
 
 
-def _ball(u, v, squash):
+def _ball(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
     return (np.sqrt(u * u + v * v * (1.0 / squash**2)) - 1.0) * squash
 
 
-def _dome(u, v, squash):
+def _dome(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
     return 0.25 - 0.5 * (u * u + v * v * (1.0 / squash**2))
 
 
-def _rod(u, v, squash):
+def _rod(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
     beyond_end, beyond_side = np.abs(u) - 1.0, np.abs(v) - squash
     outside_u, outside_v = np.maximum(beyond_end, 0.0), np.maximum(beyond_side, 0.0)
     inside = np.minimum(np.maximum(beyond_end, beyond_side), 0.0)
     return np.sqrt(outside_u * outside_u + outside_v * outside_v) + inside
 
 
-def _ridge(u, v, squash):
+def _ridge(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
     del u
     return 0.2 - np.abs(v) * (0.4 / squash)
 
 
-def _fold_star(u, v):
+def _fold_star(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Reflects the plane onto the sector from a tip to the next notch; also where that mirrors."""
     sine, cosine = math.sin(math.pi / 5.0), math.cos(math.pi / 5.0)
     mirrored = v < 0.0
@@ -183,7 +183,7 @@ def _fold_star(u, v):
     return u, v, mirrored
 
 
-def _star(u, v, squash):
+def _star(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
     """Five points at radius 1, notches at radius `squash`."""
     u, v, _ = _fold_star(u, v)
     edge_u = squash * math.cos(math.pi / 5.0) - 1.0
@@ -192,7 +192,7 @@ def _star(u, v, squash):
     return (u - 1.0) * (edge_v / length) - v * (edge_u / length)
 
 
-def _facets(u, v, squash):
+def _facets(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
     del squash
     return np.where(_fold_star(u, v)[2], np.float32(0.2), np.float32(-0.2))
 
@@ -225,7 +225,7 @@ class _Surface:
     mean: tuple[float, ...]
     contrast: tuple[float, ...]
 
-    def colours(self, x, y):
+    def colours(self, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
         """One array a channel, at the points `x`, `y` of the unit square."""
         u = x * self.step_x + (y * self.step_y + self.shift[0])
         v = y * self.step_x - (x * self.step_y - self.shift[1])
@@ -247,29 +247,29 @@ class _Thing:
     cosine: float
     sine: float
 
-    def frame(self, x, y):
+    def frame(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates in the frame of the shape."""
         dx, dy = (x - self.x) * (1.0 / self.radius), (y - self.y) * (1.0 / self.radius)
         return dx * self.cosine + dy * self.sine, dy * self.cosine - dx * self.sine
 
-    def distance(self, x, y):
+    def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Signed distance to the outline, a fraction of the image's side."""
         u, v = self.frame(x, y)
         return self.shape.distance(u, v, self.squash) * self.radius
 
-    def samples(self):
+    def samples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points of a regular grid inside, in the frame of the shape, and their distances."""
         distance = self.shape.distance(_GRID_U, _GRID_V, self.squash)
         inside = distance < 0.0
         return _GRID_U[inside], _GRID_V[inside], distance[inside] * self.radius
 
-    def relief(self, u, v, distance):
+    def relief(self, u: np.ndarray, v: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """How much lighter than a flat face a point inside is; darker along the rim."""
         rim = np.maximum(1.0 + distance * 50.0, 0.0) * 0.2
         return self.shape.relief(u, v, self.squash) - rim
 
 
-def _between(rng, low, high):
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
     return low + (high - low) * rng.random()
 
 
@@ -277,7 +277,9 @@ def _between(rng, low, high):
 _PLAIN = (0.45, 0.45, 0.45), (0.15, 0.15, 0.15)
 
 
-def _draw_colours(rng, plain):
+def _draw_colours(
+    rng: np.random.Generator, plain: bool
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean colour and contrast of a surface, each a triple for R, G, B; plain scenes draw them too, to have the same composition."""
     lightness = _between(rng, 0.38, 0.68)
     chroma = _between(rng, 0.04, 0.20)
@@ -288,7 +290,7 @@ def _draw_colours(rng, plain):
     return _PLAIN if plain else (mean, contrast)
 
 
-def _draw_surface(rng, material, plain):
+def _draw_surface(rng: np.random.Generator, material: Material, plain: bool) -> _Surface:
     angle = _TURN * rng.random()
     period = _between(rng, *material.period)
     shift = (_between(rng, 0.0, 8.0), _between(rng, 0.0, 8.0))
@@ -297,7 +299,7 @@ def _draw_surface(rng, material, plain):
     return _Surface(material.texture, step_x, step_y, shift, mean, contrast)
 
 
-def _draw_thing(rng):
+def _draw_thing(rng: np.random.Generator) -> _Thing:
     kind = int(rng.integers(len(THING_NAMES)))
     material, shape = THING_NAMES[kind].split("_")
     angle = _TURN * rng.random()
@@ -314,7 +316,7 @@ def _draw_thing(rng):
     )
 
 
-def _visible_fraction(thing, others):
+def _visible_fraction(thing: _Thing, others: Sequence[_Thing]) -> float:
     """Share of a thing's area that lies in the image and behind none of the others."""
     u, v, _ = thing.samples()
     x = (u * thing.cosine - v * thing.sine) * thing.radius + thing.x
@@ -326,7 +328,7 @@ def _visible_fraction(thing, others):
     return np.count_nonzero(seen) / seen.size
 
 
-def _draw_things(rng):
+def _draw_things(rng: np.random.Generator) -> list[_Thing]:
     """Things from front to back, each with at least `_MIN_VISIBLE` of its area in sight."""
     things: list[_Thing] = []
     for _ in range(rng.integers(3, 7)):
@@ -338,7 +340,7 @@ def _draw_things(rng):
     return things
 
 
-def _draw_field(rng, x, y, zigzag):
+def _draw_field(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, zigzag: bool) -> np.ndarray:
     """Signed distance to the outline of a field of stuff: a side of the image or a patch in it."""
     angle = _TURN * rng.random()
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -360,18 +362,31 @@ def _draw_field(rng, x, y, zigzag):
     return (np.sqrt(u * u * (1.0 / squash**2) + v * v) - radius) * squash + outline
 
 
-def _coverage(distance, size):
+def _coverage(distance: np.ndarray, size: int) -> np.ndarray:
     """Share of each pixel inside an outline, from the signed distance of its centre."""
     return np.clip(0.5 - distance * size, 0.0, 1.0)
 
 
-def _blend(planes, where, alpha, colours):
+def _blend(
+    planes: Iterable[np.ndarray],
+    where: tuple[slice | np.ndarray, ...],
+    alpha: np.ndarray,
+    colours: Iterable[np.ndarray | float],
+) -> None:
     for plane, colour in zip(planes, colours, strict=True):
         below = plane[where]
         plane[where] = below + alpha * (colour - below)
 
 
-def _paint_stuff(rng, canvas, mask, x, y, size, plain):
+def _paint_stuff(
+    rng: np.random.Generator,
+    canvas: np.ndarray,
+    mask: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    size: int,
+    plain: bool,
+) -> None:
     """Two to four fields, each a side of the image or a patch over the former ones."""
     kinds = rng.permutation(len(STUFF_NAMES))[: rng.integers(2, 5)].tolist()
     surfaces = [_draw_surface(rng, MATERIALS[STUFF_NAMES[kind]], plain) for kind in kinds]
@@ -394,14 +409,21 @@ def _paint_stuff(rng, canvas, mask, x, y, size, plain):
         uncovered *= 1.0 - alpha
 
 
-def _window(x, y, reach, size):
+def _window(x: float, y: float, reach: float, size: int) -> tuple[slice, slice]:
     """Slices of the pixels within `reach` of a point."""
     rows = slice(max(0, math.floor((y - reach) * size)), max(0, math.ceil((y + reach) * size)))
     columns = slice(max(0, math.floor((x - reach) * size)), max(0, math.ceil((x + reach) * size)))
     return rows, columns
 
 
-def _paint_litter(rng, canvas, x, y, size, plain):
+def _paint_litter(
+    rng: np.random.Generator,
+    canvas: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    size: int,
+    plain: bool,
+) -> None:
     """Twigs and pebbles that belong to the stuff they lie on."""
     for _ in range(rng.integers(5, 12)):
         twig = rng.random() < 0.5
@@ -420,7 +442,19 @@ def _paint_litter(rng, canvas, x, y, size, plain):
         _blend(canvas, window, alpha, colour)
 
 
-def _paint_thing(rng, thing, canvas, mask, instances, number, x, y, size, light, plain):
+def _paint_thing(
+    rng: np.random.Generator,
+    thing: _Thing,
+    canvas: np.ndarray,
+    mask: np.ndarray,
+    instances: np.ndarray,
+    number: int,
+    x: np.ndarray,
+    y: np.ndarray,
+    size: int,
+    light: tuple[float, float, float],
+    plain: bool,
+) -> None:
     surface = _draw_surface(rng, thing.material, plain)
     window = _window(thing.x, thing.y, thing.radius * 1.08 + 0.04, size)
     x, y = x[window], y[window]
@@ -448,7 +482,9 @@ def _paint_thing(rng, thing, canvas, mask, instances, number, x, y, size, light,
     instances[window][inside] = number
 
 
-def _enclose(instances, number, size):
+def _enclose(
+    instances: np.ndarray, number: int, size: int
+) -> tuple[np.intp, np.intp, np.intp, np.intp]:
     rows, columns = np.nonzero(instances == number)
     return (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
 

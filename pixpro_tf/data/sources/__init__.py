@@ -4,9 +4,9 @@ import tensorflow as tf
 
 from pixpro_tf.data.images import decode
 from pixpro_tf.data.parallelism import num_cores, untuned
-from pixpro_tf.data.sources.cache import CachedSource
+from pixpro_tf.data.sources.base import Source
 from pixpro_tf.data.sources.folders import PHOTOGRAPHS, FolderSource, photographs
-from pixpro_tf.data.sources.listed import ListedSource
+from pixpro_tf.data.sources.listed import ListedSource, Record
 from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.data.sources.tfds_datasets import image_shards
 from pixpro_tf.data.sources.tfrecords import find_shards
@@ -14,7 +14,6 @@ from pixpro_tf.data.sources.zip_archives import ZipSource
 from pixpro_tf.errors import UserError
 
 FileSource = ListedSource | ShardSource
-Source = FileSource | CachedSource
 
 
 def open_source(
@@ -40,7 +39,7 @@ def open_source(
         raise type(error)(str(error).replace("--dataset=", f"--{flag}=")) from None
 
 
-def _open_source(dataset, data_dir, split, shuffle_buffer):
+def _open_source(dataset: str, data_dir: str, split: str, shuffle_buffer: int) -> FileSource:
     if dataset.startswith("folder:"):
         return FolderSource(dataset.removeprefix("folder:"))
     if dataset.startswith("zip:"):
@@ -67,7 +66,7 @@ def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:
         source: which they are of.
     """
 
-    def decoded(record):
+    def decoded(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
         # Something of the image has to be given back: graph rewriting drops a decoding that only a control dependency asks for.
         return record["name"], tf.shape(decode(source.encoded(record)))
 

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.data.parallelism import num_cores, untuned
@@ -27,7 +28,9 @@ class CachedSource:
         store: which has all of them.
     """
 
-    def __init__(self, source: ListedSource | ShardSource, store: "MemoryStore | FolderStore"):
+    def __init__(
+        self, source: ListedSource | ShardSource, store: "MemoryStore | FolderStore"
+    ) -> None:
         self._source = source.without_contents()
         self._store = store
         self.num_images = source.num_images
@@ -55,7 +58,7 @@ class MemoryStore:
 
     found: frozenset[int] = frozenset()
 
-    def __init__(self, num_images: int, memory: int):
+    def __init__(self, num_images: int, memory: int) -> None:
         self._num_images = num_images
         self._memory = memory
         self._done = self._bytes = 0
@@ -87,7 +90,7 @@ class FolderStore:
         found: indices of images that were put there before.
     """
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str) -> None:
         self._folder = folder
         os.makedirs(folder, exist_ok=True)
         # A file that a power cut has left is empty.
@@ -164,7 +167,7 @@ def keep(
     return CachedSource(source, store)
 
 
-def _missing(source, found: frozenset[int]) -> list[int]:
+def _missing(source: ListedSource | ShardSource, found: frozenset[int]) -> list[int]:
     """Indices of the images that are not among those found, in order; no image is read."""
     records = source.without_contents().epoch(0, tf.constant(0, tf.int64))
     indices = untuned(records.map(lambda record: record["index"]).batch(_CHUNK))
@@ -173,11 +176,13 @@ def _missing(source, found: frozenset[int]) -> list[int]:
     )
 
 
-def _read(source, missing: list[int]):
+def _read(
+    source: ListedSource | ShardSource, missing: list[int]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Indices and images, some at a time, in a random order, so that the first of them are a sample."""
     wanted = tf.constant(missing, tf.int64)
 
-    def is_wanted(record):
+    def is_wanted(record: Record) -> tf.Tensor:
         place = tf.searchsorted(wanted, [record["index"]])[0]
         return wanted[tf.minimum(place, len(missing) - 1)] == record["index"]
 

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 from collections.abc import Iterable
+from typing import NoReturn
 
 import tensorflow as tf
 
@@ -40,7 +41,7 @@ class FolderSource(ListedSource):
         RunError: if there is no image in it, or a folder of it cannot be read.
     """
 
-    def __init__(self, path: str, files: Iterable[bytes] | None = None):
+    def __init__(self, path: str, files: Iterable[bytes] | None = None) -> None:
         self.path = path
         if files is None:
             files, self.passed_over = _list_images(path)
@@ -64,7 +65,7 @@ class FolderSource(ListedSource):
 def _list_images(path: str) -> tuple[list[bytes], str]:
     """The images, and what is said of the other files."""
 
-    def refuse(error):
+    def refuse(error: Exception) -> NoReturn:
         reason = error.strerror if isinstance(error, OSError) else first_line(error)
         where = getattr(error, "filename", None) or path
         raise RunError(f"--dataset=folder:{path} cannot be read: {where}: {reason}")

@@ -22,7 +22,7 @@ class ListedSource:
 
     passed_over = ""
 
-    def __init__(self, names: Sequence[bytes]):
+    def __init__(self, names: Sequence[bytes]) -> None:
         self.num_images = len(names)
         # Made once, outside the graphs that use it: the names of a large folder are many megabytes.
         self._names = tf.constant(names)
@@ -36,7 +36,7 @@ class ListedSource:
         seed = tf.stack([tf.constant(run_seed, tf.int64), tf.cast(epoch, tf.int64)])
 
         @as_written
-        def record(position):
+        def record(position: tf.Tensor) -> tuple[tf.Tensor, Record]:
             index = tf.random.experimental.index_shuffle(
                 position, seed=seed, max_index=tf.constant(self.num_images - 1, tf.int64)
             )

@@ -37,7 +37,7 @@ class ShardSource:
         shuffle_buffer: int,
         left_out: tuple[bytes, ...] = (),
         contents: bool = True,
-    ):
+    ) -> None:
         # Absolute, for other processes read them too.
         instructions = [
             (file if "://" in file else os.path.abspath(file), skip, take)
@@ -86,11 +86,11 @@ class ShardSource:
         length, longer = divmod(self.num_images, self.num_lanes)
         buffer_size = -(-min(self._shuffle_buffer, self.num_images) // self.num_lanes)
 
-        def lane(number):
+        def lane(number: tf.Tensor) -> tf.data.Dataset:
             begin = number * length + tf.minimum(number, longer)
             end = begin + length + tf.cast(number < longer, tf.int64)
 
-            def piece(place):
+            def piece(place: tf.Tensor) -> tf.data.Dataset:
                 first = tf.maximum(begin, starts[place]) - starts[place]
                 last = tf.minimum(end, ends[place]) - starts[place]
                 return self._shard(order[place]).skip(first).take(last - first)
@@ -114,16 +114,16 @@ class ShardSource:
             return numbered.map(lambda number, record: (host + hosts * number, record))
         return numbered.filter(lambda position, _: position % hosts == host)
 
-    def _shard(self, index):
+    def _shard(self, index: tf.Tensor) -> tf.data.Dataset:
         """The records of a shard, in their order there."""
         file, skip, take = (column[index] for column in self._table)
         before = tf.cumsum(self._table[-1], exclusive=True)[index]
 
-        def record(place):
+        def record(place: tf.Tensor) -> Record:
             name = tf.strings.join([self._names[index], tf.strings.as_string(place)], "#")
             return {"name": name, "index": before + place - skip}
 
-        def with_contents(place, serialized):
+        def with_contents(place: tf.Tensor, serialized: tf.Tensor) -> Record:
             return record(place) | {"example": serialized}
 
         if self._contents:
@@ -176,7 +176,9 @@ def _without_common_folder(files: list[str]) -> list[str]:
     return [file[common.rfind("/") + 1 :] for file in files]
 
 
-def _shuffle(records, buffer_size, run_seed, epoch):
+def _shuffle(
+    records: tf.data.Dataset, buffer_size: int, run_seed: int, epoch: tf.Tensor
+) -> tf.data.Dataset:
     """`Dataset.shuffle` as a function of two numbers; that method mixes TensorFlow's global seed in."""
     shuffled = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(records),

@@ -2,13 +2,17 @@
 
 import difflib
 import os
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from pixpro_tf.errors import ConfigError, RunError
 
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
-def prepared_builder(name: str, data_dir: str):
+
+def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
     """The builder of a TFDS dataset that lies prepared on this machine; `scenes` is built if it does not.
 
     Args:
@@ -64,7 +68,7 @@ def prepared_builder(name: str, data_dir: str):
     return builder
 
 
-def read_split(dataset: str, builder, split: str) -> tf.data.Dataset:
+def read_split(dataset: str, builder: "tfds.core.DatasetBuilder", split: str) -> tf.data.Dataset:
     """The examples of a split, always in one order.
 
     Args:
@@ -103,7 +107,7 @@ def image_shards(name: str, data_dir: str, split: str) -> tuple[list[tuple[str, 
     return _instructions(name, builder, chosen), _image_feature(name, builder)
 
 
-def _how_to_prepare(name, builder) -> str:
+def _how_to_prepare(name: str, builder: "tfds.core.DatasetBuilder") -> str:
     folder = os.path.dirname(builder.data_dir)
     root = _root(builder)
     manual = ""
@@ -119,7 +123,7 @@ def _how_to_prepare(name, builder) -> str:
     )
 
 
-def _root(builder) -> str:
+def _root(builder: "tfds.core.DatasetBuilder") -> str:
     return builder.data_dir.removesuffix("/" + builder.info.full_name)
 
 
@@ -131,7 +135,7 @@ def _preparation(name: str, root: str) -> str:
     return f'python -c "import tensorflow_datasets as tfds; {prepare}"'
 
 
-def _training_split(name: str, builder) -> str:
+def _training_split(name: str, builder: "tfds.core.DatasetBuilder") -> str:
     if name == "scenes":
         return "unlabelled"
     # The challenge's "trainval": its train split is half of what is meant for training.
@@ -144,7 +148,9 @@ def _training_split(name: str, builder) -> str:
     )
 
 
-def _instructions(name, builder, split) -> list[tuple[str, int, int]]:
+def _instructions(
+    name: str, builder: "tfds.core.DatasetBuilder", split: str
+) -> list[tuple[str, int, int]]:
     try:
         found = builder.info.splits[split].file_instructions
     except (KeyError, ValueError):
@@ -173,7 +179,7 @@ def _instructions(name, builder, split) -> list[tuple[str, int, int]]:
     ]
 
 
-def _image_feature(name, builder) -> str:
+def _image_feature(name: str, builder: "tfds.core.DatasetBuilder") -> str:
     import tensorflow_datasets as tfds
 
     images = [

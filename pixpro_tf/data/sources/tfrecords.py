@@ -47,7 +47,7 @@ def find_shards(pattern: str) -> tuple[list[tuple[str, int, int]], str]:
     return instructions, _image_feature(what, instructions[0][0])
 
 
-def _count_records(what, file):
+def _count_records(what: str, file: str) -> int:
     """From one length to the next; the records themselves are not read."""
     count, place = 0, 0
     try:
@@ -66,7 +66,7 @@ def _count_records(what, file):
     return count
 
 
-def _image_feature(what, file):
+def _image_feature(what: str, file: str) -> str:
     try:
         (serialized,) = tf.data.TFRecordDataset(file).take(1).as_numpy_iterator()
         features = tf.train.Example.FromString(serialized).features.feature

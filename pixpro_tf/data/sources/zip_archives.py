@@ -32,7 +32,7 @@ class ZipSource(ListedSource):
         RunError: if it is no such archive, or there is no image in it.
     """
 
-    def __init__(self, path: str, members: Iterable[zipfile.ZipInfo] | None = None):
+    def __init__(self, path: str, members: Iterable[zipfile.ZipInfo] | None = None) -> None:
         self.path = path
         if members is None:
             members, self.passed_over = _list_members(path)

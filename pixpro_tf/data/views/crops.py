@@ -18,7 +18,7 @@ def draw_crop(
     width: tf.Tensor,
     min_area: float,
     max_area: float = 1.0,
-):
+) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
     """Draws a crop and whether it is flipped.
 
     Area is uniform in [min_area, max_area] of the image and aspect ratio log-uniform in [3/4, 4/3]; the first of ten attempts that fits is
@@ -53,7 +53,7 @@ def draw_crop(
     crop_width = tf.where(any_fits, crop_widths[first], central_width)
     crop_height = tf.where(any_fits, crop_heights[first], central_height)
 
-    def place(draw, space):
+    def place(draw: tf.Tensor, space: tf.Tensor) -> tf.Tensor:
         drawn = tf.cast(draw * tf.cast(space + 1, tf.float32), tf.int32)
         return tf.where(any_fits, tf.minimum(drawn, space), space // 2)
 
@@ -62,7 +62,12 @@ def draw_crop(
     return (row, column, crop_height, crop_width), draws[-1] < 0.5
 
 
-def crop_box(crop, height: tf.Tensor, width: tf.Tensor, flipped: tf.Tensor) -> tf.Tensor:
+def crop_box(
+    crop: tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor],
+    height: tf.Tensor,
+    width: tf.Tensor,
+    flipped: tf.Tensor,
+) -> tf.Tensor:
     """Box of a crop.
 
     Args:
@@ -91,7 +96,7 @@ def make_view(
     size: int,
     min_area: float,
     max_area: float = 1.0,
-):
+) -> tuple[tf.Tensor, tf.Tensor]:
     """One random view of an image and its box.
 
     Args:

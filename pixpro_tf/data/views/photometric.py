@@ -81,7 +81,7 @@ class Photometric:
         ValueError: for an unknown policy.
     """
 
-    def __init__(self, policy: str):
+    def __init__(self, policy: str) -> None:
         if policy not in POLICIES:
             raise ValueError(f"unknown augmentation {policy!r}; one of {', '.join(POLICIES)}")
         self.policy = policy
@@ -91,7 +91,7 @@ class Photometric:
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _augment(images, key, policy_name, view):
+def _augment(images: tf.Tensor, key: tf.Tensor, policy_name: str, view: int) -> tf.Tensor:
     policy = POLICIES[policy_name][view]
     images = tf.transpose(tf.cast(images, tf.float32), [0, 3, 1, 2])
     if policy.jitter_probability:
@@ -118,7 +118,7 @@ def denormalize(images: tf.Tensor) -> tf.Tensor:
     return images * tf.constant(IMAGENET_STD) + tf.constant(IMAGENET_MEAN)
 
 
-def _jitter(images, key, policy, view):
+def _jitter(images: tf.Tensor, key: tf.Tensor, policy: ViewPolicy, view: int) -> tf.Tensor:
     draws = randomness.uniform(key, Stream.JITTER, view, 5)
     applied = draws[:, 4] < policy.jitter_probability
     span = 2 * draws[:, :4] - 1
@@ -135,7 +135,7 @@ def _jitter(images, key, policy, view):
     hue_place = tf.minimum(tf.cast(order_draws[:, 1] * 4, tf.int32), 3)
 
     # The body of a loop, so that a compiler does not make what is done at one place anew inside of what is done at the next.
-    def jitter_at(place, images):
+    def jitter_at(place: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if policy.jitter[3]:
             images = turn_hue(images, tf.where(hue_place == place, turn, 0.0))
         kind = order[:, tf.minimum(place, 2)]
@@ -145,7 +145,7 @@ def _jitter(images, key, policy, view):
     return tf.while_loop(lambda place, _: place < 4, jitter_at, (0, images))[1]
 
 
-def _blend(images, kind, factor):
+def _blend(images: tf.Tensor, kind: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """`factor * image + (1 - factor) * other`; other is black, the mean grey, or the grey image, for kinds 0, 1, 2."""
     grey = grey_of(images)
     mean_grey = tf.reduce_mean(grey, axis=[1, 2, 3], keepdims=True)
@@ -175,7 +175,7 @@ def turn_hue(images: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
     )
     sixth = sixth + 6 * turn[:, None, None]
 
-    def channel(offset):
+    def channel(offset: float) -> tf.Tensor:
         # Modulo 6. XLA's own modulo is a call for each number on CPUs.
         k = sixth + offset
         k -= 6 * tf.floor(k / 6)
@@ -185,17 +185,17 @@ def turn_hue(images: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
     return tf.where(turn[:, None, None, None] == 0, images, turned)
 
 
-def _random_grey(images, key, policy, view):
+def _random_grey(images: tf.Tensor, key: tf.Tensor, policy: ViewPolicy, view: int) -> tf.Tensor:
     applied = _happens(key, Stream.GREY, view, policy.grey_probability)
     return tf.where(applied, grey_of(images), images)
 
 
-def _random_solarize(images, key, policy, view):
+def _random_solarize(images: tf.Tensor, key: tf.Tensor, policy: ViewPolicy, view: int) -> tf.Tensor:
     applied = _happens(key, Stream.SOLARIZE, view, policy.solarize_probability)
     return tf.where(applied & (images >= SOLARIZE_THRESHOLD), 255 - images, images)
 
 
-def _random_blur(images, key, policy, view):
+def _random_blur(images: tf.Tensor, key: tf.Tensor, policy: ViewPolicy, view: int) -> tf.Tensor:
     draws = randomness.uniform(key, Stream.BLUR, view, 2)
     sigma = MIN_SIGMA_PX + (MAX_SIGMA_PX - MIN_SIGMA_PX) * draws[:, 0]
     sigma = sigma * (images.shape[2] / SIGMA_REFERENCE_SIZE)
@@ -222,7 +222,7 @@ def gaussian_blur(images: tf.Tensor, sigma_px: tf.Tensor) -> tf.Tensor:
     weights = weights / (2 * tf.reduce_sum(weights, axis=1, keepdims=True) - weights[:, :1])
     weights = weights[:, :, None, None, None]
 
-    def blurred(turn, images):
+    def blurred(turn: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         for axis in (2, 3):
             images = _continued(images, axis, radius)
         for axis in (2, 3):
@@ -234,13 +234,15 @@ def gaussian_blur(images: tf.Tensor, sigma_px: tf.Tensor) -> tf.Tensor:
     return tf.while_loop(lambda turn, _: turn < turns, blurred, (0, images))[1]
 
 
-def _continued(images, axis, radius):
+def _continued(images: tf.Tensor, axis: int, radius: int) -> tf.Tensor:
     first, last = (tf.gather(images, [place], axis=axis) for place in (0, images.shape[axis] - 1))
     return tf.concat([first] * radius + [images] + [last] * radius, axis=axis)
 
 
-def _convolve_symmetric(images, weights, axis, size, radius):
-    def shifted(offset):
+def _convolve_symmetric(
+    images: tf.Tensor, weights: tf.Tensor, axis: int, size: int, radius: int
+) -> tf.Tensor:
+    def shifted(offset: int) -> tf.Tensor:
         begin, shape = [0, 0, 0, 0], [-1, -1, -1, -1]
         begin[axis], shape[axis] = radius + offset, size
         return tf.slice(images, begin, shape)
@@ -251,7 +253,7 @@ def _convolve_symmetric(images, weights, axis, size, radius):
     return result
 
 
-def _happens(key, stream, view, probability):
+def _happens(key: tf.Tensor, stream: Stream, view: int, probability: float) -> tf.Tensor:
     return (randomness.uniform(key, stream, view, 1) < probability)[:, :, None, None]
 
 
@@ -261,7 +263,7 @@ RAND_AUGMENT_PROBABILITY = 0.5
 RAND_AUGMENT_MAGNITUDE, RAND_AUGMENT_MAGNITUDE_STD, MAX_MAGNITUDE = 10.0, 0.5, 10.0
 
 
-def _rand_augment(images, key, view):
+def _rand_augment(images: tf.Tensor, key: tf.Tensor, view: int) -> tf.Tensor:
     """The reference's pool without its rotations, shears and shifts, which would leave the boxes wrong."""
     draws = randomness.uniform(key, Stream.RAND_AUGMENT, view, 2 * RAND_AUGMENT_LAYERS)
     deviation = randomness.normal(key, Stream.RAND_AUGMENT_MAGNITUDE, view, RAND_AUGMENT_LAYERS)
@@ -281,7 +283,7 @@ def _rand_augment(images, key, view):
     return images
 
 
-def auto_contrast(images, level):
+def auto_contrast(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Stretches each channel's range to 0..255; a flat channel stays."""
     del level
     low = tf.reduce_min(images, axis=[2, 3], keepdims=True)
@@ -291,7 +293,7 @@ def auto_contrast(images, level):
     return tf.where(high > low, stretched, images)
 
 
-def equalize(images, level):
+def equalize(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Flattens the histogram of each channel, as Pillow's `ImageOps.equalize` does."""
     del level
     levels = tf.range(256, dtype=tf.float32)
@@ -314,50 +316,50 @@ def equalize(images, level):
     return tf.reshape(tf.gather(table, index, batch_dims=2), tf.shape(images))
 
 
-def invert(images, level):
+def invert(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """255 minus the image."""
     del level
     return 255 - images
 
 
-def posterize(images, level):
+def posterize(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Keeps the highest `int(4 * level)` bits of each value."""
     step = tf.pow(2.0, 8 - tf.floor(level * 4))
     return tf.floor(images / step) * step
 
 
-def solarize(images, level):
+def solarize(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Inverts values from `int(256 * level)` up."""
     return tf.where(images < tf.floor(level * 256), images, 255 - images)
 
 
-def solarize_add(images, level):
+def solarize_add(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Adds `int(110 * level)` to values below 128."""
     added = tf.minimum(images + tf.floor(level * 110), 255)
     return tf.where(images < SOLARIZE_THRESHOLD, added, images)
 
 
-def _enhance(images, other, level):
+def _enhance(images: tf.Tensor, other: tf.Tensor | float, level: tf.Tensor) -> tf.Tensor:
     factor = 1.8 * level + 0.1
     return tf.clip_by_value(factor * images + (1 - factor) * other, 0, 255)
 
 
-def color(images, level):
+def color(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Away from the grey image."""
     return _enhance(images, grey_of(images), level)
 
 
-def contrast(images, level):
+def contrast(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Away from the mean grey."""
     return _enhance(images, tf.reduce_mean(grey_of(images), axis=[2, 3], keepdims=True), level)
 
 
-def brightness(images, level):
+def brightness(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Away from black."""
     return _enhance(images, 0.0, level)
 
 
-def sharpness(images, level):
+def sharpness(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Away from the image smoothed by the kernel (1 1 1; 1 5 1; 1 1 1) / 13, which leaves the outermost pixels alone."""
     size = images.shape[2]
     total = 4 * images[:, :, 1:-1, 1:-1]

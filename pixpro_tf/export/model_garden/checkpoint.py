@@ -10,8 +10,14 @@ numbers depend on the levels, and are written down here for those of the Garden'
 """
 
 import os
+from collections.abc import Sequence
 
 import tensorflow as tf
+
+from pixpro_tf.backbones.fpn import FPN
+from pixpro_tf.backbones.resnet import ResidualBlock, ResNet
+from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.layers.convolution import Convolution
 
 # `model_id` and `depth_multiplier` of the backbone's configuration. The Garden's shallower networks project the shortcut of their
 # first block, and its "d" variants pool where ours do not.
@@ -23,7 +29,7 @@ RESNETS = {
 }
 
 # By the levels of an FPN: how many layers the decoder has, and the numbers of those with weights.
-_DECODERS = {
+_DECODERS: dict[tuple[str, ...], tuple[int, dict[int, str]]] = {
     ("p3", "p4", "p5", "p6", "p7"): (
         36,
         {1: "c5", 11: "c4", 21: "p5", 23: "c3", 24: "p6", 27: "p3", 28: "p4", 29: "p7"},
@@ -35,7 +41,7 @@ _DECODERS = {
 }
 
 
-def write_checkpoint(backbone, folder: str, fpn=None) -> None:
+def write_checkpoint(backbone: ResNet, folder: str, fpn: FPN | None = None) -> None:
     """Writes the checkpoint `ckpt-1` for `init_checkpoint_modules: backbone`, and with an FPN `decoder` too, into a folder.
 
     Args:
@@ -55,7 +61,7 @@ def write_checkpoint(backbone, folder: str, fpn=None) -> None:
     tf.train.Checkpoint(**parts).save(os.path.join(folder, "ckpt"))
 
 
-def _decoder(fpn) -> tf.train.Checkpoint:
+def _decoder(fpn: FPN) -> tf.train.Checkpoint:
     total, numbers = _DECODERS[fpn.levels]
     convolutions = fpn.laterals | fpn.outputs
     layers = [_empty() for _ in range(total)]
@@ -67,14 +73,16 @@ def _decoder(fpn) -> tf.train.Checkpoint:
     return _numbered(layers, weighted)
 
 
-def _numbered(layers, weighted) -> tf.train.Checkpoint:
+def _numbered(
+    layers: Sequence[tf.train.Checkpoint], weighted: Sequence[tf.train.Checkpoint]
+) -> tf.train.Checkpoint:
     """What a functional model of these layers is in a checkpoint."""
     edges = {f"layer-{index}": layer for index, layer in enumerate(layers)}
     edges |= {f"layer_with_weights-{index}": layer for index, layer in enumerate(weighted)}
     return tf.train.Checkpoint(**edges)
 
 
-def _block(block) -> tf.train.Checkpoint:
+def _block(block: ResidualBlock) -> tf.train.Checkpoint:
     parts = {"_add": _empty()}
     for number, (convolution, norm) in enumerate(
         zip(block.convolutions, block.norms, strict=True), start=1
@@ -90,12 +98,12 @@ def _block(block) -> tf.train.Checkpoint:
     return tf.train.Checkpoint(**parts)
 
 
-def _convolution(layer) -> tf.train.Checkpoint:
+def _convolution(layer: Convolution) -> tf.train.Checkpoint:
     bias = {"bias": layer.bias} if layer.use_bias else {}
     return tf.train.Checkpoint(kernel=layer.kernel, **bias)
 
 
-def _norm(layer) -> tf.train.Checkpoint:
+def _norm(layer: BatchNorm) -> tf.train.Checkpoint:
     names = ("gamma", "beta", "moving_mean", "moving_variance")
     return tf.train.Checkpoint(**{name: getattr(layer, name) for name in names})
 

@@ -5,9 +5,15 @@ divided by anything. So the stem absorbs what our normalisation does beyond that
 """
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from pixpro_tf.backbones.resnet import ResNet
+    from pixpro_tf.layers.batch_norm import BatchNorm
 
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
 # Of the API's batch normalisation, and of ours.
@@ -49,7 +55,7 @@ def folded_stem(
     return tuple(part.astype(np.float32) for part in (folded, folded_mean, folded_variance))
 
 
-def keras_resnet(backbone) -> Any:
+def keras_resnet(backbone: "ResNet") -> "tf.keras.Model":
     """Keras' own ResNet with a backbone's weights, for RGB in 0..255 minus `CAFFE_MEAN`.
 
     Args:
@@ -84,17 +90,17 @@ def keras_resnet(backbone) -> Any:
     return model
 
 
-def _norm_weights(norm) -> list[np.ndarray]:
+def _norm_weights(norm: "BatchNorm") -> list[np.ndarray]:
     names = ("gamma", "beta", "moving_mean", "moving_variance")
     return [getattr(norm, name).numpy() for name in names]
 
 
-def _assign(model, name: str, kernel: np.ndarray, norm: list[np.ndarray]) -> None:
+def _assign(model: "tf.keras.Model", name: str, kernel: np.ndarray, norm: list[np.ndarray]) -> None:
     model.get_layer(f"{name}_conv").set_weights([kernel, np.zeros(kernel.shape[-1], np.float32)])
     model.get_layer(f"{name}_bn").set_weights(norm)
 
 
-def write_checkpoint(model, folder: str) -> None:
+def write_checkpoint(model: "tf.keras.Model", folder: str) -> None:
     """Writes the checkpoint `ckpt-1` for `fine_tune_checkpoint_type: "classification"` into a folder.
 
     Args:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -16,7 +16,7 @@ from pixpro_tf.export.od_api.tasks import Label
 IMAGES_PER_SHARD = 1000
 
 
-def class_names(builder) -> list[str]:
+def class_names(builder: tfds.core.DatasetBuilder) -> list[str]:
     """Names of a detection dataset's classes, in the order of its labels.
 
     Args:
@@ -41,7 +41,10 @@ def class_names(builder) -> list[str]:
 
 
 def write_records(
-    folder: str, prefix: str, parts: list[tuple[Any, str]], labels: tuple[Label, ...]
+    folder: str,
+    prefix: str,
+    parts: list[tuple[tfds.core.DatasetBuilder, str]],
+    labels: tuple[Label, ...],
 ) -> int:
     """Writes `PREFIX-00000-of-00017.tfrecord` and so on.
 
@@ -71,7 +74,9 @@ def write_records(
     return total
 
 
-def _examples(builder, split: str, labels: tuple[Label, ...]) -> Iterator[bytes]:
+def _examples(
+    builder: tfds.core.DatasetBuilder, split: str, labels: tuple[Label, ...]
+) -> Iterator[bytes]:
     dataset = builder.as_dataset(
         split=split, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
     )
@@ -85,7 +90,7 @@ def _examples(builder, split: str, labels: tuple[Label, ...]) -> Iterator[bytes]
         ) from error
 
 
-def check_split(builder, split: str, labels: tuple[Label, ...]) -> None:
+def check_split(builder: tfds.core.DatasetBuilder, split: str, labels: tuple[Label, ...]) -> None:
     """Raises `ConfigError` unless a dataset has a split with images, and the classes that are expected."""
     names = class_names(builder)
     known = [label.name for label in labels]
@@ -140,14 +145,14 @@ def _example(features: dict[str, Any], source_id: str, labels: tuple[Label, ...]
     return example.SerializeToString(deterministic=True)
 
 
-def _bytes(values) -> tf.train.Feature:
+def _bytes(values: Iterable[str | bytes]) -> tf.train.Feature:
     encoded = [value.encode() if isinstance(value, str) else value for value in values]
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
 
 
-def _integers(values) -> tf.train.Feature:
+def _integers(values: Iterable[int]) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=map(int, values)))
 
 
-def _floats(values) -> tf.train.Feature:
+def _floats(values: Iterable[float]) -> tf.train.Feature:
     return tf.train.Feature(float_list=tf.train.FloatList(value=map(float, values)))

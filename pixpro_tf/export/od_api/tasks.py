@@ -1,6 +1,7 @@
 """What is fine-tuned for: classes, datasets and schedules."""
 
 import dataclasses
+from collections.abc import Iterable
 
 from pixpro_tf.errors import ConfigError
 
@@ -128,7 +129,7 @@ class Task:
     origin: str
 
 
-def number(names) -> tuple[Label, ...]:
+def number(names: Iterable[str]) -> tuple[Label, ...]:
     """Labels from 1 in the order of their names."""
     return tuple(Label(index, name) for index, name in enumerate(names, start=1))
 

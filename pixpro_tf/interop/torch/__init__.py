@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["load_state_dict", "state_dict", "to_torch_layout", "variables_by_name"]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     # Late, for they need TensorFlow, and the command refuses a bad file before it has waited for that.
     if name in __all__:
         from pixpro_tf.interop.torch import names

@@ -5,6 +5,7 @@ python -m pixpro_tf.interop.torch export --run=runs/mine --output=mine.pth
 """
 
 import sys
+from typing import Any
 
 from pixpro_tf.cli.commands import Parser, exit_code_of, quiet_tensorflow, refuse_existing
 from pixpro_tf.errors import listed
@@ -70,7 +71,7 @@ def _run(arguments: list[str]) -> None:
         _export(**flags)
 
 
-def _import(checkpoint: str, output: str, **flags) -> None:
+def _import(checkpoint: str, output: str, **flags: Any) -> None:
     file = files.read(checkpoint)
     from pixpro_tf.interop.torch.importing import import_file
 
@@ -86,7 +87,7 @@ def _import(checkpoint: str, output: str, **flags) -> None:
         print(f"Start from it: python train.py --flagfile=... --init_from={output}")
 
 
-def _export(**flags) -> None:
+def _export(**flags: Any) -> None:
     from pixpro_tf.interop.torch.exporting import export_checkpoint
 
     written = export_checkpoint(**flags)

@@ -97,7 +97,7 @@ def torch_shape(variable: tf.Variable) -> tuple[int, ...]:
     return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
 
 
-def _add_layers(named, module, prefix):
+def _add_layers(named: dict[str, tf.Variable], module: tf.Module, prefix: str) -> None:
     for layer in module.submodules:
         if isinstance(layer, BatchNorm):
             for ours, theirs in _BATCH_NORM_NAMES.items():
@@ -108,7 +108,7 @@ def _add_layers(named, module, prefix):
                 named[f"{prefix}{layer.name}.bias"] = layer.bias
 
 
-def _add_head(named, head, suffix):
+def _add_head(named: dict[str, tf.Variable], head: ConvMLP, suffix: str) -> None:
     # Layers of a head carry the head's own name in front: projector.linear1 becomes projector_k.linear1 in the target.
     layers: dict[str, tf.Variable] = {}
     _add_layers(layers, head, "")
