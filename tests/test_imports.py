@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 
 # Each line imports from itself only within one package, and from the lines above it.
 LINES = (
-    {"ops", "errors", "keras2"},
+    {"ops", "errors", "keras2", "_version"},
     {"layers", "losses", "config", "optimizers", "data"},
     {"objectives", "backbones", "cli"},
     {"pixpro"},
@@ -16,6 +16,7 @@ LINES = (
     {"storage"},
     {"evaluation", "interop"},
     {"training", "export", "data_service", "tfrecords", "visualize"},
+    {"pretraining"},
     {"train.py", "export/", "benchmarks"},
 )
 # What some packages import, beside errors and keras2: less than their line allows.

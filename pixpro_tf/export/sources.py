@@ -38,7 +38,7 @@ def restore_for(
 
     Args:
         consumer: its name, for messages.
-        source, network, allow_unfinished: see `trained.open_weights`.
+        source, network, allow_unfinished: see `trained_weights.open_weights`.
         architectures: that the consumer has.
         layout: in which it builds them; weights have the same shapes in every layout, and give other features.
         output_strides: with which it builds them.

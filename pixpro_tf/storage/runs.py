@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
@@ -20,6 +20,9 @@ from pixpro_tf.storage.run_folder import RunFolder, read_config, read_descriptio
 _IN_A_RUN = re.compile(
     rf"/checkpoints(/{checkpoint_files.KEPT})?(/{checkpoint_files.NAME}(\.index)?)?$"
 )
+
+
+AnyRun = TypeVar("AnyRun", bound="Run")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Run:
     description: dict[str, Any]
 
     @classmethod
-    def open(cls, path: str) -> "Run":
+    def open(cls: type[AnyRun], path: str) -> AnyRun:
         """Opens a run.
 
         Args:

@@ -87,29 +87,78 @@ def data_service(config: Config) -> DataService | None:
     return DataService(tuple(config.data_services)) if config.data_service else None
 
 
+def training_dataset(
+    config: Config, source: sources.Source | None = None, *, start_step: int = 0
+) -> tf.data.Dataset:
+    """Endless batches of pairs of views, as `model.fit` of a `PixPro` takes them on one device.
+
+    Args:
+        config: its `dataset`, `data_dir`, `split`, `batch_size`, `image_size`, `augmentation`, `seed` and other flags of the data.
+        source: images; by default those that `config.dataset` names.
+        start_step: step of the first batch; from the same step on, two datasets have the same batches.
+
+    Returns:
+        Elements `{"view_1", "view_2": [B, S, S, 3], "box_1", "box_2": [B, 4] float32}`: two views of each image, normalized float32,
+        and where they lie in it (see `ops.geometry`). With `augment_on="device"`, views are uint8, and `"seed": [B, 2] int32` says
+        which colours the model draws.
+
+    Raises:
+        UserError: if there is no such dataset, or it has less than one batch of images.
+
+    Example:
+        >>> import pixpro_tf
+        >>> config = pixpro_tf.Config(dataset="folder:photos", batch_size=8)  # doctest: +SKIP
+        >>> model = pixpro_tf.build_model(config, total_steps=1000)  # doctest: +SKIP
+        >>> model.compile(optimizer=pixpro_tf.LARS(learning_rate=0.1))  # doctest: +SKIP
+        >>> model.fit(pixpro_tf.training_dataset(config), steps_per_epoch=1000)  # doctest: +SKIP
+    """
+    if source is None:
+        source, _ = open_source(config, RunFolder(os.path.expanduser(config.run_dir)))
+    return _dataset_of_host(config, source, start_step, num_hosts=1, host=0, replicas_per_host=1)
+
+
+def _dataset_of_host(
+    config: Config,
+    source: sources.Source,
+    start_step: int,
+    *,
+    num_hosts: int,
+    host: int,
+    replicas_per_host: int,
+) -> tf.data.Dataset:
+    on_host = config.augment_on == "host"
+    return pipeline.training_dataset(
+        source,
+        batch_size=config.batch_size,
+        image_size=config.image_size,
+        min_crop_area=config.min_crop_area,
+        max_crop_area=config.max_crop_area,
+        seed=config.seed,
+        start_step=start_step,
+        photometric=photometric.Photometric(config.augmentation) if on_host else None,
+        workers=config.data_workers,
+        num_hosts=num_hosts,
+        host=host,
+        replicas_per_host=replicas_per_host,
+        accumulation=config.gradient_accumulation,
+        service=data_service(config),
+    )
+
+
 def distributed_dataset(
     config: Config, source: sources.Source, strategy: tf.distribute.Strategy, start_step: int
 ) -> tf.distribute.DistributedDataset:
     """The run's batches from a step on; each host reads its own part of every global batch."""
-    on_host = config.augment_on == "host"
 
     def dataset_of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
         hosts = context.num_input_pipelines
-        return pipeline.training_dataset(
+        return _dataset_of_host(
+            config,
             source,
-            batch_size=config.batch_size,
-            image_size=config.image_size,
-            min_crop_area=config.min_crop_area,
-            max_crop_area=config.max_crop_area,
-            seed=config.seed,
-            start_step=start_step,
-            photometric=photometric.Photometric(config.augmentation) if on_host else None,
-            workers=config.data_workers,
+            start_step,
             num_hosts=hosts,
             host=context.input_pipeline_id,
             replicas_per_host=context.num_replicas_in_sync // hosts,
-            accumulation=config.gradient_accumulation,
-            service=data_service(config),
         )
 
     return strategy.distribute_datasets_from_function(dataset_of_host)

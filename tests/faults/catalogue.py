@@ -710,7 +710,9 @@ FAULTS = (
         area="accumulation",
         path="pixpro_tf/pixpro.py",
         old=("        def add(batch: dict[str, tf.Tensor]) -> Metrics:\n            gradients"),
-        new=("        def add(batch: dict[str, tf.Tensor]) -> Metrics:\n            self._update_target()\n            gradients"),
+        new=(
+            "        def add(batch: dict[str, tf.Tensor]) -> Metrics:\n            self._update_target()\n            gradients"
+        ),
     ),
     Fault(
         name="images_are_not_normalised",
@@ -1047,11 +1049,11 @@ FAULTS = (
         area="flags",
         path="pixpro_tf/training/inputs.py",
         old=(
-            "            max_crop_area=config.max_crop_area,\n"
-            "            seed=config.seed,\n"
-            "            start_step=start_step,\n"
+            "        max_crop_area=config.max_crop_area,\n"
+            "        seed=config.seed,\n"
+            "        start_step=start_step,\n"
         ),
-        new=("            seed=config.seed,\n            start_step=start_step,\n"),
+        new="        seed=config.seed,\n        start_step=start_step,\n",
     ),
     Fault(
         name="a_fixed_loss_scale_moves",
