@@ -31,9 +31,9 @@ $(VENV)/.ready: requirements.txt scripts/find_python
 	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade pip && \
 	$(RUN) -m pip install --quiet -r requirements.txt && touch $@
 
-$(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
+$(VENV)/.ready-dev: pyproject.toml $(VENV)/.ready
 	@echo "Adding what the tests need; PyTorch among it, to compare with ..." && \
-	$(RUN) -m pip install --quiet -r requirements-dev.txt && touch $@
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[dev]" && touch $@
 
 demo: setup
 	@$(RUN) train.py --flagfile=configs/demo.flags

@@ -246,9 +246,10 @@ def _run(arguments: list[str]) -> None:
     print(f"Written to {settings.output}: {names}")
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Runs a command line, without the command's name; returns the exit code."""
-    return exit_code_of(lambda: _run(arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    return exit_code_of(lambda: _run(given))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib
 import io
 import os
 import signal
@@ -44,8 +45,36 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
 
 
 def is_installed_command() -> bool:
-    """Whether this process is one of the package's own commands, `pixpro-train` or `pixpro-export`, and not one of a checkout."""
+    """Whether this process is one of the package's own commands, as `pixpro-train`, and not one of a checkout."""
     return os.path.basename(sys.argv[0]).startswith("pixpro-")
+
+
+def run_subcommand(
+    program: str, description: str, modules: dict[str, str], arguments: list[str] | None
+) -> int:
+    """Runs the command of a program that its first argument names; returns the exit code.
+
+    Args:
+        program: name of the program, as "pixpro-export".
+        description: what its commands do, for the help.
+        modules: module whose `main` is each command.
+        arguments: without the program's name; by default those of this process.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    return exit_code_of(lambda: _run_subcommand(program, description, modules, given))
+
+
+def _run_subcommand(
+    program: str, description: str, modules: dict[str, str], arguments: list[str]
+) -> int:
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help"):
+        print(f"usage: {program} {{{','.join(modules)}}} ...\n\n{description}")
+        print(f"`{program} NAME --help` lists the flags of a command.")
+        return 0
+    if name not in modules:
+        raise ConfigError(f"{program} has no command {name!r}; use one of {', '.join(modules)}")
+    return importlib.import_module(modules[name]).main(rest)
 
 
 def quiet_tensorflow() -> None:

@@ -12,6 +12,7 @@ from pixpro_tf.cli.commands import (
     Parser,
     atomic_output,
     exit_code_of,
+    is_installed_command,
     quiet_tensorflow,
     refuse_existing,
 )
@@ -148,7 +149,11 @@ def parse(
     Raises:
         ConfigError: for a flag that is unknown, cannot be read, or does not fit the others.
     """
-    parser = Parser(prog=f"python -m {module}", description=description.splitlines()[0])
+    program = f"python -m {module}"
+    if is_installed_command():
+        program = module.replace("pixpro_tf.evaluation.", "pixpro-evaluate ")
+        program = program.replace("pixpro_tf.", "pixpro-")
+    parser = Parser(prog=program, description=description.splitlines()[0])
     for field in dataclasses.fields(settings):
         required = field.default is dataclasses.MISSING
         kind = str if required else type(field.default)
