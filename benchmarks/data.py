@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterator
 from benchmarks import measuring
 from benchmarks.measuring import positive
 from pixpro_tf.cli.commands import quiet_tensorflow
-from pixpro_tf.config import AUGMENTATIONS, Config
+from pixpro_tf.config import Config
+from pixpro_tf.data.views.policies import POLICIES
 
 # What ImageNet's files are like.
 WIDTH, HEIGHT, QUALITY = 500, 375, 92
@@ -160,7 +161,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--images", type=positive, default=220, help="files that are made")
     parser.add_argument("--batch_size", type=positive, default=32, help="at most the images")
     parser.add_argument("--image_size", type=positive, default=224, help="side of a view")
-    parser.add_argument("--augmentation", default=Config.augmentation, choices=AUGMENTATIONS)
+    parser.add_argument("--augmentation", default=Config.augmentation, choices=POLICIES)
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each stage in each round")
     parser.add_argument("--json", help="file to write the rates to")

@@ -36,8 +36,9 @@ from collections.abc import Iterator
 from benchmarks import measuring
 from benchmarks.measuring import positive, positive_numbers
 from benchmarks.step import WARM_UP, model_and_step, random_batch
+from pixpro_tf.backbones.architectures import ARCHITECTURES
 from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
-from pixpro_tf.config import BACKBONES, Config
+from pixpro_tf.config import Config
 
 ALONE, LOGICAL_CPUS, PROCESSES = "core", "logical CPUs", "processes"
 # As train.py names them.
@@ -328,7 +329,7 @@ def _check(flags) -> None:
 def main(arguments: list[str]) -> None:
     """Runs a command line, without the command's name."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="resnet50", choices=BACKBONES)
+    parser.add_argument("--backbone", default="resnet50", choices=ARCHITECTURES)
     parser.add_argument("--batch_size", type=positive, default=8, help="global, of strong scaling")
     parser.add_argument("--image_size", type=positive, default=224, help="side of a view")
     parser.add_argument("--replicas", type=positive_numbers, default=[1, 2], help="as 1,2")

@@ -5,12 +5,9 @@ import json
 
 import pytest
 
-from pixpro_tf import config as config_module
 from pixpro_tf.backbones import resnet
 from pixpro_tf.config import Config
-from pixpro_tf.data.views import photometric
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.layers import convolution
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
@@ -382,14 +379,6 @@ def test_flags_that_another_version_lacks_or_adds_are_passed_over():
     there = Config(gamma=1.0).to_dict() | {"removed_flag": 3}
     del there["backbone"]
     assert Config(backbone="resnet18").differing_flags(there) == ["--gamma=2.0 (there: 1.0)"]
-
-
-def test_names_here_are_those_of_the_modules_that_have_them():
-    assert list(resnet.ARCHITECTURES) == list(config_module.BACKBONES)
-    assert set(config_module.AUGMENTATIONS) == photometric.POLICIES.keys()
-    assert FIELDS["backbone_layout"].metadata["choices"] == convolution.LAYOUTS
-    for name in config_module.BACKBONES:
-        assert Config(backbone=name).backbone == name
 
 
 @pytest.mark.parametrize("stride", resnet.OUTPUT_STRIDES)

@@ -6,8 +6,9 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.layers.batch_norm import BatchNorm
-from pixpro_tf.layers.convolution import LAYOUTS, Convolution
+from pixpro_tf.layers.convolution import Convolution
 from pixpro_tf.layers.heads import DenseHead
+from pixpro_tf.layers.layouts import LAYOUTS
 from pixpro_tf.ops.graphs import as_written
 
 COARSEST_STAGE = 5

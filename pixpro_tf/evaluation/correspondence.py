@@ -8,7 +8,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pixpro_tf.config import AUGMENTATIONS
+from pixpro_tf.data.views.policies import POLICIES
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import flags
 from pixpro_tf.evaluation.flags import check_split, command, flag
@@ -29,7 +29,7 @@ class Settings(flags.MapSettings):
     split: str = flag("of a TFDS dataset; empty for all its training images", "")
     image_size: int = flag("side of the views in pixels", 224, minimum=1)
     min_crop_area: float = flag("smallest share of the image that a view shows", 0.2, minimum=0.01)
-    augmentation: str = flag("photometric policy", "byol", choices=AUGMENTATIONS)
+    augmentation: str = flag("photometric policy", "byol", choices=tuple(POLICIES))
     pairs: int = flag("of views that are compared", 256, minimum=1)
 
     def __post_init__(self) -> None:

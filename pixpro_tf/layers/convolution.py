@@ -5,8 +5,6 @@ from typing import Any
 
 import tensorflow as tf
 
-LAYOUTS = ("torchvision", "od_api", "model_garden", "mirror")
-
 
 @tf.function(jit_compile=True, autograph=False)
 def _compiled_conv2d(

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from pixpro_tf.backbones import resnet
 from pixpro_tf.layers.batch_norm import BatchNorm
-from pixpro_tf.layers.convolution import LAYOUTS, Convolution
+from pixpro_tf.layers.convolution import Convolution
+from pixpro_tf.layers.layouts import LAYOUTS
 
 # With the classifier of 1000 classes: torchvision's documentation of its weights, and for the "d" variants timm's table of results
 # (11.71, 21.82, 25.58, 44.57 and 60.21 million).

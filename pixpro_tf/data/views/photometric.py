@@ -5,13 +5,13 @@ clipped after every operation, as Pillow's are, but not rounded to whole levels 
 neighbours in memory then are pixels, of which a processor takes many at once.
 """
 
-import dataclasses
 import itertools
 import math
 
 import tensorflow as tf
 
 from pixpro_tf.data.views import randomness
+from pixpro_tf.data.views.policies import POLICIES, ViewPolicy
 from pixpro_tf.data.views.randomness import Stream
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -21,51 +21,6 @@ SOLARIZE_THRESHOLD = 128.0
 # At views of 224 pixels; in proportion at other sizes.
 MIN_SIGMA_PX, MAX_SIGMA_PX, SIGMA_REFERENCE_SIZE = 0.1, 2.0, 224
 BLUR_RADIUS_IN_SIGMAS = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class ViewPolicy:
-    """What may happen to one view, in this order: jitter, grey, blur, solarisation.
-
-    Attributes:
-        jitter: largest change of brightness, contrast, saturation (factors 1 +- x) and hue (turns of the colour circle), in random
-            order.
-        jitter_probability, grey_probability, blur_probability, solarize_probability: of each.
-        rand_augment: two random photometric operations after the blur; grey comes last then.
-    """
-
-    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    jitter_probability: float = 0.0
-    grey_probability: float = 0.0
-    blur_probability: float = 0.0
-    solarize_probability: float = 0.0
-    rand_augment: bool = False
-
-
-def _both(policy: ViewPolicy) -> dict[int, ViewPolicy]:
-    return {1: policy, 2: policy}
-
-
-# Source: the authors' policies; "byol" is Grill et al., NeurIPS 2020.
-_BYOL_1 = ViewPolicy((0.4, 0.4, 0.2, 0.1), 0.8, 0.2, 1.0)
-_SIMCLR = ViewPolicy((0.8, 0.8, 0.8, 0.2), 0.8, 0.2, 0.5)
-POLICIES: dict[str, dict[int, ViewPolicy]] = {
-    "byol": {
-        1: _BYOL_1,
-        2: dataclasses.replace(_BYOL_1, blur_probability=0.1, solarize_probability=0.2),
-    },
-    # The paper's ablation: as many blurs and solarisations, whichever the view.
-    "byol_symmetric": _both(
-        dataclasses.replace(_BYOL_1, blur_probability=0.55, solarize_probability=0.1)
-    ),
-    "moco_v2": _both(ViewPolicy((0.4, 0.4, 0.4, 0.1), 0.8, 0.2, 0.5)),
-    "simclr": _both(_SIMCLR),
-    # Our own, for data whose classes have nothing to do with colour: by it alone the places of one image are told apart too easily.
-    "simclr_grey": _both(dataclasses.replace(_SIMCLR, grey_probability=1.0)),
-    "inst_disc": _both(ViewPolicy((0.4, 0.4, 0.4, 0.4), 1.0, 0.2)),
-    "rand_augment": _both(dataclasses.replace(_SIMCLR, rand_augment=True)),
-    "none": _both(ViewPolicy()),
-}
 
 
 class Photometric:

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from pixpro_tf.backbones.resnet import ARCHITECTURES, Architecture
+from pixpro_tf.backbones.architectures import ARCHITECTURES, Architecture
 from pixpro_tf.errors import RunError
 
 Weights = dict[str, np.ndarray]
