@@ -27,7 +27,8 @@ def measure(flags) -> dict[str, tuple]:
     from benchmarks.supervised import train_with_labels
     from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation
     from pixpro_tf.evaluation import dense
-    from pixpro_tf.evaluation.segmenter import score
+    from pixpro_tf.evaluation.segmentation.evaluation import evaluate
+    from pixpro_tf.evaluation.segmentation.segmenter import score
 
     started = time.monotonic()
     data = open_segmentation(flags.dataset, flags.data_dir)
@@ -44,7 +45,7 @@ def measure(flags) -> dict[str, tuple]:
     examples = image_batches(data.split(flags.split), flags.batch_size)
     supervised = score(segmenter, examples, len(data.class_names))
     supervised_ended = time.monotonic()
-    random = dense.evaluate(
+    random = evaluate(
         dense.Settings(
             source=f"random:{flags.backbone}",
             dataset=flags.dataset,

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.data.labelled.segmentation import SegmentationData, random_crops
-from pixpro_tf.evaluation.segmenter import LinearHead, Segmenter, train
+from pixpro_tf.evaluation.segmentation.segmenter import LinearHead, Segmenter, train
 from pixpro_tf.evaluation.sources import load_backbone
 
 

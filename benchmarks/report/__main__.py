@@ -49,7 +49,7 @@ def check_conditions(plan: Plan, place: Place) -> None:
 def _check_packages():
     """What measuring needs; it would be missed hours later."""
     from pixpro_tf.data.sources.folders import photographs
-    from pixpro_tf.evaluation.coco import require_pycocotools
+    from pixpro_tf.evaluation.object_detection.coco import require_pycocotools
 
     require_pycocotools()
     photographs()

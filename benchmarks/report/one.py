@@ -119,12 +119,14 @@ def _supervised(plan, place, run) -> str:
 
 def _measured(plan, place, run, source, stage) -> dict[str, Any]:
     from pixpro_tf.evaluation import correspondence, dense
+    from pixpro_tf.evaluation.dense_matching.evaluation import evaluate as evaluate_matches
+    from pixpro_tf.evaluation.segmentation.evaluation import evaluate as evaluate_segmentation
 
     split = "validation" if stage == CHOICE else plan.split
     common = {"source": source, "data_dir": place.data_dir, "seed": run.seed}
     maps = {"output_stride": plan.output_stride}
     probe = common | maps | {"dataset": plan.dataset, "split": split} | plan.probe
-    scores = dense.evaluate(dense.Settings(**probe)).scores
+    scores = evaluate_segmentation(dense.Settings(**probe)).scores
     found: dict[str, Any] = {
         "mean_iou": scores.mean_iou,
         "pixel_accuracy": scores.pixel_accuracy,
@@ -134,20 +136,21 @@ def _measured(plan, place, run, source, stage) -> dict[str, Any]:
         return found
     if not run.method.of:
         margin = dense.Settings(**(probe | {"margin": plan.margin}))
-        found["margin_mean_iou"] = dense.evaluate(margin).scores.mean_iou
+        found["margin_mean_iou"] = evaluate_segmentation(margin).scores.mean_iou
     found["figures"] = _figures(plan, place, run, source, split)
     for name, images in (
         ("scenes", {"dataset": plan.dataset, "split": split}),
         ("photographs", {"dataset": "photographs"}),
     ):
         settings = correspondence.Settings(**(common | maps | plan.correspondence | images))
-        result = correspondence.evaluate(settings)
+        result = evaluate_matches(settings)
         found[f"found_{name}"], found[f"chance_{name}"] = result.found, result.chance
     if run.seed in plan.detection_seeds and not run.method.of:
         from pixpro_tf.evaluation import detection
+        from pixpro_tf.evaluation.object_detection.evaluation import evaluate as evaluate_detection
 
         detector = detection.Settings(**common, dataset=plan.dataset, split=split, **plan.detection)
-        average = detection.evaluate(detector).scores
+        average = evaluate_detection(detector).scores
         found["detection"] = {"ap": average.ap, "ap_50": average.ap_50, "ap_75": average.ap_75}
     return found
 
@@ -157,7 +160,7 @@ def _figures(plan, place, run, source, split) -> dict[str, float]:
     import tensorflow as tf
 
     from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation
-    from pixpro_tf.evaluation import frozen
+    from pixpro_tf.evaluation.segmentation import frozen
     from pixpro_tf.evaluation.sources import load_backbone
     from pixpro_tf.objectives import collapse
 

@@ -311,7 +311,8 @@ def _draw_plots(folder, plan, found, main):
 
 def _draw_pictures(folder, plan, place, rates) -> str:
     """Draws what some backbones of the first seed have learnt; returns the Markdown that shows it."""
-    from pixpro_tf import visualize
+    from pixpro_tf.evaluation import visualize
+    from pixpro_tf.evaluation.features import figures
 
     parts = []
     kinds = {
@@ -329,7 +330,7 @@ def _draw_pictures(folder, plan, place, rates) -> str:
         source = f"random:{plan.backbone}" if method.kind == "random" else place.run_dir(run)
         pictures = os.path.join(folder, method.name)
         os.makedirs(pictures)
-        visualize.write(
+        figures.write(
             pictures,
             visualize.Settings(
                 source=source,

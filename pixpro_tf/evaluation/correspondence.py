@@ -6,19 +6,11 @@ python -m pixpro_tf.evaluation.correspondence --from=exported/mine --dataset=pho
 
 import dataclasses
 import sys
-from typing import TYPE_CHECKING, Any
 
 from pixpro_tf.data.views.policies import POLICIES
-from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import flags
 from pixpro_tf.evaluation.flags import check_split, command, flag
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-    from pixpro_tf.evaluation.matching import Matches
-
-PICTURED = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,122 +33,11 @@ class Settings(flags.MapSettings):
             )
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What was found.
-
-    Attributes:
-        found: share of the bins that the other view shows too whose nearest bin there is at most one bin away from their place.
-        chance: the share that guessing finds.
-        bins: how many bins that were, both ways together.
-        examples: the first pairs, each `(view, other view, Matches of the view's bins)` of one image, in NumPy, views RGB in [0, 1].
-    """
-
-    found: float
-    chance: float
-    bins: int
-    examples: list[Any]
-
-
-def evaluate(settings: Settings) -> Result:
-    """Compares as the settings say; raises `UserError` for whatever the user can mend."""
-    from pixpro_tf.data.labelled.segmentation import reading
-
-    with reading(settings.dataset):
-        return _evaluate(settings)
-
-
-def _evaluate(settings: Settings) -> Result:
-    import numpy as np
-    import tensorflow as tf
-
-    from pixpro_tf.data.pipeline import training_dataset
-    from pixpro_tf.data.sources import open_source
-    from pixpro_tf.data.views.photometric import Photometric, denormalize
-    from pixpro_tf.evaluation.matching import Matches, match
-    from pixpro_tf.evaluation.sources import load_backbone
-
-    tf.keras.utils.set_random_seed(settings.seed)
-    source = open_source(
-        settings.dataset, data_dir=settings.data_dir, split=settings.split, shuffle_buffer=2000
-    )
-    backbone = load_backbone(settings.source, settings.network, settings.output_stride)
-    batch_size = min(settings.batch_size, source.num_images, settings.pairs)
-    batches = training_dataset(
-        source,
-        batch_size=batch_size,
-        image_size=settings.image_size,
-        min_crop_area=settings.min_crop_area,
-        seed=settings.seed,
-        photometric=Photometric(settings.augmentation),
-    )
-
-    @tf.function
-    def compare(batch: "dict[str, tf.Tensor]") -> "tuple[Matches, Matches]":
-        map_1, map_2 = (
-            backbone(batch[view], training=False)[settings.level] for view in ("view_1", "view_2")
-        )
-        box_1, box_2 = batch["box_1"], batch["box_2"]
-        return match(map_1, map_2, box_1, box_2), match(map_2, map_1, box_2, box_1)
-
-    seen, right, chance = 0, 0, 0.0
-    examples: list[Any] = []
-    left = settings.pairs
-    for batch in batches.take(-(-settings.pairs // batch_size)):
-        both = compare(batch)
-        for matches in both:
-            seen += int(np.sum(matches.seen[:left]))
-            right += int(np.sum(matches.right[:left]))
-            chance += float(np.sum(matches.chance[:left]))
-        if not examples:
-            views = [denormalize(batch[view]).numpy() for view in ("view_1", "view_2")]
-            one = [each.numpy() for each in both[0]]
-            for image in range(min(PICTURED, batch_size)):
-                matches = Matches(*(each[image] for each in one))
-                examples.append((views[0][image], views[1][image], matches))
-        left -= batch_size
-    if not seen:
-        raise RunError(
-            f"no pair of views shows the same place; give a larger --min_crop_area than {settings.min_crop_area:g}, or more --pairs"
-        )
-    return Result(right / seen, chance / seen, seen, examples)
-
-
-def results(settings: Settings, result: Result) -> dict:
-    """What results.json holds."""
-    return {
-        "settings": dataclasses.asdict(settings),
-        "found": result.found,
-        "chance": result.chance,
-        "bins": result.bins,
-    }
-
-
-def describe(settings: Settings, result: Result) -> str:
-    """What the command prints."""
-    del settings
-    return (
-        f"{100 * result.found:.1f} % of {result.bins} bins are found within one bin of their place in another view; "
-        f"guessing finds {100 * result.chance:.1f} %"
-    )
-
-
-def draw(settings: Settings, result: Result) -> dict[str, Any]:
-    """The pictures beside results.json."""
-    from pixpro_tf.evaluation import pictures
-
-    title = f"{settings.dataset}: {100 * result.found:.1f} % of the bins found within one bin, by chance {100 * result.chance:.1f} %"
-    return {"matches": pictures.matches_picture(result.examples, title)}
-
-
 main = command(
     Settings,
     "pixpro_tf.evaluation.correspondence",
     __doc__ or "",
-    evaluate=evaluate,
-    describe=describe,
-    results=results,
-    draw=draw,
+    library="pixpro_tf.evaluation.dense_matching.evaluation",
 )
 
 

@@ -5,26 +5,13 @@ python -m pixpro_tf.evaluation.dense --from=exported/mine --dataset=voc:VOC2012 
 """
 
 import dataclasses
-import math
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import flags
 from pixpro_tf.evaluation.flags import command, flag, refuse_unheard
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-    from pixpro_tf.backbones.resnet import ResNet
-    from pixpro_tf.data.labelled.segmentation import SegmentationData
-    from pixpro_tf.evaluation.scores import SegmentationScores
-    from pixpro_tf.evaluation.segmenter import Segmenter
-
 MODES = ("linear", "finetune")
-PICTURED = 6
-_BATCHES_OF_MOMENTS = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,203 +83,11 @@ def _whole(split: str) -> str:
     return split.partition("[")[0]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What an evaluation found.
-
-    Attributes:
-        scores: `SegmentationScores` on the split.
-        rate: the learning rate that was taken.
-        selection: mIoU on the selection split, by rate; empty where there was one rate.
-        segmenter: that was scored.
-        data: on which.
-    """
-
-    scores: Any
-    rate: float
-    selection: dict[float, float]
-    segmenter: Any
-    data: Any
-
-
-def evaluate(settings: Settings) -> Result:
-    """Trains and scores as the settings say.
-
-    Raises:
-        UserError: whatever the user can mend.
-    """
-    from pixpro_tf.data.labelled.segmentation import open_segmentation, reading
-
-    with reading(settings.dataset):
-        return _evaluate(settings, open_segmentation(settings.dataset, settings.data_dir))
-
-
-def _evaluate(settings: Settings, data: "SegmentationData") -> Result:
-    from pixpro_tf.data.labelled.segmentation import image_batches
-    from pixpro_tf.evaluation.segmenter import score
-
-    # Unknown splits are found before anything is trained.
-    splits = {
-        name: data.split(name)
-        for name in (settings.train_split, settings.split, settings.selection_split)
-        if name
-    }
-
-    def scored(segmenter: "Segmenter", split: str) -> "SegmentationScores":
-        return score(
-            segmenter, image_batches(splits[split], settings.batch_size), len(data.class_names)
-        )
-
-    selection: dict[float, float] = {}
-    best = None
-    for rate, segmenter in _trained(settings, splits[settings.train_split], len(data.class_names)):
-        if settings.selection_split:
-            selection[rate] = scored(segmenter, settings.selection_split).mean_iou
-        if best is None or selection[rate] > selection[best[0]]:
-            best = rate, segmenter
-    assert best is not None
-    return Result(scored(best[1], settings.split), best[0], selection, best[1], data)
-
-
-def _trained(
-    settings: Settings, examples: "tf.data.Dataset", num_classes: int
-) -> "Iterator[tuple[float, Segmenter]]":
-    """Of each rate, the segmenter that was trained with it."""
-    import tensorflow as tf
-
-    from pixpro_tf.data.labelled.segmentation import image_batches
-    from pixpro_tf.evaluation import frozen
-    from pixpro_tf.evaluation.segmenter import FCNHead, LinearHead, Segmenter
-    from pixpro_tf.evaluation.sources import load_backbone
-
-    def backbone() -> "ResNet":
-        # Random weights, and a head's, are the same for each rate.
-        tf.keras.utils.set_random_seed(settings.seed)
-        found = load_backbone(settings.source, settings.network, settings.output_stride)
-        stride = found.stride_of(settings.level)
-        if settings.margin % stride:
-            raise ConfigError(
-                f"--margin={settings.margin} is no multiple of {settings.level}'s stride of {stride}"
-            )
-        return found
-
-    if settings.mode == "finetune":
-        for rate in settings.rates:
-            segmenter = Segmenter(backbone(), settings.level, FCNHead(num_classes), True)
-            yield rate, _trained_on_crops(settings, examples, segmenter, rate)
-    elif settings.crop_size:
-        frozen_backbone = backbone()
-        crops = _crops(settings, examples).take(_BATCHES_OF_MOMENTS)
-        function = frozen.map_function(frozen_backbone, settings.level)
-        mean, deviation = frozen.moments(function(images).numpy() for images, _ in crops)
-        for rate in settings.rates:
-            head = LinearHead(num_classes, mean, deviation)
-            segmenter = Segmenter(frozen_backbone, settings.level, head, False)
-            yield rate, _trained_on_crops(settings, examples, segmenter, rate)
-    else:
-        frozen_backbone = backbone()
-        maps, masks = frozen.maps_and_masks(
-            frozen.map_function(frozen_backbone, settings.level, settings.margin),
-            image_batches(examples, settings.batch_size),
-        )
-        for rate in settings.rates:
-            head = frozen.train_linear(
-                maps,
-                masks,
-                num_classes,
-                rate=rate,
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                seed=settings.seed,
-            )
-            yield rate, Segmenter(frozen_backbone, settings.level, head, False, settings.margin)
-
-
-def _crops(settings: Settings, examples: "tf.data.Dataset") -> "tf.data.Dataset":
-    from pixpro_tf.data.labelled.segmentation import random_crops
-
-    crops = random_crops(examples, settings.crop_size, settings.seed)
-    return crops.batch(settings.batch_size, drop_remainder=True).prefetch(2)
-
-
-def _trained_on_crops(
-    settings: Settings, examples: "tf.data.Dataset", segmenter: "Segmenter", rate: float
-) -> "Segmenter":
-    import tensorflow as tf
-
-    from pixpro_tf.evaluation.segmenter import train
-
-    segmenter(tf.zeros([1, settings.crop_size, settings.crop_size, 3]))
-    # As many crops as images, each epoch.
-    steps = settings.epochs * max(int(examples.cardinality()) // settings.batch_size, 1)
-    schedule = tf.keras.optimizers.schedules.CosineDecay(rate, steps)
-    linear = settings.mode == "linear"
-    train(
-        segmenter,
-        segmenter.trainable_variables,
-        tf.keras.optimizers.Adam(schedule) if linear else tf.keras.optimizers.SGD(schedule, 0.9),
-        _crops(settings, examples).take(steps),
-        0.0 if linear else settings.weight_decay,
-    )
-    return segmenter
-
-
-def results(settings: Settings, result: Result) -> dict:
-    """What results.json holds; a class that is nowhere has the IoU null."""
-    scores = result.scores
-    iou = zip(result.data.class_names, scores.class_iou.tolist(), strict=True)
-    return {
-        "settings": dataclasses.asdict(settings),
-        "mean_iou": scores.mean_iou,
-        "pixel_accuracy": scores.pixel_accuracy,
-        "class_iou": {name: None if math.isnan(value) else value for name, value in iou},
-        "rate": result.rate,
-        "selection": {f"{rate:g}": value for rate, value in result.selection.items()},
-        "confusion": scores.confusion.tolist(),
-    }
-
-
-def table(settings: Settings, result: Result) -> str:
-    """The scores as the command prints them."""
-    scores = result.scores
-    lines = [f"IoU in %, {settings.dataset}, {settings.split}, {settings.mode}:"]
-    for name, iou in zip(result.data.class_names, scores.class_iou, strict=True):
-        lines.append(f"  {name:<20}{'absent' if math.isnan(iou) else format(100 * iou, '.1f'):>7}")
-    lines.append(f"  {'mean':<20}{100 * scores.mean_iou:>7.2f}")
-    lines.append(f"Pixels that are right: {100 * scores.pixel_accuracy:.2f} %")
-    for rate, iou in result.selection.items():
-        chosen = ", which was taken" if rate == result.rate else ""
-        lines.append(f"Rate {rate:g}: mIoU {100 * iou:.2f} on {settings.selection_split}{chosen}")
-    return "\n".join(lines)
-
-
-def draw(settings: Settings, result: Result) -> dict[str, Any]:
-    """The pictures beside results.json."""
-    from pixpro_tf.data.labelled.segmentation import image_batches
-    from pixpro_tf.evaluation import pictures
-    from pixpro_tf.evaluation.segmenter import predict
-
-    title = f"{settings.dataset}, {settings.split}: mIoU {100 * result.scores.mean_iou:.1f} %"
-    names = result.data.class_names
-    shown = [
-        (images[0].numpy(), masks[0].numpy(), predict(result.segmenter, images, masks)[0].numpy())
-        for images, masks in image_batches(result.data.split(settings.split).take(PICTURED), 1)
-    ]
-    images, masks, predictions = zip(*shown, strict=True)
-    return {
-        "confusion": pictures.confusion_picture(result.scores.confusion, names, title),
-        "predictions": pictures.predictions_picture(images, masks, predictions, names, title),
-    }
-
-
 main = command(
     Settings,
     "pixpro_tf.evaluation.dense",
     __doc__ or "",
-    evaluate=evaluate,
-    describe=table,
-    results=results,
-    draw=draw,
+    library="pixpro_tf.evaluation.segmentation.evaluation",
 )
 
 

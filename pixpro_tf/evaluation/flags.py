@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import importlib
 import json
 import math
 import os
@@ -91,23 +92,15 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def command(
-    settings_class: type[AnySettings],
-    module: str,
-    description: str,
-    *,
-    evaluate: Callable[[AnySettings], Any],
-    describe: Callable[[AnySettings, Any], str],
-    results: Callable[[AnySettings, Any], dict[str, Any]],
-    draw: Callable[[AnySettings, Any], dict[str, Any]] = lambda settings, result: {},
+    settings_class: type[AnySettings], module: str, description: str, *, library: str
 ) -> Callable[[list[str]], int]:
     """The command of an evaluation: from arguments, without the command's name, to the exit code.
 
     Args:
         settings_class, module, description: as of `parse`.
-        evaluate: from settings to a result.
-        describe: what is printed of a result.
-        results: what results.json holds of it.
-        draw: the figures of Matplotlib beside that, by their names.
+        library: module that does the work, imported once the flags have been checked, because it imports TensorFlow. Its functions are
+            `evaluate(settings)`, which returns a result; and of settings and that, `describe`, what is printed of it; `results`, what
+            results.json contains; and where there are figures of Matplotlib to go with it, `draw`, those by their names.
     """
 
     def run(arguments: list[str]) -> None:
@@ -115,14 +108,16 @@ def command(
         if settings.output:
             refuse_existing("output", settings.output, settings.overwrite)
         quiet_tensorflow()
-        result = evaluate(settings)
-        print(describe(settings, result))
+        work = importlib.import_module(library)
+        result = work.evaluate(settings)
+        print(work.describe(settings, result))
         if settings.output:
             with atomic_output(settings.output, settings.overwrite) as folder:
                 os.makedirs(folder)
                 with open(os.path.join(folder, "results.json"), "w") as file:
-                    json.dump(results(settings, result), file, indent=2)
-                save_figures(folder, draw(settings, result))
+                    json.dump(work.results(settings, result), file, indent=2)
+                if hasattr(work, "draw"):
+                    save_figures(folder, work.draw(settings, result))
                 names = ", ".join(sorted(os.listdir(folder), reverse=True))
             print(f"Written to {settings.output}: {names}")
 

@@ -6,20 +6,12 @@ python -m pixpro_tf.evaluation.linear --from=exported/mine --dataset=food101 --m
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
-from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import flags
 from pixpro_tf.evaluation.flags import command, flag, refuse_unheard
 
-if TYPE_CHECKING:
-    import numpy as np
-    import tensorflow as tf
-
 MODES = ("linear", "knn")
-# Of the epochs, after which the rate is a tenth.
-_DROPS = (0.6, 0.8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,204 +54,11 @@ class Settings(flags.MapSettings):
             )
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What was found, as shares of the images of the split.
-
-    Attributes:
-        top_1: whose class was the first choice.
-        top_5: whose class was among the first five; None for five classes or fewer.
-        class_top_1: by class; None for one that the split has no image of.
-        images: how many there were.
-    """
-
-    top_1: float
-    top_5: float | None
-    class_top_1: dict[str, float | None]
-    images: int
-
-
-def evaluate(settings: Settings) -> Result:
-    """Trains and scores as the settings say; raises `UserError` for whatever the user can mend."""
-    import tensorflow as tf
-
-    from pixpro_tf.data.labelled.classification import open_classification
-    from pixpro_tf.data.labelled.segmentation import reading
-    from pixpro_tf.evaluation.sources import load_backbone, maps_of
-
-    with reading(settings.dataset):
-        data = open_classification(settings.dataset, settings.data_dir)
-        # Unknown splits are found before anything is trained.
-        splits = [data.split(name) for name in (settings.train_split, settings.split)]
-        tf.keras.utils.set_random_seed(settings.seed)
-        backbone = load_backbone(settings.source, settings.network, settings.output_stride)
-
-        @tf.function(reduce_retracing=True)
-        def pooled(images: "tf.Tensor") -> "tf.Tensor":
-            return tf.reduce_mean(maps_of(backbone, images, settings.level), axis=[1, 2])
-
-        scores = _by_neighbours if settings.mode == "knn" else _by_a_layer
-        found = scores(settings, pooled, splits[0], splits[1], len(data.class_names))
-        return _result(data.class_names, *found)
-
-
-def _by_neighbours(
-    settings: Settings,
-    pooled: "Callable[[tf.Tensor], tf.Tensor]",
-    train_examples: "tf.data.Dataset",
-    examples: "tf.data.Dataset",
-    num_classes: int,
-) -> "tuple[np.ndarray, np.ndarray]":
-    """Votes `[M, K]` and classes `[M]` of the split."""
-    from pixpro_tf.evaluation.neighbours import neighbour_votes
-
-    known, labels = _features(pooled, _central(settings, train_examples))
-    if settings.neighbours > len(known):
-        raise ConfigError(
-            f"--neighbours={settings.neighbours} are more than the {len(known)} images of --train_split={settings.train_split}"
-        )
-    features, truth = _features(pooled, _central(settings, examples))
-    votes = neighbour_votes(
-        features, known, labels, num_classes, settings.neighbours, settings.temperature
-    )
-    return votes, truth
-
-
-def _by_a_layer(
-    settings: Settings,
-    pooled: "Callable[[tf.Tensor], tf.Tensor]",
-    train_examples: "tf.data.Dataset",
-    examples: "tf.data.Dataset",
-    num_classes: int,
-) -> "tuple[np.ndarray, np.ndarray]":
-    """Logits `[M, K]` and classes `[M]` of the split."""
-    from pixpro_tf.data.labelled.classification import random_views
-
-    count = int(train_examples.cardinality())
-    if count < settings.batch_size:
-        raise ConfigError(
-            f"--batch_size={settings.batch_size} is more than the {count} images of --train_split={settings.train_split}; give fewer"
-        )
-    views = random_views(
-        train_examples,
-        settings.image_size,
-        settings.batch_size,
-        settings.min_crop_area,
-        settings.seed,
-    )
-    layer = _train_layer(settings, pooled, views, num_classes, count // settings.batch_size)
-    features, truth = _features(pooled, _central(settings, examples))
-    return layer(features).numpy(), truth
-
-
-def _train_layer(
-    settings: Settings,
-    pooled: "Callable[[tf.Tensor], tf.Tensor]",
-    views: "tf.data.Dataset",
-    num_classes: int,
-    epoch_steps: int,
-) -> "tf.keras.layers.Dense":
-    import tensorflow as tf
-
-    from pixpro_tf.evaluation.segmenter import check_finite
-
-    layer = tf.keras.layers.Dense(
-        num_classes, kernel_initializer=tf.keras.initializers.RandomNormal(stddev=0.01)
-    )
-    optimizer = tf.keras.optimizers.SGD(
-        rate_schedule(settings.rate, settings.epochs, epoch_steps), momentum=0.9
-    )
-
-    @tf.function
-    def step(images: "tf.Tensor", labels: "tf.Tensor") -> "tf.Tensor":
-        features = pooled(images)
-        with tf.GradientTape() as tape:
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, layer(features))
-            loss = tf.reduce_mean(losses)
-        variables = layer.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return loss
-
-    layer.build(pooled(next(iter(views))[0]).shape)
-    optimizer.build(layer.trainable_variables)
-    loss = 0.0
-    for images, labels in views.take(settings.epochs * epoch_steps):
-        loss = step(images, labels)
-    check_finite(float(loss))
-    return layer
-
-
-def rate_schedule(
-    rate: float, epochs: int, epoch_steps: int
-) -> "tf.keras.optimizers.schedules.LearningRateSchedule":
-    """The rate by step: whole, then a tenth after 60 % of the epochs, and a hundredth after 80 %."""
-    import tensorflow as tf
-
-    drops = [max(1, int(epochs * share * epoch_steps)) for share in _DROPS]
-    rates = [rate * 0.1**power for power in range(len(drops) + 1)]
-    return tf.keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
-
-
-def _central(settings: Settings, examples: "tf.data.Dataset") -> "tf.data.Dataset":
-    from pixpro_tf.data.labelled.classification import central_views
-
-    return central_views(examples, settings.image_size, settings.batch_size)
-
-
-def _features(
-    pooled: "Callable[[tf.Tensor], tf.Tensor]", batches: "tf.data.Dataset"
-) -> "tuple[np.ndarray, np.ndarray]":
-    import numpy as np
-
-    pairs = [(pooled(images).numpy(), labels.numpy()) for images, labels in batches]
-    if not pairs:
-        raise RunError("a split has no image")
-    features, labels = (np.concatenate(column) for column in zip(*pairs, strict=True))
-    if np.any(labels < 0):
-        raise RunError("a split has images without a class, as ImageNet's test; give another one")
-    return features, labels
-
-
-def _result(class_names: Sequence[str], scores: "np.ndarray", truth: "np.ndarray") -> Result:
-    import numpy as np
-
-    order = np.argsort(-scores, axis=1, kind="stable")
-    hits = order[:, 0] == truth
-    known = [truth == index for index in range(len(class_names))]
-    return Result(
-        top_1=float(hits.mean()),
-        top_5=float((order[:, :5] == truth[:, None]).any(axis=1).mean())
-        if len(class_names) > 5
-        else None,
-        class_top_1={
-            name: float(hits[chosen].mean()) if chosen.any() else None
-            for name, chosen in zip(class_names, known, strict=True)
-        },
-        images=len(truth),
-    )
-
-
-def results(settings: Settings, result: Result) -> dict[str, Any]:
-    """What results.json holds."""
-    return {"settings": dataclasses.asdict(settings), **dataclasses.asdict(result)}
-
-
-def describe(settings: Settings, result: Result) -> str:
-    """What the command prints."""
-    top_5 = "" if result.top_5 is None else f", top-5 {100 * result.top_5:.2f} %"
-    return (
-        f"{settings.dataset}, {settings.split}, {settings.mode}: top-1 {100 * result.top_1:.2f} %{top_5} "
-        f"of {result.images} images"
-    )
-
-
 main = command(
     Settings,
     "pixpro_tf.evaluation.linear",
     __doc__ or "",
-    evaluate=evaluate,
-    describe=describe,
-    results=results,
+    library="pixpro_tf.evaluation.classification.evaluation",
 )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from pixpro_tf.data.labelled.detection import NO_OBJECT
 from pixpro_tf.data.labelled.segmentation import IGNORED
-from pixpro_tf.evaluation.matching import Matches
+from pixpro_tf.evaluation.dense_matching.matching import Matches
 
 # Source: Paul Tol, "Colour Schemes" (SRON/EPS/TN/09-002), the scheme "muted".
 _MUTED = [

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation
-from pixpro_tf.evaluation import frozen
-from pixpro_tf.evaluation.segmenter import score
+from pixpro_tf.evaluation.segmentation import frozen
+from pixpro_tf.evaluation.segmentation.segmenter import score
 from pixpro_tf.storage.run_folder import RunFolder
 from pixpro_tf.training.callbacks import StepCallback, summaries
 

@@ -10,7 +10,7 @@ from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentatio
 from pixpro_tf.data.scenes import builder
 from pixpro_tf.data.scenes.renderer import CLASS_NAMES
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.evaluation.segmenter import score
+from pixpro_tf.evaluation.segmentation.segmenter import score
 
 
 @pytest.fixture

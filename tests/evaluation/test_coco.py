@@ -10,7 +10,7 @@ pytest.importorskip("pycocotools")
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pixpro_tf.evaluation.coco import Objects, average_precision
+from pixpro_tf.evaluation.object_detection.coco import Objects, average_precision
 
 NAMES = ("ball", "star", "rod")
 BOX = [10.0, 20.0, 30.0, 60.0]

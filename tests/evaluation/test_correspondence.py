@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from pixpro_tf.evaluation import correspondence
+from pixpro_tf.evaluation.dense_matching import evaluation
 from pixpro_tf.export import savedmodel
 from tests.support.models import make_run
 
@@ -20,8 +21,8 @@ def settings_of(**settings):
 
 @pytest.mark.slow
 def test_the_same_view_is_found_and_another_colour_makes_it_harder():
-    easy = correspondence.evaluate(settings_of(augmentation="none", min_crop_area=1.0))
-    hard = correspondence.evaluate(settings_of(augmentation="byol", min_crop_area=0.2))
+    easy = evaluation.evaluate(settings_of(augmentation="none", min_crop_area=1.0))
+    hard = evaluation.evaluate(settings_of(augmentation="byol", min_crop_area=0.2))
     # Of whole images, which are flipped or not, every bin is seen.
     assert easy.bins == 2 * 20 * 64 > hard.bins
     assert easy.found > 0.3 > hard.found > hard.chance > 0
@@ -34,7 +35,7 @@ def test_a_run_and_its_export_find_the_same(tmp_path):
     run = make_run(tmp_path / "run", backbone="resnet10")
     savedmodel.export(str(run), str(tmp_path / "exported"))
     found = [
-        correspondence.evaluate(settings_of(source=str(source))).found
+        evaluation.evaluate(settings_of(source=str(source))).found
         for source in (run, tmp_path / "exported")
     ]
     assert found[0] == found[1] > 0

@@ -11,8 +11,9 @@ from pixpro_tf.backbones import resnet
 from pixpro_tf.data.labelled.segmentation import IGNORED
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.evaluation import dense, frozen, segmenter
+from pixpro_tf.evaluation import dense
 from pixpro_tf.evaluation.flags import parse
+from pixpro_tf.evaluation.segmentation import evaluation, frozen, segmenter
 from pixpro_tf.evaluation.sources import maps_of
 from pixpro_tf.export import savedmodel
 from tests.support.models import make_run
@@ -74,7 +75,7 @@ def test_a_run_and_its_export_give_the_same_numbers(colours, run, tmp_path):
     savedmodel.export(str(run), str(tmp_path / "exported"), allow_unfinished=True)
     for mode in ({}, {"mode": "finetune", "crop_size": 16, "batch_size": 8}):
         confusions = [
-            dense.evaluate(settings_of(colours, source, epochs=1, **mode)).scores.confusion
+            evaluation.evaluate(settings_of(colours, source, epochs=1, **mode)).scores.confusion
             for source in (run, tmp_path / "exported")
         ]
         np.testing.assert_array_equal(*confusions)
@@ -83,7 +84,7 @@ def test_a_run_and_its_export_give_the_same_numbers(colours, run, tmp_path):
 @pytest.mark.slow
 def test_the_networks_of_a_run_differ(colours, run):
     confusions = [
-        dense.evaluate(settings_of(colours, run, network=network, epochs=1)).scores.confusion
+        evaluation.evaluate(settings_of(colours, run, network=network, epochs=1)).scores.confusion
         for network in ("online", "target", "")
     ]
     assert np.any(confusions[0] != confusions[1])
@@ -101,7 +102,7 @@ def test_fine_tuning_trains_the_backbone_and_learns(colours):
         epochs=12,
         rates=(0.05,),
     )
-    result = dense.evaluate(settings)
+    result = evaluation.evaluate(settings)
     assert result.scores.mean_iou > 0.6
     tf.keras.utils.set_random_seed(settings.seed)
     before = resnet.build("resnet10", output_stride=8)
@@ -112,7 +113,7 @@ def test_fine_tuning_trains_the_backbone_and_learns(colours):
 @pytest.mark.slow
 def test_a_linear_layer_on_crops_leaves_the_backbone_alone(colours):
     settings = settings_of(colours, output_stride=8, level="c3", crop_size=SIZE, epochs=20)
-    result = dense.evaluate(settings)
+    result = evaluation.evaluate(settings)
     assert result.scores.mean_iou > 0.5
     tf.keras.utils.set_random_seed(settings.seed)
     before = resnet.build("resnet10", output_stride=8)
@@ -132,8 +133,8 @@ def test_the_best_of_several_rates_is_chosen_where_it_does_not_count(colours, ca
     settings = settings_of(
         colours, level="c3", rates=(1e-6, 1e-2), selection_split="validation", split="test"
     )
-    several = dense.evaluate(settings)
-    alone = dense.evaluate(settings_of(colours, level="c3", rates=(1e-2,), split="test"))
+    several = evaluation.evaluate(settings)
+    alone = evaluation.evaluate(settings_of(colours, level="c3", rates=(1e-2,), split="test"))
     assert several.rate == 1e-2 and several.selection[1e-2] > several.selection[1e-6]
     np.testing.assert_array_equal(several.scores.confusion, alone.scores.confusion)
 
@@ -142,7 +143,7 @@ def test_the_best_of_several_rates_is_chosen_where_it_does_not_count(colours, ca
 def test_evaluating_twice_gives_the_same_numbers(colours):
     for mode in ({}, {"mode": "finetune", "crop_size": 16, "batch_size": 8}):
         first, second, other = (
-            dense.evaluate(
+            evaluation.evaluate(
                 settings_of(colours, level="c2", epochs=3, seed=seed, **mode)
             ).scores.confusion
             for seed in (3, 3, 4)
@@ -267,7 +268,7 @@ def test_a_margin_hides_the_border_from_the_features():
 def test_a_margin_changes_the_scores_and_not_their_pixels(colours):
     flags = {"output_stride": 8, "level": "c3", "epochs": 2}
     plain, margin = (
-        dense.evaluate(settings_of(colours, margin=margin, **flags)).scores.confusion
+        evaluation.evaluate(settings_of(colours, margin=margin, **flags)).scores.confusion
         for margin in (0, 16)
     )
     assert plain.sum() == margin.sum() and np.any(plain != margin)

@@ -12,6 +12,7 @@ pytest.importorskip("pycocotools")
 from pixpro_tf.data.labelled import detection as data
 from pixpro_tf.data.labelled.detection import NO_OBJECT
 from pixpro_tf.evaluation import detection
+from pixpro_tf.evaluation.object_detection import evaluation
 from pixpro_tf.export import savedmodel
 from tests.support.models import make_run
 
@@ -89,7 +90,7 @@ def test_a_detector_learns_what_it_is_shown(scenes_dir, tmp_path, capsys):
 def test_a_run_and_its_export_give_the_same_detector(scenes_dir, run, tmp_path):
     savedmodel.export(str(run), str(tmp_path / "exported"), allow_unfinished=True)
     first, second = (
-        detection.evaluate(settings_of(scenes_dir, source))
+        evaluation.evaluate(settings_of(scenes_dir, source))
         for source in (run, tmp_path / "exported")
     )
     assert first.detector.fpn.channels == 16
@@ -104,9 +105,9 @@ def test_training_moves_every_part(scenes_dir):
     settings = settings_of(
         scenes_dir, channels=8, head_layers=1, epochs=2, train_split="train[:32]", batch_size=16
     )
-    trained = detection.evaluate(settings).detector
+    trained = evaluation.evaluate(settings).detector
     tf.keras.utils.set_random_seed(settings.seed)
-    from pixpro_tf.evaluation.detector import Detector
+    from pixpro_tf.evaluation.object_detection.detector import Detector
     from pixpro_tf.evaluation.sources import load_backbone_and_neck
 
     backbone, neck = load_backbone_and_neck("random:resnet10")

@@ -9,8 +9,8 @@ import tensorflow as tf
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.data.labelled.detection import NO_OBJECT, flipped
-from pixpro_tf.evaluation import detector
-from pixpro_tf.evaluation.detector import Bins, Detector, Predictions, Targets
+from pixpro_tf.evaluation.object_detection import detector
+from pixpro_tf.evaluation.object_detection.detector import Bins, Detector, Predictions, Targets
 
 
 @pytest.fixture(scope="module")

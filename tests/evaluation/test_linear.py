@@ -10,7 +10,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from pixpro_tf.errors import RunError
 from pixpro_tf.evaluation import linear
-from pixpro_tf.evaluation.neighbours import neighbour_votes
+from pixpro_tf.evaluation.classification import evaluation
+from pixpro_tf.evaluation.classification.neighbours import neighbour_votes
 from pixpro_tf.export import savedmodel
 from tests.support.models import make_run
 
@@ -70,9 +71,9 @@ def test_a_layer_on_random_features_tells_colours_apart(colours, tmp_path, capsy
 
 @pytest.mark.slow
 def test_more_training_and_the_rate_matter(colours):
-    few, many = (linear.evaluate(settings_of(colours, epochs=epochs)) for epochs in (1, 12))
+    few, many = (evaluation.evaluate(settings_of(colours, epochs=epochs)) for epochs in (1, 12))
     assert many.top_1 > few.top_1
-    slow = linear.evaluate(settings_of(colours, epochs=1, rate=1e-9))
+    slow = evaluation.evaluate(settings_of(colours, epochs=1, rate=1e-9))
     assert slow.class_top_1 != few.class_top_1
 
 
@@ -81,14 +82,14 @@ def test_more_training_and_the_rate_matter(colours):
 def test_a_run_and_its_export_give_the_same_numbers(colours, run, tmp_path, mode):
     savedmodel.export(str(run), str(tmp_path / "exported"), allow_unfinished=True)
     first, second = (
-        linear.evaluate(settings_of(colours, source, **mode))
+        evaluation.evaluate(settings_of(colours, source, **mode))
         for source in (run, tmp_path / "exported")
     )
     assert first == second
 
 
 def test_neighbours_tell_colours_apart(colours):
-    result = linear.evaluate(settings_of(colours, mode="knn", neighbours=5))
+    result = evaluation.evaluate(settings_of(colours, mode="knn", neighbours=5))
     assert result.top_1 > 0.6
 
 
@@ -116,7 +117,7 @@ def test_neighbours_vote_as_those_of_scikit_learn(temperature, neighbours):
 
 
 def test_the_rate_is_a_tenth_after_60_and_a_hundredth_after_80_percent_of_the_epochs():
-    schedule = linear.rate_schedule(30.0, epochs=10, epoch_steps=7)
+    schedule = evaluation.rate_schedule(30.0, epochs=10, epoch_steps=7)
     found = [float(schedule(step)) for step in (0, 42, 43, 56, 57, 69)]
     np.testing.assert_allclose(found, [30, 30, 3, 3, 0.3, 0.3], rtol=1e-6)
 
@@ -124,17 +125,17 @@ def test_the_rate_is_a_tenth_after_60_and_a_hundredth_after_80_percent_of_the_ep
 def test_a_split_without_classes_gets_no_score():
     batches = [(tf.zeros([2, 3]), tf.constant([1, -1]))]
     with pytest.raises(RunError, match="without a class"):
-        linear._features(lambda images: images, batches)
+        evaluation._features(lambda images: images, batches)
 
 
 def test_a_training_that_diverges_gives_no_score(colours):
     with pytest.raises(RunError, match=r"ended with a loss of .*; give a lower rate"):
-        linear.evaluate(settings_of(colours, epochs=2, rate=3e38))
+        evaluation.evaluate(settings_of(colours, epochs=2, rate=3e38))
 
 
 def test_a_class_without_images_has_no_score():
     scores = np.array([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1]])
-    result = linear._result(["a", "b", "c"], scores, np.array([1, 1]))
+    result = evaluation._result(["a", "b", "c"], scores, np.array([1, 1]))
     assert result.top_1 == 0.5 and result.top_5 is None
     assert result.class_top_1 == {"a": None, "b": 0.5, "c": None}
 
@@ -142,12 +143,12 @@ def test_a_class_without_images_has_no_score():
 def test_the_fifth_choice_counts_for_top_5_and_the_sixth_does_not():
     # Class 0 is the first choice, class 5 the last.
     scores = np.tile([0.6, 0.5, 0.4, 0.3, 0.2, 0.1], (4, 1))
-    result = linear._result(list("abcdef"), scores, np.array([0, 4, 4, 5]))
+    result = evaluation._result(list("abcdef"), scores, np.array([0, 4, 4, 5]))
     assert result.top_1 == 0.25 and result.top_5 == 0.75
 
 
 def test_ties_go_to_the_first_class():
-    result = linear._result(["a", "b"], np.array([[0.5, 0.5]]), np.array([0]))
+    result = evaluation._result(["a", "b"], np.array([[0.5, 0.5]]), np.array([0]))
     assert result.top_1 == 1.0
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf.evaluation.matching import match
+from pixpro_tf.evaluation.dense_matching.matching import match
 from tests.ops.test_geometry import BOX_PAIRS
 
 HEIGHT, WIDTH, CHANNELS = 4, 5, 6

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf.evaluation.scores import SegmentationScores, count_pixels
-from pixpro_tf.evaluation.segmenter import score
+from pixpro_tf.evaluation.segmentation.scores import SegmentationScores, count_pixels
+from pixpro_tf.evaluation.segmentation.segmenter import score
 
 
 def random_pixels(num_classes=5, shape=(3, 20, 30), seed=0):

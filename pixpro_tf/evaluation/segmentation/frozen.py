@@ -8,7 +8,7 @@ import tensorflow as tf
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.data.sources.cache import memory_bytes
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.evaluation.segmenter import LinearHead, train
+from pixpro_tf.evaluation.segmentation.segmenter import LinearHead, train
 from pixpro_tf.evaluation.sources import maps_of
 
 MapFunction = Callable[[tf.Tensor], tf.Tensor]

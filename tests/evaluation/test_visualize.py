@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pixpro_tf import visualize
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.evaluation import feature_pictures
-from pixpro_tf.evaluation.components import principal_components
-from pixpro_tf.evaluation.projections import find_projections, propagation_weights
+from pixpro_tf.evaluation import visualize
+from pixpro_tf.evaluation.features import feature_pictures, figures
+from pixpro_tf.evaluation.features.components import principal_components
+from pixpro_tf.evaluation.features.projections import find_projections, propagation_weights
 from pixpro_tf.export import savedmodel
 from tests.support.models import make_run
 
@@ -194,4 +194,4 @@ def test_all_files_that_are_named_are_drawn(photos):
     settings = visualize.Settings(
         source="run", images=",".join(files), output="made", count=2, image_size=32
     )
-    assert visualize._squares(settings).shape == (5, 32, 32, 3)
+    assert figures._squares(settings).shape == (5, 32, 32, 3)

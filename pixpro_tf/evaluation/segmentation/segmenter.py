@@ -10,7 +10,7 @@ import tensorflow as tf
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.data.labelled.segmentation import IGNORED
 from pixpro_tf.errors import RunError
-from pixpro_tf.evaluation.scores import SegmentationScores, count_pixels
+from pixpro_tf.evaluation.segmentation.scores import SegmentationScores, count_pixels
 from pixpro_tf.evaluation.sources import maps_of
 from pixpro_tf.layers.batch_norm import BatchNorm
 from pixpro_tf.layers.convolution import Convolution

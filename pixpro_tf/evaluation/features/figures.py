@@ -1,0 +1,162 @@
+"""Figures of what a backbone has learnt, for the images and points that settings say."""
+
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_tf.backbones.resnet import ResNet
+from pixpro_tf.config import Config
+from pixpro_tf.data.images import IMAGE_SUFFIXES, decode
+from pixpro_tf.data.labelled.segmentation import reading
+from pixpro_tf.data.sources import open_source
+from pixpro_tf.data.views import crops, randomness
+from pixpro_tf.data.views.photometric import Photometric, denormalize
+from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.evaluation import flags, pictures
+from pixpro_tf.evaluation.dense_matching.matching import Matches, match
+from pixpro_tf.evaluation.features import feature_pictures
+from pixpro_tf.evaluation.features.components import principal_components
+from pixpro_tf.evaluation.features.projections import find_projections, propagation_weights
+from pixpro_tf.evaluation.sources import load_backbone, maps_of
+from pixpro_tf.evaluation.visualize import Settings
+from pixpro_tf.ops.numerics import unit_length
+
+_MIN_CROP_AREA = 0.3
+# As many as a colour has parts.
+_COMPONENTS = 3
+
+
+def write(folder: str, settings: Settings) -> None:
+    """Writes matches.png, propagation.png, components.png and neighbours.png into a folder; raises `UserError`s."""
+    tf.keras.utils.set_random_seed(settings.seed)
+    backbone = load_backbone(settings.source, settings.network, settings.output_stride)
+    with reading(settings.images):
+        images = _squares(settings)
+    maps = maps_of(backbone, tf.constant(images), settings.level)
+    called = settings.name or settings.source
+    of = f"{settings.level} of {called}"
+    figures: dict[str, Any] = {}
+
+    projections = find_projections(settings.source, settings.network)
+    if projections is None:
+        mixed, gamma, name = maps, Config.gamma, settings.level
+    else:
+        mixed = projections.function(tf.cast(images, tf.float32))
+        gamma, name = projections.gamma, projections.name
+    points = settings.points_xy
+    bins = tf.constant([[_bin_of(point, mixed.shape) for point in points]] * len(images))
+    figures["propagation"] = feature_pictures.propagation_picture(
+        images,
+        [_middle_of_bin(point, mixed.shape) for point in points],
+        propagation_weights(mixed, gamma, bins).numpy(),
+        f"What a propagation with gamma {gamma:g} mixes into a point, by the {name} of {called}",
+    )
+
+    if maps.shape[0] * maps.shape[1] * maps.shape[2] < _COMPONENTS:
+        raise ConfigError(
+            f"--image_size={settings.image_size} leaves {settings.level} too few bins; give a larger one, or more images"
+        )
+    components, shares = principal_components(maps.numpy())
+    figures["components"] = feature_pictures.components_picture(
+        images,
+        components,
+        shares,
+        f"The three directions in which {of} varies most, and their shares of the variance",
+    )
+
+    unit = unit_length(maps).numpy()
+    flat = unit[0].reshape(-1, unit.shape[-1])
+    chosen = flat[[_bin_of(point, maps.shape) for point in points]]
+    figures["neighbours"] = feature_pictures.neighbours_picture(
+        images,
+        [_middle_of_bin(point, maps.shape) for point in points],
+        np.einsum("qc,bhwc->qbhw", chosen, unit[1:]),
+        f"The bins of other images that are most like points of the first, by {of}",
+    )
+
+    examples = _views(settings, backbone, images)
+    found = sum(int(matches.right.sum()) for _, _, matches in examples)
+    seen = sum(int(matches.seen.sum()) for _, _, matches in examples)
+    figures["matches"] = pictures.matches_picture(
+        examples, f"Bins of a view, looked for in another by {of}: {found} of {seen} found"
+    )
+    flags.save_figures(folder, figures)
+
+
+def _bin_of(point: tuple[float, float], shape: tf.TensorShape) -> int:
+    x, y = point
+    height, width = shape[1:3]
+    return int(y * height) * width + int(x * width)
+
+
+def _middle_of_bin(point: tuple[float, float], shape: tf.TensorShape) -> tuple[float, float]:
+    """Where a point is marked: a corner of its bin would seem to mean another."""
+    x, y = point
+    height, width = shape[1:3]
+    return (int(x * width) + 0.5) / width, (int(y * height) + 0.5) / height
+
+
+def _squares(settings: Settings) -> np.ndarray:
+    """uint8 `[B, S, S, 3]`, the middle of each image."""
+    squares = []
+    for encoded in _encoded(settings):
+        image = decode(encoded)
+        height, width = image.shape[:2]
+        side = min(height, width)
+        row, column = (height - side) // 2, (width - side) // 2
+        square = image[row : row + side, column : column + side]
+        size = [settings.image_size, settings.image_size]
+        resized = tf.image.resize(square, size, antialias=True)
+        squares.append(np.round(np.clip(resized.numpy(), 0, 255)).astype(np.uint8))
+    return np.stack(squares)
+
+
+def _encoded(settings: Settings) -> list[tf.Tensor]:
+    """The bytes of the images' files."""
+    named = settings.images.lower()
+    if named.endswith(IMAGE_SUFFIXES) and not named.startswith("folder:"):
+        paths = [os.path.expanduser(path) for path in settings.images.split(",") if path]
+        for path in paths:
+            if not tf.io.gfile.exists(path):
+                raise RunError(f"--images={settings.images}: there is no file {path}")
+        if len(paths) < 2:
+            raise ConfigError(
+                f"--images={settings.images} is a single image, and neighbours are looked for in others; give more"
+            )
+        return [tf.io.read_file(path) for path in paths]
+    source = open_source(
+        settings.images,
+        data_dir=settings.data_dir,
+        split=settings.split,
+        shuffle_buffer=2000,
+        flag="images",
+    )
+    if source.num_images < 2:
+        raise ConfigError(f"--images={settings.images} has a single image; give more")
+    records = source.epoch(settings.seed, tf.constant(0, tf.int64)).take(settings.count)
+    return [source.encoded(record) for record in records]
+
+
+def _views(
+    settings: Settings, backbone: ResNet, images: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray, Matches]]:
+    """Two views of each image, and what became of the first one's bins."""
+    keys = randomness.image_key(settings.seed, tf.zeros([], tf.int64), tf.range(len(images)))
+    views, boxes = [], []
+    for view in (1, 2):
+        made = [
+            crops.make_view(tf.constant(image), key, view, settings.image_size, _MIN_CROP_AREA)
+            for image, key in zip(images, keys, strict=True)
+        ]
+        pixels, box = (tf.stack(column) for column in zip(*made, strict=True))
+        views.append(Photometric("byol")(pixels, keys, view))
+        boxes.append(box)
+    maps = [tf.cast(backbone(view)[settings.level], tf.float32) for view in views]
+    found = [each.numpy() for each in match(*maps, *boxes)]
+    shown = [denormalize(view).numpy() for view in views]
+    return [
+        (shown[0][i], shown[1][i], Matches(*(each[i] for each in found)))
+        for i in range(len(images))
+    ]
