@@ -15,8 +15,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from benchmarks.report.one import CHOICE, MEASUREMENT, Place
 from benchmarks.report.page import write_page
+from benchmarks.report.place import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Plan, Run, read_plan
 from benchmarks.report.results import chosen_rates, read_result
 from pixpro_tf.cli.commands import Parser, exit_code_of, quiet_tensorflow

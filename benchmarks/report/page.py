@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.report import plots
-from benchmarks.report.one import CHOICE, MEASUREMENT, Place
+from benchmarks.report.place import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Plan, Run
 from benchmarks.report.results import (
     Measured,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report.one import CHOICE, MEASUREMENT, Place
+from benchmarks.report.place import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Method, Plan, Run
 from pixpro_tf.errors import RunError
 

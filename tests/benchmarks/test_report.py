@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks.report import __main__ as command
 from benchmarks.report import plots
-from benchmarks.report.one import CHOICE, MEASUREMENT, Place
 from benchmarks.report.page import write_page
+from benchmarks.report.place import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Method, Run, read_plan
 from benchmarks.report.results import (
     Sample,
