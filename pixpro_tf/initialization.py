@@ -1,7 +1,5 @@
 """Starting from somebody's weights: a run, a checkpoint, a SavedModel or a TF Hub handle."""
 
-import os
-
 import numpy as np
 import tensorflow as tf
 
@@ -9,7 +7,7 @@ from pixpro_tf import handles, model_card, trained
 from pixpro_tf.checkpoint_files import UNREADABLE
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.pixpro import PixPro
-from pixpro_tf.run_folder import RunFolder, read_config
+from pixpro_tf.run_folder import read_config
 
 
 def initialize_from(model: PixPro, handle: str) -> str:
@@ -45,7 +43,7 @@ def _load_run(model: PixPro, checkpoint: str) -> str:
     backbone = model.online.backbone
     if not _same_shapes(stored, "online/backbone", backbone):
         raise _another_backbone(model, f"the backbone in {checkpoint}")
-    folder = RunFolder(os.path.dirname(os.path.dirname(checkpoint)))
+    folder = trained.folder_of(checkpoint)
     # A lone checkpoint does not say what it is.
     if tf.io.gfile.exists(folder.config):
         _check_layout(model, checkpoint, read_config(folder).backbone_layout)

@@ -108,13 +108,13 @@ def read_run_config(run: str) -> Config:
         RunError: if it is missing or damaged, or the run has no checkpoint.
     """
     require_checkpoint(run)
-    return read_config(_folder(run))
+    return read_config(folder_of(run))
 
 
 def progress_of(run: str) -> Progress:
     """How far a run has come; raises `RunError` as `read_run_config` does."""
     config, checkpoint = _open(run)
-    num_images = read_description(_folder(run))["num_images"]
+    num_images = read_description(folder_of(run))["num_images"]
     if num_images is None:
         return Progress(None, None)
     steps = config.steps_per_epoch or batches_per_epoch(num_images, config.batch_size)
@@ -302,10 +302,10 @@ def _is_run(path: str) -> bool:
     if handles.is_hub_address(path):
         return False
     with _reached(path):
-        return tf.io.gfile.exists(_folder(path).config)
+        return tf.io.gfile.exists(folder_of(path).config)
 
 
-def _folder(run: str) -> RunFolder:
+def folder_of(run: str) -> RunFolder:
     """The folder of a run, of which its `checkpoints` or one of them may be named."""
     return RunFolder(_IN_A_RUN.sub("", os.path.expanduser(run).rstrip("/")))
 

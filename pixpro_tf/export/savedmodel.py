@@ -7,7 +7,6 @@
 """
 
 import json
-import os
 import tarfile
 from typing import Any
 
@@ -93,7 +92,7 @@ def export(
 
     from pixpro_tf import model_card, trained
     from pixpro_tf.reusable import reusable
-    from pixpro_tf.run_folder import RunFolder, read_description
+    from pixpro_tf.run_folder import read_description
 
     # A folder's slash says nothing of an archive.
     output = output.rstrip("/") or output
@@ -102,7 +101,7 @@ def export(
     progress = trained.progress_of(run)
     if not allow_unfinished:
         trained.require_finished(run, progress)
-    folder = RunFolder(os.path.expanduser(run))
+    folder = trained.folder_of(run)
     with tf.variable_creator_scope(_averaged_over_replicas):
         if include_heads:
             backbone, heads = _with_heads(run, network)

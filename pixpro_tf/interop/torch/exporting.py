@@ -1,7 +1,5 @@
 """From a run to a PyTorch checkpoint with the authors' names, which their own code loads."""
 
-import os
-
 import numpy as np
 import tensorflow as tf
 
@@ -10,7 +8,7 @@ from pixpro_tf.commands import atomic_output, refuse_existing
 from pixpro_tf.errors import RunError
 from pixpro_tf.interop.torch import names
 from pixpro_tf.interop.torch.files import require_torch, write
-from pixpro_tf.run_folder import RunFolder, read_description
+from pixpro_tf.run_folder import read_description
 
 
 def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list[str]:
@@ -69,7 +67,7 @@ def _weights_of(run: str) -> dict[str, np.ndarray]:
 
 def _batches_tracked(run: str, checkpoint: str) -> int:
     """How many batches each BN has seen; PyTorch counts them, and some of its tools want the count."""
-    imported = read_description(RunFolder(os.path.expanduser(run))).get("imported")
+    imported = read_description(trained.folder_of(run)).get("imported")
     if imported is not None:
         return imported["batches_tracked"]
     # Two views a step.
