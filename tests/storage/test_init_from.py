@@ -182,14 +182,15 @@ def test_a_handle_that_leads_nowhere_is_one_line(handle):
     assert "\n" not in str(raised.value)
 
 
-def test_another_layout_is_refused_where_the_run_says_which_it_has(saved, tmp_path):
+@pytest.mark.parametrize("name", ["step-3", "kept/step-3"])
+def test_another_layout_is_refused_where_the_run_says_which_it_has(saved, tmp_path, name):
     model = make_model()
     folder = RunFolder(str(tmp_path))
     start_run_folder(Config(backbone="resnet10", backbone_layout="od_api"), folder, 48, [])
-    checkpoint_of(saved[0]).write(f"{folder.checkpoints}/step-3")
+    checkpoint_of(saved[0]).write(f"{folder.checkpoints}/{name}")
     before = values(model.online)
     with pytest.raises(RunError, match=r"has the layout od_api .* give --backbone_layout=od_api"):
-        init_from.initialize_from(model, f"{folder.checkpoints}/step-3")
+        init_from.initialize_from(model, f"{folder.checkpoints}/{name}")
     for a, b in zip(before, values(model.online), strict=True):
         np.testing.assert_array_equal(a, b)
 

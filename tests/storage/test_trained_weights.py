@@ -10,7 +10,9 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 import tensorflow as tf
 
 from pixpro_tf.errors import RunError
-from pixpro_tf.storage import trained_weights
+from pixpro_tf.export import savedmodel
+from pixpro_tf.interop.torch import exporting as torch_exporting
+from pixpro_tf.storage import model_card, trained_weights
 from pixpro_tf.storage.checkpoint_files import find_checkpoint
 from pixpro_tf.storage.runs import Progress, Run
 from tests.support.models import make_run
@@ -45,6 +47,16 @@ def test_a_run_is_open_by_any_of_its_checkpoints(run, path, checkpoint):
         assert weights.checkpoint == f"{run}/checkpoints/{checkpoint}"
     assert weights.architecture == "resnet10w0.5" and weights.layout == "torchvision"
     assert Run.open(f"{run}/{path}").progress == Progress(3, 3)
+
+
+@pytest.mark.slow
+def test_a_kept_checkpoint_is_exported(run, tmp_path):
+    kept = f"{run}/checkpoints/kept/step-2"
+    savedmodel.export(kept, str(tmp_path / "exported"))
+    card = model_card.read(str(tmp_path / "exported"))
+    # The copy's own step: it is step 3 under another name.
+    assert card is not None and card["training"]["step"] == 3
+    assert torch_exporting._batches_tracked(Run.open(kept)) == 6
 
 
 @pytest.mark.parametrize("path", ["checkpoints/step-4", "checkpoints/kept/step-3", "elsewhere"])
