@@ -1,8 +1,8 @@
-"""`python -m export.model_garden`: see `pixpro_tf.export.model_garden`."""
+"""`python -m export.model_garden`: see `pixpro_tf.export.commands.model_garden`."""
 
 import sys
 
-from pixpro_tf.export.model_garden.__main__ import main
+from pixpro_tf.export.commands.model_garden import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

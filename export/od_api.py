@@ -1,8 +1,8 @@
-"""`python -m export.od_api`: see `pixpro_tf.export.od_api`."""
+"""`python -m export.od_api`: see `pixpro_tf.export.commands.od_api`."""
 
 import sys
 
-from pixpro_tf.export.od_api.__main__ import main
+from pixpro_tf.export.commands.od_api import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

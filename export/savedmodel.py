@@ -1,8 +1,8 @@
-"""`python -m export.savedmodel`: see `pixpro_tf.export.savedmodel`."""
+"""`python -m export.savedmodel`: see `pixpro_tf.export.commands.savedmodel`."""
 
 import sys
 
-from pixpro_tf.export.savedmodel import main
+from pixpro_tf.export.commands.savedmodel import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

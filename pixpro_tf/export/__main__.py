@@ -5,12 +5,9 @@ import sys
 from pixpro_tf.cli.commands import run_subcommand
 
 COMMANDS = {
-    "savedmodel": "pixpro_tf.export.savedmodel",
-    "od_api": "pixpro_tf.export.od_api.__main__",
-    "model_garden": "pixpro_tf.export.model_garden.__main__",
-    "detectron2": "pixpro_tf.export.detectron2",
-    "torch": "pixpro_tf.interop.torch.export_command",
-}
+    name: f"pixpro_tf.export.commands.{name}"
+    for name in ("savedmodel", "od_api", "model_garden", "detectron2")
+} | {"torch": "pixpro_tf.interop.torch.export_command"}
 
 
 def main(arguments: list[str] | None = None) -> int:

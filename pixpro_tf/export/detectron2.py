@@ -1,23 +1,20 @@
 """A backbone as the pickle that Detectron2 loads.
 
-    python -m export.detectron2 --from=runs/mine --output=mine.pkl
-
-The command prints the settings that go with it, with the norms trained and synchronised as the paper fine-tunes.
+The settings that go with it have the norms trained and synchronised as the paper fine-tunes.
 """
 
 import pickle
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixpro_tf.cli.commands import atomic_output, exit_code_of, quiet_tensorflow
+from pixpro_tf.backbones.fpn import Neck
+from pixpro_tf.cli.commands import atomic_output
 from pixpro_tf.errors import RunError
-from pixpro_tf.export.flags import make_parser
-from pixpro_tf.export.sources import check_output, restore_for
-
-if TYPE_CHECKING:
-    from pixpro_tf.backbones.fpn import Neck
+from pixpro_tf.export.flags import check_output
+from pixpro_tf.export.sources import restore_for
+from pixpro_tf.interop.torch import names
+from pixpro_tf.interop.torch.names import to_torch_layout
 
 # Depths that Detectron2 builds; it has neither the deep stem of the "d" variants nor a ResNet of ten layers.
 BACKBONES = (
@@ -55,14 +52,12 @@ def _detectron2_name(name: str) -> str:
     return name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
 
 
-def neck_to_detectron2(neck: "Neck") -> dict[str, np.ndarray]:
+def neck_to_detectron2(neck: Neck) -> dict[str, np.ndarray]:
     """A neck's weights under the names of Detectron2's FPN and, of its dense head, of both towers of RetinaNet.
 
     Args:
         neck: built `Neck` of layout torchvision.
     """
-    from pixpro_tf.interop.torch.names import to_torch_layout
-
     layers = {f"fpn_lateral{level[1:]}": layer for level, layer in neck.fpn.laterals.items()}
     for level, layer in neck.fpn.outputs.items():
         layers[f"fpn_output{level[1:]}" if level < "p6" else f"top_block.{level}"] = layer
@@ -78,7 +73,7 @@ def neck_to_detectron2(neck: "Neck") -> dict[str, np.ndarray]:
     return arrays
 
 
-def neck_settings(neck: "Neck") -> list[str]:
+def neck_settings(neck: Neck) -> list[str]:
     """Detectron2's settings of an FPN like a neck's, beside those of its backbone."""
     features = ", ".join(f"res{level[1:]}" for level in sorted(neck.fpn.laterals))
     retinanet = "p6" in neck.levels or neck.dense_head is not None
@@ -148,8 +143,6 @@ def export(
         UserError: if there is nothing to export, Detectron2 has no such network or would misread it, or the file cannot be written.
     """
     check_output(source, output, overwrite)
-    from pixpro_tf.interop.torch import names
-
     backbone, neck = restore_for(
         "Detectron2",
         source,
@@ -175,17 +168,3 @@ def export(
         )
     lines = settings(backbone.architecture, backbone.output_stride)
     return lines if neck is None else [*lines, *neck_settings(neck)]
-
-
-def main(arguments: list[str]) -> int:
-    """Runs a command line; returns the exit code and prints every user's mistake as one line."""
-    return exit_code_of(lambda: _run(arguments))
-
-
-def _run(arguments: list[str]) -> None:
-    parser = make_parser("detectron2", __doc__, "file to write, as backbone.pkl")
-    flags = vars(parser.parse_args(arguments))
-    quiet_tensorflow()
-    lines = export(**flags)
-    print(f"Written: {flags['output']}; in Detectron2's configuration:")
-    print("\n".join(f"  {line}" for line in lines))

@@ -1,6 +1,9 @@
-"""The flags that all exports have."""
+"""The flags that all exports have, and what they refuse before any work is done."""
 
-from pixpro_tf.cli.commands import Parser, is_installed_command
+import os
+
+from pixpro_tf.cli.commands import Parser, is_installed_command, refuse_existing
+from pixpro_tf.errors import ConfigError
 
 
 def make_parser(name: str, description: str, output: str, *, takes_handles: bool = True) -> Parser:
@@ -37,3 +40,19 @@ def make_parser(name: str, description: str, output: str, *, takes_handles: bool
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an output")
     return parser
+
+
+def check_output(source: str, output: str, overwrite: bool) -> None:
+    """Refuses an output that is there already, or that would replace what it is made from; before any work is done.
+
+    Raises:
+        ConfigError: with the reason.
+    """
+    refuse_existing("output", output, overwrite)
+    if "://" in source:
+        return
+    made, given = (os.path.realpath(os.path.expanduser(path)) for path in (output, source))
+    if os.path.commonpath([made, given]) == made:
+        raise ConfigError(
+            f"--output={output} would replace {source}, which is exported; give another"
+        )

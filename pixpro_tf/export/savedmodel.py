@@ -1,7 +1,5 @@
 """A backbone as a Reusable SavedModel, which TF Hub loads without this project.
 
-    python -m export.savedmodel --run=runs/mine --output=exported/mine
-
 `hub.load("exported/mine")(images)` takes images in float32 RGB in [0, 1] and gives `[B, C]`;
 `hub.KerasLayer("exported/mine", trainable=True, dtype="float32", arguments=dict(return_endpoints=True))` gives c2 to c5.
 """
@@ -9,19 +7,18 @@
 import json
 import tarfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pixpro_tf.cli.commands import atomic_output, exit_code_of, quiet_tensorflow, write_texts
+import tensorflow as tf
+
+from pixpro_tf.backbones.resnet import ResNet
+from pixpro_tf.cli.commands import atomic_output, write_texts
 from pixpro_tf.errors import RunError
-from pixpro_tf.export.flags import make_parser
-from pixpro_tf.export.sources import check_output
+from pixpro_tf.export.flags import check_output
+from pixpro_tf.storage import model_card, trained_weights
 from pixpro_tf.storage.hub_handles import is_archive
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-    from pixpro_tf.backbones.resnet import ResNet
-    from pixpro_tf.storage.runs import Run
+from pixpro_tf.storage.runs import Run
+from pixpro_tf.storage.saved_model import heads_of, reusable
 
 _README = """\
 # {title}
@@ -95,12 +92,6 @@ def export(
         UserError: if there is nothing to export, or it cannot be written.
     """
     check_output(run, output, overwrite)
-    import tensorflow as tf
-
-    from pixpro_tf.storage import model_card, trained_weights
-    from pixpro_tf.storage.runs import Run
-    from pixpro_tf.storage.saved_model import reusable
-
     # A folder's slash says nothing of an archive.
     output = output.rstrip("/") or output
     network = network or "online"
@@ -137,20 +128,14 @@ def export(
             _pack(saved, path)
 
 
-def _averaged_over_replicas(
-    create: "Callable[..., tf.Variable]", **arguments: Any
-) -> "tf.Variable":
+def _averaged_over_replicas(create: "Callable[..., tf.Variable]", **arguments: Any) -> tf.Variable:
     """Running averages as a consumer has them: its replicas see different images, and here all compute the same."""
-    import tensorflow as tf
-
     if arguments.get("synchronization") == tf.VariableSynchronization.ON_READ:
         arguments["aggregation"] = tf.VariableAggregation.MEAN
     return create(**arguments)
 
 
-def _with_heads(run: "Run", network: str) -> "tuple[ResNet, dict[str, tf.keras.layers.Layer]]":
-    from pixpro_tf.storage.saved_model import heads_of
-
+def _with_heads(run: Run, network: str) -> "tuple[ResNet, dict[str, tf.keras.layers.Layer]]":
     try:
         model = run.load_model()
     except RunError as error:
@@ -166,8 +151,6 @@ def _with_heads(run: "Run", network: str) -> "tuple[ResNet, dict[str, tf.keras.l
 
 
 def _last_metrics(path: str) -> dict[str, Any] | None:
-    import tensorflow as tf
-
     if not tf.io.gfile.exists(path):
         return None
     with tf.io.gfile.GFile(path) as file:
@@ -209,29 +192,3 @@ def _pack(folder: str, path: str) -> None:
     # Weights hardly compress; the fastest level takes what there is.
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         archive.add(folder, arcname=".", filter=anonymous)
-
-
-def main(arguments: list[str]) -> int:
-    """Runs a command line; returns the exit code and prints every user's mistake as one line."""
-    return exit_code_of(lambda: _run(arguments))
-
-
-def _run(arguments: list[str]) -> None:
-    parser = make_parser(
-        "savedmodel",
-        __doc__,
-        "folder to make, or with a name that ends with .tar.gz, an archive",
-        takes_handles=False,
-    )
-    parser.add_argument(
-        "--include_heads",
-        action="store_true",
-        help="save the projector and the propagation too, as the endpoints projected and propagated",
-    )
-    parser.add_argument("--licence", default="", help="of the weights, for the model card")
-    flags = vars(parser.parse_args(arguments))
-    quiet_tensorflow()
-    export(**flags)
-    output = flags["output"].rstrip("/")
-    hub = "and, from an address, hub.load" if is_archive(output) else "and hub.load"
-    print(f"Written: {output}; it loads with --init_from={output}, pixpro_tf.load_backbone {hub}")

@@ -1,27 +1,10 @@
-"""What an export is made from, and what its consumer would misread."""
+"""The backbones that exports are made from, and what their consumers would misread."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
-from pixpro_tf.cli.commands import refuse_existing
-from pixpro_tf.errors import ConfigError, RunError
-
-
-def check_output(source: str, output: str, overwrite: bool) -> None:
-    """Refuses an output that is there already, or that would replace what it is made from; before any work is done.
-
-    Raises:
-        ConfigError: with the reason.
-    """
-    refuse_existing("output", output, overwrite)
-    if "://" in source:
-        return
-    made, given = (os.path.realpath(os.path.expanduser(path)) for path in (output, source))
-    if os.path.commonpath([made, given]) == made:
-        raise ConfigError(
-            f"--output={output} would replace {source}, which is exported; give another"
-        )
+from pixpro_tf.errors import RunError
+from pixpro_tf.storage import trained_weights
 
 
 def restore_for(
@@ -49,8 +32,6 @@ def restore_for(
     Raises:
         RunError: if there is no such backbone, or the consumer has none like it; with the flag to pre-train with.
     """
-    from pixpro_tf.storage import trained_weights
-
     with trained_weights.open_weights(source, network, allow_unfinished) as weights:
         for flag, found, known in (
             ("backbone", weights.architecture, architectures),

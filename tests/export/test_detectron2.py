@@ -7,6 +7,7 @@ import pytest
 
 from pixpro_tf.backbones import resnet
 from pixpro_tf.export import detectron2
+from pixpro_tf.export.commands import detectron2 as detectron2_command
 from pixpro_tf.interop.torch import names
 from pixpro_tf.storage import trained_weights
 from pixpro_tf.storage.runs import Run
@@ -49,7 +50,7 @@ def run(tmp_path_factory):
 def test_the_pickle_holds_the_weights_in_pytorchs_layout(run, tmp_path, network):
     path = tmp_path / "backbone.pkl"
     flags = [f"--from={run}", f"--output={path}", f"--network={network}"]
-    assert detectron2.main(flags) == 0
+    assert detectron2_command.main(flags) == 0
     with open(path, "rb") as file:
         content = pickle.load(file)
     assert content["matching_heuristics"] is True and "__author__" in content
@@ -81,7 +82,7 @@ def test_the_pickle_holds_the_weights_in_pytorchs_layout(run, tmp_path, network)
 def test_what_detectron2_would_misread_is_refused(tmp_path, capsys, flags, said):
     run = make_run(tmp_path / "run", **flags)
     output = tmp_path / "backbone.pkl"
-    assert detectron2.main([f"--from={run}", f"--output={output}"]) == 1
+    assert detectron2_command.main([f"--from={run}", f"--output={output}"]) == 1
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not output.exists()
@@ -107,7 +108,7 @@ def test_the_settings_fit_the_backbone(backbone, stride, lines):
 def test_a_neck_goes_with_it_under_detectron2s_names(tmp_path, capsys):
     neck_flags = {"pixel_levels": "p3,p4,p5,p6,p7", "fpn_channels": 8, "dense_head_layers": 2}
     run = make_run(tmp_path / "run", backbone="resnet18", image_size=160, **neck_flags)
-    assert detectron2.main([f"--from={run}", f"--output={tmp_path / 'neck.pkl'}"]) == 0
+    assert detectron2_command.main([f"--from={run}", f"--output={tmp_path / 'neck.pkl'}"]) == 0
     with open(tmp_path / "neck.pkl", "rb") as file:
         model = pickle.load(file)["model"]
     # From Detectron2's FPN, LastLevelP6P7 and RetinaNetHead, whose towers are sequences of convolution and ReLU.

@@ -9,9 +9,9 @@ import pytest
 
 from pixpro_tf.cli.commands import atomic_output
 from pixpro_tf.errors import ConfigError, RunError
-from pixpro_tf.export import detectron2, savedmodel
-from pixpro_tf.export.model_garden import __main__ as model_garden
-from pixpro_tf.export.od_api import __main__ as od_api
+from pixpro_tf.export.commands import detectron2 as detectron2_command
+from pixpro_tf.export.commands import model_garden, od_api
+from pixpro_tf.export.commands import savedmodel as savedmodel_command
 from tests.conftest import ROOT
 from tests.support import warm
 from tests.support.models import make_run
@@ -19,8 +19,8 @@ from tests.support.models import make_run
 OD_API_FLAGS = ("--task=voc", "--model=faster_rcnn_resnet50_keras")
 # Of each export: its command, the flag that says where from, the layout that it takes, further flags, and the module's name.
 EXPORTS = {
-    "savedmodel": (savedmodel.main, "--run", "torchvision", ()),
-    "detectron2": (detectron2.main, "--from", "torchvision", ()),
+    "savedmodel": (savedmodel_command.main, "--run", "torchvision", ()),
+    "detectron2": (detectron2_command.main, "--from", "torchvision", ()),
     "od_api": (od_api.main, "--from", "od_api", OD_API_FLAGS),
     "model_garden": (model_garden.main, "--from", "model_garden", ()),
 }
@@ -190,7 +190,7 @@ def test_another_layout_is_refused_with_the_flag_to_pre_train_with(name, runs, t
 
 @pytest.mark.parametrize("source", ["nofs://bucket/run", "http://127.0.0.1:9/model"])
 def test_a_source_that_cannot_be_reached_is_one_line(source, tmp_path, capsys):
-    assert detectron2.main([f"--from={source}", f"--output={tmp_path / 'out'}"]) == 1
+    assert detectron2_command.main([f"--from={source}", f"--output={tmp_path / 'out'}"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and source in error and error.count("\n") == 1
 
@@ -198,12 +198,12 @@ def test_a_source_that_cannot_be_reached_is_one_line(source, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_saved_model_of_an_unfinished_run_has_to_be_allowed_too(runs, tmp_path, capsys):
     flags = [f"--run={runs('torchvision')}", f"--output={tmp_path / 'model.tgz'}"]
-    assert savedmodel.main([*flags, "--allow_unfinished"]) == 0
+    assert savedmodel_command.main([*flags, "--allow_unfinished"]) == 0
     assert (tmp_path / "model.tgz").is_file()
     flags = [f"--from={tmp_path / 'model.tgz'}", f"--output={tmp_path / 'out'}"]
-    assert detectron2.main(flags) == 1
+    assert detectron2_command.main(flags) == 1
     assert "model.tgz has made 3 of its 6 steps" in capsys.readouterr().err
-    assert detectron2.main([*flags, "--allow_unfinished"]) == 0
+    assert detectron2_command.main([*flags, "--allow_unfinished"]) == 0
 
 
 def test_a_saved_model_of_somebody_elses_is_refused(tmp_path, capsys):
@@ -211,7 +211,7 @@ def test_a_saved_model_of_somebody_elses_is_refused(tmp_path, capsys):
 
     tf.saved_model.save(tf.Module(), str(tmp_path / "model"))
     arguments = [f"--from={tmp_path / 'model'}", f"--output={tmp_path / 'out'}"]
-    assert detectron2.main(arguments) == 1
+    assert detectron2_command.main(arguments) == 1
     assert "a SavedModel with a model_card.json, without which" in capsys.readouterr().err
 
 

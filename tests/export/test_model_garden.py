@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pixpro_tf.backbones import resnet
-from pixpro_tf.export.model_garden.__main__ import main
+from pixpro_tf.export.commands.model_garden import main
 from pixpro_tf.export.model_garden.checkpoint import write_checkpoint
 from pixpro_tf.export.model_garden.experiments import EXPERIMENTS, yaml_of
 from pixpro_tf.storage import trained_weights

@@ -15,8 +15,8 @@ from pixpro_tf.data.scenes import builder as scenes
 from pixpro_tf.data.scenes import renderer
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.export.commands.od_api import main
 from pixpro_tf.export.od_api import checkpoint, pipeline, records, tasks
-from pixpro_tf.export.od_api.__main__ import main
 from pixpro_tf.storage import trained_weights
 from tests.support.models import make_run, settle
 

@@ -1103,7 +1103,7 @@ FAULTS = (
     Fault(
         name="a_folder_above_the_source_is_replaced",
         area="files",
-        path="pixpro_tf/export/sources.py",
+        path="pixpro_tf/export/flags.py",
         old="if os.path.commonpath([made, given]) == made:",
         new="if made == given:",
     ),

@@ -13,7 +13,7 @@ import tensorflow as tf
 from pixpro_tf import build, pixpro
 from pixpro_tf.backbones.encoder import Encoder
 from pixpro_tf.config import Config
-from pixpro_tf.export import savedmodel
+from pixpro_tf.export.commands import savedmodel as savedmodel_command
 from pixpro_tf.storage import init_from
 from pixpro_tf.storage.run_folder import RunFolder
 from pixpro_tf.training import command, inputs, run
@@ -41,7 +41,7 @@ def test_the_next_commands_work_for_the_run(whole_run, photos, tmp_path, monkeyp
     assert board[1:3] == ["-m", "tensorboard.main"] and board[-1] == str(run_dir / "tensorboard")
     assert export[1:3] == ["-m", "export.savedmodel"]
     monkeypatch.chdir(tmp_path)
-    assert savedmodel.main(export[3:]) == 0
+    assert savedmodel_command.main(export[3:]) == 0
     assert (tmp_path / "exported" / "whole" / "saved_model.pb").exists()
     assert train[1] == "train.py"
     mine = [flag.replace("/path/to/your/images", str(photos)) for flag in train[1:]]

@@ -3,8 +3,10 @@
 import os
 
 from pixpro_tf.cli.commands import atomic_output, write_texts
+from pixpro_tf.export.flags import check_output
+from pixpro_tf.export.model_garden.checkpoint import RESNETS, write_checkpoint
 from pixpro_tf.export.model_garden.experiments import EXPERIMENTS, yaml_of
-from pixpro_tf.export.sources import check_output, restore_for
+from pixpro_tf.export.sources import restore_for
 
 _README = """\
 # A {backbone} pre-trained by PixPro, for TF Model Garden
@@ -62,8 +64,6 @@ def export(
     """
     check_output(source, output, overwrite)
     # Late, for it imports TensorFlow.
-    from pixpro_tf.export.model_garden.checkpoint import RESNETS, write_checkpoint
-
     backbone, neck = restore_for(
         "TF Model Garden",
         source,

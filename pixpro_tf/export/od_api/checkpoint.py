@@ -5,15 +5,13 @@ divided by anything. So the stem absorbs what our normalisation does beyond that
 """
 
 import os
-from typing import TYPE_CHECKING
 
 import numpy as np
+import tensorflow as tf
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-    from pixpro_tf.backbones.resnet import ResNet
-    from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.backbones.resnet import ResNet
+from pixpro_tf.data.views.photometric import IMAGENET_MEAN, IMAGENET_STD
+from pixpro_tf.layers.batch_norm import BatchNorm
 
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
 # Of the API's batch normalisation, and of ours.
@@ -55,7 +53,7 @@ def folded_stem(
     return tuple(part.astype(np.float32) for part in (folded, folded_mean, folded_variance))
 
 
-def keras_resnet(backbone: "ResNet") -> "tf.keras.Model":
+def keras_resnet(backbone: ResNet) -> tf.keras.Model:
     """Keras' own ResNet with a backbone's weights, for RGB in 0..255 minus `CAFFE_MEAN`.
 
     Args:
@@ -64,10 +62,6 @@ def keras_resnet(backbone: "ResNet") -> "tf.keras.Model":
     Returns:
         `tf.keras.applications.ResNet50(include_top=False)` or its like; its convolutions' biases, which the API's have not, are 0.
     """
-    import tensorflow as tf
-
-    from pixpro_tf.data.views.photometric import IMAGENET_MEAN, IMAGENET_STD
-
     build = getattr(tf.keras.applications, KERAS_RESNETS[backbone.architecture])
     model = build(include_top=False, weights=None, input_shape=(None, None, 3))
     kernel, norm = backbone.stem[0].kernel.numpy(), _norm_weights(backbone.stem[1])
@@ -90,24 +84,22 @@ def keras_resnet(backbone: "ResNet") -> "tf.keras.Model":
     return model
 
 
-def _norm_weights(norm: "BatchNorm") -> list[np.ndarray]:
+def _norm_weights(norm: BatchNorm) -> list[np.ndarray]:
     names = ("gamma", "beta", "moving_mean", "moving_variance")
     return [getattr(norm, name).numpy() for name in names]
 
 
-def _assign(model: "tf.keras.Model", name: str, kernel: np.ndarray, norm: list[np.ndarray]) -> None:
+def _assign(model: tf.keras.Model, name: str, kernel: np.ndarray, norm: list[np.ndarray]) -> None:
     model.get_layer(f"{name}_conv").set_weights([kernel, np.zeros(kernel.shape[-1], np.float32)])
     model.get_layer(f"{name}_bn").set_weights(norm)
 
 
-def write_checkpoint(model: "tf.keras.Model", folder: str) -> None:
+def write_checkpoint(model: tf.keras.Model, folder: str) -> None:
     """Writes the checkpoint `ckpt-1` for `fine_tune_checkpoint_type: "classification"` into a folder.
 
     Args:
         model: of `keras_resnet`.
         folder: that exists.
     """
-    import tensorflow as tf
-
     # Not `write`: the API restores a save counter too, and asserts that it was found.
     tf.train.Checkpoint(feature_extractor=model).save(os.path.join(folder, "ckpt"))

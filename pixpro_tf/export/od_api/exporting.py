@@ -1,33 +1,15 @@
 """The folder with which the TF Object Detection API fine-tunes a backbone."""
 
-import dataclasses
 import os
 
 from pixpro_tf.cli.commands import atomic_output, write_texts
+from pixpro_tf.data.sources.tfds_datasets import prepared_builder
 from pixpro_tf.errors import ConfigError
+from pixpro_tf.export.flags import check_output
 from pixpro_tf.export.od_api import checkpoint, instructions, pipeline
-from pixpro_tf.export.od_api.tasks import TASKS, Label, label_map, number
-from pixpro_tf.export.sources import check_output, restore_for
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """What a detector learns from; the defaults are the task's own.
-
-    Attributes:
-        classes: names, for the task custom.
-        dataset: TFDS dataset with boxes, for the task custom.
-        train_split, evaluation_split: of it.
-        data_dir: where TFDS keeps it.
-        records: whether its images are written as the API's records.
-    """
-
-    classes: tuple[str, ...] = ()
-    dataset: str = ""
-    train_split: str = "train"
-    evaluation_split: str = "validation"
-    data_dir: str = ""
-    records: bool = False
+from pixpro_tf.export.od_api.records import check_split, class_names, write_records
+from pixpro_tf.export.od_api.tasks import TASKS, Data, Label, label_map, number
+from pixpro_tf.export.sources import restore_for
 
 
 def export(
@@ -140,10 +122,6 @@ def _open_data(task: str, data: Data) -> tuple[tuple[Label, ...], dict[str, list
     elif not data.records:
         return labels, {}
 
-    # Late, for it takes seconds to import.
-    from pixpro_tf.data.sources.tfds_datasets import prepared_builder
-    from pixpro_tf.export.od_api.records import check_split, class_names
-
     parts = {
         name: [(prepared_builder(dataset, data.data_dir), split) for dataset, split in chosen]
         for name, chosen in splits.items()
@@ -163,6 +141,4 @@ def _write_records(
 ) -> dict[str, int]:
     if not parts:
         return {}
-    from pixpro_tf.export.od_api.records import write_records
-
     return {name: write_records(folder, name, found, labels) for name, found in parts.items()}

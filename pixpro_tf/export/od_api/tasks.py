@@ -169,3 +169,23 @@ def quoted(text: str) -> str:
     """A string of a text-format protocol buffer."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a detector learns from; the defaults are the task's own.
+
+    Attributes:
+        classes: names, for the task custom.
+        dataset: TFDS dataset with boxes, for the task custom.
+        train_split, evaluation_split: of it.
+        data_dir: where TFDS keeps it.
+        records: whether its images are written as the API's records.
+    """
+
+    classes: tuple[str, ...] = ()
+    dataset: str = ""
+    train_split: str = "train"
+    evaluation_split: str = "validation"
+    data_dir: str = ""
+    records: bool = False

@@ -6,8 +6,7 @@ python -m export.model_garden --from=runs/mine --output=exported/garden
 import sys
 
 from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
-from pixpro_tf.export.flags import make_parser
-from pixpro_tf.export.model_garden.exporting import export
+from pixpro_tf.export.flags import check_output, make_parser
 
 
 def main(arguments: list[str]) -> int:
@@ -17,7 +16,10 @@ def main(arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> None:
     flags = vars(make_parser("model_garden", __doc__, "folder to make").parse_args(arguments))
+    check_output(flags["source"], flags["output"], flags["overwrite"])
     quiet_tensorflow()
+    from pixpro_tf.export.model_garden.exporting import export
+
     export(**flags)
     print(f"Written: {flags['output']}; its README.md has the Garden's command")
 

@@ -6,10 +6,9 @@ python -m export.od_api --from=runs/mine --output=exported/detector --task=voc -
 import sys
 
 from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
-from pixpro_tf.export.flags import make_parser
-from pixpro_tf.export.od_api.exporting import Data, export
+from pixpro_tf.export.flags import check_output, make_parser
 from pixpro_tf.export.od_api.pipeline import MODELS
-from pixpro_tf.export.od_api.tasks import TASKS
+from pixpro_tf.export.od_api.tasks import TASKS, Data
 
 _SIZES = {
     "batch_size": "images a step, over all replicas; the rate follows it",
@@ -59,7 +58,10 @@ def _run(arguments: list[str]) -> None:
     for name, text in _SIZES.items():
         parser.add_argument(f"--{name}", type=int, help=text)
     flags = vars(parser.parse_args(arguments))
+    check_output(flags["source"], flags["output"], flags["overwrite"])
     quiet_tensorflow()
+    from pixpro_tf.export.od_api.exporting import export
+
     classes = tuple(name.strip() for name in flags.pop("classes").split(",") if name.strip())
     data = Data(
         classes=classes,
