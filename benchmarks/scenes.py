@@ -9,7 +9,6 @@ all pixels of the split. With labels, the backbone is trained too, on random cro
 
 import json
 import sys
-import time
 
 from pixpro_tf.cli.commands import (
     Parser,
@@ -20,45 +19,6 @@ from pixpro_tf.cli.commands import (
 )
 from pixpro_tf.data.scenes.renderer import CLASS_NAMES
 from pixpro_tf.errors import ConfigError
-
-
-def measure(flags) -> dict[str, tuple]:
-    """Scores, and seconds until they were there, by what was trained; arguments as of the command."""
-    from benchmarks.supervised import train_with_labels
-    from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation
-    from pixpro_tf.evaluation import dense
-    from pixpro_tf.evaluation.segmentation.evaluation import evaluate
-    from pixpro_tf.evaluation.segmentation.segmenter import score
-
-    started = time.monotonic()
-    data = open_segmentation(flags.dataset, flags.data_dir)
-    segmenter = train_with_labels(
-        flags.backbone,
-        data,
-        output_stride=flags.output_stride,
-        seed=flags.seed,
-        rate=flags.rate,
-        steps=flags.steps,
-        batch_size=flags.batch_size,
-        crop_size=flags.crop_size,
-    )
-    examples = image_batches(data.split(flags.split), flags.batch_size)
-    supervised = score(segmenter, examples, len(data.class_names))
-    supervised_ended = time.monotonic()
-    random = evaluate(
-        dense.Settings(
-            source=f"random:{flags.backbone}",
-            dataset=flags.dataset,
-            data_dir=flags.data_dir,
-            split=flags.split,
-            output_stride=flags.output_stride,
-            seed=flags.seed,
-        )
-    )
-    return {
-        "with labels": (supervised, supervised_ended - started),
-        "random weights": (random.scores, time.monotonic() - supervised_ended),
-    }
 
 
 def table(results: dict[str, tuple]) -> str:
@@ -98,6 +58,8 @@ def _run(arguments: list[str]) -> None:
     if flags.json:
         refuse_existing("json", flags.json, overwrite=True)
     quiet_tensorflow()
+    from benchmarks.supervised import measure
+
     results = measure(flags)
     print(table(results))
     if flags.json:

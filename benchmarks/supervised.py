@@ -1,10 +1,19 @@
 """A segmenter that is trained with labels from random weights on: the ceiling that frozen features are held against."""
 
+import time
+
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.data.labelled.segmentation import SegmentationData, random_crops
-from pixpro_tf.evaluation.segmentation.segmenter import LinearHead, Segmenter, train
+from pixpro_tf.data.labelled.segmentation import (
+    SegmentationData,
+    image_batches,
+    open_segmentation,
+    random_crops,
+)
+from pixpro_tf.evaluation import dense
+from pixpro_tf.evaluation.segmentation.evaluation import evaluate
+from pixpro_tf.evaluation.segmentation.segmenter import LinearHead, Segmenter, score, train
 from pixpro_tf.evaluation.sources import load_backbone
 
 
@@ -47,3 +56,36 @@ def train_with_labels(
         crops.batch(batch_size, drop_remainder=True).prefetch(2).take(steps),
     )
     return segmenter
+
+
+def measure(flags) -> dict[str, tuple]:
+    """Scores, and seconds until they were there, by what was trained; arguments as of the command."""
+    started = time.monotonic()
+    data = open_segmentation(flags.dataset, flags.data_dir)
+    segmenter = train_with_labels(
+        flags.backbone,
+        data,
+        output_stride=flags.output_stride,
+        seed=flags.seed,
+        rate=flags.rate,
+        steps=flags.steps,
+        batch_size=flags.batch_size,
+        crop_size=flags.crop_size,
+    )
+    examples = image_batches(data.split(flags.split), flags.batch_size)
+    supervised = score(segmenter, examples, len(data.class_names))
+    supervised_ended = time.monotonic()
+    random = evaluate(
+        dense.Settings(
+            source=f"random:{flags.backbone}",
+            dataset=flags.dataset,
+            data_dir=flags.data_dir,
+            split=flags.split,
+            output_stride=flags.output_stride,
+            seed=flags.seed,
+        )
+    )
+    return {
+        "with labels": (supervised, supervised_ended - started),
+        "random weights": (random.scores, time.monotonic() - supervised_ended),
+    }

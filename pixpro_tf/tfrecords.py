@@ -4,105 +4,14 @@ python -m pixpro_tf.tfrecords --images=folder:/data/photos --output=/data/shards
 python train.py --flagfile=configs/pixpro.flags --dataset='tfrecord:/data/shards/*'
 """
 
-import os
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from pixpro_tf.cli.commands import (
     Parser,
-    atomic_output,
     exit_code_of,
     quiet_tensorflow,
     refuse_existing,
 )
-from pixpro_tf.data.progress import Progress
-from pixpro_tf.errors import ConfigError, RunError, first_line
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-    from pixpro_tf.data.sources import Source
-
-
-def write(
-    images: str, output: str, *, per_shard: int, seed: int = 0, overwrite: bool = False
-) -> int:
-    """Writes the images of a source, in random order, so that every shard is a sample of them all.
-
-    Args:
-        images: `folder:PATH` or `zip:FILE`.
-        output: folder to make, of `images-00000-of-00012.tfrecord` and so on. A record is a `tf.train.Example` of `image/encoded`, the
-            file's own bytes, and `image/filename`.
-        per_shard: images in a file; the last may have fewer.
-        seed: of the order.
-        overwrite: whether an output that is there is replaced.
-
-    Returns:
-        How many images there were.
-
-    Raises:
-        UserError: whatever the user can mend.
-    """
-    import tensorflow as tf
-
-    from pixpro_tf.data.sources import open_source
-    from pixpro_tf.data.sources.tfrecords import FEATURES
-
-    if not images.startswith(("folder:", "zip:")):
-        raise ConfigError(f"--images={images} must be folder:PATH or zip:FILE")
-    if per_shard < 1:
-        raise ConfigError(f"--images_per_shard={per_shard} must be at least 1")
-    refuse_existing("output", output, overwrite)
-    source = open_source(images, data_dir="", split="", shuffle_buffer=1, flag="images")
-
-    def serialized(name: bytes, encoded: bytes) -> bytes:
-        example = _example({FEATURES[0]: encoded, "image/filename": name})
-        # The same images make the same files, to the byte.
-        return example.SerializeToString(deterministic=True)
-
-    shards = -(-source.num_images // per_shard)
-    progress = Progress(source.num_images)
-    with atomic_output(output, overwrite) as folder:
-        os.makedirs(folder)
-        left = _encoded(images, source, seed)
-        for shard in range(shards):
-            path = os.path.join(folder, f"images-{shard:05d}-of-{shards:05d}.tfrecord")
-            with tf.io.TFRecordWriter(path) as file:
-                for _, (name, encoded) in zip(range(per_shard), left, strict=False):
-                    file.write(serialized(name, encoded))
-                    progress.add(1)
-    return source.num_images
-
-
-def _encoded(images: str, source: "Source", seed: int) -> Iterator[tuple[bytes, bytes]]:
-    """Name and bytes of each image of a source."""
-    import tensorflow as tf
-
-    from pixpro_tf.data.parallelism import num_cores, untuned
-
-    records = source.epoch(seed, tf.constant(0, tf.int64)).map(
-        lambda record: (record["name"], source.encoded(record)),
-        num_parallel_calls=num_cores(),
-        deterministic=True,
-    )
-    try:
-        yield from untuned(records.prefetch(64)).as_numpy_iterator()
-    except tf.errors.OpError as error:
-        raise RunError(f"--images={images} cannot be read: {first_line(error)}") from None
-
-
-def _example(features: dict[str, bytes]) -> "tf.train.Example":
-    import tensorflow as tf
-
-    return tf.train.Example(
-        features=tf.train.Features(
-            feature={
-                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-                for name, value in features.items()
-            }
-        )
-    )
 
 
 def _run(arguments: list[str]) -> None:
@@ -120,7 +29,10 @@ def _run(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the order of the images")
     parser.add_argument("--overwrite", action="store_true", help="replace an output")
     flags = parser.parse_args(arguments)
+    refuse_existing("output", flags.output, flags.overwrite)
     quiet_tensorflow()
+    from pixpro_tf.cli.write_tfrecords import write
+
     count = write(
         flags.images,
         flags.output,

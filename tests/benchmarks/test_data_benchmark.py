@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import data
+from benchmarks import data, data_stages
 
 
 @pytest.mark.thorough
@@ -28,7 +28,7 @@ def test_every_stage_is_measured_and_written(tmp_path, capsys):
 def test_the_images_are_photographs_in_the_size_of_imagenets(tmp_path):
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-        data.write_images(tmp_path / name, 12)
+        data_stages.write_images(tmp_path / name, 12)
     files = sorted((tmp_path / "one").iterdir())
     assert len(files) == 12
     for file in files:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pixpro_tf import tfrecords
+from pixpro_tf.cli import write_tfrecords
 from pixpro_tf.data import sources
 from pixpro_tf.data.images import decode
 from pixpro_tf.data.sources.shards import ShardSource
@@ -34,7 +35,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shards(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("shards") / "made"
-    assert tfrecords.write(f"folder:{folder}", str(path), per_shard=5) == COUNT
+    assert write_tfrecords.write(f"folder:{folder}", str(path), per_shard=5) == COUNT
     return path
 
 
@@ -58,7 +59,7 @@ def write_records(path, records):
 
 
 def example(**features):
-    return tfrecords._example(
+    return write_tfrecords._example(
         {name.replace("_", "/"): value for name, value in features.items()}
     ).SerializeToString()
 
@@ -84,7 +85,7 @@ def test_shards_hold_the_files_bytes_and_names(folder, shards):
 
 
 def test_a_count_that_divides_evenly_makes_no_empty_shard(folder, tmp_path):
-    tfrecords.write(f"folder:{folder}", str(tmp_path / "made"), per_shard=COUNT)
+    write_tfrecords.write(f"folder:{folder}", str(tmp_path / "made"), per_shard=COUNT)
     assert os.listdir(tmp_path / "made") == ["images-00000-of-00001.tfrecord"]
 
 
@@ -130,7 +131,7 @@ def test_the_seed_changes_the_order(folder, shards, tmp_path):
         return (path / "images-00000-of-00005.tfrecord").read_bytes()
 
     for seed in (0, 1):
-        tfrecords.write(f"folder:{folder}", str(tmp_path / str(seed)), per_shard=5, seed=seed)
+        write_tfrecords.write(f"folder:{folder}", str(tmp_path / str(seed)), per_shard=5, seed=seed)
     assert first_shard(tmp_path / "0") == first_shard(shards) != first_shard(tmp_path / "1")
 
 
@@ -316,7 +317,7 @@ def test_hosts_share_one_order(shards, hosts, left_out):
 
 @pytest.mark.slow
 def test_a_host_reads_no_shard_that_is_anothers(folder, tmp_path):
-    tfrecords.write(f"folder:{folder}", str(tmp_path / "made"), per_shard=6)
+    write_tfrecords.write(f"folder:{folder}", str(tmp_path / "made"), per_shard=6)
     source = open_tfrecords(tmp_path / "made" / "*")
 
     def shards_of(host):

@@ -526,7 +526,7 @@ FAULTS = (
     Fault(
         name="there_is_always_one_shard_more",
         area="tfrecords",
-        path="pixpro_tf/tfrecords.py",
+        path="pixpro_tf/cli/write_tfrecords.py",
         old="shards = -(-source.num_images // per_shard)",
         new="shards = source.num_images // per_shard + 1",
     ),

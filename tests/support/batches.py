@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from pixpro_tf import tfrecords
+from pixpro_tf.cli import write_tfrecords
 
 
 def write_noise(root, count):
@@ -13,7 +13,7 @@ def write_noise(root, count):
     for index in range(count):
         pixels = rng.integers(0, 256, (20 + index, 30, 3), np.uint8)
         Image.fromarray(pixels).save(root / "folder" / f"{index:02d}.png")
-    tfrecords.write(f"folder:{root / 'folder'}", str(root / "shards"), per_shard=5)
+    write_tfrecords.write(f"folder:{root / 'folder'}", str(root / "shards"), per_shard=5)
 
 
 def assert_same(batch, other):
