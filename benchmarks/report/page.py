@@ -18,6 +18,8 @@ from benchmarks.report.results import (
     standard_error_of_difference,
 )
 from pixpro_tf.cli.commands import atomic_output
+from pixpro_tf.data.scenes.renderer import CLASS_NAMES
+from pixpro_tf.training import command
 
 # What the report was made to find out.
 _FIT_SUPERVISED, _FIT_RANDOM = 0.5, 0.5
@@ -76,8 +78,6 @@ def write_page(
 
 
 def _setting(output, plan_file, plan):
-    from pixpro_tf.training import command
-
     config = command.parse(["train.py", *plan.training_flags()])
     assert config is not None
     seeds = len(plan.seeds)
@@ -259,8 +259,6 @@ def _ablated(plan, found, name):
 
 
 def _classes_table(main):
-    from pixpro_tf.data.scenes.renderer import CLASS_NAMES
-
     rows = [
         [name.replace("_", " "), *(_class_text(each, index) for each in main)]
         for index, name in enumerate(CLASS_NAMES)
