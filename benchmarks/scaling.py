@@ -35,7 +35,7 @@ from collections.abc import Iterator
 
 from benchmarks import measuring
 from benchmarks.measuring import positive, positive_numbers
-from benchmarks.step import WARM_UP, model_and_step, random_batch
+from benchmarks.step import WARM_UP
 from pixpro_tf.backbones.architectures import ARCHITECTURES
 from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
 from pixpro_tf.config import Config
@@ -148,11 +148,8 @@ def measure(case: Case, index: int) -> Cost:
     # Before TensorFlow makes its threads, as many as there are cores.
     mine = [cores[index]] if case.devices == PROCESSES else cores[: case.replicas]
     os.sched_setaffinity(0, mine)
-    import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
-
-    # isort: split
-
     from benchmarks.flops import flops_of
+    from benchmarks.step_cost import model_and_step, random_batch
     from pixpro_tf.training.strategy import make_strategy, set_numerics
 
     config = Config(

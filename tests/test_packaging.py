@@ -33,6 +33,7 @@ def test_a_wheel_holds_the_package_and_its_configurations_and_nothing_beside(whe
     top = {name.split("/")[0] for name in names}
     assert len(top) == 2 and all(name.startswith("pixpro_tf") for name in top)
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "pixpro_tf").rglob("*.py")}
+    modules.add("pixpro_tf/py.typed")
     configs = {
         f"pixpro_tf/{path.relative_to(ROOT)}"
         for pattern in ("*.flags", "ablations/*.flags")

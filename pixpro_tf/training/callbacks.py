@@ -16,6 +16,7 @@ from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.storage.checkpoints import DIVERGED, CheckpointStore
 from pixpro_tf.storage.run_folder import RunFolder
 from pixpro_tf.training import view_pictures
+from pixpro_tf.training.pace import Pace
 from pixpro_tf.training.signals import Leaving
 
 # A batch whose unrelated bins agree this much, or spread this little, is drifting towards one constant feature.
@@ -242,7 +243,7 @@ class Pictures(StepCallback):
         self._folder = folder
         self._every = every
         self._last_step = last_step
-        self._pace = _Pace(seconds_between)
+        self._pace = Pace(seconds_between)
         self._views = views
         self._map_size = map_size
         self._threshold = threshold
@@ -298,7 +299,7 @@ class Checkpoints(StepCallback):
         self._store = store
         self._every = every
         self._last_step = last_step
-        self._pace = _Pace(seconds_between)
+        self._pace = Pace(seconds_between)
         self._agree = agree
         self._agree_every = agree_every
         self._leaving = leaving or Leaving()
@@ -319,20 +320,6 @@ class Checkpoints(StepCallback):
         if leaving or due or step == self._last_step:
             self._store.save()
             self._pace.done()
-
-
-class _Pace:
-    """Tells when something is due that should not be done more often than every so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._last = time.monotonic()
-
-    def is_due(self) -> bool:
-        return time.monotonic() - self._last >= self.seconds
-
-    def done(self) -> None:
-        self._last = time.monotonic()
 
 
 class Profile(StepCallback):

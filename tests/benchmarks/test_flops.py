@@ -5,7 +5,7 @@ import math
 import pytest
 import tensorflow as tf
 
-from benchmarks import flops, step
+from benchmarks import flops, step_cost
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.build import build_compiled_model
 from pixpro_tf.config import Config
@@ -78,7 +78,7 @@ def test_a_step_has_as_many_as_pytorch_counts():
 
     config = Config(backbone="resnet10", batch_size=2, image_size=64, projector_hidden=32)
     model = build_compiled_model(config, 0.1, total_steps=10)
-    ours = flops.flops_of(model.train_step, step.random_batch(config, 2))
+    ours = flops.flops_of(model.train_step, step_cost.random_batch(config, 2))
     other = reference.PixPro(
         backbone="resnet10",
         output_stride=32,

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from benchmarks import measuring, step
+from benchmarks import measuring, step, step_cost
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError
 from tests.conftest import ROOT
@@ -107,7 +107,7 @@ def test_pytorch_is_compared_with_the_same_case():
 
 def test_views_are_what_the_pipeline_gives():
     for place, dtype in (("host", "float32"), ("device", "uint8")):
-        batch = step.random_batch(Config(augment_on=place, image_size=32, output_stride=8), 3)
+        batch = step_cost.random_batch(Config(augment_on=place, image_size=32, output_stride=8), 3)
         assert batch["view_1"].shape == (3, 32, 32, 3) and batch["view_1"].dtype == dtype
         assert ("seed" in batch) == (place == "device")
 

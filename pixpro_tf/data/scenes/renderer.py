@@ -21,6 +21,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from pixpro_tf.data.scenes.materials import MATERIALS, Material, wave
+from pixpro_tf.data.scenes.shapes import SHAPES, Shape
+
 STUFF_NAMES = ("furrows", "ripples", "bricks", "cobbles")
 THING_NAMES = (
     "striped_ball",
@@ -57,161 +60,6 @@ class Scene:
     instances: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
-
-
-# Textures take coordinates in periods. Their constants make the mean over a large field 0 and the
-# variance 1.
-
-
-def _wave(x: np.ndarray) -> np.ndarray:
-    """A sine of period 1, made of two parabolas."""
-    x = x - np.rint(x)
-    return x * (8.0 - 16.0 * np.abs(x))
-
-
-def _stripes(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    del v
-    return np.clip(2.0 * _wave(u), -1.0, 1.0) * (1.2 / 1.0822)
-
-
-def _ripples(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return np.clip(2.0 * _wave(u + 0.5 * _wave(v * 0.3)), -1.0, 1.0) * (1.2 / 1.0822)
-
-
-def _checks(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return np.clip(3.0 * _wave(u) * _wave(v), -1.0, 1.0) * (1.2 / 1.0085)
-
-
-def _dots(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    oblique = math.sqrt(3.0) / 2.0 * v
-    half = 0.25 - 0.5 * u
-    lattice = _wave(u + 0.25) + _wave(half + oblique) + _wave(half - oblique)
-    return (np.clip(1.2 * (lattice - 0.5), -1.0, 1.0) * 1.2 + 0.4543) * (1.0 / 0.9853)
-
-
-_TABLE = np.random.Generator(np.random.PCG64(20211)).random((3, 32 * 32), dtype=np.float32)
-_CELL_Y, _CELL_X = _TABLE[:2] * np.float32(0.6) + np.float32(0.2)  # where in its cell a cobble lies
-_TONE = _TABLE[2] * np.float32(0.5) + np.float32(0.75)  # how light a brick or cobble is
-
-
-def _cell(row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    return ((row & 31) << 5) + (column & 31)
-
-
-def _bricks(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    row = np.floor(v)
-    course = row.astype(np.int32)
-    along = u * (1.0 / 2.1) + 0.5 * (course & 1).astype(np.float32)
-    column = np.floor(along)
-    to_end = (0.5 - np.abs(along - column - 0.5)) * 2.1
-    to_bed = 0.5 - np.abs(v - row - 0.5)
-    face = np.clip((np.minimum(to_end, to_bed) - 0.08) * 10.0, 0.0, 1.0)
-    return (face * _TONE[_cell(course, column.astype(np.int32))] - 0.651) * (1.0 / 0.4471)
-
-
-def _cobbles(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    row, column = np.floor(v), np.floor(u)
-    v, u = v - row, u - column
-    row, column = row.astype(np.int32), column.astype(np.int32)
-    nearest, second = np.full_like(u, 9.0), np.full_like(u, 9.0)
-    nearest_cell = np.zeros_like(row)
-    for i in (-1, 0, 1):
-        for j in (-1, 0, 1):
-            cell = _cell(row + i, column + j)
-            dv, du = _CELL_Y[cell] + i - v, _CELL_X[cell] + j - u
-            squared = du * du + dv * dv
-            second = np.minimum(second, np.maximum(nearest, squared))
-            nearest_cell = np.where(squared < nearest, cell, nearest_cell)
-            nearest = np.minimum(nearest, squared)
-    face = np.clip((np.sqrt(second) - np.sqrt(nearest) - 0.06) * 5.0, 0.0, 1.0)
-    return (face * _TONE[nearest_cell] - 0.6788) * (1.0 / 0.4133)
-
-
-@dataclasses.dataclass(frozen=True)
-class Material:
-    """A texture and the range of its period, a fraction of the image's side."""
-
-    texture: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    period: tuple[float, float]
-
-
-MATERIALS = {
-    "furrows": Material(_stripes, (0.040, 0.060)),
-    "ripples": Material(_ripples, (0.042, 0.060)),
-    "bricks": Material(_bricks, (0.042, 0.060)),
-    "cobbles": Material(_cobbles, (0.060, 0.085)),
-    "striped": Material(_stripes, (0.040, 0.060)),
-    "dotted": Material(_dots, (0.042, 0.060)),
-    "checked": Material(_checks, (0.055, 0.080)),
-}
-
-
-# Shapes, in a frame where the shape reaches about 1: the signed distance to the outline, negative
-# inside, and the relief, how much lighter than a flat face a point is.
-
-
-def _ball(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
-    return (np.sqrt(u * u + v * v * (1.0 / squash**2)) - 1.0) * squash
-
-
-def _dome(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
-    return 0.25 - 0.5 * (u * u + v * v * (1.0 / squash**2))
-
-
-def _rod(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
-    beyond_end, beyond_side = np.abs(u) - 1.0, np.abs(v) - squash
-    outside_u, outside_v = np.maximum(beyond_end, 0.0), np.maximum(beyond_side, 0.0)
-    inside = np.minimum(np.maximum(beyond_end, beyond_side), 0.0)
-    return np.sqrt(outside_u * outside_u + outside_v * outside_v) + inside
-
-
-def _ridge(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
-    del u
-    return 0.2 - np.abs(v) * (0.4 / squash)
-
-
-def _fold_star(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Reflects the plane onto the sector from a tip to the next notch; also where that mirrors."""
-    sine, cosine = math.sin(math.pi / 5.0), math.cos(math.pi / 5.0)
-    mirrored = v < 0.0
-    v = np.abs(v)
-    for _ in range(2):
-        beyond = np.maximum(v * cosine - u * sine, 0.0) * 2.0
-        u, v = u + beyond * sine, v - beyond * cosine
-        mirrored = mirrored ^ (beyond > 0.0) ^ (v < 0.0)
-        v = np.abs(v)
-    return u, v, mirrored
-
-
-def _star(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
-    """Five points at radius 1, notches at radius `squash`."""
-    u, v, _ = _fold_star(u, v)
-    edge_u = squash * math.cos(math.pi / 5.0) - 1.0
-    edge_v = squash * math.sin(math.pi / 5.0)
-    length = math.hypot(edge_u, edge_v)
-    return (u - 1.0) * (edge_v / length) - v * (edge_u / length)
-
-
-def _facets(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
-    del squash
-    return np.where(_fold_star(u, v)[2], np.float32(0.2), np.float32(-0.2))
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """Outline and relief, and the ranges of radius (fraction of the image's side) and squash."""
-
-    distance: Callable[[np.ndarray, np.ndarray, float], np.ndarray]
-    relief: Callable[[np.ndarray, np.ndarray, float], np.ndarray]
-    radius: tuple[float, float]
-    squash: tuple[float, float]
-
-
-SHAPES = {
-    "ball": Shape(_ball, _dome, (0.14, 0.22), (0.8, 1.0)),
-    "star": Shape(_star, _facets, (0.21, 0.31), (0.44, 0.52)),
-    "rod": Shape(_rod, _ridge, (0.22, 0.33), (0.30, 0.40)),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,7 +202,7 @@ def _draw_field(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, zigzag: 
     if zigzag:
         outline = (np.abs(along - np.rint(along)) * 4.0 - 1.0) * amplitude
     else:
-        outline = (_wave(along) + 0.5 * _wave(along * 1.7)) * (amplitude * 0.8)
+        outline = (wave(along) + 0.5 * wave(along * 1.7)) * (amplitude * 0.8)
     if not patch:
         return u + outline
     if zigzag:
