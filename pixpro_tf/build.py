@@ -104,7 +104,8 @@ def build_model(
     before = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy(policy)
     try:
-        return _build_model(config, total_steps, objectives or build_objectives(config))
+        chosen = build_objectives(config) if objectives is None else objectives
+        return _build_model(config, total_steps, chosen)
     finally:
         tf.keras.mixed_precision.set_global_policy(before)
 

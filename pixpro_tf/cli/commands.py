@@ -67,13 +67,15 @@ def run_subcommand(
 def _run_subcommand(
     program: str, description: str, modules: dict[str, str], arguments: list[str]
 ) -> int:
-    name, *rest = arguments or ["--help"]
+    if not arguments:
+        raise ConfigError(f"{program} needs a command, {'|'.join(modules)}; --help lists them")
+    name, *rest = arguments
     if name in ("-h", "--help"):
         print(f"usage: {program} {{{','.join(modules)}}} ...\n\n{description}")
         print(f"`{program} NAME --help` lists the flags of a command.")
         return 0
     if name not in modules:
-        raise ConfigError(f"{program} has no command {name!r}; use one of {', '.join(modules)}")
+        raise ConfigError(f"{program}: invalid choice: {name!r}; use one of {', '.join(modules)}")
     return importlib.import_module(modules[name]).main(rest)
 
 

@@ -17,7 +17,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_lists_the_commands(program, capsys):
-    for arguments in ([], ["--help"], ["-h"]):
+    for arguments in (["--help"], ["-h"]):
         assert PROGRAMS[program].main(arguments) == 0
         printed = capsys.readouterr().out
         assert f"usage: {program} {{" in printed
@@ -36,7 +36,10 @@ def test_each_command_helps_under_the_name_of_the_program(program, command, monk
 @pytest.mark.parametrize("program", [*PROGRAMS, "python -m pixpro_tf.interop.torch"])
 def test_an_unknown_command_is_rejected_in_a_line(program, capsys):
     module = PROGRAMS.get(program, torch_commands)
-    assert module.main(["nothing"]) == 2
-    line = capsys.readouterr().err
-    assert line.startswith(f"error: {program} has no command 'nothing'; use one of ")
-    assert line.count("\n") == 1
+    for arguments, said in (
+        (["nothing"], f"error: {program}: invalid choice: 'nothing'; use one of "),
+        ([], f"error: {program} needs a command, {'|'.join(module.COMMANDS)}; "),
+    ):
+        assert module.main(arguments) == 2
+        line = capsys.readouterr().err
+        assert line.startswith(said) and line.count("\n") == 1

@@ -332,7 +332,7 @@ def test_the_target_network_without_heads_on_request(run, tmp_path, monkeypatch)
         exported.append(backbone)
         raise RunError("enough")
 
-    monkeypatch.setattr("pixpro_tf.storage.saved_model.reusable", stop_before_saving)
+    monkeypatch.setattr("pixpro_tf.export.savedmodel.reusable", stop_before_saving)
     with pytest.raises(RunError, match="enough"):
         savedmodel.export(str(run), str(tmp_path / "target"), network="target")
     assert_same_variables(exported[0], trained_weights.restore_backbone(str(run), "target"))
