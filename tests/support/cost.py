@@ -5,7 +5,8 @@
 prints a table of the test files, in seconds: by the clock, of which tracing graphs, first runs of graphs (Grappler, XLA's compilation
 and arithmetic), later runs; and of processors, in the worker and in the processes that its tests started, of which the forks of a
 warm server are not counted. Memory is the worker's own, at most, at the end of a test; below the table stands that of all processes
-together, sampled every second, pages that several of them share counted once. `--cost-json=FILE` keeps the figures of each test.
+together, sampled every second or, if that takes long, less often, pages that several of them share counted once. `--cost-json=FILE`
+keeps the figures of each test.
 """
 
 import collections
@@ -128,12 +129,14 @@ def _watch_memory():
     global _peak
     this = psutil.Process()
     while True:
+        started = time.monotonic()
         total = 0
         for process in (this, *this.children(recursive=True)):
             with contextlib.suppress(psutil.Error):
                 total += process.memory_full_info().pss
         _peak = max(_peak, total)
-        time.sleep(1)
+        # Sharing is counted page by page, which takes a while where there are gigabytes; this should cost the run a hundredth at most.
+        time.sleep(max(1, 50 * (time.monotonic() - started)))
 
 
 def pytest_addoption(parser):
