@@ -2,7 +2,7 @@
 
 import sys
 
-from pixpro_tf.training import command
+from pixpro_tf.training.command import main
 
 if __name__ == "__main__":
-    sys.exit(command.main(sys.argv))
+    sys.exit(main())

@@ -1,21 +1,27 @@
 """Step time of this checkout and of another one, on the same flags, in one run.
 
     git worktree add /tmp/before OLD_COMMIT
-    python -m benchmarks.compare_checkouts --other=/tmp/before --rounds=3 -- \
-        --flagfile=configs/pixpro.flags --dataset=scenes/128 --data_dir=data --batch_size=8 --max_steps=12
+    python -m benchmarks.compare_checkouts --other=/tmp/before --rounds=3 \
+        --flags="--flagfile=configs/pixpro.flags --dataset=scenes/128 --data_dir=data --batch_size=8 --max_steps=12"
 
 The two take turns, each round in new processes, so that what else the machine does meets both; a round's figure is the median of its steps
-without the first two, which compile. Flags after `--` are those of `train.py`, whose `--run_dir` and `--log_every` are set here.
+without the first two, which compile. `--flags` are those of `train.py`, whose `--run_dir` and `--log_every` are set here.
 """
 
-import argparse
+import dataclasses
 import json
 import os
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
+
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.settings import CheckedSettings
+from pixpro_tf.config.flag import flag, refuse, required
+from pixpro_tf.errors import RunError
 
 HERE = pathlib.Path(__file__).parent.parent
 COMPILED_STEPS = 2
@@ -25,7 +31,7 @@ def seconds_per_step(checkout: pathlib.Path, flags: list[str]) -> float:
     """Median step of a short run of a checkout, by the rate that it logs.
 
     Raises:
-        SystemExit: if the run failed, or was too short.
+        RunError: if the run failed, or was too short.
     """
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.run(
@@ -38,32 +44,37 @@ def seconds_per_step(checkout: pathlib.Path, flags: list[str]) -> float:
         )
         if process.returncode:
             errors = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
-            sys.exit(f"{checkout}: train.py failed: {' '.join(errors) or process.stderr[-500:]}")
+            raise RunError(
+                f"{checkout}: train.py failed: {' '.join(errors) or process.stderr[-500:]}"
+            )
         run = pathlib.Path(folder) / "run"
         batch_size = json.loads((run / "config.json").read_text())["flags"]["batch_size"]
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     rates = [line["images_per_second"] for line in lines[COMPILED_STEPS:]]
     if not rates:
-        sys.exit(f"too few steps to time: give --max_steps of more than {COMPILED_STEPS}")
+        raise RunError(f"too few steps to time: give --max_steps of more than {COMPILED_STEPS}")
     return batch_size / statistics.median(rates)
 
 
-def main(arguments: list[str]) -> None:
-    """Runs a command line, without the command's name."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--other", required=True, help="folder of the other checkout")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("flags", nargs="*", help="of train.py, after --")
-    asked = parser.parse_args(arguments)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CheckedSettings):
+    """What is compared, and how often."""
+
+    other: str = required("Comparison", "folder of the other checkout")
+    flags: str = required("Comparison", "flags of train.py, in one text with spaces between them")
+    rounds: int = flag(3, "Comparison", "in each of which both run once", minimum=1)
+
+
+def _run(asked: Settings) -> None:
     other = pathlib.Path(asked.other).resolve()
     if not (other / "train.py").is_file():
-        sys.exit(f"--other={asked.other} has no train.py; give the folder of a checkout")
+        refuse(asked, "other", "has no train.py; give the folder of a checkout")
     flags = [
         # Each runs in its own folder, and reads the same data.
-        f"--data_dir={os.path.abspath(flag.removeprefix('--data_dir='))}"
-        if flag.startswith("--data_dir=")
-        else flag
-        for flag in asked.flags
+        f"--data_dir={os.path.abspath(given.removeprefix('--data_dir='))}"
+        if given.startswith("--data_dir=")
+        else given
+        for given in shlex.split(asked.flags)
     ]
     ratios = []
     for number in range(1, asked.rounds + 1):
@@ -75,5 +86,7 @@ def main(arguments: list[str]) -> None:
     print(f"median ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
 
 
+main = Command(Settings, __doc__, "python -m benchmarks.compare_checkouts", _run)
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

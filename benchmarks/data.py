@@ -8,7 +8,7 @@ of all rounds and their range. Crops and colours are those of the main recipe, a
 of views that are in memory, in batches as the pipeline has them.
 """
 
-import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -20,9 +20,11 @@ import time
 from collections.abc import Iterator
 
 from benchmarks import measuring
-from benchmarks.measuring import positive
-from pixpro_tf.cli.commands import quiet_tensorflow
+from pixpro_tf.cli.command_line import arguments_of
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.settings import CheckedSettings
 from pixpro_tf.config import Config
+from pixpro_tf.config.flag import INTERNAL, flag, refuse
 from pixpro_tf.data.views.policies import POLICIES
 
 # What ImageNet's files are like.
@@ -35,7 +37,7 @@ _WARM_UP = 5
 Rates = dict[str, list[float]]
 
 
-def measure(flags: argparse.Namespace) -> Rates:
+def measure(flags: "Settings") -> Rates:
     """Images per second of each stage, in each round, in this process."""
     from benchmarks.data_stages import stages
 
@@ -69,22 +71,29 @@ def table(rates: Rates, cores: int) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str]) -> None:
-    """Runs a command line, without the command's name."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=positive, default=220, help="files that are made")
-    parser.add_argument("--batch_size", type=positive, default=32, help="at most the images")
-    parser.add_argument("--image_size", type=positive, default=224, help="side of a view")
-    parser.add_argument("--augmentation", default=Config.augmentation, choices=POLICIES)
-    parser.add_argument("--rounds", type=positive, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each stage in each round")
-    parser.add_argument("--json", help="file to write the rates to")
-    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
-    flags = parser.parse_args(arguments)
-    if flags.batch_size > flags.images:
-        sys.exit(f"--batch_size={flags.batch_size} is more than --images={flags.images}")
-    quiet_tensorflow()
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CheckedSettings):
+    """What is measured, and for how long."""
+
+    images: int = flag(220, "Data", "files that are made", minimum=1)
+    batch_size: int = flag(32, "Data", "at most the images", unit="images", minimum=1)
+    image_size: int = flag(224, "Data", "side of a view", unit="pixels", minimum=1)
+    augmentation: str = flag(
+        Config.augmentation, "Data", "photometric policy", choices=tuple(POLICIES)
+    )
+    rounds: int = flag(5, "Time", "in each of which each stage runs once", minimum=1)
+    seconds: float = flag(3.0, "Time", "of each stage in each round", minimum=1e-3)
+    json: str = flag("", "Output", "file to write the rates to; empty is none")
+    part: str = flag("", INTERNAL, "which stages", choices=("", *PARTS))
+    folder: str = flag("", INTERNAL, "of the files")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size > self.images:
+            refuse(self, "batch_size", f"is more than --images={self.images}")
+
+
+def _run(flags: Settings) -> None:
     cores = os.sched_getaffinity(0)
     if flags.part:
         if flags.part == "one core":
@@ -99,8 +108,8 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_images(pathlib.Path(folder), flags.images)
         for part in PARTS:
-            command = [sys.executable, "-m", "benchmarks.data", *arguments]
-            command += [f"--part={part}", f"--folder={folder}"]
+            asked = dataclasses.replace(flags, part=part, folder=folder)
+            command = [sys.executable, "-m", "benchmarks.data", *arguments_of(asked)]
             process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             rates |= json.loads(process.stdout)
         sizes = [file.stat().st_size for file in pathlib.Path(folder).iterdir()]
@@ -111,5 +120,7 @@ def main(arguments: list[str]) -> None:
             json.dump({"flags": vars(flags), "images_per_second": rates}, file, indent=2)
 
 
+main = Command(Settings, __doc__, "python -m benchmarks.data", _run)
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

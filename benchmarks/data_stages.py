@@ -1,6 +1,5 @@
 """The images that the benchmark of the input pipeline reads, and the stages that it times."""
 
-import argparse
 import functools
 import os
 import pathlib
@@ -13,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks.data import HEIGHT, ON_ALL_CORES, QUALITY, WIDTH
+from benchmarks.data import HEIGHT, ON_ALL_CORES, QUALITY, WIDTH, Settings
 from pixpro_tf.config import Config
 from pixpro_tf.data import images, pipeline
 from pixpro_tf.data.parallelism import untuned
@@ -41,7 +40,7 @@ def write_images(folder: pathlib.Path, count: int) -> None:
         part.save(folder / f"{index:05}.jpg", quality=QUALITY)
 
 
-def stages(flags: argparse.Namespace) -> dict[str, Callable[[], Iterator]]:
+def stages(flags: Settings) -> dict[str, Callable[[], Iterator]]:
     """Of each stage, a function that begins it: an endless iterator, each step of which is the work on one batch."""
     source = FolderSource(str(flags.folder))
     batch, size = flags.batch_size, flags.image_size

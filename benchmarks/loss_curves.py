@@ -1,18 +1,21 @@
 """Loss curves of several runs of another tool, from its TensorBoard logs, as one picture and a table.
 
-    python -m benchmarks.loss_curves --run "our checkpoint=ours/train" --run "random weights=random/train" \
-        --output docs/images/od_api.png
+    python -m benchmarks.loss_curves --runs="our checkpoint=ours/train,random weights=random/train" --output=docs/images/od_api.png
 
 Each point is the mean over a stretch of steps, for a single step's loss says little.
 """
 
-import argparse
 import dataclasses
 import os
 import sys
 
 import numpy as np
 import tensorflow as tf
+
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.settings import CheckedSettings
+from pixpro_tf.config.flag import flag, refuse, required
+from pixpro_tf.errors import RunError
 
 # Colours that colour-blind readers tell apart, and styles that a printer does.
 _STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
@@ -40,7 +43,7 @@ def read_curve(name: str, folder: str, tag: str) -> Curve:
     """A scalar of all event files in a folder.
 
     Raises:
-        SystemExit: if there is none of that tag.
+        RunError: if there is none of that tag.
     """
     found: dict[int, float] = {}
     tags = set()
@@ -53,7 +56,7 @@ def read_curve(name: str, folder: str, tag: str) -> Curve:
                 if value.tag == tag:
                     found[event.step] = float(tf.make_ndarray(value.tensor))
     if not found:
-        sys.exit(f"error: {folder} has no {tag}; it has {', '.join(sorted(tags)) or 'no scalars'}")
+        raise RunError(f"{folder} has no {tag}; it has {', '.join(sorted(tags)) or 'no scalars'}")
     steps = sorted(found)
     return Curve(name, np.array(steps), np.array([found[step] for step in steps]))
 
@@ -89,30 +92,37 @@ def draw(curves: list[Curve], stretches: int, title: str, path: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", action="append", required=True, metavar="NAME=FOLDER")
-    parser.add_argument("--tag", default="Loss/total_loss", help="scalar to draw")
-    parser.add_argument("--stretches", type=int, default=10, help="points of each bold curve")
-    parser.add_argument("--title", default="", help="of the picture")
-    parser.add_argument("--output", required=True, help="PNG to write")
-    flags = parser.parse_args()
-    if len(flags.run) > len(_STYLES):
-        sys.exit(f"error: {len(flags.run)} runs; give at most {len(_STYLES)}")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CheckedSettings):
+    """Whose curves are drawn, and how."""
+
+    runs: str = required("Curves", "NAME=FOLDER of each run, with commas between them")
+    tag: str = flag("Loss/total_loss", "Curves", "scalar to draw")
+    stretches: int = flag(10, "Curves", "points of each bold curve", minimum=1)
+    title: str = flag("", "Output", "of the picture; empty is the tag")
+    output: str = required("Output", "PNG to write")
+
+
+def _run(flags: Settings) -> None:
+    runs = flags.runs.split(",")
+    if len(runs) > len(_STYLES):
+        refuse(flags, "runs", f"names {len(runs)} runs; give at most {len(_STYLES)}")
     curves = []
-    for run in flags.run:
+    for run in runs:
         name, equals, folder = run.partition("=")
         if not equals:
-            sys.exit(f"error: --run={run} has no name; write it as NAME=FOLDER")
+            refuse(flags, "runs", f"has {run} without a name; write it as NAME=FOLDER")
         curves.append(read_curve(name, folder, flags.tag))
     shortest = min(len(curve.steps) for curve in curves)
-    if not 1 <= flags.stretches <= shortest:
-        sys.exit(f"error: --stretches={flags.stretches}; give 1 to {shortest}, the points of a run")
+    if flags.stretches > shortest:
+        refuse(flags, "stretches", f"is too large; give 1 to {shortest}, the points of a run")
     if any(list(curve.steps) != list(curves[0].steps) for curve in curves):
-        sys.exit("error: the runs have logged different steps; give runs of the same length")
+        raise RunError("the runs have logged different steps; give runs of the same length")
     print(table(curves, flags.stretches))
     draw(curves, flags.stretches, flags.title or flags.tag, flags.output)
 
 
+main = Command(Settings, __doc__, "python -m benchmarks.loss_curves", _run)
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

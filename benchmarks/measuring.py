@@ -1,6 +1,5 @@
-"""What the benchmarks share: processes of their own, their time and memory, and flags."""
+"""What the benchmarks share: processes of their own, their time and memory."""
 
-import argparse
 import ctypes
 import json
 import socket
@@ -64,15 +63,3 @@ def seconds_of(work: Callable[[], object]) -> float:
 def spread(values: Sequence[float], form: str) -> str:
     """The smallest and the largest value, `1.2..1.4`."""
     return f"{min(values):{form}}..{max(values):{form}}"
-
-
-def positive(text: str) -> int:
-    """A flag's whole number above 0."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
-    return int(text)
-
-
-def positive_numbers(text: str) -> list[int]:
-    """A flag's list of them, with commas between."""
-    return [positive(part) for part in text.split(",")]

@@ -7,7 +7,6 @@ process has when its inputs are there and the same step of a map of four bins ha
 views and the loss of both directions, --views=1 one of each. Linux only, for the memory.
 """
 
-import argparse
 import dataclasses
 import json
 import re
@@ -15,6 +14,9 @@ import statistics
 import sys
 
 from benchmarks import measuring
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.settings import CheckedSettings
+from pixpro_tf.config.flag import INTERNAL, flag, refuse
 
 FORMS = ("dense", "blockwise")
 LOSSES = ("pixpro", "pixcontrast")
@@ -74,22 +76,27 @@ def table(rows: list[tuple[str, dict[str, Cost | None]]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str]) -> None:
-    """Runs a command line, without the command's name."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--sizes",
-        default=",".join(SIZES),
-        help="maps, HEIGHTxWIDTHxIMAGES, with commas between them",
-    )
-    parser.add_argument("--loss", default="pixpro", choices=LOSSES)
-    parser.add_argument("--views", type=int, default=1, choices=(1, 2))
-    parser.add_argument("--nojit", action="store_true", help="without XLA")
-    parser.add_argument("--repeats", type=int, default=5, help="steps timed of each case")
-    parser.add_argument("--json", help="file to write the results to")
-    parser.add_argument("--forms", default=",".join(FORMS), help="which of the two, with a comma")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    flags = parser.parse_args(arguments)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CheckedSettings):
+    """Which cases are measured."""
+
+    sizes: tuple[str, ...] = flag(SIZES, "Cases", "maps, HEIGHTxWIDTHxIMAGES, with commas")
+    loss: str = flag("pixpro", "Cases", "which loss", choices=LOSSES)
+    views: int = flag(1, "Cases", "views of each image", choices=(1, 2))
+    forms: tuple[str, ...] = flag(FORMS, "Cases", "forms of the computation", choices=FORMS)
+    jit: bool = flag(True, "Cases", "compile with XLA")
+    repeats: int = flag(5, "Cases", "steps timed of each case", minimum=1)
+    json: str = flag("", "Output", "file to write the results to; empty is none")
+    case: str = flag("", INTERNAL, "one case, as JSON")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for size in self.sizes:
+            if not re.fullmatch(r"\d+x\d+x\d+", size):
+                refuse(self, "sizes", f"has {size}; write HEIGHTxWIDTHxIMAGES, as 56x56x4")
+
+
+def _run(flags: Settings) -> None:
     if flags.case:
         from benchmarks.propagation_cost import measure
 
@@ -97,9 +104,7 @@ def main(arguments: list[str]) -> None:
         return
 
     rows = []
-    for size in flags.sizes.split(","):
-        if not re.fullmatch(r"\d+x\d+x\d+", size):
-            sys.exit(f"--sizes={size}: write HEIGHTxWIDTHxIMAGES, as 56x56x4")
+    for size in flags.sizes:
         height, width, batch = map(int, size.split("x"))
         costs = {
             form: measured_apart(
@@ -110,11 +115,11 @@ def main(arguments: list[str]) -> None:
                     form,
                     flags.loss,
                     flags.views,
-                    not flags.nojit,
+                    flags.jit,
                     flags.repeats,
                 )
             )
-            for form in flags.forms.split(",")
+            for form in flags.forms
         }
         rows.append((size, costs))
     print(table(rows))
@@ -127,5 +132,7 @@ def main(arguments: list[str]) -> None:
             json.dump({"flags": vars(flags), "results": figures}, file, indent=2)
 
 
+main = Command(Settings, __doc__, "python -m benchmarks.propagation", _run)
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -20,7 +20,6 @@ Last, for clusters, the seconds of a step without any overlap of computing and c
 `benchmarks.data`, also the cores that each accelerator needs for its pictures.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import json
@@ -34,11 +33,12 @@ import time
 from collections.abc import Iterator
 
 from benchmarks import measuring
-from benchmarks.measuring import positive, positive_numbers
 from benchmarks.step import WARM_UP
 from pixpro_tf.backbones.architectures import ARCHITECTURES
-from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.settings import CheckedSettings
 from pixpro_tf.config import Config
+from pixpro_tf.config.flag import INTERNAL, flag, refuse
 
 ALONE, LOGICAL_CPUS, PROCESSES = "core", "logical CPUs", "processes"
 # As train.py names them.
@@ -290,10 +290,10 @@ def forecast_table(forecasts: list[Forecast], pairs_per_core: float) -> str:
     return "\n".join(lines)
 
 
-def _cases(flags) -> list[Case]:
+def _cases(flags: "Settings") -> list[Case]:
     most = max(flags.replicas)
     cases = []
-    for replicas in flags.replicas:
+    for replicas in flags.all_replicas:
         for devices in (LOGICAL_CPUS, PROCESSES) if replicas > 1 else (ALONE,):
             for batch_size in (flags.batch_size, flags.batch_size // most * replicas):
                 case = Case(
@@ -304,55 +304,61 @@ def _cases(flags) -> list[Case]:
     return cases
 
 
-def _check(flags) -> None:
-    cores = len(os.sched_getaffinity(0))
-    most = max(flags.replicas)
-    if most > cores:
-        sys.exit(
-            f"--replicas={most} is more than this machine's {cores} cores, of which each gets one"
-        )
-    if most == 1:
-        sys.exit("--replicas=1 has nothing to scale; give a larger number too, as 1,2")
-    for replicas in flags.replicas:
-        if flags.batch_size % replicas:
-            sys.exit(f"--batch_size={flags.batch_size} cannot be split over {replicas} replicas")
-    for count in CLUSTERS:
-        if count % min(count, flags.per_host):
-            sys.exit(f"--per_host={flags.per_host} makes no whole hosts of {count} accelerators")
-    if not flags.tflops > 0:
-        sys.exit(f"--tflops={flags.tflops} has to be above 0")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CheckedSettings):
+    """What is measured, and of which clusters it is computed."""
+
+    backbone: str = flag("resnet50", "Measured", "architecture", choices=tuple(ARCHITECTURES))
+    batch_size: int = flag(8, "Measured", "global, of strong scaling", unit="images", minimum=1)
+    image_size: int = flag(224, "Measured", "side of a view", unit="pixels", minimum=1)
+    replicas: tuple[int, ...] = flag((1, 2), "Measured", "with commas", minimum=1)
+    repeats: int = flag(5, "Measured", "steps timed of each case", minimum=1)
+    tflops: float = flag(
+        40.0, "Computed", "that an accelerator sustains", unit="1e12 FLOP/s", minimum=1e-6
+    )
+    per_host: int = flag(8, "Computed", "accelerators of a host", minimum=1)
+    link: float = flag(150.0, "Computed", "of accelerators, one way", unit="GB/s")
+    link_latency: float = flag(5.0, "Computed", "of accelerators", unit="microseconds")
+    network: float = flag(12.5, "Computed", "of hosts, one way", unit="GB/s")
+    network_latency: float = flag(20.0, "Computed", "of hosts", unit="microseconds")
+    pairs_per_core: float = flag(
+        0.0, "Computed", "that a host's core makes a second; 0 is unknown", minimum=0
+    )
+    json: str = flag("", "Output", "file to write the results to; empty is none")
+    case: str = flag("", INTERNAL, "one case, as JSON")
+    index: int = flag(0, INTERNAL, "of the process of that case")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for count in self.all_replicas:
+            if self.batch_size % count:
+                refuse(self, "batch_size", f"cannot be split over {count} replicas")
+        for count in CLUSTERS:
+            if count % min(count, self.per_host):
+                refuse(self, "per_host", f"makes no whole hosts of {count} accelerators")
+        if self.case:
+            return
+        cores, most = len(os.sched_getaffinity(0)), max(self.replicas)
+        if most > cores:
+            refuse(
+                self,
+                "replicas",
+                f"is more than this machine's {cores} cores, of which each gets one",
+            )
+        if most == 1:
+            refuse(self, "replicas", "has nothing to scale; give a larger number too, as 1,2")
+
+    @property
+    def all_replicas(self) -> list[int]:
+        """Numbers of replicas, in order; 1 is always there, to compare with."""
+        return sorted({1, *self.replicas})
 
 
-def main(arguments: list[str]) -> None:
-    """Runs a command line, without the command's name."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="resnet50", choices=ARCHITECTURES)
-    parser.add_argument("--batch_size", type=positive, default=8, help="global, of strong scaling")
-    parser.add_argument("--image_size", type=positive, default=224, help="side of a view")
-    parser.add_argument("--replicas", type=positive_numbers, default=[1, 2], help="as 1,2")
-    parser.add_argument("--repeats", type=positive, default=5, help="steps timed of each case")
-    parser.add_argument(
-        "--tflops", type=float, default=40.0, help="1e12 FLOP/s that an accelerator sustains"
-    )
-    parser.add_argument("--per_host", type=positive, default=8, help="accelerators of a host")
-    parser.add_argument("--link", type=float, default=150.0, help="of accelerators, GB/s one way")
-    parser.add_argument("--link_latency", type=float, default=5.0, help="microseconds")
-    parser.add_argument("--network", type=float, default=12.5, help="of hosts, GB/s one way")
-    parser.add_argument("--network_latency", type=float, default=20.0, help="microseconds")
-    parser.add_argument(
-        "--pairs_per_core", type=float, default=0.0, help="that a host's core makes a second"
-    )
-    parser.add_argument("--json", help="file to write the results to")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--index", type=int, default=0, help=argparse.SUPPRESS)
-    flags = parser.parse_args(arguments)
-    quiet_tensorflow()
+def _run(flags: Settings) -> None:
     if flags.case:
         print(json.dumps(vars(measure(Case(**json.loads(flags.case)), flags.index))))
         return
 
-    flags.replicas = sorted({1, *flags.replicas})
-    _check(flags)
     costs = {case: measured_apart(case) for case in _cases(flags)}
     print(measured_table(costs, flags.batch_size))
     shared = next(cost for case, cost in costs.items() if case.replicas > 1)
@@ -383,5 +389,7 @@ def main(arguments: list[str]) -> None:
             json.dump(content, file, indent=2)
 
 
+main = Command(Settings, __doc__, "python -m benchmarks.scaling", _run)
+
 if __name__ == "__main__":
-    sys.exit(exit_code_of(lambda: main(sys.argv[1:])))
+    sys.exit(main())

@@ -7,18 +7,16 @@ all pixels of the split. With labels, the backbone is trained too, on random cro
 `train`; random weights are probed as `pixpro_tf.evaluation.dense` probes any backbone.
 """
 
+import dataclasses
 import json
 import sys
 
-from pixpro_tf.cli.commands import (
-    Parser,
-    atomic_output,
-    exit_code_of,
-    quiet_tensorflow,
-    refuse_existing,
-)
+from pixpro_tf.backbones.architectures import ARCHITECTURES
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.outputs import atomic_output, refuse_existing
+from pixpro_tf.cli.settings import MAX_SEED, CheckedSettings
+from pixpro_tf.config.flag import flag
 from pixpro_tf.data.scenes.renderer import CLASS_NAMES
-from pixpro_tf.errors import ConfigError
 
 
 def table(results: dict[str, tuple]) -> str:
@@ -38,26 +36,30 @@ def table(results: dict[str, tuple]) -> str:
     )
 
 
-def _run(arguments: list[str]) -> None:
-    parser = Parser(prog="python -m benchmarks.scenes", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dataset", default="scenes/128", help="one of the scenes")
-    parser.add_argument("--data_dir", default="data", help="of TFDS")
-    parser.add_argument("--split", default="validation", choices=["validation", "test"])
-    parser.add_argument("--backbone", default="resnet10", help="architecture")
-    parser.add_argument("--output_stride", type=int, default=16, choices=[8, 16, 32])
-    parser.add_argument("--steps", type=int, default=600, help="of training with labels")
-    parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--crop_size", type=int, default=96, help="side of its random crops")
-    parser.add_argument("--rate", type=float, default=1e-3, help="of Adam")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", help="file to write the results to")
-    flags = parser.parse_args(arguments)
-    for name in ("steps", "batch_size", "crop_size"):
-        if getattr(flags, name) < 1:
-            raise ConfigError(f"--{name}={getattr(flags, name)} must be at least 1")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CheckedSettings):
+    """What is trained and scored, and on what."""
+
+    dataset: str = flag("scenes/128", "Data", "one of the scenes")
+    data_dir: str = flag("data", "Data", "where TFDS keeps prepared datasets")
+    split: str = flag(
+        "validation", "Data", "on which the scores are taken", choices=("validation", "test")
+    )
+    backbone: str = flag("resnet10", "Backbone", "architecture", choices=tuple(ARCHITECTURES))
+    output_stride: int = flag(16, "Backbone", "of its c5", choices=(8, 16, 32))
+    steps: int = flag(600, "Training with labels", "its length", minimum=1)
+    batch_size: int = flag(16, "Training with labels", "images a step", minimum=1)
+    crop_size: int = flag(
+        96, "Training with labels", "side of random crops", unit="pixels", minimum=1
+    )
+    rate: float = flag(1e-3, "Training with labels", "of Adam")
+    seed: int = flag(0, "Training with labels", "of everything random", minimum=0, maximum=MAX_SEED)
+    json: str = flag("", "Output", "file to write the results to; empty is none")
+
+
+def _run(flags: Settings) -> None:
     if flags.json:
         refuse_existing("json", flags.json, overwrite=True)
-    quiet_tensorflow()
     from benchmarks.supervised import measure
 
     results = measure(flags)
@@ -71,5 +73,7 @@ def _run(arguments: list[str]) -> None:
             json.dump({"flags": vars(flags), "results": figures}, file, indent=2)
 
 
+main = Command(Settings, __doc__, "python -m benchmarks.scenes", _run)
+
 if __name__ == "__main__":
-    sys.exit(exit_code_of(lambda: _run(sys.argv[1:])))
+    sys.exit(main())

@@ -14,19 +14,20 @@ GPU's memory, before those products; two batch sizes or more also give the memor
 With --torch, the same algorithm in plain PyTorch (`tests/support/reference_torch.py`: eager, NCHW) in float32.
 """
 
-import argparse
 import collections
 import dataclasses
+import functools
 import json
 import statistics
 import sys
 
 from benchmarks import measuring
-from benchmarks.measuring import positive, positive_numbers
-from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
+from pixpro_tf.cli import command_line
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.settings import CheckedSettings
 from pixpro_tf.config import Config
+from pixpro_tf.config.flag import INTERNAL, flag
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.training import command
 
 # What train.py's flags allow.
 CHOICES = {field.name: field.metadata["choices"] for field in dataclasses.fields(Config)}
@@ -65,9 +66,8 @@ class Case:
             "image_size": self.image_size,
         }
         file = [f"--flagfile={self.recipe}"] if self.recipe else []
-        found = command.parse(
-            ["train.py", *file, *(f"--{name}={value}" for name, value in flags.items())]
-        )
+        given = [f"--{name}={value}" for name, value in flags.items()]
+        found = command_line.parse(Config, [*file, *given])
         assert found is not None
         return found
 
@@ -162,63 +162,60 @@ def memory_by_image(rows: list[tuple[Case, str, Cost | str]]) -> str:
     return "\n".join(lines)
 
 
-def _cases(flags) -> list[tuple[Case, str]]:
+def _cases(flags: "Settings") -> list[tuple[Case, str]]:
     cases = []
     for backbone in flags.backbones:
         for batch_size in flags.batch_sizes:
-            sizes = {
-                "image_size": flags.image_size,
-                "repeats": flags.repeats,
-                "recipe": flags.recipe,
-            }
+            alike = functools.partial(
+                Case,
+                backbone,
+                batch_size,
+                image_size=flags.image_size,
+                repeats=flags.repeats,
+                recipe=flags.recipe,
+            )
             for precision in flags.precisions:
                 for jit in flags.jit_modes:
-                    case = Case(backbone, batch_size, precision, jit, flags.augment_on, **sizes)
-                    cases.append((case, "tensorflow"))
+                    cases.append((alike(precision, jit, flags.augment_on), "tensorflow"))
             if flags.torch:
-                case = Case(backbone, batch_size, "float32", "off", **sizes)
-                cases.append((case, "torch"))
+                cases.append((alike("float32", "off"), "torch"))
     return cases
 
 
-def _several_of(flag):
-    choices = CHOICES[flag]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CheckedSettings):
+    """Which cases are measured."""
 
-    def parse(text):
-        found = [part.strip() for part in text.split(",")]
-        for each in found:
-            if each not in choices:
-                raise argparse.ArgumentTypeError(
-                    f"{each} is not known; choose from {', '.join(choices)}"
-                )
-        return found
-
-    return parse
-
-
-def main(arguments: list[str]) -> None:
-    """Runs a command line, without the command's name."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbones", type=_several_of("backbone"), default=["resnet50"])
-    parser.add_argument("--batch_sizes", type=positive_numbers, default=[8])
-    parser.add_argument("--precisions", type=_several_of("precision"), default=["float32"])
-    parser.add_argument("--jit_modes", type=_several_of("jit"), default=["ppm"])
-    parser.add_argument("--augment_on", default="host", choices=CHOICES["augment_on"])
-    parser.add_argument("--image_size", type=positive, default=224, help="side of a view")
-    parser.add_argument("--repeats", type=positive, default=7, help="steps timed of each case")
-    parser.add_argument(
-        "--recipe",
-        default="",
-        help="flag file of the run to measure; the flags of this command override it",
+    backbones: tuple[str, ...] = flag(
+        ("resnet50",), "Cases", "with commas", choices=CHOICES["backbone"]
     )
-    parser.add_argument("--torch", action="store_true", help="PyTorch too")
-    parser.add_argument("--json", help="file to write the results to")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--framework", help=argparse.SUPPRESS)
-    flags = parser.parse_args(arguments)
-    if flags.torch and flags.recipe:
-        raise ConfigError("--torch measures the main recipe only; leave out --recipe")
-    quiet_tensorflow()
+    batch_sizes: tuple[int, ...] = flag((8,), "Cases", "with commas", unit="images", minimum=1)
+    precisions: tuple[str, ...] = flag(
+        ("float32",), "Cases", "with commas", choices=CHOICES["precision"]
+    )
+    jit_modes: tuple[str, ...] = flag(
+        ("ppm",), "Cases", "what XLA compiles, with commas", choices=CHOICES["jit"]
+    )
+    augment_on: str = flag(
+        "host", "Cases", "where photometric work runs", choices=CHOICES["augment_on"]
+    )
+    image_size: int = flag(224, "Cases", "side of a view", unit="pixels", minimum=1)
+    recipe: str = flag(
+        "", "Cases", "flag file of the run to measure; the flags of this command override it"
+    )
+    torch: bool = flag(False, "Cases", "measure PyTorch too")
+    repeats: int = flag(7, "Cases", "steps timed of each case", minimum=1)
+    json: str = flag("", "Output", "file to write the results to; empty is none")
+    case: str = flag("", INTERNAL, "one case, as JSON")
+    framework: str = flag("", INTERNAL, "that of the case")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.torch and self.recipe:
+            raise ConfigError("--torch measures the main recipe only; leave out --recipe")
+
+
+def _run(flags: Settings) -> None:
     if flags.case:
         case = Case(**json.loads(flags.case))
         from benchmarks.step_cost import measure, measure_torch
@@ -253,5 +250,7 @@ def _plain(cost):
     return cost if isinstance(cost, str) else vars(cost)
 
 
+main = Command(Settings, __doc__, "python -m benchmarks.step", _run)
+
 if __name__ == "__main__":
-    sys.exit(exit_code_of(lambda: main(sys.argv[1:])))
+    sys.exit(main())

@@ -4,41 +4,37 @@ python -m pixpro_tf.data_service --host=host1 --port=5050
 python train.py --flagfile=configs/pixpro.flags --data_service=grpc://host1:5050,grpc://host2:5050
 """
 
+import dataclasses
 import socket
 import sys
 import threading
 
 import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
-from pixpro_tf.cli.commands import Parser, exit_code_of, quiet_tensorflow
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.settings import CheckedSettings
+from pixpro_tf.config.flag import flag
 from pixpro_tf.errors import ConfigError, RunError, first_line
 
-_MAX_PORT = 65535
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CheckedSettings):
+    """Where the views are served."""
+
+    host: str = flag(
+        socket.gethostname(), "Service", "this machine's name, by which the run finds it"
+    )
+    port: int = flag(5050, "Service", "of the dispatcher", minimum=1, maximum=65535)
+    worker_port: int = flag(
+        0, "Service", "of its worker; 0 is the next one", minimum=0, maximum=65535
+    )
 
 
-def _run(arguments: list[str]) -> None:
-    parser = Parser(
-        prog="python -m pixpro_tf.data_service", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument(
-        "--host",
-        default=socket.gethostname(),
-        help="this machine's name, by which the run finds it (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--port", type=int, default=5050, help="of the dispatcher (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--worker_port", type=int, default=0, help="of its worker; 0 is the next one"
-    )
-    flags = parser.parse_args(arguments)
+def _run(flags: Settings) -> None:
     worker_port = flags.worker_port or flags.port + 1
     for name, port in (("port", flags.port), ("worker_port", worker_port)):
-        if not 0 < port <= _MAX_PORT:
-            raise ConfigError(f"--{name}={port} is no port; give a number from 1 to {_MAX_PORT}")
         _check_free(name, port)
     if worker_port == flags.port:
         raise ConfigError(f"--worker_port={worker_port} is the dispatcher's; give another")
-    quiet_tensorflow()
     import tensorflow as tf
 
     service = tf.data.experimental.service
@@ -75,10 +71,7 @@ def _check_free(name: str, port: int) -> None:
         ) from None
 
 
-def main(arguments: list[str]) -> int:
-    """Runs a command line, without the command's name; returns the exit code."""
-    return exit_code_of(lambda: _run(arguments))
-
+main = Command(Settings, __doc__, "python -m pixpro_tf.data_service", _run, "pixpro-data-service")
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -4,51 +4,48 @@ python -m pixpro_tf.tfrecords --images=folder:/data/photos --output=/data/shards
 python train.py --flagfile=configs/pixpro.flags --dataset='tfrecord:/data/shards/*'
 """
 
+import dataclasses
 import sys
 
-from pixpro_tf.cli.commands import (
-    Parser,
-    exit_code_of,
-    quiet_tensorflow,
-    refuse_existing,
-)
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.outputs import refuse_existing
+from pixpro_tf.cli.settings import MAX_SEED, CheckedSettings
+from pixpro_tf.config.flag import flag, required
 
 
-def _run(arguments: list[str]) -> None:
-    parser = Parser(
-        prog="python -m pixpro_tf.tfrecords", description=(__doc__ or "").splitlines()[0]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CheckedSettings):
+    """Which images are written, and how."""
+
+    images: str = required("Data", "folder:PATH or zip:FILE, as of train.py")
+    seed: int = flag(0, "Data", "of the order of the images", minimum=0, maximum=MAX_SEED)
+    images_per_shard: int = flag(
+        1024,
+        "Output",
+        "of each file; shards of some 100 MB are read best",
+        unit="images",
+        minimum=1,
     )
-    parser.add_argument("--images", required=True, help="folder:PATH or zip:FILE, as of train.py")
-    parser.add_argument("--output", required=True, help="folder to make")
-    parser.add_argument(
-        "--images_per_shard",
-        type=int,
-        default=1024,
-        help="in a file; shards of some 100 MB are read best (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the order of the images")
-    parser.add_argument("--overwrite", action="store_true", help="replace an output")
-    flags = parser.parse_args(arguments)
-    refuse_existing("output", flags.output, flags.overwrite)
-    quiet_tensorflow()
+    output: str = required("Output", "folder to make")
+    overwrite: bool = flag(False, "Output", "replace an output")
+
+
+def _run(settings: Settings) -> None:
+    output = settings.output
+    refuse_existing("output", output, settings.overwrite)
     from pixpro_tf.cli.write_tfrecords import write
 
     count = write(
-        flags.images,
-        flags.output,
-        per_shard=flags.images_per_shard,
-        seed=flags.seed,
-        overwrite=flags.overwrite,
+        settings.images,
+        output,
+        per_shard=settings.images_per_shard,
+        seed=settings.seed,
+        overwrite=settings.overwrite,
     )
-    print(
-        f"Written {count} images to {flags.output}; use them as --dataset='tfrecord:{flags.output}/*'"
-    )
+    print(f"Written {count} images to {output}; use them as --dataset='tfrecord:{output}/*'")
 
 
-def main(arguments: list[str]) -> int:
-    """Runs a command line, without the command's name; returns the exit code."""
-    return exit_code_of(lambda: _run(arguments))
-
+main = Command(Settings, __doc__, "python -m pixpro_tf.tfrecords", _run, "pixpro-tfrecords")
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -154,7 +154,8 @@ def refusal(**flags):
 def test_a_combination_that_cannot_work_is_refused(flags, named, offered):
     text = refusal(**flags)
     value = flags.get(named, FIELDS[named].default)
-    assert text.startswith(f"--{named}={value}")
+    given = {True: f"--{named} ", False: f"--no{named} "}
+    assert text.startswith(given[value] if isinstance(value, bool) else f"--{named}={value}")
     assert offered in text
     assert "\n" not in text
 

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from pixpro_tf import build
-from pixpro_tf.training import command
+from pixpro_tf.cli.command_line import parse
+from pixpro_tf.config import Config
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -34,7 +35,7 @@ def small(name):
 @pytest.mark.parametrize("name", FILES)
 def test_a_configuration_builds(name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    config = command.parse(["train.py", f"--flagfile=configs/{name}.flags", *small(name)])
+    config = parse(Config, [f"--flagfile=configs/{name}.flags", *small(name)])
     model = build.build_model(config, total_steps=2)
     assert len(model.trainable_variables) > 36 and not model.target.trainable_variables
 
@@ -68,7 +69,7 @@ def test_a_configuration_trains(train, scenes_dir, tmp_path, name):
 def test_a_recipe_trains_in_bfloat16_and_states_the_memory_for_it(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     flags = ["--tpu=local"] if name == "pixpro_tpu" else []
-    assert command.parse(["train.py", f"--flagfile={name}", *flags]).precision == "bfloat16"
+    assert parse(Config, [f"--flagfile={name}", *flags]).precision == "bfloat16"
     if name != "pixpro_tpu":
         header = (CONFIGS / f"{name}.flags").read_text().split("\n--")[0]
         assert re.search(r"take \d+ GB .*\(\d+ GB with --precision=float32\)", header)
@@ -95,7 +96,7 @@ def test_the_papers_ablations_are_all_there():
 def test_an_ablation_changes_what_its_name_says(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     config, base = (
-        command.parse(["train.py", f"--flagfile=configs/{path}.flags"]).to_dict()
+        parse(Config, [f"--flagfile=configs/{path}.flags"]).to_dict()
         for path in (f"ablations/{name}", "pixcontrast" if "temperature" in name else "pixpro")
     )
     changed = {key: config[key] for key in config if config[key] != base[key]}

@@ -7,6 +7,7 @@ validation split; the test split is read once a backbone, after that.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -19,7 +20,9 @@ from benchmarks.report.page import write_page
 from benchmarks.report.place import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Plan, Run, read_plan
 from benchmarks.report.results import chosen_rates, read_result
-from pixpro_tf.cli.commands import Parser, exit_code_of, quiet_tensorflow
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.settings import CheckedSettings
+from pixpro_tf.config.flag import flag
 from pixpro_tf.errors import RunError
 
 _LAST_LINES = 12
@@ -146,35 +149,30 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
-def _run(arguments: list[str]) -> None:
-    parser = Parser(prog="python -m benchmarks.report", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--plan", default="configs/report/full.json", help="what is trained and measured"
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CheckedSettings):
+    """Which plan is carried out, and where."""
+
+    plan: str = flag("configs/report/full.json", "Report", "what is trained and measured")
+    output: str = flag(
+        "docs/report", "Report", "folder of the page; what is of an older one there is replaced"
     )
-    parser.add_argument(
-        "--output",
-        default="docs/report",
-        help="folder of the page; what is of an older one there is replaced",
+    work_dir: str = flag(
+        "runs/report", "Report", "folder of the runs and results; one for each plan"
     )
-    parser.add_argument(
-        "--work_dir",
-        default="runs/report",
-        help="folder of the runs and results; one for each plan",
+    data_dir: str = flag("data", "Report", "where TFDS keeps prepared datasets")
+    jobs: int = flag(
+        2,
+        "Report",
+        "backbones at a time; the cores are shared out among them",
+        minimum=1,
     )
-    parser.add_argument("--data_dir", default="data", help="of TFDS")
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=2,
-        help="backbones at a time; the cores are shared out among them",
-    )
-    flags = parser.parse_args(arguments)
-    if flags.jobs < 1:
-        raise RunError(f"--jobs={flags.jobs} does nothing; give at least 1")
+
+
+def _run(flags: Settings) -> None:
     plan = read_plan(flags.plan)
     place = Place(flags.work_dir, flags.data_dir)
     check_conditions(plan, place)
-    quiet_tensorflow()
     _check_packages()
     from pixpro_tf.data.sources.tfds_datasets import prepared_builder
 
@@ -191,7 +189,9 @@ def _run(arguments: list[str]) -> None:
     print(f"Written to {flags.output}; {_duration(time.monotonic() - started)} this time")
 
 
+main = Command(Settings, __doc__, "python -m benchmarks.report", _run)
+
 if __name__ == "__main__":
     # Then `kill` too ends the processes that were started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(exit_code_of(lambda: _run(sys.argv[1:])))
+    sys.exit(main())

@@ -10,6 +10,7 @@ import tensorflow as tf
 from benchmarks.report.place import CHOICE, Place
 from benchmarks.report.plan import Plan, Run
 from benchmarks.supervised import train_with_labels
+from pixpro_tf.cli import command_line
 from pixpro_tf.config import Config
 from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation
 from pixpro_tf.evaluation import correspondence, dense, detection
@@ -21,7 +22,6 @@ from pixpro_tf.evaluation.sources import load_backbone
 from pixpro_tf.objectives import collapse
 from pixpro_tf.storage.checkpoints import save_weights
 from pixpro_tf.storage.run_folder import RunFolder, write_description
-from pixpro_tf.training import command
 from pixpro_tf.training.run import train
 
 # Of images, for the figures of collapse and position.
@@ -64,7 +64,7 @@ def _backbone_source(plan, place, run) -> str:
         f"--data_dir={place.data_dir}",
         f"--run_dir={place.run_dir(run)}",
     ]
-    config = command.parse(["train.py", *flags])
+    config = command_line.parse(Config, [*flags])
     assert config is not None
     if code := train(config):
         raise SystemExit(code)

@@ -17,9 +17,10 @@ from benchmarks.report.results import (
     selection_scores,
     standard_error_of_difference,
 )
-from pixpro_tf.cli.commands import atomic_output
+from pixpro_tf.cli import command_line
+from pixpro_tf.cli.outputs import atomic_output
+from pixpro_tf.config import Config
 from pixpro_tf.data.scenes.renderer import CLASS_NAMES
-from pixpro_tf.training import command
 
 # What the report was made to find out.
 _FIT_SUPERVISED, _FIT_RANDOM = 0.5, 0.5
@@ -78,7 +79,7 @@ def write_page(
 
 
 def _setting(output, plan_file, plan):
-    config = command.parse(["train.py", *plan.training_flags()])
+    config = command_line.parse(Config, [*plan.training_flags()])
     assert config is not None
     seeds = len(plan.seeds)
     steps = f" of {config.steps_per_epoch} steps" if config.steps_per_epoch else ""

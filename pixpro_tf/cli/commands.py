@@ -1,28 +1,111 @@
-"""What all commands share: flags, errors as one line, and output that appears complete or not at all."""
+"""What all commands share: how they are called, their help, and a user's mistake as one line."""
 
-import argparse
-import contextlib
+import dataclasses
 import importlib
 import io
 import os
 import signal
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
-from pixpro_tf.errors import ConfigError, RunError, UserError, first_line
+from pixpro_tf.cli import command_line
+from pixpro_tf.errors import ConfigError, UserError
+
+Settings = TypeVar("Settings")
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose refusals are `ConfigError`s, and which takes no abbreviated flags."""
+@dataclasses.dataclass(frozen=True)
+class Command(Generic[Settings]):
+    """A command of one set of flags. Calling it runs it and returns the exit code.
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, **kwargs)
+    Args:
+        settings: dataclass of its flags.
+        doc: of its module: a line that says what it does, and examples, each a line that begins with `python`.
+        checkout: how it is called in a checkout, as "python -m export.savedmodel".
+        run: does the work. It imports the library that it needs, because that imports TensorFlow, which takes seconds; a mistake in a
+            flag has been reported by then. Returns the exit code, or None for 0.
+        installed: how it is called where the package is installed, as "pixpro-export savedmodel"; empty if only a checkout has it.
+    """
 
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; --help lists the flags")
+    settings: type[Settings]
+    doc: str | None
+    checkout: str
+    run: Callable[[Settings], int | None]
+    installed: str = ""
+
+    def __call__(self, arguments: list[str] | None = None) -> int:
+        """Runs a command line, without the command's name; that of this process by default."""
+        given = sys.argv[1:] if arguments is None else arguments
+        return exit_code_of(lambda: self._run(given))
+
+    @property
+    def summary(self) -> str:
+        """What it does, in a line."""
+        return (self.doc or "").split("\n\n")[0].strip()
+
+    def help_text(self, width: int | None = None) -> str:
+        """The help; `width` is that of a line, None the terminal's."""
+        lines = [line.strip() for line in (self.doc or "").splitlines()]
+        examples = [line for line in lines if line.startswith("python ")]
+        if is_installed_command():
+            examples = [line.replace(self.checkout, self.installed) for line in examples]
+        return command_line.help_text(self.settings, self.summary, examples, width)
+
+    def _run(self, arguments: list[str]) -> int | None:
+        settings = command_line.parse(self.settings, arguments)
+        if settings is None:
+            print(self.help_text())
+            return 0
+        quiet_tensorflow()
+        return self.run(settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A program of several commands, of which the first argument names one. Calling it runs it and returns the exit code.
+
+    Args:
+        name: how it is called, as "pixpro-export".
+        summary: what it does, in a line.
+        modules: module whose `main` is each command, by the command's name.
+    """
+
+    name: str
+    summary: str
+    modules: dict[str, str]
+
+    def __call__(self, arguments: list[str] | None = None) -> int:
+        """Runs a command line, without the program's name; that of this process by default."""
+        given = sys.argv[1:] if arguments is None else arguments
+        return exit_code_of(lambda: self._run(given))
+
+    def help_text(self) -> str:
+        """What it does, and its commands."""
+        width = max(map(len, self.modules))
+        rows = [f"  {name:{width}}  {self._command(name).summary}" for name in self.modules]
+        lines = [self.summary, "", f"  {self.name} COMMAND [--flag=value ...]", "", "Commands:"]
+        return "\n".join(
+            [*lines, *rows, "", f"`{self.name} COMMAND --help` lists the flags of one."]
+        )
+
+    def _run(self, arguments: list[str]) -> int | None:
+        names = ", ".join(self.modules)
+        if not arguments:
+            raise ConfigError(
+                f"{self.name} needs a command: one of {names}; --help says what they do"
+            )
+        name, *rest = arguments
+        if name in ("-h", "--help"):
+            print(self.help_text())
+            return 0
+        if name not in self.modules:
+            raise ConfigError(f"{self.name} has no command {name!r}; use one of {names}")
+        return self._command(name)(rest)
+
+    def _command(self, name: str) -> Command[Any]:
+        return importlib.import_module(self.modules[name]).main
 
 
 def exit_code_of(command: Callable[[], int | None]) -> int:
@@ -49,122 +132,8 @@ def is_installed_command() -> bool:
     return os.path.basename(sys.argv[0]).startswith("pixpro-")
 
 
-def run_subcommand(
-    program: str, description: str, modules: dict[str, str], arguments: list[str] | None
-) -> int:
-    """Runs the command of a program that its first argument names; returns the exit code.
-
-    Args:
-        program: name of the program, as "pixpro-export".
-        description: what its commands do, for the help.
-        modules: module whose `main` is each command.
-        arguments: without the program's name; by default those of this process.
-    """
-    given = sys.argv[1:] if arguments is None else arguments
-    return exit_code_of(lambda: _run_subcommand(program, description, modules, given))
-
-
-def _run_subcommand(
-    program: str, description: str, modules: dict[str, str], arguments: list[str]
-) -> int:
-    if not arguments:
-        raise ConfigError(f"{program} needs a command, {'|'.join(modules)}; --help lists them")
-    name, *rest = arguments
-    if name in ("-h", "--help"):
-        print(f"usage: {program} {{{','.join(modules)}}} ...\n\n{description}")
-        print(f"`{program} NAME --help` lists the flags of a command.")
-        return 0
-    if name not in modules:
-        raise ConfigError(f"{program}: invalid choice: {name!r}; use one of {', '.join(modules)}")
-    return importlib.import_module(modules[name]).main(rest)
-
-
 def quiet_tensorflow() -> None:
     """Keeps TensorFlow's own log lines from between a command's; before it is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # What tensorflow-hub imports; the versions of requirements.txt bring it.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-
-
-def refuse_existing(flag: str, path: str, overwrite: bool) -> None:
-    """Refuses an output that is there already or that cannot be one; before any work is done.
-
-    Raises:
-        ConfigError: if `path` exists and is not to be overwritten, or is an address.
-    """
-    if "://" in path:
-        raise ConfigError(
-            f"--{flag}={path} is an address; give a local path, and copy there what was written"
-        )
-    if os.path.lexists(_absolute(path)) and not overwrite:
-        raise ConfigError(f"--{flag}={path} exists already; give another, or add --overwrite")
-
-
-@contextlib.contextmanager
-def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
-    """A place beside `path` that takes its name once the block has ended well, and is removed otherwise.
-
-    Args:
-        path: of a file or folder; folders above it are made if missing.
-        overwrite: whether one that is there already is replaced.
-
-    Yields:
-        A path inside an empty folder, at which nothing is yet.
-
-    Raises:
-        ConfigError: if `path` exists and is not to be overwritten.
-        RunError: if it cannot be written, for want of space or of permission.
-    """
-    refuse_existing("output", path, overwrite)
-    absolute = _absolute(path)
-    parent, name = os.path.split(absolute)
-    # On the same file system, and not in a folder that a failure would leave behind.
-    above = parent
-    while not os.path.lexists(above):
-        above = os.path.dirname(above)
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=above) as temporary:
-            made = os.path.join(temporary, name)
-            yield made
-            os.makedirs(parent, exist_ok=True)
-            if os.path.lexists(absolute):
-                refuse_existing("output", path, overwrite)
-                _replace(absolute, made, os.path.join(temporary, f"{name}.replaced"))
-            else:
-                os.rename(made, absolute)
-    except Exception as error:
-        if not _is_of_a_file_system(error):
-            raise
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise RunError(
-            f"--output={path} cannot be written: {reason}; give another, or make room there"
-        ) from error
-
-
-def write_texts(folder: str, texts: dict[str, str]) -> None:
-    """Writes texts as files of a folder, by their names."""
-    for name, text in texts.items():
-        with open(os.path.join(folder, name), "w") as file:
-            file.write(text)
-
-
-def _replace(path: str, new: str, aside: str) -> None:
-    """Moves what is at a path aside and the new one there; if that fails, the old one comes back."""
-    os.rename(path, aside)
-    try:
-        os.rename(new, path)
-    except BaseException:
-        os.rename(aside, path)
-        raise
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
-
-
-def _is_of_a_file_system(error: Exception) -> bool:
-    """Whether an error comes from the operating system, or from TensorFlow's own way to files."""
-    tensorflow = sys.modules.get("tensorflow")
-    return isinstance(error, OSError) or (
-        tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
-    )

@@ -5,10 +5,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from pixpro_tf.cli.commands import (
-    atomic_output,
-    refuse_existing,
-)
+from pixpro_tf.cli.outputs import atomic_output, refuse_existing
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.progress import Progress
 from pixpro_tf.data.sources import Source, open_source

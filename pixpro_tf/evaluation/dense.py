@@ -7,50 +7,59 @@ python -m pixpro_tf.evaluation.dense --from=exported/mine --dataset=voc:VOC2012 
 import dataclasses
 import sys
 
+from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.evaluation import flags
-from pixpro_tf.evaluation.flags import command, flag, refuse_unheard
+from pixpro_tf.evaluation.settings import MapSettings, command
 
 MODES = ("linear", "finetune")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(flags.MapSettings):
+class Settings(MapSettings):
     """How a segmentation is trained and scored.
 
     Raises:
         ConfigError: for values that cannot be, or do not go together.
     """
 
-    dataset: str = flag(
-        "scenes/128, scenes/256, cityscapes as TFDS has it, voc:PATH or folder:PATH"
+    dataset: str = required(
+        "Data", "scenes/128, scenes/256, cityscapes as TFDS has it, voc:PATH or folder:PATH"
     )
     mode: str = flag(
-        "a linear layer on frozen features, or an FCN head with everything trained",
         "linear",
+        "Evaluation",
+        "a linear layer on frozen features, or an FCN head with everything trained",
         choices=MODES,
     )
-    train_split: str = flag("on which the head is trained", "train")
-    split: str = flag("on which the scores are taken", "validation")
-    selection_split: str = flag("on which the best of several rates is chosen", "")
+    train_split: str = flag("train", "Data", "on which the head is trained")
+    split: str = flag("validation", "Data", "on which the scores are taken")
+    selection_split: str = flag("", "Data", "on which the best of several rates is chosen")
     crop_size: int = flag(
-        "side of random crops to train on; 0 for whole images, which then have to be of one size",
         0,
+        "Evaluation",
+        "side of random crops to train on; 0 for whole images, which then have to be of one size",
+        unit="pixels",
         minimum=0,
     )
     margin: int = flag(
-        "linear, on whole images: pixels by which they are continued on all sides, mirrored, and which are cut off the maps, so that "
-        "zero padding does not tell where in the image a bin lies",
         0,
+        "Evaluation",
+        "width by which whole images are continued on all sides, mirrored, and which is cut off the maps, so that "
+        "zero padding does not tell where in the image a bin lies",
+        unit="pixels",
         minimum=0,
+        used_by={"mode": ("linear",)},
     )
-    epochs: int = flag("passes over the training split", 20, minimum=1)
-    rates: tuple = flag(
-        "learning rates, with commas: of Adam for the linear layer, of SGD in fine-tuning",
+    epochs: int = flag(20, "Evaluation", "passes over the training split", minimum=1)
+    rates: tuple[float, ...] = flag(
         (0.01,),
+        "Evaluation",
+        "learning rates, with commas: of Adam for the linear layer, of SGD in fine-tuning",
         minimum=1e-12,
     )
-    weight_decay: float = flag("in fine-tuning", 1e-4, minimum=0)
+    weight_decay: float = flag(
+        1e-4, "Evaluation", "in fine-tuning", minimum=0, used_by={"mode": ("finetune",)}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,10 +78,6 @@ class Settings(flags.MapSettings):
             raise ConfigError(
                 f"--margin={self.margin} is for whole images; leave out --crop_size={self.crop_size}"
             )
-        if self.mode == "linear":
-            refuse_unheard(self, ["weight_decay"], "in --mode=linear")
-        elif self.margin:
-            refuse_unheard(self, ["margin"], "in --mode=finetune")
         if self.mode == "finetune" and not self.crop_size:
             raise ConfigError(
                 "--mode=finetune trains on random crops; give their --crop_size, as 512"
@@ -83,13 +88,8 @@ def _whole(split: str) -> str:
     return split.partition("[")[0]
 
 
-main = command(
-    Settings,
-    "pixpro_tf.evaluation.dense",
-    __doc__ or "",
-    library="pixpro_tf.evaluation.segmentation.evaluation",
-)
+main = command(Settings, "dense", __doc__, library="pixpro_tf.evaluation.segmentation.evaluation")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

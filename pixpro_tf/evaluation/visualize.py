@@ -8,41 +8,59 @@ import dataclasses
 import os
 import sys
 
-from pixpro_tf.cli.commands import atomic_output, exit_code_of, quiet_tensorflow, refuse_existing
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.outputs import atomic_output, refuse_existing
+from pixpro_tf.cli.settings import MAX_SEED, check_split
+from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.evaluation import flags
-from pixpro_tf.evaluation.flags import flag
+from pixpro_tf.evaluation.settings import EvaluatedBackbone
 
 # Points of the image where things often are, off its centre and off its border.
 _POINTS = "0.5,0.5;0.25,0.7;0.8,0.3"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(flags.BackboneSettings):
+class Settings(EvaluatedBackbone):
     """Which pictures are made; raises `ConfigError` for values that cannot be."""
 
-    images: str = flag(
-        "files, with commas, or a dataset as of train.py: folder:PATH, scenes/128, photographs"
+    images: str = required(
+        "Data",
+        "files, with commas, or a dataset as of train.py: folder:PATH, scenes/128, photographs",
     )
-    output: str = flag("folder to make for the pictures")
-    name: str = flag("what the pictures call the backbone; empty is --from", "")
-    data_dir: str = flag("of TFDS", "")
-    split: str = flag("of a TFDS dataset; empty for all its training images", "")
-    level: str = flag("the map that is shown", "c5", choices=("c2", "c3", "c4", "c5"))
+    output: str = required("Output", "folder to make for the pictures")
+    name: str = flag("", "Output", "what the pictures call the backbone; empty is --from")
+    data_dir: str = flag(
+        "",
+        "Data",
+        "where TFDS keeps prepared datasets; empty for its default, ~/tensorflow_datasets",
+    )
+    split: str = flag("", "Data", "of a TFDS dataset; empty for all its training images")
+    level: str = flag("c5", "Backbone", "the map that is shown", choices=("c2", "c3", "c4", "c5"))
     output_stride: int = flag(
-        "of the backbone, dilated if need be; 0 as it was trained", 0, choices=(0, 8, 16, 32)
+        0,
+        "Backbone",
+        "of the backbone, dilated if need be; 0 as it was trained",
+        choices=(0, 8, 16, 32),
     )
-    count: int = flag("images of a dataset that are shown, at least 2", 4, minimum=2)
+    count: int = flag(4, "Data", "images of a dataset that are shown", minimum=2)
     image_size: int = flag(
-        "side of the square that is cut from the middle of each image", 224, minimum=8
+        224,
+        "Data",
+        "side of the square that is cut from the middle of each image",
+        unit="pixels",
+        minimum=8,
     )
-    points: str = flag("x,y of each point that is followed, as shares of the image", _POINTS)
-    seed: int = flag("of the views and of random weights", 0, minimum=0, maximum=flags.MAX_SEED)
-    overwrite: bool = flag("replace an output", False)
+    points: str = flag(
+        _POINTS, "Pictures", "x,y of each point that is followed", unit="shares of the image"
+    )
+    seed: int = flag(
+        0, "Pictures", "of the views and of random weights", minimum=0, maximum=MAX_SEED
+    )
+    overwrite: bool = flag(False, "Output", "replace an output")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        flags.check_split(self, "images")
+        check_split(self, "images")
         if not self.points_xy:
             raise ConfigError(f"--points={self.points} has no point; write x,y;x,y as {_POINTS}")
 
@@ -63,10 +81,8 @@ class Settings(flags.BackboneSettings):
         return found
 
 
-def _run(arguments: list[str]) -> None:
-    settings = flags.parse(Settings, "pixpro_tf.visualize", __doc__ or "", arguments)
+def _run(settings: Settings) -> None:
     refuse_existing("output", settings.output, settings.overwrite)
-    quiet_tensorflow()
     from pixpro_tf.evaluation.features.figures import write
 
     with atomic_output(settings.output, settings.overwrite) as folder:
@@ -76,10 +92,7 @@ def _run(arguments: list[str]) -> None:
     print(f"Written to {settings.output}: {names}")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs a command line, without the command's name; returns the exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
-    return exit_code_of(lambda: _run(given))
+main = Command(Settings, __doc__, "python -m pixpro_tf.visualize", _run, "pixpro-visualize")
 
 
 if __name__ == "__main__":

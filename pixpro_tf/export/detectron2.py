@@ -9,9 +9,8 @@ import re
 import numpy as np
 
 from pixpro_tf.backbones.fpn import Neck
-from pixpro_tf.cli.commands import atomic_output
+from pixpro_tf.cli.outputs import atomic_output, check_output
 from pixpro_tf.errors import RunError
-from pixpro_tf.export.flags import check_output
 from pixpro_tf.export.sources import restore_for
 from pixpro_tf.interop.torch import names
 from pixpro_tf.interop.torch.names import to_torch_layout

@@ -12,9 +12,8 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
-from pixpro_tf.cli.commands import atomic_output, write_texts
+from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
 from pixpro_tf.errors import RunError
-from pixpro_tf.export.flags import check_output
 from pixpro_tf.storage import model_card, trained_weights
 from pixpro_tf.storage.hub_handles import is_archive
 from pixpro_tf.storage.runs import Run

@@ -1,16 +1,14 @@
-"""The imports as one command of an installed package, `pixpro-import NAME ...`."""
+"""The imports as one program of an installed package, `pixpro-import NAME ...`."""
 
 import sys
 
-from pixpro_tf.cli.commands import run_subcommand
+from pixpro_tf.cli.commands import Program
 
-COMMANDS = {"torch": "pixpro_tf.interop.torch.import_command"}
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs a command line; returns the exit code and prints every user's mistake as one line."""
-    return run_subcommand("pixpro-import", "Imports the weights of others.", COMMANDS, arguments)
-
+main = Program(
+    "pixpro-import",
+    "Imports the weights of others.",
+    {"torch": "pixpro_tf.interop.torch.import_command"},
+)
 
 if __name__ == "__main__":
     sys.exit(main())

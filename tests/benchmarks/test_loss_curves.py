@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import loss_curves
+from pixpro_tf.errors import RunError
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def test_a_curve_is_read_from_all_of_a_runs_files(run):
 
 
 def test_a_tag_that_is_not_there_is_named(run):
-    with pytest.raises(SystemExit, match="has no Loss/total_loss; it has loss, rate"):
+    with pytest.raises(RunError, match="has no Loss/total_loss; it has loss, rate"):
         loss_curves.read_curve("mine", run, "Loss/total_loss")
 
 

@@ -21,8 +21,9 @@ from benchmarks.report.results import (
     measured,
     standard_error_of_difference,
 )
+from pixpro_tf.cli import command_line
+from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError
-from pixpro_tf.training import command as command_line
 from tests.conftest import ROOT
 
 PLANS = sorted((ROOT / "configs" / "report").glob("*.json"))
@@ -86,7 +87,7 @@ def test_a_plan_that_comes_along_can_be_trained(path):
     for method in plan.methods:
         if method.kind == "pretrained":
             flags = [*plan.training_flags(method), f"--base_lr={plan.rates[0]}"]
-            command_line.parse(["train.py", *flags])
+            command_line.parse(Config, flags)
     names = {method.name for method in plan.methods}
     assert {"random", "supervised", "instance", "pixcontrast", "pixpro"} <= names
     assert any(method.of == "pixpro" for method in plan.methods)

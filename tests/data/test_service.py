@@ -170,7 +170,7 @@ def test_ports_that_cannot_be_served_are_refused(capsys):
     for flags, message in (
         ([f"--port={taken}"], f"--port={taken} cannot be served: Address already in use"),
         (["--port=5060", "--worker_port=5060"], "--worker_port=5060 is the dispatcher's"),
-        (["--port=70000"], "--port=70000 is no port; give a number from 1 to 65535"),
+        (["--port=70000"], "--port=70000 is too large; give at most 65535"),
     ):
         assert data_service.main(flags) != 0
         assert capsys.readouterr().err.startswith(f"error: {message}")

@@ -144,7 +144,7 @@ def test_the_seed_changes_the_order(folder, shards, tmp_path):
         ),
         (["--images=zip:/not/there"], "--images=zip:/not/there cannot be read: No such file"),
         (["--images=scenes/128"], "--images=scenes/128 must be folder:PATH or zip:FILE"),
-        (["--images_per_shard=0"], "--images_per_shard=0 must be at least 1"),
+        (["--images_per_shard=0"], "--images_per_shard=0 is too small; give at least 1"),
         (["--output=."], "--output=. exists already"),
     ],
 )

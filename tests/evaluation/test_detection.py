@@ -122,7 +122,7 @@ def test_training_moves_every_part(scenes_dir):
     [
         (["--split=nowhere"], "'nowhere' is no split of scenes/128"),
         (["--dataset=imagenet2012"], "has not been prepared"),
-        (["--rate=0"], "--rate=0.0 must be at least 1e-12"),
+        (["--rate=0"], "--rate=0.0 is too small; give at least 1e-12"),
         (["--from=random:vgg"], "--from=random:vgg is no backbone"),
     ],
 )

@@ -155,14 +155,14 @@ def test_components_of_a_constant_are_grey():
         (["--points=0.5"], "0.5 is no point; write x,y"),
         (["--points=0.5,1.0"], "0.5,1.0 is no point"),
         (["--points="], "--points= has no point"),
-        (["--count=1"], "--count=1 must be at least 2"),
+        (["--count=1"], "--count=1 is too small; give at least 2"),
         (["--images=nothere.jpg,nor.png"], "there is no file nothere.jpg"),
         (["--images=folder:/not/there"], "--images=folder:/not/there cannot be read: "),
         (["--images=folder:/not/there_jpg"], "--images=folder:/not/there_jpg cannot be read: "),
         (["--images=scenes/99"], "--images=scenes/99 is not built"),
-        (["--split=train"], "--split=train does nothing with --images=photographs"),
+        (["--split=train"], "--split=train is not used by --images=photographs"),
         (["--count=2", "--image_size=32"], "--image_size=32 leaves c5 too few bins"),
-        (["--seed=4294967296"], "--seed=4294967296 must be at most"),
+        (["--seed=4294967296"], "--seed=4294967296 is too large; give at most"),
     ],
 )
 def test_mistakes_are_told_in_one_line(tmp_path, capsys, flags, message):

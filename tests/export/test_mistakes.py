@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from pixpro_tf.cli.commands import atomic_output
+from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.export.commands import detectron2 as detectron2_command
 from pixpro_tf.export.commands import model_garden, od_api

@@ -1065,7 +1065,7 @@ FAULTS = (
     Fault(
         name="what_appears_meanwhile_is_overwritten",
         area="files",
-        path="pixpro_tf/cli/commands.py",
+        path="pixpro_tf/cli/outputs.py",
         old=(
             "            if os.path.lexists(absolute):\n"
             '                refuse_existing("output", path, overwrite)\n'
@@ -1075,21 +1075,21 @@ FAULTS = (
     Fault(
         name="what_was_to_be_replaced_does_not_come_back",
         area="files",
-        path="pixpro_tf/cli/commands.py",
+        path="pixpro_tf/cli/outputs.py",
         old="        os.rename(aside, path)\n",
         new="",
     ),
     Fault(
         name="a_failure_leaves_the_folders_above",
         area="files",
-        path="pixpro_tf/cli/commands.py",
+        path="pixpro_tf/cli/outputs.py",
         old=("            yield made\n            os.makedirs(parent, exist_ok=True)\n"),
         new=("            os.makedirs(parent, exist_ok=True)\n            yield made\n"),
     ),
     Fault(
         name="links_that_lead_nowhere_are_overwritten",
         area="files",
-        path="pixpro_tf/cli/commands.py",
+        path="pixpro_tf/cli/outputs.py",
         old="if os.path.lexists(_absolute(path)) and not overwrite:",
         new="if os.path.exists(_absolute(path)) and not overwrite:",
     ),
@@ -1103,7 +1103,7 @@ FAULTS = (
     Fault(
         name="a_folder_above_the_source_is_replaced",
         area="files",
-        path="pixpro_tf/export/flags.py",
+        path="pixpro_tf/cli/outputs.py",
         old="if os.path.commonpath([made, given]) == made:",
         new="if made == given:",
     ),

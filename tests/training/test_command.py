@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from pixpro_tf.cli import command_line
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.training import command
@@ -18,7 +19,10 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 
 def parse(*flags):
-    return command.parse(["train.py", *flags])
+    config = command_line.parse(Config, list(flags))
+    if config is not None:
+        config.check_surroundings()
+    return config
 
 
 def refusal(*flags):
@@ -184,7 +188,7 @@ def test_help_is_no_configuration():
 
 @pytest.mark.parametrize("flags", [("--epoch=3",), ("--epochs=0",), ("folder",)])
 def test_a_mistake_ends_with_one_line_and_code_two(flags, capsys):
-    assert command.main(["train.py", *flags]) == 2
+    assert command.main(list(flags)) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
@@ -195,7 +199,7 @@ def in_a_process(*flags):
     """Exit code, output and errors of a command line; the last line of the output says whether TensorFlow was imported."""
     code = (
         "import sys; from pixpro_tf.training import command; "
-        "code = command.main(['train.py', *sys.argv[1:]]); "
+        "code = command.main(sys.argv[1:]); "
         "print('tensorflow' in sys.modules); sys.exit(code)"
     )
     return subprocess.run(
@@ -257,7 +261,9 @@ def test_a_line_is_seen_in_a_pipe_while_the_command_goes_on():
 
 def test_lines_of_the_help_keep_to_the_width():
     for width in (60, 100):
-        wrapped = [line for line in command.help_text(width).splitlines() if line[:6] == " " * 6]
+        wrapped = [
+            line for line in command.main.help_text(width).splitlines() if line[:6] == " " * 6
+        ]
         assert max(map(len, wrapped)) <= width
 
 

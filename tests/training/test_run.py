@@ -12,11 +12,12 @@ import tensorflow as tf
 
 from pixpro_tf import build, pixpro
 from pixpro_tf.backbones.encoder import Encoder
+from pixpro_tf.cli import command_line
 from pixpro_tf.config import Config
 from pixpro_tf.export.commands import savedmodel as savedmodel_command
 from pixpro_tf.storage import init_from
 from pixpro_tf.storage.run_folder import RunFolder
-from pixpro_tf.training import command, inputs, run
+from pixpro_tf.training import inputs, run
 from pixpro_tf.training.session import Steps
 from tests.conftest import ROOT
 from tests.support.runs import error_line, metrics_of
@@ -45,7 +46,7 @@ def test_the_next_commands_work_for_the_run(whole_run, photos, tmp_path, monkeyp
     assert (tmp_path / "exported" / "whole" / "saved_model.pb").exists()
     assert train[1] == "train.py"
     mine = [flag.replace("/path/to/your/images", str(photos)) for flag in train[1:]]
-    config = command.parse(mine)
+    config = command_line.parse(Config, mine)
     model = build.build_model(config, total_steps=2)
     assert str(run_dir) in init_from.initialize_from(model, config.init_from)
 

@@ -14,11 +14,12 @@ from pixpro_tf.data.sources import open_source
 from pixpro_tf.data.views import crops, randomness
 from pixpro_tf.data.views.photometric import Photometric, denormalize
 from pixpro_tf.errors import ConfigError, RunError
-from pixpro_tf.evaluation import flags, pictures
+from pixpro_tf.evaluation import pictures
 from pixpro_tf.evaluation.dense_matching.matching import Matches, match
 from pixpro_tf.evaluation.features import feature_pictures
 from pixpro_tf.evaluation.features.components import principal_components
 from pixpro_tf.evaluation.features.projections import find_projections, propagation_weights
+from pixpro_tf.evaluation.settings import save_figures
 from pixpro_tf.evaluation.sources import load_backbone, maps_of
 from pixpro_tf.evaluation.visualize import Settings
 from pixpro_tf.ops.numerics import unit_length
@@ -82,7 +83,7 @@ def write(folder: str, settings: Settings) -> None:
     figures["matches"] = pictures.matches_picture(
         examples, f"Bins of a view, looked for in another by {of}: {found} of {seen} found"
     )
-    flags.save_figures(folder, figures)
+    save_figures(folder, figures)
 
 
 def _bin_of(point: tuple[float, float], shape: tf.TensorShape) -> int:

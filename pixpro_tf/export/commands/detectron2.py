@@ -5,28 +5,29 @@
 The command prints the settings that go with it, with the norms trained and synchronised as the paper fine-tunes.
 """
 
+import dataclasses
 import sys
 
-from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
-from pixpro_tf.export.flags import check_output, make_parser
+from pixpro_tf.config.flag import required
+from pixpro_tf.export.commands.settings import ExportSettings, command
 
 
-def main(arguments: list[str]) -> int:
-    """Runs a command line; returns the exit code and prints every user's mistake as one line."""
-    return exit_code_of(lambda: _run(arguments))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(ExportSettings):
+    """What is exported for Detectron2."""
+
+    output: str = required("Output", "file to write, as backbone.pkl")
 
 
-def _run(arguments: list[str]) -> None:
-    parser = make_parser("detectron2", __doc__, "file to write, as backbone.pkl")
-    flags = vars(parser.parse_args(arguments))
-    check_output(flags["source"], flags["output"], flags["overwrite"])
-    quiet_tensorflow()
+def _run(settings: Settings) -> None:
     from pixpro_tf.export.detectron2 import export
 
-    lines = export(**flags)
-    print(f"Written: {flags['output']}; in Detectron2's configuration:")
+    lines = export(settings.source, settings.output, **settings.common_arguments)
+    print(f"Written: {settings.output}; in Detectron2's configuration:")
     print("\n".join(f"  {line}" for line in lines))
 
 
+main = command(Settings, "detectron2", __doc__, _run)
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -3,77 +3,105 @@
 python -m export.od_api --from=runs/mine --output=exported/detector --task=voc --model=faster_rcnn_resnet50_keras
 """
 
+import dataclasses
 import sys
 
-from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
-from pixpro_tf.export.flags import check_output, make_parser
+from pixpro_tf.config.flag import flag, required
+from pixpro_tf.export.commands.settings import ExportSettings, command
 from pixpro_tf.export.od_api.pipeline import MODELS
 from pixpro_tf.export.od_api.tasks import TASKS, Data
 
-_SIZES = {
-    "batch_size": "images a step, over all replicas; the rate follows it",
-    "steps": "length of the fine-tuning; the drops of the rate follow it",
-    "min_side": "of an image, in pixels: its shorter side, unless the longer one gets too long",
-    "max_side": "of an image, in pixels: the most that its longer side may have",
-}
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(ExportSettings):
+    """What is exported for the Object Detection API, and what it fine-tunes for."""
+
+    task: str = required("Fine-tuning", "what to detect", choices=tuple(TASKS))
+    model: str = required("Fine-tuning", "detector", choices=tuple(MODELS))
+    depth: int = flag(
+        0,
+        "Backbone",
+        "of the ResNet, to be checked; 0 is the backbone's",
+        choices=(0, 50, 101, 152),
+    )
+    batch_size: int = flag(
+        0,
+        "Fine-tuning",
+        "images a step, over all replicas; the rate follows it; 0 is the task's",
+        minimum=0,
+    )
+    steps: int = flag(
+        0,
+        "Fine-tuning",
+        "length of the fine-tuning; the drops of the rate follow it; 0 is the task's",
+        minimum=0,
+    )
+    min_side: int = flag(
+        0,
+        "Fine-tuning",
+        "shorter side of an image, unless the longer one gets too long; 0 is the task's",
+        unit="pixels",
+        minimum=0,
+    )
+    max_side: int = flag(
+        0,
+        "Fine-tuning",
+        "most that the longer side of an image may have; 0 is the task's",
+        unit="pixels",
+        minimum=0,
+    )
+    classes: str = flag("", "Data", "for --task=custom: names, as cat,dog")
+    dataset: str = flag(
+        Data.dataset,
+        "Data",
+        "for --task=custom: TFDS dataset with boxes, as scenes/128; gives classes and records",
+    )
+    train_split: str = flag(Data.train_split, "Data", "of --dataset, to train on")
+    evaluation_split: str = flag(Data.evaluation_split, "Data", "of --dataset, to score on")
+    data_dir: str = flag(
+        Data.data_dir,
+        "Data",
+        "where TFDS keeps prepared datasets; empty for its default, ~/tensorflow_datasets",
+    )
+    records: bool = flag(False, "Output", "write the images as the API's TFRecords too")
+
+    @property
+    def data(self) -> Data:
+        """What to learn from."""
+        names = [name.strip() for name in self.classes.split(",")]
+        return Data(
+            classes=tuple(filter(None, names)),
+            dataset=self.dataset,
+            train_split=self.train_split,
+            evaluation_split=self.evaluation_split,
+            data_dir=self.data_dir,
+            records=self.records,
+        )
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """Arguments of `Schedule.changed`."""
+        names = ("batch_size", "steps", "min_side", "max_side")
+        return {name: getattr(self, name) or None for name in names}
 
 
-def main(arguments: list[str]) -> int:
-    """Runs a command line; returns the exit code and prints every user's mistake as one line."""
-    return exit_code_of(lambda: _run(arguments))
-
-
-def _run(arguments: list[str]) -> None:
-    parser = make_parser("od_api", __doc__, "folder to make")
-    parser.add_argument("--task", required=True, choices=tuple(TASKS), help="what to detect")
-    parser.add_argument("--model", required=True, choices=tuple(MODELS), help="detector")
-    parser.add_argument(
-        "--depth",
-        type=int,
-        choices=(50, 101, 152),
-        help="of the ResNet (default: the backbone's)",
-    )
-    parser.add_argument("--classes", default="", help="for --task=custom: names, as cat,dog")
-    parser.add_argument(
-        "--dataset",
-        default=Data.dataset,
-        help="for --task=custom: TFDS dataset with boxes, as scenes/128; gives classes and records",
-    )
-    parser.add_argument(
-        "--train_split", default=Data.train_split, help="of --dataset (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--evaluation_split",
-        default=Data.evaluation_split,
-        help="of --dataset (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--data_dir",
-        default=Data.data_dir,
-        help="where TFDS keeps prepared datasets (default: ~/tensorflow_datasets)",
-    )
-    parser.add_argument(
-        "--records", action="store_true", help="write the images as the API's TFRecords too"
-    )
-    for name, text in _SIZES.items():
-        parser.add_argument(f"--{name}", type=int, help=text)
-    flags = vars(parser.parse_args(arguments))
-    check_output(flags["source"], flags["output"], flags["overwrite"])
-    quiet_tensorflow()
+def _run(settings: Settings) -> None:
     from pixpro_tf.export.od_api.exporting import export
 
-    classes = tuple(name.strip() for name in flags.pop("classes").split(",") if name.strip())
-    data = Data(
-        classes=classes,
-        **{
-            name: flags.pop(name)
-            for name in ("dataset", "train_split", "evaluation_split", "data_dir", "records")
-        },
+    export(
+        settings.source,
+        settings.output,
+        task=settings.task,
+        model=settings.model,
+        depth=settings.depth or None,
+        data=settings.data,
+        sizes=settings.sizes,
+        **settings.common_arguments,
     )
-    sizes = {name: flags.pop(name) for name in _SIZES}
-    export(**flags, data=data, sizes=sizes)
-    print(f"Written: {flags['output']}; its README.md has the API's commands")
+    print(f"Written: {settings.output}; its README.md has the API's commands")
 
+
+main = command(Settings, "od_api", __doc__, _run)
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

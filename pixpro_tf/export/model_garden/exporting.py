@@ -2,8 +2,7 @@
 
 import os
 
-from pixpro_tf.cli.commands import atomic_output, write_texts
-from pixpro_tf.export.flags import check_output
+from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
 from pixpro_tf.export.model_garden.checkpoint import RESNETS, write_checkpoint
 from pixpro_tf.export.model_garden.experiments import EXPERIMENTS, yaml_of
 from pixpro_tf.export.sources import restore_for

@@ -2,10 +2,9 @@
 
 import os
 
-from pixpro_tf.cli.commands import atomic_output, write_texts
+from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.export.flags import check_output
 from pixpro_tf.export.od_api import checkpoint, instructions, pipeline
 from pixpro_tf.export.od_api.records import check_split, class_names, write_records
 from pixpro_tf.export.od_api.tasks import TASKS, Data, Label, label_map, number

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.cli.commands import atomic_output, refuse_existing
+from pixpro_tf.cli.outputs import atomic_output, refuse_existing
 from pixpro_tf.errors import RunError
 from pixpro_tf.interop.torch import names
 from pixpro_tf.interop.torch.files import require_torch, write

@@ -3,66 +3,56 @@
 python -m pixpro_tf.interop.torch import --checkpoint=pixpro.pth --output=runs/imported
 """
 
-from pixpro_tf.cli.commands import (
-    Parser,
-    exit_code_of,
-    is_installed_command,
-    quiet_tensorflow,
-    refuse_existing,
-)
+import dataclasses
+
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.outputs import refuse_existing
+from pixpro_tf.cli.settings import CheckedSettings
+from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import listed
 from pixpro_tf.interop.torch import files
 
 
-def make_parser() -> Parser:
-    """The parser of the command."""
-    installed = is_installed_command()
-    parser = Parser(
-        prog="pixpro-import torch" if installed else "python -m pixpro_tf.interop.torch import",
-        description=(__doc__ or "").splitlines()[0],
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CheckedSettings):
+    """What is imported, and what its file does not say."""
+
+    checkpoint: str = required(
+        "Checkpoint",
+        "PyTorch file: of the authors' PixPro, of MoCo, of MMLab's tools, or a torchvision ResNet",
     )
-    parser.add_argument(
-        "--checkpoint",
-        required=True,
-        help="PyTorch file: of the authors' PixPro, of MoCo, of MMLab's tools, or a torchvision ResNet",
-    )
-    parser.add_argument("--output", required=True, help="folder to make")
-    parser.add_argument(
-        "--output_stride",
-        type=int,
-        default=32,
+    output_stride: int = flag(
+        32,
+        "Checkpoint",
+        "output stride of the backbone, if the file's options do not say",
         choices=(8, 16, 32),
-        help="output stride of the backbone, if the file's options do not say (default: %(default)s)",
     )
-    parser.add_argument(
-        "--gamma",
-        type=float,
-        default=2.0,
-        help="sharpness of the propagation, if the file's options do not say (default: %(default)s)",
+    gamma: float = flag(
+        2.0, "Checkpoint", "sharpness of the propagation, if the file's options do not say"
     )
-    parser.add_argument(
-        "--resume_training",
-        action="store_true",
-        help="take over momentum and step too, so that train.py --run_dir=OUTPUT goes on with the run",
+    resume_training: bool = flag(
+        False,
+        "Checkpoint",
+        "take over momentum and step too, so that train.py --run_dir=OUTPUT goes on with the run",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an output")
-    return parser
+    output: str = required("Output", "folder to make")
+    overwrite: bool = flag(False, "Output", "replace an output")
 
 
-def main(arguments: list[str]) -> int:
-    """Runs a command line; returns the exit code and prints every user's mistake as one line."""
-    return exit_code_of(lambda: _run(arguments))
-
-
-def _run(arguments: list[str]) -> None:
-    flags = vars(make_parser().parse_args(arguments))
-    checkpoint, output = flags.pop("checkpoint"), flags.pop("output")
-    refuse_existing("output", output, flags["overwrite"])
-    quiet_tensorflow()
-    file = files.read(checkpoint)
+def _run(settings: Settings) -> None:
+    output = settings.output
+    refuse_existing("output", output, settings.overwrite)
+    file = files.read(settings.checkpoint)
     from pixpro_tf.interop.torch.importing import import_file
 
-    done = import_file(file, output, **flags)
+    done = import_file(
+        file,
+        output,
+        output_stride=settings.output_stride,
+        gamma=settings.gamma,
+        resume_training=settings.resume_training,
+        overwrite=settings.overwrite,
+    )
     print(f"{done.kind} with a {done.backbone}: {done.num_arrays} arrays written to {output}")
     if done.passed_over:
         print(f"Passed over: {listed(done.passed_over, 5)}")
@@ -72,3 +62,8 @@ def _run(arguments: list[str]) -> None:
         )
     else:
         print(f"Start from it: python train.py --flagfile=... --init_from={output}")
+
+
+main = Command(
+    Settings, __doc__, "python -m pixpro_tf.interop.torch import", _run, "pixpro-import torch"
+)

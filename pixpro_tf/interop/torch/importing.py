@@ -12,7 +12,7 @@ import tensorflow as tf
 from pixpro_tf import pixpro
 from pixpro_tf.backbones import resnet
 from pixpro_tf.build import build_compiled_model, build_model, build_schedule
-from pixpro_tf.cli.commands import atomic_output
+from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.interop.torch import names
