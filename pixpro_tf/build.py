@@ -16,7 +16,7 @@ from pixpro_tf.objectives.base import Objective
 from pixpro_tf.objectives.consistency import PixelConsistency
 from pixpro_tf.objectives.contrast import PixelContrast
 from pixpro_tf.objectives.instance import InstanceContrast, InstanceRegression
-from pixpro_tf.optimizers.adamw import make_adamw
+from pixpro_tf.optimizers.adamw import AdamW
 from pixpro_tf.optimizers.lamb import make_lamb
 from pixpro_tf.optimizers.lars import LARS, MomentumSGD
 from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine, WarmupSteps
@@ -178,7 +178,7 @@ def build_optimizer(
         except ModuleNotFoundError as error:
             raise ConfigError(str(error)) from error
     else:
-        optimizer = make_adamw(learning_rate, decay)
+        optimizer = AdamW(learning_rate, decay)
     if config.precision != "float16":
         return optimizer
     if config.loss_scale == "dynamic":

@@ -1,12 +1,31 @@
 """Errors whose text is for the user: one line or one paragraph, printed without a traceback."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """What a user can mend; `exit_code` is that of the command."""
+    """What a user can mend; `exit_code` is that of the command.
+
+    Args:
+        message: what is wrong, and what to do.
+        of: name of the argument whose value the message begins with, `dataset`. A command calls it by its flag, `--dataset`.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, *, of: str = "") -> None:
+        super().__init__(message)
+        self.message, self.of = message, of
+
+    def __str__(self) -> str:
+        return f"{self.of}={self.message}" if self.of else self.message
+
+    @property
+    def line(self) -> str:
+        """What a command says of it."""
+        return f"--{self}" if self.of else self.message
 
 
 class ConfigError(UserError, ValueError):
@@ -17,6 +36,16 @@ class ConfigError(UserError, ValueError):
 
 class RunError(UserError, RuntimeError):
     """Something outside the flags ended a run: a file, a dataset, a number that is not finite."""
+
+
+@contextlib.contextmanager
+def argument_called(**names: str) -> Iterator[None]:
+    """Errors of the block call an argument as its caller does: `argument_called(dataset="images")`."""
+    try:
+        yield
+    except UserError as error:
+        error.of = names.get(error.of, error.of)
+        raise
 
 
 def listed(names: list[str], at_most: int) -> str:

@@ -10,7 +10,7 @@ from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.progress import Progress
 from pixpro_tf.data.sources import Source, open_source
 from pixpro_tf.data.sources.tfrecords import FEATURES
-from pixpro_tf.errors import ConfigError, RunError, first_line
+from pixpro_tf.errors import ConfigError, RunError, argument_called, first_line
 
 
 def write(
@@ -33,11 +33,12 @@ def write(
         UserError: whatever the user can mend.
     """
     if not images.startswith(("folder:", "zip:")):
-        raise ConfigError(f"--images={images} must be folder:PATH or zip:FILE")
+        raise ConfigError(f"{images} must be folder:PATH or zip:FILE", of="images")
     if per_shard < 1:
-        raise ConfigError(f"--images_per_shard={per_shard} must be at least 1")
+        raise ConfigError(f"{per_shard} is too small; give at least 1", of="per_shard")
     refuse_existing("output", output, overwrite)
-    source = open_source(images, data_dir="", split="", shuffle_buffer=1, flag="images")
+    with argument_called(dataset="images"):
+        source = open_source(images, data_dir="", split="", shuffle_buffer=1)
 
     def serialized(name: bytes, encoded: bytes) -> bytes:
         example = _example({FEATURES[0]: encoded, "image/filename": name})
@@ -68,7 +69,7 @@ def _encoded(images: str, source: Source, seed: int) -> Iterator[tuple[bytes, by
     try:
         yield from untuned(records.prefetch(64)).as_numpy_iterator()
     except tf.errors.OpError as error:
-        raise RunError(f"--images={images} cannot be read: {first_line(error)}") from None
+        raise RunError(f"{images} cannot be read: {first_line(error)}", of="images") from None
 
 
 def _example(features: dict[str, bytes]) -> tf.train.Example:

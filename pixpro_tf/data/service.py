@@ -33,29 +33,31 @@ class DataService:
         for address in self.addresses:
             if problem := _unreachable(address):
                 raise RunError(
-                    f"--data_service: {address} does not answer: {problem}; "
-                    "start it there by `python -m pixpro_tf.data_service --host=NAME`"
+                    f"{address} does not answer: {problem}; "
+                    "start it there by `python -m pixpro_tf.data_service --host=NAME`",
+                    of="data_service",
                 )
             asking = threading.Thread(target=_ask, args=(address,), daemon=True)
             asking.start()
             asking.join(_SECONDS_TO_ANSWER)
             if asking.is_alive():
                 raise RunError(
-                    f"--data_service: {address} answers, but its worker does not; "
-                    "start it by --host=NAME, a name by which this machine finds that one"
+                    f"{address} answers, but its worker does not; "
+                    "give it a --host=NAME by which this machine finds that one",
+                    of="data_service",
                 )
 
     @contextlib.contextmanager
     def watched(
         self,
-        leave: Callable[[str], None],
+        leave: Callable[[RunError], None],
         every: float = _SECONDS_BETWEEN_LOOKS,
         patience: float = _SECONDS_OF_PATIENCE,
     ) -> Iterator[None]:
         """Looks whether all of them are still there, as long as the block runs.
 
         Args:
-            leave: called from another thread, with what is wrong, once one of them has not answered for a while. It has to end the process:
+            leave: called from another thread, with the error, once one of them has not answered for a while. It has to end the process:
                 TensorFlow waits for elements where no signal reaches it.
             every, patience: seconds between two looks, and until `leave`.
         """
@@ -68,10 +70,12 @@ class DataService:
                     if not _unreachable(address):
                         seen[address] = time.monotonic()
                     elif time.monotonic() - seen[address] > patience and not over.is_set():
-                        leave(
-                            f"--data_service: {address} does not answer any more; start it and this command again, "
-                            "which goes on from the last checkpoint"
+                        error = RunError(
+                            f"{address} does not answer any more; start it and this command again, "
+                            "which goes on from the last checkpoint",
+                            of="data_service",
                         )
+                        leave(error)
                         return
 
         threading.Thread(target=look, daemon=True).start()

@@ -30,13 +30,36 @@ def propagate(
     Returns:
         `[B, N, C]` in at least float32, not normalised.
 
-    Source: Xie et al., CVPR 2021, equations 3 and 4; g is normalised as in the authors' code, which for gamma < 1 adds 1e-6 before
-        the power, whose gradient at 0 is infinite.
+    Source: Xie et al., CVPR 2021, https://arxiv.org/abs/2011.10043, equations 3 and 4; g is normalised as in the authors' code.
     """
     unit, values = unit_length(features), unit_length(values)
     if by_blocks:
         return _mix_by_blocks(unit, values, gamma)
-    return _mix(_similarity(_cosines(unit, unit), gamma), values)
+    return _mix(similarity(unit, unit, gamma), values)
+
+
+def similarity(rows: tf.Tensor, columns: tf.Tensor, gamma: float) -> tf.Tensor:
+    """How much bins take of others: `max(cos, 0)^gamma`.
+
+    Args:
+        rows: float `[..., N, C]` of unit length, of the bins that take.
+        columns: float `[..., M, C]` of unit length, of those that give.
+        gamma: sharpness, at least 0.
+
+    Returns:
+        `[..., N, M]` in [0, 1].
+
+    Source: Xie et al., CVPR 2021, equation 3; for gamma < 1 with the 1e-6 that the authors' code adds before the power, whose gradient
+        at 0 is infinite.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from pixpro_tf.layers.propagation import similarity
+        >>> bins = tf.constant([[1.0, 0.0], [0.6, 0.8], [0.0, -1.0]])
+        >>> similarity(bins[:1], bins, gamma=2).numpy().round(2).tolist()
+        [[1.0, 0.36, 0.0]]
+    """
+    return _power(_cosines(rows, columns), gamma)
 
 
 def _mix_by_blocks(unit: tf.Tensor, values: tf.Tensor, gamma: float) -> tf.Tensor:
@@ -48,22 +71,22 @@ def _mix_by_blocks(unit: tf.Tensor, values: tf.Tensor, gamma: float) -> tf.Tenso
 
     @tf.custom_gradient
     def mix(unit: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
-        def similarity(rows: Tensors, columns: Tensors) -> Tensors:
+        def weights(rows: Tensors, columns: Tensors) -> Tensors:
             (unit_rows,), (unit_columns,) = rows, columns
-            return [_similarity(_cosines(unit_rows, unit_columns), gamma)]
+            return [similarity(unit_rows, unit_columns, gamma)]
 
         def slope_and_similarity(rows: Tensors, columns: Tensors) -> Tensors:
             (unit_rows, *outer_rows), (unit_columns, *outer_columns) = rows, columns
             cosines = _cosines(unit_rows, unit_columns)
             outer = _cosines(tf.concat(outer_rows, -1), tf.concat(outer_columns[::-1], -1))
-            return [_slope(cosines, gamma) * outer, _similarity(cosines, gamma)]
+            return [_slope(cosines, gamma) * outer, _power(cosines, gamma)]
 
         def gradient(upstream: tf.Tensor) -> Tensors:
             return symmetric_weighted_sums(
                 slope_and_similarity, [unit, upstream, values], [unit, upstream]
             )
 
-        (mixed,) = symmetric_weighted_sums(similarity, [unit], [values])
+        (mixed,) = symmetric_weighted_sums(weights, [unit], [values])
         return mixed, gradient
 
     return mix(unit, values)
@@ -83,7 +106,7 @@ def _base(cosines: tf.Tensor, gamma: float) -> tf.Tensor:
     return positive + SMALL_POWER_EPSILON if gamma < 1 else positive
 
 
-def _similarity(cosines: tf.Tensor, gamma: float) -> tf.Tensor:
+def _power(cosines: tf.Tensor, gamma: float) -> tf.Tensor:
     base = _base(cosines, gamma)
     if gamma == 1:
         return base
@@ -91,7 +114,7 @@ def _similarity(cosines: tf.Tensor, gamma: float) -> tf.Tensor:
 
 
 def _slope(cosines: tf.Tensor, gamma: float) -> tf.Tensor:
-    """Derivative of `_similarity`."""
+    """Derivative of `_power`."""
     base = _base(cosines, gamma)
     if gamma == 2:
         return 2 * base

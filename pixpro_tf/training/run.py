@@ -178,9 +178,9 @@ def _fit(session: Session, run_callbacks: list[callbacks.StepCallback]) -> None:
         raise explained from error
 
 
-def _leave_at_once(problem: str) -> None:
-    print(f"error: {problem}", file=sys.stderr, flush=True)
-    os._exit(RunError.exit_code)
+def _leave_at_once(error: RunError) -> None:
+    print(f"error: {error.line}", file=sys.stderr, flush=True)
+    os._exit(error.exit_code)
 
 
 def _watchers(session: Session) -> list[callbacks.StepCallback]:

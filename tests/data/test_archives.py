@@ -157,7 +157,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, members, compressi
     make_archive(path, members, compression)
     if spoil:
         spoil(path)
-    with pytest.raises(RunError, match=rf"^--dataset=zip:.*{message}") as error:
+    with pytest.raises(RunError, match=rf"^dataset=zip:.*{message}") as error:
         ZipSource(str(path))
     assert "\n" not in str(error.value)
 

@@ -146,22 +146,20 @@ def test_other_images_of_the_same_names_have_a_folder_of_their_own(images, tmp_p
 def test_images_that_cannot_be_read_are_told(images, tmp_path):
     source = open_source(images, "folder")
     (images / "folder" / "07.png").unlink()
-    with pytest.raises(RunError, match=r"^--dataset=folder:x cannot be read: .*07\.png"):
+    with pytest.raises(RunError, match=r"^dataset=folder:x cannot be read: .*07\.png"):
         cache.keep(source, "folder:x", "ram", "")
 
 
 def test_images_beyond_the_memory_are_refused_early():
     store = cache.MemoryStore(num_images=100, memory=1000)
     store.put([0, 1], [b"1234567", b"123456789"])
-    with pytest.raises(RunError, match=r"^--cache=ram needs some 0.0 GiB.*; use --cache=disk$"):
+    with pytest.raises(RunError, match=r"^cache=ram needs some 0.0 GiB.*; use disk$"):
         store.put([2], [b"123456789"])
 
 
 def test_a_folder_that_cannot_be_written_is_told(images, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        RunError, match=r"^--cache_dir: .*file/.* cannot be written: Not a directory"
-    ):
+    with pytest.raises(RunError, match=r"^cache_dir=.*file/.* cannot be written: Not a directory"):
         cache.keep(open_source(images, "folder"), "x", "disk", str(tmp_path / "file"))
 
 

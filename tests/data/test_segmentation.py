@@ -170,7 +170,7 @@ def test_a_split_that_is_not_there_is_said(voc, folder):
 
 def test_a_mask_of_colours_is_refused(folder):
     draw(folder / "train" / "masks" / "0.png", np.zeros([10, 12, 3], np.uint8))
-    message = rf"^--dataset=mine cannot be read: {folder}.*0\.png is no mask: it has to be 8-bit, of one channel$"
+    message = rf"^dataset=mine cannot be read: {folder}.*0\.png is no mask: it has to be 8-bit, of one channel$"
     with pytest.raises(RunError, match=message), reading("mine"):
         examples_of(f"folder:{folder}", "train")
 
@@ -193,7 +193,7 @@ def test_a_mask_that_does_not_fit_is_refused(folder, mask, message):
 
 def test_too_little_memory_is_not_blamed_on_the_dataset():
     with (
-        pytest.raises(RunError, match=r"^out of memory; give a smaller --batch_size"),
+        pytest.raises(RunError, match=r"^out of memory; give a smaller batch_size"),
         reading("x"),
     ):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")

@@ -123,7 +123,7 @@ def test_several_workers_of_one_dispatcher_are_noticed(root):
 def test_an_address_that_does_not_answer_is_told(two):
     (port,) = free_ports(1)
     address = f"grpc://localhost:{port}"
-    with pytest.raises(RunError, match=rf"^--data_service: {address} does not answer: "):
+    with pytest.raises(RunError, match=rf"^data_service={address} does not answer: "):
         DataService((two[0].address, address)).check()
     service_of(two).check()
 
@@ -148,7 +148,9 @@ def test_a_worker_that_cannot_be_reached_is_told():
         timeout=60,
     )
     assert process.returncode == 1
-    message = f"error: --data_service: {lone.target} answers, but its worker does not; start it by"
+    message = (
+        f"error: --data_service={lone.target} answers, but its worker does not; give it a --host"
+    )
     assert message in process.stderr and "Traceback" not in process.stderr
 
 
@@ -160,7 +162,7 @@ def test_a_service_that_ends_is_noticed(two):
         with watched.watched(lines.append, every=0.05, patience=0.2):
             time.sleep(1)
         assert len(lines) == told
-    assert lines[0].startswith(f"--data_service: {address} does not answer any more")
+    assert lines[0].line.startswith(f"--data_service={address} does not answer any more")
 
 
 def test_ports_that_cannot_be_served_are_refused(capsys):

@@ -183,7 +183,7 @@ def test_an_image_that_cannot_be_read_leaves_nothing_behind(folder, tmp_path, ca
 )
 def test_files_that_are_no_records_are_refused(tmp_path, content, message):
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(RunError, match=rf"^--dataset=tfrecord:.*{message}"):
+    with pytest.raises(RunError, match=rf"^dataset=tfrecord:.*{message}"):
         open_tfrecords(tmp_path / "file")
 
 

@@ -1169,7 +1169,7 @@ FAULTS = (
         name="a_run_without_its_data_service_ends_as_one_that_is_done",
         area="exit codes",
         path="pixpro_tf/training/run.py",
-        old="os._exit(RunError.exit_code)",
+        old="os._exit(error.exit_code)",
         new="os._exit(0)",
     ),
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.optimizers.adamw import make_adamw
+from pixpro_tf.optimizers.adamw import AdamW
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 
@@ -26,7 +26,7 @@ def test_one_dimensional_variables_get_no_decay():
     weights = [3 * rng.standard_normal(shape) for shape in shapes]
     gradients = [[rng.standard_normal(shape) for shape in shapes] for _ in range(3)]
     variables = [tf.Variable(weight, dtype=tf.float32) for weight in weights]
-    optimizer = make_adamw(0.1, 0.3)
+    optimizer = AdamW(0.1, 0.3)
     for of_step in gradients:
         optimizer.apply_gradients(
             zip([tf.constant(each, tf.float32) for each in of_step], variables, strict=True)

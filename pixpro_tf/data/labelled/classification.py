@@ -22,7 +22,7 @@ class ClassificationData:
     """A dataset of images with a class.
 
     Attributes:
-        name: as `--dataset` gives it.
+        name: of the dataset, as its user names it.
         class_names: of the classes 0, 1, ...
         split: from a split's name to its examples, `(uint8 [H, W, 3], int64 scalar)`, always in one order. Raises `ConfigError` for a
             split that is not there.
@@ -34,7 +34,7 @@ class ClassificationData:
 
 
 def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
-    """The dataset that `--dataset` names.
+    """A dataset by its name.
 
     Args:
         dataset: a TFDS name, as imagenet2012 or food101, or `folder:PATH` with images as `PATH/SPLIT/CLASS/X.jpg`.
@@ -49,11 +49,12 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
     if dataset.startswith("folder:"):
         path = os.path.expanduser(dataset.removeprefix("folder:"))
         if not os.path.isdir(path):
-            raise RunError(f"--dataset={dataset}: there is no folder {path}")
+            raise RunError(f"{dataset}: there is no folder {path}", of="dataset")
         builder = tfds.ImageFolder(path)
         if not sum(split.num_examples for split in builder.info.splits.values()):
             raise RunError(
-                f"--dataset={dataset} has no images; they have to be {path}/SPLIT/CLASS/NAME.jpg"
+                f"{dataset} has no images; they have to be {path}/SPLIT/CLASS/NAME.jpg",
+                of="dataset",
             )
     else:
         builder = prepared_builder(dataset, data_dir)
@@ -63,7 +64,8 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
     ]
     if "image" not in features or not labels:
         raise ConfigError(
-            f"--dataset={dataset} does not give each image a class; its features are {', '.join(features)}"
+            f"{dataset} does not give each image a class; its features are {', '.join(features)}",
+            of="dataset",
         )
     label = "label" if "label" in labels else labels[0]
 

@@ -20,7 +20,7 @@ class DetectionData:
     """A dataset of images with objects.
 
     Attributes:
-        name: as `--dataset` gives it.
+        name: of the dataset, as its user names it.
         class_names: of the labels 0, 1, ...
         split: from a split's name to its examples `{"image": uint8 [H, W, 3], "boxes": float32 [N, 4], "labels": int64 [N]}`, always in
             one order; boxes are (y0, x0, y1, x1) in pixels. Raises `ConfigError` for a split that is not there.
@@ -32,7 +32,7 @@ class DetectionData:
 
 
 def open_detection(dataset: str, data_dir: str = "") -> DetectionData:
-    """The dataset that `--dataset` names.
+    """A dataset by its name.
 
     Args:
         dataset: scenes/128 or scenes/256, or a TFDS name whose images are all of one size and have `objects` of `bbox` and `label`.
@@ -47,12 +47,14 @@ def open_detection(dataset: str, data_dir: str = "") -> DetectionData:
     listed = features["objects"].keys() if "objects" in features else ()
     if "image" not in features or not {"bbox", "label"} <= set(listed):
         raise ConfigError(
-            f"--dataset={dataset} does not list objects of bbox and label; its features are {', '.join(features)}"
+            f"{dataset} does not list objects of bbox and label; its features are {', '.join(features)}",
+            of="dataset",
         )
     if None in features["image"].shape:
         raise ConfigError(
-            f"--dataset={dataset} has images of different sizes; this detector takes scenes/128 and scenes/256. "
-            "For VOC and COCO, export the backbone to the TF Object Detection API or Model Garden"
+            f"{dataset} has images of different sizes; this detector takes scenes/128 and scenes/256. "
+            "For VOC and COCO, export the backbone to the TF Object Detection API or Model Garden",
+            of="dataset",
         )
 
     def example(features: dict[str, Any]) -> dict[str, tf.Tensor]:

@@ -75,7 +75,7 @@ class SegmentationData:
     """A dataset of images and masks.
 
     Attributes:
-        name: as `--dataset` gives it.
+        name: of the dataset, as its user names it.
         class_names: of the classes 0, 1, ...
         split: from a split's name to its examples `{"image": uint8 [H, W, 3], "mask": uint8 [H, W]}`, always in one order; a mask holds
             classes and `IGNORED`. Raises `ConfigError` for a split that is not there.
@@ -87,7 +87,7 @@ class SegmentationData:
 
 
 def open_segmentation(dataset: str, data_dir: str = "") -> SegmentationData:
-    """The dataset that `--dataset` names.
+    """A dataset by its name.
 
     Args:
         dataset: `scenes/128`, `scenes/256`, `cityscapes`, `voc:PATH` (the folder VOC2012 of the challenge's archive) or `folder:PATH`
@@ -109,7 +109,8 @@ def open_segmentation(dataset: str, data_dir: str = "") -> SegmentationData:
     if name == "cityscapes":
         return _of_cityscapes(dataset, data_dir)
     raise ConfigError(
-        f"--dataset={dataset} has no masks that are known here; give scenes/128, scenes/256, cityscapes, voc:PATH or folder:PATH"
+        f"{dataset} has no masks that are known here; give scenes/128, scenes/256, cityscapes, voc:PATH or folder:PATH",
+        of="dataset",
     )
 
 
@@ -119,12 +120,12 @@ def reading(dataset: str) -> Iterator[None]:
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        raise RunError("out of memory; give a smaller --batch_size, or smaller images") from error
+        raise RunError("out of memory; give a smaller batch_size, or smaller images") from error
     except tf.errors.OpError as error:
         # An exception of `read_mask` is at the end of what TensorFlow says.
         raised = re.findall(r"^\w+Error: (.+)$", str(error), re.MULTILINE)
         reason = raised[-1] if raised else first_line(error)
-        raise RunError(f"--dataset={dataset} cannot be read: {reason}") from error
+        raise RunError(f"{dataset} cannot be read: {reason}", of="dataset") from error
 
 
 def _of_scenes(dataset: str, data_dir: str) -> SegmentationData:
@@ -205,7 +206,7 @@ def _voc_files(dataset: str, path: str, split: str) -> list[tuple[str, str]]:
     path = os.path.expanduser(path)
     listing = os.path.join(path, "ImageSets", "Segmentation", f"{split}.txt")
     if not os.path.isdir(path):
-        raise RunError(f"--dataset={dataset}: there is no folder {path}")
+        raise RunError(f"{dataset}: there is no folder {path}", of="dataset")
     if not os.path.isfile(listing):
         raise ConfigError(f"{split!r} is no split of {dataset}: there is no {listing}")
     with open(listing) as file:
@@ -223,7 +224,8 @@ def _read_classes(dataset: str, path: str) -> list[str]:
     listing = os.path.join(os.path.expanduser(path), "classes.txt")
     if not os.path.isfile(listing):
         raise RunError(
-            f"--dataset={dataset}: there is no {listing}; write the names of the classes there, one on each line"
+            f"{dataset}: there is no {listing}; write the names of the classes there, one on each line",
+            of="dataset",
         )
     with open(listing) as file:
         return [line.strip() for line in file if line.strip()]
@@ -245,10 +247,12 @@ def _folder_files(dataset: str, path: str) -> Callable[[str], list[tuple[str, st
                 continue
             mask = os.path.join(masks, f"{stem}.png")
             if not os.path.isfile(mask):
-                raise RunError(f"--dataset={dataset}: {os.path.join(images, file)} has no {mask}")
+                raise RunError(
+                    f"{dataset}: {os.path.join(images, file)} has no {mask}", of="dataset"
+                )
             found.append((os.path.join(images, file), mask))
         if not found:
-            raise RunError(f"--dataset={dataset}: there are no images in {images}")
+            raise RunError(f"{dataset}: there are no images in {images}", of="dataset")
         return found
 
     return files

@@ -190,7 +190,7 @@ def prepare(data_dir: str | os.PathLike, config: str = "128") -> tfds.core.Datas
                 _build(builder)
     except (OSError, tf.errors.OpError) as error:
         raise RunError(
-            f"--data_dir={data_dir} cannot be written: {first_line(error)}; give another"
+            f"{data_dir} cannot be written: {first_line(error)}; give another", of="data_dir"
         ) from error
     return builder
 

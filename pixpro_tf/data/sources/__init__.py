@@ -11,15 +11,12 @@ from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.data.sources.tfds_datasets import image_shards
 from pixpro_tf.data.sources.tfrecords import find_shards
 from pixpro_tf.data.sources.zip_archives import ZipSource
-from pixpro_tf.errors import UserError
 
 FileSource = ListedSource | ShardSource
 
 
-def open_source(
-    dataset: str, *, data_dir: str, split: str, shuffle_buffer: int, flag: str = "dataset"
-) -> FileSource:
-    """The source that a flag names.
+def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int) -> FileSource:
+    """The source of a dataset.
 
     Args:
         dataset: `folder:PATH`, `zip:FILE`, `tfrecord:GLOB`, `scenes/128`, `scenes/256`, `photographs` (the eleven that come with scikit-image), or a TFDS name;
@@ -27,19 +24,11 @@ def open_source(
         data_dir: of TFDS; empty for its default.
         split: of TFDS; empty for all training images.
         shuffle_buffer: see `ShardSource`.
-        flag: by whose name errors call the dataset.
 
     Raises:
         ConfigError: if there is no such dataset, configuration or split.
         RunError: if it has not been prepared, with what to do.
     """
-    try:
-        return _open_source(dataset, data_dir, split, shuffle_buffer)
-    except UserError as error:
-        raise type(error)(str(error).replace("--dataset=", f"--{flag}=")) from None
-
-
-def _open_source(dataset: str, data_dir: str, split: str, shuffle_buffer: int) -> FileSource:
     if dataset.startswith("folder:"):
         return FolderSource(dataset.removeprefix("folder:"))
     if dataset.startswith("zip:"):

@@ -72,7 +72,8 @@ class MemoryStore:
         needed = self._bytes / self._done * self._num_images
         if needed > _MEMORY_SHARE * self._memory:
             raise RunError(
-                f"--cache=ram needs some {needed / 2**30:.1f} GiB, and this machine has {self._memory / 2**30:.1f}; use --cache=disk"
+                f"ram needs some {needed / 2**30:.1f} GiB, and this machine has {self._memory / 2**30:.1f}; use disk",
+                of="cache",
             )
 
     def get(self, index: tf.Tensor) -> tf.Tensor:
@@ -163,7 +164,7 @@ def keep(
                 store.put(indices.tolist(), encoded.tolist())
             progress.add(len(encoded))
     except tf.errors.OpError as error:
-        raise RunError(f"--dataset={dataset} cannot be read: {first_line(error)}") from None
+        raise RunError(f"{dataset} cannot be read: {first_line(error)}", of="dataset") from None
     return CachedSource(source, store)
 
 
@@ -211,5 +212,6 @@ def _writing_to(place: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"--cache_dir: {place} cannot be written: {error.strerror or error}; make room there, or give another folder"
+            f"{place} cannot be written: {error.strerror or error}; make room there, or give another folder",
+            of="cache_dir",
         ) from None

@@ -48,7 +48,8 @@ class FolderSource(ListedSource):
         self._files = list(files)
         if not self._files:
             raise RunError(
-                f"--dataset=folder:{path} has no image in it; looked for {', '.join(IMAGE_SUFFIXES)} at any depth"
+                f"folder:{path} has no image in it; looked for {', '.join(IMAGE_SUFFIXES)} at any depth",
+                of="dataset",
             )
         super().__init__(self._files)
 
@@ -68,7 +69,7 @@ def _list_images(path: str) -> tuple[list[bytes], str]:
     def refuse(error: Exception) -> NoReturn:
         reason = error.strerror if isinstance(error, OSError) else first_line(error)
         where = getattr(error, "filename", None) or path
-        raise RunError(f"--dataset=folder:{path} cannot be read: {where}: {reason}")
+        raise RunError(f"folder:{path} cannot be read: {where}: {reason}", of="dataset")
 
     found, others = [], []
     if "://" in path:
@@ -100,7 +101,7 @@ def photographs() -> FolderSource:
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
         raise RunError(
-            f"--dataset={PHOTOGRAPHS} is a part of scikit-image: `pip install scikit-image`"
+            f"{PHOTOGRAPHS} is a part of scikit-image: `pip install scikit-image`", of="dataset"
         )
     folder = os.path.join(os.path.dirname(package.origin), "data")
     return FolderSource(folder, [os.fsencode(os.path.join(folder, name)) for name in _PHOTOGRAPHS])

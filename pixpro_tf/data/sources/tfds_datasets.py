@@ -33,7 +33,7 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
         known = [config.name for config in scenes.Scenes.BUILDER_CONFIGS]
         if configuration and configuration not in known:
             raise ConfigError(
-                f"--dataset={name} is not built; give scenes/{' or scenes/'.join(known)}"
+                f"{name} is not built; give scenes/{' or scenes/'.join(known)}", of="dataset"
             )
         default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
         return scenes.prepare(folder or default, configuration or known[0])
@@ -42,8 +42,8 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
         tfds.core.naming.parse_builder_name_kwargs(name)
     except ValueError:
         raise ConfigError(
-            f"--dataset={name} is no name of a dataset; "
-            f"give one from {catalogue}, folder:PATH or scenes/128"
+            f"{name} is no name of a dataset; give one from {catalogue}, folder:PATH or scenes/128",
+            of="dataset",
         ) from None
     try:
         builder = tfds.builder(name, data_dir=folder)
@@ -51,20 +51,22 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
         close = difflib.get_close_matches(base, [*tfds.list_builders(), "scenes"], n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(
-            f"--dataset={name} is not known to TFDS; {hint}"
-            f"give a name from {catalogue}, folder:PATH or scenes/128"
+            f"{name} is not known to TFDS; {hint}"
+            f"give a name from {catalogue}, folder:PATH or scenes/128",
+            of="dataset",
         ) from None
     except AssertionError as error:
         # So TFDS says that it has not got a version; its last words are the versions that it has.
         reason = str(error).rpartition(": Dataset ")[2]
-        raise ConfigError(f"--dataset={name} is not there: {reason}") from None
+        raise ConfigError(f"{name} is not there: {reason}", of="dataset") from None
     except ValueError:
         known = sorted(tfds.builder_cls(base).builder_configs)
         raise ConfigError(
-            f"--dataset={name}: {base} has no configuration {configuration!r}; it has {', '.join(known) or 'none'}"
+            f"{name}: {base} has no configuration {configuration!r}; it has {', '.join(known) or 'none'}",
+            of="dataset",
         ) from None
     if not builder.info.splits:
-        raise RunError(_how_to_prepare(name, builder))
+        raise RunError(_how_to_prepare(name, builder), of="dataset")
     return builder
 
 
@@ -72,7 +74,7 @@ def read_split(dataset: str, builder: "tfds.core.DatasetBuilder", split: str) ->
     """The examples of a split, always in one order.
 
     Args:
-        dataset: as `--dataset` names it, for the message.
+        dataset: as its user names it, for the message.
         builder: of TFDS, prepared.
         split: of it, or a part such as `train[:10%]`.
 
@@ -117,9 +119,9 @@ def _how_to_prepare(name: str, builder: "tfds.core.DatasetBuilder") -> str:
             f"Put what you get into {os.path.join(root, 'downloads', 'manual')}."
         )
     return (
-        f"--dataset={name} has not been prepared: there is nothing in {folder}.{manual} "
-        f"Prepare it once with `{_preparation(name, root)}`, or point --data_dir to where it is. "
-        "What runs right away: --dataset=scenes/128 (embedded, builds itself in a minute) and --dataset=folder:PATH with images of your own."
+        f"{name} has not been prepared: there is nothing in {folder}.{manual} "
+        f"Prepare it once with `{_preparation(name, root)}`, or give the data_dir where it is. "
+        "What runs right away: scenes/128 (embedded, builds itself in a minute) and folder:PATH with images of your own."
     )
 
 
@@ -144,7 +146,8 @@ def _training_split(name: str, builder: "tfds.core.DatasetBuilder") -> str:
     if "train" in builder.info.splits:
         return "train"
     raise ConfigError(
-        f"--dataset={name} has no split named train; give --split, one of {', '.join(builder.info.splits)}"
+        f"{name} has no split named train; give a split, one of {', '.join(builder.info.splits)}",
+        of="dataset",
     )
 
 
@@ -155,17 +158,19 @@ def _instructions(
         found = builder.info.splits[split].file_instructions
     except (KeyError, ValueError):
         raise ConfigError(
-            f"--split={split} is not in {name}; it has {', '.join(builder.info.splits)}"
+            f"{split} is not in {name}; it has {', '.join(builder.info.splits)}", of="split"
         ) from None
     if not found:
         raise ConfigError(
-            f"--split={split} of {name} is empty; the whole splits are {', '.join(builder.info.splits)}"
+            f"{split} of {name} is empty; the whole splits are {', '.join(builder.info.splits)}",
+            of="split",
         )
     file_format = builder.info.file_format.value
     if file_format != "tfrecord":
         raise RunError(
-            f"--dataset={name} was prepared as {file_format}; move {builder.data_dir} away and prepare it as tfrecord: "
-            f"`{_preparation(name, _root(builder))}`"
+            f"{name} was prepared as {file_format}; move {builder.data_dir} away and prepare it as tfrecord: "
+            f"`{_preparation(name, _root(builder))}`",
+            of="dataset",
         )
     return [
         (
@@ -187,6 +192,7 @@ def _image_feature(name: str, builder: "tfds.core.DatasetBuilder") -> str:
     ]
     if not images:
         raise ConfigError(
-            f"--dataset={name} has no images; its features are {', '.join(builder.info.features)}"
+            f"{name} has no images; its features are {', '.join(builder.info.features)}",
+            of="dataset",
         )
     return "image" if "image" in images else images[0]

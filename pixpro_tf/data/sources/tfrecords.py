@@ -27,23 +27,25 @@ def find_shards(pattern: str) -> tuple[list[tuple[str, int, int]], str]:
         ConfigError: if no file has such a name.
         RunError: if they are no TFRecords, or have no image in them.
     """
-    what = f"--dataset=tfrecord:{pattern}"
+    what = f"tfrecord:{pattern}"
     try:
         files = sorted(tf.io.gfile.glob(os.path.expanduser(pattern)))
     except tf.errors.OpError as error:
-        raise RunError(f"{what} cannot be read: {first_line(error)}") from None
+        raise RunError(f"{what} cannot be read: {first_line(error)}", of="dataset") from None
     if not files:
         raise ConfigError(
-            f"{what} is the name of no file; give a pattern as /data/images-*.tfrecord"
+            f"{what} is the name of no file; give a pattern as /data/images-*.tfrecord",
+            of="dataset",
         )
     if folder := next((file for file in files if tf.io.gfile.isdir(file)), None):
         raise ConfigError(
-            f"{what}: {folder} is a folder; give a pattern of files, as {folder}/*.tfrecord"
+            f"{what}: {folder} is a folder; give a pattern of files, as {folder}/*.tfrecord",
+            of="dataset",
         )
     counts = [(file, 0, _count_records(what, file)) for file in files]
     instructions = [each for each in counts if each[-1]]
     if not instructions:
-        raise RunError(f"{what} has no record in {len(files)} files")
+        raise RunError(f"{what} has no record in {len(files)} files", of="dataset")
     return instructions, _image_feature(what, instructions[0][0])
 
 
@@ -60,9 +62,13 @@ def _count_records(what: str, file: str) -> int:
                 place += _BEFORE.size + length + _AFTER
                 count += 1
     except tf.errors.OpError as error:
-        raise RunError(f"{what}: {file} cannot be read: {first_line(error)}") from None
+        raise RunError(
+            f"{what}: {file} cannot be read: {first_line(error)}", of="dataset"
+        ) from None
     if place != size:
-        raise RunError(f"{what}: {file} is no file of TFRecords, or only a part of one")
+        raise RunError(
+            f"{what}: {file} is no file of TFRecords, or only a part of one", of="dataset"
+        )
     return count
 
 
@@ -72,7 +78,7 @@ def _image_feature(what: str, file: str) -> str:
         features = tf.train.Example.FromString(serialized).features.feature
     except Exception as error:
         raise RunError(
-            f"{what}: {file} has no tf.train.Example in it: {first_line(error)}"
+            f"{what}: {file} has no tf.train.Example in it: {first_line(error)}", of="dataset"
         ) from None
     for name in FEATURES:
         if features[name].bytes_list.value:
@@ -80,10 +86,13 @@ def _image_feature(what: str, file: str) -> str:
     else:
         names = listed(sorted(name for name in features if name not in FEATURES), 10)
         raise RunError(
-            f"{what} has no image in {', '.join(FEATURES)}; the features are {names or 'none'}"
+            f"{what} has no image in {', '.join(FEATURES)}; the features are {names or 'none'}",
+            of="dataset",
         )
     try:
         decode(tf.constant(features[name].bytes_list.value[0]))
     except tf.errors.OpError as error:
-        raise RunError(f"{what}: {name} is no encoded image: {first_line(error)}") from None
+        raise RunError(
+            f"{what}: {name} is no encoded image: {first_line(error)}", of="dataset"
+        ) from None
     return name

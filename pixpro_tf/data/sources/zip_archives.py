@@ -39,7 +39,8 @@ class ZipSource(ListedSource):
         self._members = list(members)
         if not self._members:
             raise RunError(
-                f"--dataset=zip:{path} has no image in it; looked for {', '.join(IMAGE_SUFFIXES)} in all of its folders"
+                f"zip:{path} has no image in it; looked for {', '.join(IMAGE_SUFFIXES)} in all of its folders",
+                of="dataset",
             )
         super().__init__([_name_of(member) for member in self._members])
         # For each member the place of its header, the bytes that its data take, and their checksum once they are unpacked.
@@ -98,16 +99,18 @@ def _name_of(member: zipfile.ZipInfo) -> bytes:
 
 def _list_members(path: str) -> tuple[list[zipfile.ZipInfo], str]:
     """The images, and what is said of the other files."""
-    what = f"--dataset=zip:{path}"
+    what = f"zip:{path}"
     if "://" in path:
-        raise RunError(f"{what} is an address; copy the archive to this machine")
+        raise RunError(f"{what} is an address; copy the archive to this machine", of="dataset")
     try:
         with zipfile.ZipFile(os.path.expanduser(path)) as archive:
             members = {member.filename: member for member in archive.infolist()}
     except OSError as error:
-        raise RunError(f"{what} cannot be read: {error.strerror or error}") from None
+        raise RunError(f"{what} cannot be read: {error.strerror or error}", of="dataset") from None
     except zipfile.BadZipFile as error:
-        raise RunError(f"{what} is no zip archive, or a part of one: {error}") from None
+        raise RunError(
+            f"{what} is no zip archive, or a part of one: {error}", of="dataset"
+        ) from None
     found, others = [], []
     for name, member in sorted(members.items()):
         *folders, file = name.split("/")
@@ -117,10 +120,11 @@ def _list_members(path: str) -> tuple[list[zipfile.ZipInfo], str]:
             others.append(file)
             continue
         if member.flag_bits & _ENCRYPTED:
-            raise RunError(f"{what} is encrypted ({name}); give one that is not")
+            raise RunError(f"{what} is encrypted ({name}); give one that is not", of="dataset")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise RunError(
-                f"{what} is packed by method {member.compress_type} ({name}); pack it by deflate, or store it"
+                f"{what} is packed by method {member.compress_type} ({name}); pack it by deflate, or store it",
+                of="dataset",
             )
         found.append(member)
     return found, passed_over(others)

@@ -13,7 +13,7 @@ from pixpro_tf.data.labelled.segmentation import reading
 from pixpro_tf.data.sources import open_source
 from pixpro_tf.data.views import crops, randomness
 from pixpro_tf.data.views.photometric import Photometric, denormalize
-from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.errors import ConfigError, RunError, argument_called
 from pixpro_tf.evaluation import pictures
 from pixpro_tf.evaluation.dense_matching.matching import Matches, match
 from pixpro_tf.evaluation.features import feature_pictures
@@ -127,13 +127,13 @@ def _encoded(settings: Settings) -> list[tf.Tensor]:
                 f"--images={settings.images} is a single image, and neighbours are looked for in others; give more"
             )
         return [tf.io.read_file(path) for path in paths]
-    source = open_source(
-        settings.images,
-        data_dir=settings.data_dir,
-        split=settings.split,
-        shuffle_buffer=2000,
-        flag="images",
-    )
+    with argument_called(dataset="images"):
+        source = open_source(
+            settings.images,
+            data_dir=settings.data_dir,
+            split=settings.split,
+            shuffle_buffer=2000,
+        )
     if source.num_images < 2:
         raise ConfigError(f"--images={settings.images} has a single image; give more")
     records = source.epoch(settings.seed, tf.constant(0, tf.int64)).take(settings.count)

@@ -9,6 +9,7 @@ from pixpro_tf.config import Config
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import RunError
 from pixpro_tf.evaluation.sources import RANDOM
+from pixpro_tf.layers.propagation import similarity
 from pixpro_tf.objectives.pixel import PixelObjective
 from pixpro_tf.ops.numerics import unit_length
 from pixpro_tf.storage import hub_handles, model_card
@@ -102,6 +103,5 @@ def propagation_weights(maps: tf.Tensor, gamma: float, bins: tf.Tensor) -> tf.Te
     """
     shape = tf.shape(maps)
     unit = unit_length(tf.reshape(maps, [shape[0], -1, maps.shape[-1]]))
-    cosines = tf.einsum("bqc,bnc->bqn", tf.gather(unit, bins, batch_dims=1), unit)
-    weights = tf.pow(tf.nn.relu(cosines), gamma)
+    weights = similarity(tf.gather(unit, bins, batch_dims=1), unit, gamma)
     return tf.reshape(weights, [shape[0], -1, shape[1], shape[2]])
