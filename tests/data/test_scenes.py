@@ -263,7 +263,7 @@ def test_an_unknown_config_is_refused(tmp_path):
 
 _BUILD = """
 import sys
-from pixpro_tf.data import scenes
+from pixpro_tf.data.scenes import builder as scenes
 for config in scenes.Scenes.BUILDER_CONFIGS:
     config.num_scenes = dict(unlabelled=100, train=3, validation=2, test=2)
 builder = scenes.prepare(sys.argv[1])
