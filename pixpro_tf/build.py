@@ -26,7 +26,14 @@ BuildObjectives = Callable[[Config], Sequence[Objective]]
 
 
 def build_objectives(config: Config) -> list[Objective]:
-    """The pixel objective and the instance objective, each if its weight is not 0."""
+    """The pixel objective and the instance objective, each if its weight is not 0.
+
+    Example:
+        >>> import pixpro_tf
+        >>> config = pixpro_tf.Config(instance_weight=1.0, projector_hidden=16, projector_dim=8)
+        >>> [type(objective).__name__ for objective in pixpro_tf.build_objectives(config)]
+        ['PixelConsistency', 'InstanceRegression']
+    """
     objectives: list[Objective] = []
     if config.pixel_weight:
         objectives.append(_pixel_objective(config))
@@ -98,6 +105,12 @@ def build_model(
         total_steps: length of the EMA momentum schedule, in steps.
         objectives: what to learn; by default what the configuration describes.
         policy: Keras dtype policy of the layers; by default that of `config.precision`.
+
+    Example:
+        >>> import pixpro_tf
+        >>> config = pixpro_tf.Config(backbone="resnet10w0.5", projector_hidden=16, projector_dim=8)
+        >>> model = pixpro_tf.build_model(config, total_steps=1000)
+        >>> model.compile(optimizer=pixpro_tf.LARS(learning_rate=0.1))
     """
     if not policy:
         policy = "float32" if config.precision == "float32" else f"mixed_{config.precision}"
@@ -164,6 +177,11 @@ def build_optimizer(
 
     Raises:
         ConfigError: if LAMB is asked for and tensorflow-addons is not installed.
+
+    Example:
+        >>> import pixpro_tf
+        >>> pixpro_tf.build_optimizer(pixpro_tf.Config(momentum=0.8), learning_rate=0.1).momentum
+        0.8
     """
     decay = config.weight_decay
     if config.optimizer == "lars":

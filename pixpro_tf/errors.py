@@ -11,6 +11,14 @@ class UserError(Exception):
     Args:
         message: what is wrong, and what to do.
         of: name of the argument whose value the message begins with, `dataset`. A command calls it by its flag, `--dataset`.
+
+    Example:
+        >>> import pixpro_tf
+        >>> try:
+        ...     pixpro_tf.Config(batch_size=0)
+        ... except pixpro_tf.UserError as error:
+        ...     print(error)
+        --batch_size=0 is too small; give at least 1
     """
 
     exit_code = 1
@@ -29,13 +37,27 @@ class UserError(Exception):
 
 
 class ConfigError(UserError, ValueError):
-    """A flag that is unknown, out of range, or does not fit the others."""
+    """A flag that is unknown, out of range, or does not fit the others.
+
+    Example:
+        >>> import pixpro_tf
+        >>> pixpro_tf.Config(backbone="resnet51")
+        Traceback (most recent call last):
+        pixpro_tf.errors.ConfigError: --backbone=resnet51 is not known; did you mean resnet50? ...
+    """
 
     exit_code = 2
 
 
 class RunError(UserError, RuntimeError):
-    """Something outside the flags ended a run: a file, a dataset, a number that is not finite."""
+    """Something outside the flags ended a run: a file, a dataset, a number that is not finite.
+
+    Example:
+        >>> import pixpro_tf
+        >>> pixpro_tf.load_backbone("runs/nowhere")
+        Traceback (most recent call last):
+        pixpro_tf.errors.RunError: runs/nowhere is neither a run's folder, ...
+    """
 
 
 @contextlib.contextmanager

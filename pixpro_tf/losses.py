@@ -37,7 +37,18 @@ def pixel_consistency(
     Raises:
         ValueError: if the static shapes do not fit together.
 
-    Source: Xie et al., CVPR 2021, equation 5. The authors' loss is -2 times this, per direction; the paper's is -1 times.
+    Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), equation 5. The authors' loss is -2 times this, per direction; the
+        paper's is -1 times.
+
+    Example:
+        >>> from pixpro_tf import losses
+        >>> from pixpro_tf.ops.geometry import bins_of
+        >>> import tensorflow as tf
+        >>> bins = bins_of(tf.constant([[0.0, 0.0, 1.0, 1.0]]), height=2, width=2)
+        >>> features = tf.math.l2_normalize(tf.constant([[[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]]), -1)
+        >>> similarity, pairs = losses.pixel_consistency(features, features, bins, bins, threshold=0.7)
+        >>> float(similarity[0]), float(pairs[0])
+        (1.0, 4.0)
     """
     _check_shapes("propagated", propagated, target, bins, target_bins)
     propagated = at_least_float32(propagated)
@@ -87,7 +98,19 @@ def pixel_contrast(
     Raises:
         ValueError: if the static shapes do not fit together.
 
-    Source: Xie et al., CVPR 2021, equation 2; the paper's temperature is 0.3.
+    Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), equation 2; the paper's temperature is 0.3.
+
+    Example:
+        >>> from pixpro_tf import losses
+        >>> from pixpro_tf.ops.geometry import bins_of
+        >>> import tensorflow as tf
+        >>> bins = bins_of(tf.constant([[0.0, 0.0, 1.0, 1.0]]), height=2, width=2)
+        >>> features = tf.eye(4, batch_shape=[1])
+        >>> loss, counted, right = losses.pixel_contrast(
+        ...     features, features, bins, bins, threshold=0.7, temperature=0.3
+        ... )
+        >>> float(loss[0]), float(counted[0]), float(right[0])
+        (0.102, 4.0, 4.0)
     """
     _check_shapes("projected", projected, target, bins, target_bins)
     projected = at_least_float32(projected)
@@ -139,7 +162,13 @@ def instance_consistency(prediction: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     Returns:
         `[B]` in [-1, 1], in at least float32.
 
-    Source: the authors' instance branch, whose loss is -2 times this, per direction.
+    Source: the authors' instance branch (https://github.com/zdaxie/PixPro), whose loss is -2 times this, per direction.
+
+    Example:
+        >>> from pixpro_tf import losses
+        >>> import tensorflow as tf
+        >>> losses.instance_consistency(tf.constant([[1.0, 0.0]]), tf.constant([[0.6, 0.8]])).numpy().tolist()
+        [0.6]
     """
     prediction = at_least_float32(prediction)
     target = tf.stop_gradient(tf.cast(target, prediction.dtype))
@@ -160,7 +189,15 @@ def instance_contrast(
     Returns:
         Two `[B]` in at least float32: the loss, at least 0; and 1 where the nearest key is the own, else 0.
 
-    Source: the SimCLR* of Xie et al., CVPR 2021: SimCLR's loss against the keys of a momentum encoder.
+    Source: the SimCLR* of Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043): SimCLR's loss against the keys of a momentum encoder.
+
+    Example:
+        >>> from pixpro_tf import losses
+        >>> import tensorflow as tf
+        >>> images = tf.constant([[1.0, 0.0], [0.0, 1.0]])
+        >>> loss, right = losses.instance_contrast(images, images, own=[0, 1], temperature=0.2)
+        >>> loss.numpy().tolist(), right.numpy().tolist()
+        ([0.007, 0.007], [1.0, 1.0])
     """
     prediction = at_least_float32(prediction)
     keys = tf.stop_gradient(tf.cast(keys, prediction.dtype))

@@ -45,7 +45,14 @@ class PixPro(tf.keras.Model):
         accumulation: elements of its training data that one step takes, one after the other, to go by the mean of their gradients. Batch
             normalisation, and a loss that compares with other images, see one element at a time.
 
-    Source: Xie et al., CVPR 2021.
+    Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043).
+
+    Example:
+        >>> import pixpro_tf
+        >>> config = pixpro_tf.Config(backbone="resnet10w0.5", projector_hidden=16, projector_dim=8)
+        >>> model = pixpro_tf.build_model(config, total_steps=1000)
+        >>> [objective.name for objective in model.objectives]
+        ['pixel']
     """
 
     def __init__(

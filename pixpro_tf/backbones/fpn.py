@@ -31,7 +31,8 @@ class FPN(tf.keras.layers.Layer):
     Raises:
         ValueError: for levels or a layout that it does not have.
 
-    Source: Lin et al., CVPR 2017; p6 and p7 of Lin et al., ICCV 2017 (RetinaNet).
+    Source: Lin et al., CVPR 2017 (https://arxiv.org/abs/1612.03144); p6 and p7 of Lin et al., ICCV 2017 (RetinaNet,
+        https://arxiv.org/abs/1708.02002).
     """
 
     def __init__(

@@ -141,7 +141,8 @@ class ResNet(tf.keras.Model):
     Raises:
         ValueError: for an unknown architecture, layout or output stride.
 
-    Source: He et al., CVPR 2016, in the form that PixPro's authors use (stride on the 3x3; "d" variants of He et al., CVPR 2019).
+    Source: He et al., CVPR 2016 (https://arxiv.org/abs/1512.03385), in the form that PixPro's authors use (stride on the 3x3; "d"
+        variants of He et al., CVPR 2019).
     """
 
     def __init__(

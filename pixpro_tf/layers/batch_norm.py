@@ -26,6 +26,13 @@ class BatchNorm(tf.keras.layers.Layer):
     layer is `trainable` does not matter to that: a momentum encoder runs in training mode without being trained.
 
     Input and output: float `[B, ..., C]`; statistics are computed in at least float32.
+
+    Example:
+        >>> from pixpro_tf.layers.batch_norm import BatchNorm
+        >>> import tensorflow as tf
+        >>> outputs = BatchNorm()(tf.random.normal([8, 7, 7, 16], mean=3.0), training=True)
+        >>> bool(tf.reduce_max(tf.abs(tf.reduce_mean(outputs, axis=[0, 1, 2]))) < 1e-4)
+        True
     """
 
     def __init__(

@@ -41,6 +41,12 @@ class Convolution(tf.keras.layers.Conv2D):
             convolution of an even size on the far side alone. Both keep ceil(size / strides) for odd kernels.
         mirror: pad so by the mirrored input, its outermost pixels included, and not by zeros; it has to be as large as the padding.
         use_bias, kernel_initializer: as of Keras' layer.
+
+    Example:
+        >>> from pixpro_tf.layers.convolution import Convolution
+        >>> import tensorflow as tf
+        >>> Convolution(16, 3, strides=2)(tf.zeros([1, 224, 224, 3])).shape
+        TensorShape([1, 112, 112, 16])
     """
 
     def __init__(

@@ -29,7 +29,14 @@ class ConvMLP(tf.keras.layers.Layer):
 
     Input float `[B, H, W, C]`, output `[B, H, W, out_channels]`.
 
-    Source: the authors' projector and predictor (two layers, 4096 hidden channels; the paper says 2048) and value transform.
+    Source: the authors' projector and predictor (https://github.com/zdaxie/PixPro; two layers, 4096 hidden channels; the paper says 2048)
+        and value transform.
+
+    Example:
+        >>> from pixpro_tf.layers.heads import ConvMLP
+        >>> import tensorflow as tf
+        >>> ConvMLP(hidden_channels=64, out_channels=16)(tf.zeros([2, 7, 7, 32])).shape
+        TensorShape([2, 7, 7, 16])
     """
 
     def __init__(
@@ -100,6 +107,11 @@ class ProjectorSettings:
     Attributes:
         hidden_channels, out_channels, num_layers, final_norm: see `ConvMLP`.
         shared: whether one head serves all levels; otherwise each has its own.
+
+    Example:
+        >>> from pixpro_tf.layers.heads import ProjectorSettings
+        >>> ProjectorSettings(hidden_channels=2048)
+        ProjectorSettings(hidden_channels=2048, out_channels=256, num_layers=2, shared=True, final_norm=False)
     """
 
     hidden_channels: int = 4096
@@ -117,7 +129,14 @@ class ProjectorSettings:
 def layers_by_level(
     levels: Sequence[str], shared: bool, make: Callable[[str], tf.keras.layers.Layer], name: str
 ) -> dict[str, tf.keras.layers.Layer]:
-    """The layer of each level: one that all share, by `make(name)`, or one for each, by `make("NAME_p3")`."""
+    """The layer of each level: one that all share, by `make(name)`, or one for each, by `make("NAME_p3")`.
+
+    Example:
+        >>> from pixpro_tf.layers.heads import DenseHead, layers_by_level
+        >>> towers = layers_by_level(["p3", "p4"], shared=False, make=lambda name: DenseHead(8, name=name), name="tower")
+        >>> [tower.name for tower in towers.values()]
+        ['tower_p3', 'tower_p4']
+    """
     if shared:
         return dict.fromkeys(levels, make(name))
     return {level: make(f"{name}_{level}") for level in levels}
@@ -133,6 +152,13 @@ class Projector(tf.keras.layers.Layer):
 
     Call with a dict of maps `[B, H, W, C]`, of which those of other levels are left alone. Returns a dict of `[B, H, W, out_channels]`
     by level. Each level is normalised by its own statistics; the running averages of a shared head mix them.
+
+    Example:
+        >>> from pixpro_tf.layers.heads import Projector, ProjectorSettings
+        >>> import tensorflow as tf
+        >>> projector = Projector(["c5"], ProjectorSettings(hidden_channels=64, out_channels=16))
+        >>> projector({"c4": tf.zeros([2, 14, 14, 32]), "c5": tf.zeros([2, 7, 7, 64])})["c5"].shape
+        TensorShape([2, 7, 7, 16])
     """
 
     def __init__(
@@ -176,7 +202,13 @@ class DenseHead(tf.keras.layers.Layer):
 
     Input and output float `[B, H, W, channels]`.
 
-    Source: Lin et al., ICCV 2017 (RetinaNet), where two towers of four predict classes and boxes.
+    Source: Lin et al., ICCV 2017 (RetinaNet, https://arxiv.org/abs/1708.02002), where two towers of four predict classes and boxes.
+
+    Example:
+        >>> from pixpro_tf.layers.heads import DenseHead
+        >>> import tensorflow as tf
+        >>> DenseHead(channels=8, num_layers=2)(tf.zeros([2, 28, 28, 8])).shape
+        TensorShape([2, 28, 28, 8])
     """
 
     def __init__(self, channels: int, num_layers: int = 4, **kwargs: Any) -> None:

@@ -31,6 +31,13 @@ def propagate(
         `[B, N, C]` in at least float32, not normalised.
 
     Source: Xie et al., CVPR 2021, https://arxiv.org/abs/2011.10043, equations 3 and 4; g is normalised as in the authors' code.
+
+    Example:
+        >>> from pixpro_tf.layers.propagation import propagate
+        >>> import tensorflow as tf
+        >>> features = tf.constant([[[1.0, 0.0], [0.6, 0.8]]])
+        >>> propagate(features, values=features, gamma=2.0).numpy().tolist()
+        [[[1.216, 0.288], [0.96, 0.8]]]
     """
     unit, values = unit_length(features), unit_length(values)
     if by_blocks:
@@ -49,14 +56,14 @@ def similarity(rows: tf.Tensor, columns: tf.Tensor, gamma: float) -> tf.Tensor:
     Returns:
         `[..., N, M]` in [0, 1].
 
-    Source: Xie et al., CVPR 2021, equation 3; for gamma < 1 with the 1e-6 that the authors' code adds before the power, whose gradient
-        at 0 is infinite.
+    Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), equation 3; for gamma < 1 with the 1e-6 that the authors' code adds
+        before the power, whose gradient at 0 is infinite.
 
     Example:
         >>> import tensorflow as tf
         >>> from pixpro_tf.layers.propagation import similarity
         >>> bins = tf.constant([[1.0, 0.0], [0.6, 0.8], [0.0, -1.0]])
-        >>> similarity(bins[:1], bins, gamma=2).numpy().round(2).tolist()
+        >>> similarity(bins[:1], bins, gamma=2).numpy().tolist()
         [[1.0, 0.36, 0.0]]
     """
     return _power(_cosines(rows, columns), gamma)
@@ -137,6 +144,12 @@ class PixelPropagation(tf.keras.layers.Layer):
 
     Input float `[B, H, W, C]`; output `[B, H, W, C]` in at least float32, whatever the precision of the input; not normalised. Maps of
     more than 1024 bins are propagated block by block, in memory that grows with H * W.
+
+    Example:
+        >>> from pixpro_tf.layers.propagation import PixelPropagation
+        >>> import tensorflow as tf
+        >>> PixelPropagation(num_layers=1, gamma=2.0)(tf.random.normal([2, 7, 7, 16])).shape
+        TensorShape([2, 7, 7, 16])
     """
 
     def __init__(

@@ -16,6 +16,14 @@ class View(NamedTuple):
         maps: the encoder's maps `[B, H, W, C]` by their levels: "c2" to "c5", and "p2" to "p7" where there is an FPN.
         outputs: by level: of the target network its projections, of the online network what the objective predicts of its own.
         box: `[B, 4]`, where the view lies in its image; see `geometry`.
+
+    Example:
+        >>> import pixpro_tf
+        >>> import tensorflow as tf
+        >>> maps = {"c5": tf.zeros([2, 7, 7, 64])}
+        >>> view = pixpro_tf.View(maps, outputs=maps, box=tf.constant([[0.0, 0.0, 1.0, 1.0]] * 2))
+        >>> view.box.shape
+        TensorShape([2, 4])
     """
 
     maps: Maps
@@ -33,6 +41,18 @@ class Objective(tf.keras.layers.Layer):
         levels: of the encoder's maps, that the projector takes: "c5", "p3".
         weight: of its loss in the sum, above 0.
         name: of its parts in checkpoints and its loss in logs.
+
+    Example:
+        >>> import pixpro_tf
+        >>> import tensorflow as tf
+        >>> class PooledCosine(pixpro_tf.Objective):
+        ...     def make_projector(self):
+        ...         return tf.keras.layers.Lambda(lambda maps: {"c5": maps["c5"]})
+        ...     def compare(self, online, target):
+        ...         first, second = (tf.reduce_mean(view.outputs["c5"], axis=[1, 2]) for view in (online[0], target[1]))
+        ...         return tf.keras.losses.cosine_similarity(first, second), {}
+        >>> PooledCosine(["c5"], name="pooled").levels
+        ('c5',)
     """
 
     def __init__(self, levels: Sequence[str], weight: float = 1.0, name: str | None = None) -> None:

@@ -20,7 +20,13 @@ def feature_spread(features: tf.Tensor) -> tf.Tensor:
     Returns:
         Scalar in [0, 1]: 0 where all features of the batch are one constant, 1 where they are centred around the origin.
 
-    Source: the collapse figure of Chen and He, CVPR 2021 (SimSiam), over all bins of a batch.
+    Source: the collapse figure of Chen and He, CVPR 2021 (SimSiam, https://arxiv.org/abs/2011.10566), over all bins of a batch.
+
+    Example:
+        >>> from pixpro_tf.objectives.collapse import feature_spread
+        >>> import tensorflow as tf
+        >>> float(feature_spread(tf.ones([4, 49, 16])))
+        0.0
     """
     unit = unit_length(features)
     variance = tf.math.reduce_variance(unit, axis=[0, 1])
@@ -35,6 +41,12 @@ def cross_image_cosine(features: tf.Tensor) -> tf.Tensor:
 
     Returns:
         Scalar in [-1, 1], near 1 after a collapse; 0 for a batch of one image, which has no such pair.
+
+    Example:
+        >>> from pixpro_tf.objectives.collapse import cross_image_cosine
+        >>> import tensorflow as tf
+        >>> round(float(cross_image_cosine(tf.ones([4, 49, 16]))), 3)
+        1.0
     """
     unit = unit_length(features)
     images = tf.cast(tf.shape(unit)[0], unit.dtype)
@@ -56,6 +68,13 @@ def position_share(features: tf.Tensor) -> tf.Tensor:
     Returns:
         Scalar, at most 1, around 0 where position explains nothing: corrected for what B images share by chance (epsilon squared of
         a one-way analysis of variance, N groups of B). 0 for a batch of one image, and for features that are all one constant.
+
+    Example:
+        >>> from pixpro_tf.objectives.collapse import position_share
+        >>> import tensorflow as tf
+        >>> same_grid_in_every_image = tf.repeat(tf.random.normal([1, 49, 16]), 4, axis=0)
+        >>> float(position_share(same_grid_in_every_image))
+        1.0
     """
     unit = unit_length(features)
     images = tf.cast(tf.shape(unit)[0], unit.dtype)
@@ -72,7 +91,14 @@ def position_share(features: tf.Tensor) -> tf.Tensor:
 
 @as_written
 def alarms(levels: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-    """All of the above, each the mean over maps of several levels `[B, N, C]`, by their names."""
+    """All of the above, each the mean over maps of several levels `[B, N, C]`, by their names.
+
+    Example:
+        >>> from pixpro_tf.objectives.collapse import alarms
+        >>> import tensorflow as tf
+        >>> sorted(alarms([tf.random.normal([4, 49, 16])]))
+        ['cross_image_cosine', 'feature_spread', 'position_share']
+    """
     figures = (feature_spread, cross_image_cosine, position_share)
     return {
         figure.__name__: tf.add_n([figure(features) for features in levels]) / len(levels)

@@ -24,8 +24,14 @@ class PixelConsistency(PixelObjective):
         propagates: whether bins are propagated; without that each predicts by its own transform.
         common: the other arguments of `PixelObjective`.
 
-    Source: Xie et al., CVPR 2021, and the authors' implementation where the two differ: the loss is -2 times the mean similarity for
-        each direction, so it lies in [-4, 4].
+    Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), and the authors' implementation where the two differ: the loss is -2
+        times the mean similarity for each direction, so it lies in [-4, 4].
+
+    Example:
+        >>> import pixpro_tf
+        >>> objective = pixpro_tf.PixelConsistency(["c5"], {"hidden_channels": 64, "out_channels": 16}, gamma=2.0)
+        >>> objective.name, objective.levels, objective.threshold
+        ('pixel', ('c5',), 0.7)
     """
 
     def __init__(

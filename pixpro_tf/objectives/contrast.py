@@ -21,7 +21,14 @@ class PixelContrast(PixelObjective):
         temperature: above 0.
         common: the other arguments of `PixelObjective`.
 
-    Source: the PixContrast of Xie et al., CVPR 2021. Bins of an image without a positive do not count, and an image without any adds 0.
+    Source: the PixContrast of Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043). Bins of an image without a positive do not count,
+        and an image without any adds 0.
+
+    Example:
+        >>> import pixpro_tf
+        >>> objective = pixpro_tf.PixelContrast(["c5"], {"hidden_channels": 64, "out_channels": 16}, temperature=0.3)
+        >>> objective.name, objective.levels, objective.threshold
+        ('pixel', ('c5',), 0.7)
     """
 
     def __init__(

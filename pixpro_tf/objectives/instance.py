@@ -22,7 +22,12 @@ class InstanceObjective(Objective):
         projector: what both networks put on c5; the predictor has two layers of the same widths.
         weight: of the loss.
 
-    Source: the authors' instance branch.
+    Source: the authors' instance branch (https://github.com/zdaxie/PixPro).
+
+    Example:
+        >>> from pixpro_tf.objectives.instance import InstanceObjective
+        >>> InstanceObjective({"hidden_channels": 64, "out_channels": 16}).levels
+        ('c5',)
     """
 
     def __init__(
@@ -52,7 +57,13 @@ class InstanceObjective(Objective):
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class InstanceRegression(InstanceObjective):
-    """The authors' loss: -2 times the cosine of prediction and target for each direction, so it lies in [-4, 4]."""
+    """The authors' loss: -2 times the cosine of prediction and target for each direction, so it lies in [-4, 4].
+
+    Example:
+        >>> import pixpro_tf
+        >>> pixpro_tf.InstanceRegression({"hidden_channels": 64, "out_channels": 16}).name
+        'instance'
+    """
 
     @as_written
     def compare(self, online: Sequence[View], target: Sequence[View]) -> tuple[tf.Tensor, Metrics]:
@@ -69,6 +80,11 @@ class InstanceContrast(InstanceObjective):
     Args:
         projector, weight: see `InstanceObjective`.
         temperature: above 0.
+
+    Example:
+        >>> import pixpro_tf
+        >>> pixpro_tf.InstanceContrast({"hidden_channels": 64, "out_channels": 16}, temperature=0.1).temperature
+        0.1
     """
 
     def __init__(

@@ -24,6 +24,11 @@ class PixelObjective(Objective):
         threshold: see `geometry.positive_mask`.
         jit_compile: whether XLA compiles the loss of a large map; on a small one the compiled program would be no faster.
         weight: of the loss.
+
+    Example:
+        >>> from pixpro_tf.objectives.pixel import PixelObjective
+        >>> PixelObjective(["p3", "p4"], {"out_channels": 16}, threshold=1.4).threshold
+        1.4
     """
 
     def __init__(
@@ -100,7 +105,14 @@ def _compiled(loss: Callable) -> Callable:
 
 
 def as_bins(feature_map: tf.Tensor) -> tf.Tensor:
-    """`[B, H, W, C]` to unit vectors `[B, H * W, C]`."""
+    """`[B, H, W, C]` to unit vectors `[B, H * W, C]`.
+
+    Example:
+        >>> from pixpro_tf.objectives.pixel import as_bins
+        >>> import tensorflow as tf
+        >>> as_bins(tf.ones([2, 7, 7, 16])).shape
+        TensorShape([2, 49, 16])
+    """
     batch, height, width, channels = feature_map.shape
     batch = tf.shape(feature_map)[0] if batch is None else batch
     return unit_length(tf.reshape(feature_map, [batch, height * width, channels]))

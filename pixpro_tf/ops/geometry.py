@@ -18,6 +18,13 @@ def bin_size(box: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
     Returns:
         `[B, 2]`, `(x, y)`; negative along an axis on which the view is flipped.
+
+    Example:
+        >>> from pixpro_tf.ops import geometry
+        >>> import tensorflow as tf
+        >>> left_half_flipped = tf.constant([[0.5, 0.0, 0.0, 1.0]])
+        >>> geometry.bin_size(left_half_flipped, height=4, width=2).numpy().tolist()
+        [[-0.25, 0.25]]
     """
     return (box[:, 2:] - box[:, :2]) / tf.constant([width, height], box.dtype)
 
@@ -31,6 +38,13 @@ def bin_centres(box: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
     Returns:
         `[B, height, width, 2]`, `(x, y)` in [0, 1], of `box`'s dtype.
+
+    Example:
+        >>> from pixpro_tf.ops import geometry
+        >>> import tensorflow as tf
+        >>> right_half = tf.constant([[0.5, 0.0, 1.0, 1.0]])
+        >>> geometry.bin_centres(right_half, height=1, width=2).numpy().tolist()
+        [[[[0.625, 0.5], [0.875, 0.5]]]]
     """
     size = bin_size(box, height, width)
     columns = tf.range(width, dtype=box.dtype) + 0.5
@@ -44,7 +58,14 @@ def bin_centres(box: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def bin_diagonal(box: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Length of a bin's diagonal, `[B]`, in the unit square."""
+    """Length of a bin's diagonal, `[B]`, in the unit square.
+
+    Example:
+        >>> from pixpro_tf.ops import geometry
+        >>> import tensorflow as tf
+        >>> geometry.bin_diagonal(tf.constant([[0.0, 0.0, 0.6, 0.8]]), height=2, width=2).numpy().tolist()
+        [0.5]
+    """
     return tf.norm(bin_size(box, height, width), axis=-1)
 
 
@@ -54,6 +75,13 @@ class Bins(NamedTuple):
     Attributes:
         centres: `[B, N, 2]`, `(x, y)` in the coordinates of the image, row-major; N = height * width.
         diagonal: `[B]`, length of one bin's diagonal.
+
+    Example:
+        >>> from pixpro_tf.ops import geometry
+        >>> import tensorflow as tf
+        >>> bins = geometry.bins_of(tf.constant([[0.0, 0.0, 1.0, 1.0]]), height=7, width=7)
+        >>> bins.centres.shape, bins.diagonal.shape
+        (TensorShape([1, 49, 2]), TensorShape([1]))
     """
 
     centres: tf.Tensor
@@ -61,7 +89,14 @@ class Bins(NamedTuple):
 
 
 def bins_of(box: tf.Tensor, height: int, width: int) -> Bins:
-    """The bins of a map of `height` x `width` on views with boxes `[B, 4]`."""
+    """The bins of a map of `height` x `width` on views with boxes `[B, 4]`.
+
+    Example:
+        >>> from pixpro_tf.ops import geometry
+        >>> import tensorflow as tf
+        >>> geometry.bins_of(tf.constant([[0.0, 0.0, 1.0, 0.5]]), height=1, width=2).centres.numpy().tolist()
+        [[[0.25, 0.25], [0.75, 0.25]]]
+    """
     centres = tf.reshape(bin_centres(box, height, width), [-1, height * width, 2])
     return Bins(centres, bin_diagonal(box, height, width))
 
@@ -79,6 +114,13 @@ def same_place(
 
     Returns:
         bool `[..., N, M]`.
+
+    Example:
+        >>> from pixpro_tf.ops import geometry
+        >>> import tensorflow as tf
+        >>> centres = tf.constant([[0.1, 0.1], [0.9, 0.1]])
+        >>> geometry.same_place(centres, centres, unit=tf.constant([0.5]), threshold=0.7).numpy().tolist()
+        [[True, False], [False, True]]
     """
     offset = centres_1[..., :, None, :] - centres_2[..., None, :, :]
     distance = tf.sqrt(tf.reduce_sum(tf.square(offset), axis=-1))
@@ -95,6 +137,13 @@ def may_meet(
 
     Returns:
         One bool, false only if `same_place` is false for all pairs: the rectangles around the centres are too far apart.
+
+    Example:
+        >>> from pixpro_tf.ops import geometry
+        >>> import tensorflow as tf
+        >>> left, right = tf.constant([[0.1, 0.1], [0.2, 0.1]]), tf.constant([[0.8, 0.1], [0.9, 0.1]])
+        >>> bool(geometry.may_meet(left, right, unit=tf.constant([0.5]), threshold=0.7))
+        False
     """
     (low_1, high_1), (low_2, high_2) = (
         (tf.reduce_min(centres, axis=0), tf.reduce_max(centres, axis=0))
@@ -119,8 +168,16 @@ def positive_mask(
         bool `[B, N, N]`, N = height * width, row-major; `[b, i, j]` is about bin i of view 1 and bin j of view 2.
         All false for an image whose views do not overlap.
 
-    Source: Xie et al., CVPR 2021, equation 1. The paper normalises distances to "the diagonal length of a feature map bin";
-        of two views with different bins, the authors' code takes the larger, and so do we.
+    Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), equation 1. The paper normalises distances to "the diagonal length
+        of a feature map bin"; of two views with different bins, the authors' code takes the larger, and so do we.
+
+    Example:
+        >>> from pixpro_tf.ops import geometry
+        >>> import tensorflow as tf
+        >>> whole, flipped = tf.constant([[0.0, 0.0, 1.0, 1.0]]), tf.constant([[1.0, 0.0, 0.0, 1.0]])
+        >>> mask = geometry.positive_mask(whole, flipped, height=2, width=2)
+        >>> mask[0, 0].numpy().tolist()  # the bin at the top left, against the four of the flipped view
+        [False, True, False, False]
     """
     bins_1, bins_2 = bins_of(box_1, height, width), bins_of(box_2, height, width)
     unit = tf.maximum(bins_1.diagonal, bins_2.diagonal)

@@ -17,6 +17,14 @@ def as_written(function: Function) -> Function:
 
     Args:
         function: a function, or a method in the body of its class.
+
+    Example:
+        >>> from pixpro_tf.ops.graphs import as_written
+        >>> @as_written
+        ... def double(x):
+        ...     return 2 * x
+        >>> double(3)
+        6
     """
     kept = tf.autograph.experimental.do_not_convert(function)
     # Keras reads the names of a layer's arguments.

@@ -6,7 +6,14 @@ NORM_EPSILON = 1e-12
 
 
 def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
-    """float16 and bfloat16 become float32; float32 and float64 stay."""
+    """float16 and bfloat16 become float32; float32 and float64 stay.
+
+    Example:
+        >>> from pixpro_tf.ops import numerics
+        >>> import tensorflow as tf
+        >>> [numerics.at_least_float32(tf.zeros([1], name)).dtype.name for name in ("bfloat16", "float64")]
+        ['float32', 'float64']
+    """
     return tensor if tensor.dtype in (tf.float32, tf.float64) else tf.cast(tensor, tf.float32)
 
 
@@ -15,6 +22,12 @@ def unit_length(tensor: tf.Tensor) -> tf.Tensor:
 
     The gradient at an all-zero vector is finite (the incoming one times 1e12, as PyTorch has it), not NaN: the floor is put under
     the sum of squares.
+
+    Example:
+        >>> from pixpro_tf.ops import numerics
+        >>> import tensorflow as tf
+        >>> numerics.unit_length(tf.constant([[3.0, 4.0], [0.0, 0.0]])).numpy().tolist()
+        [[0.6, 0.8], [0.0, 0.0]]
     """
     tensor = at_least_float32(tensor)
     square = tf.reduce_sum(tf.square(tensor), axis=-1, keepdims=True)

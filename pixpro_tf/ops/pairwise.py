@@ -20,7 +20,13 @@ Structure = TypeVar("Structure")
 
 
 def is_large(num_bins: int | None) -> bool:
-    """Whether a map's pairs should be taken block by block; also where its size is not known before the run."""
+    """Whether a map's pairs should be taken block by block; also where its size is not known before the run.
+
+    Example:
+        >>> from pixpro_tf.ops import pairwise
+        >>> pairwise.is_large(7 * 7), pairwise.is_large(56 * 56), pairwise.is_large(None)
+        (False, True, True)
+    """
     return num_bins is None or num_bins > DENSE_BINS
 
 
@@ -39,6 +45,17 @@ def weighted_sums(
 
     Returns:
         `[B, N, C]` for each of the values. A gradient through blocks would keep all of them: there must be none, or one of its own.
+
+    Example:
+        >>> from pixpro_tf.ops import pairwise
+        >>> import tensorflow as tf
+        >>> places = tf.constant([[[0.0], [1.0], [2.0]]])
+        >>> def near(rows, columns):
+        ...     offset = rows[0] - tf.linalg.matrix_transpose(columns[0])
+        ...     return [tf.cast(tf.abs(offset) < 1.5, tf.float32)]
+        >>> (sums,) = pairwise.weighted_sums(near, [places], [places], [places], meet=lambda *_: True)
+        >>> sums[0, :, 0].numpy().tolist()
+        [1.0, 3.0, 3.0]
     """
 
     def add(
@@ -69,6 +86,14 @@ class Softmax(NamedTuple):
         largest: `[..., N, 1]`, the largest logit; -inf for a row without any.
         total: `[..., N, 1]`, sum of the exponentials of the logits less the largest.
         sums: `[..., N, C]`, sums of the values with these weights.
+
+    Example:
+        >>> from pixpro_tf.ops import pairwise
+        >>> import tensorflow as tf
+        >>> empty = pairwise.Softmax(tf.constant([[-float("inf")]]), tf.zeros([1, 1]), tf.zeros([1, 1]))
+        >>> softmax = empty.with_more(logits=tf.zeros([1, 2]), values=tf.constant([[1.0], [3.0]]))
+        >>> float(softmax.averages()), float(softmax.log_sum())
+        (2.0, 0.6931)
     """
 
     largest: tf.Tensor
@@ -112,6 +137,23 @@ def softmax_of_all_and_some(
 
     Returns:
         The softmax of all and that of some, with `[B, N]` in front. As of `weighted_sums`, not to take a gradient through.
+
+    Example:
+        >>> from pixpro_tf.ops import pairwise
+        >>> import tensorflow as tf
+        >>> features, values = tf.constant([[[1.0], [0.0]]]), tf.constant([[[4.0], [8.0]]])
+        >>> of_all, of_some = pairwise.softmax_of_all_and_some(
+        ...     logits=lambda rows, columns: tf.matmul(rows[0], columns[0], transpose_b=True),
+        ...     some=lambda rows, columns: tf.eye(2, batch_shape=[1]) > 0,
+        ...     rows=[features],
+        ...     columns=[features],
+        ...     values=values,
+        ...     meet=lambda *_: True,
+        ... )
+        >>> of_all.averages()[0, :, 0].numpy().tolist()
+        [5.07, 6.0]
+        >>> of_some.averages()[0, :, 0].numpy().tolist()
+        [4.0, 8.0]
     """
 
     def add(
@@ -153,6 +195,16 @@ def symmetric_weighted_sums(weights: PairFunction, bins: Tensors, values: Tensor
 
     Returns:
         `[B, N, C]` for each of the values. As of `weighted_sums`, not to take a gradient through.
+
+    Example:
+        >>> from pixpro_tf.ops import pairwise
+        >>> import tensorflow as tf
+        >>> bins = tf.constant([[[1.0], [2.0]]])
+        >>> def products(rows, columns):
+        ...     return [tf.matmul(rows[0], columns[0], transpose_b=True)]
+        >>> (sums,) = pairwise.symmetric_weighted_sums(products, [bins], [tf.ones([1, 2, 1])])
+        >>> sums[0, :, 0].numpy().tolist()
+        [3.0, 6.0]
     """
 
     def of_image(image: tuple[Tensors, Tensors]) -> Tensors:

@@ -15,6 +15,15 @@ class AdamW(tf.keras.optimizers.AdamW):
         weight_decay: of variables with more than one dimension; decoupled, so it takes `learning_rate * weight_decay` of them a step.
 
     Source: Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101.
+
+    Example:
+        >>> from pixpro_tf.optimizers.adamw import AdamW
+        >>> import tensorflow as tf
+        >>> kernel, bias = tf.Variable([[1.0]]), tf.Variable([1.0])
+        >>> AdamW(learning_rate=0.1, weight_decay=0.5).apply_gradients([(tf.zeros([1, 1]), kernel), (tf.zeros([1]), bias)])
+        <...>
+        >>> kernel.numpy().tolist(), bias.numpy().tolist()
+        ([[0.95]], [1.0])
     """
 
     def __init__(

@@ -27,6 +27,15 @@ class MomentumSGD(tf.keras.optimizers.Optimizer):
         learning_rate: float or schedule.
         momentum: in [0, 1).
         weight_decay: of every variable, BN scales and biases included, as in the authors' SGD.
+
+    Example:
+        >>> from pixpro_tf.optimizers.lars import MomentumSGD
+        >>> import tensorflow as tf
+        >>> weight = tf.Variable([[1.0]])
+        >>> optimizer = MomentumSGD(learning_rate=0.1, momentum=0.9, weight_decay=0.0)
+        >>> _ = optimizer.apply_gradients([(tf.constant([[1.0]]), weight)])
+        >>> weight.numpy().tolist()
+        [[0.9]]
     """
 
     def __init__(
@@ -96,7 +105,16 @@ class LARS(MomentumSGD):
         weight_decay: of variables with more than one dimension.
         trust_coefficient: of the adaptation.
 
-    Source: You et al., 2017, arXiv 1708.03888, with decay before the adaptation, as in the authors' implementation.
+    Source: You et al., 2017 (https://arxiv.org/abs/1708.03888), with decay before the adaptation, as in the authors' implementation.
+
+    Example:
+        >>> import pixpro_tf
+        >>> import tensorflow as tf
+        >>> weight = tf.Variable([[3.0], [4.0]])
+        >>> optimizer = pixpro_tf.LARS(learning_rate=1.0, weight_decay=0.0, trust_coefficient=0.1)
+        >>> _ = optimizer.apply_gradients([(tf.constant([[0.0], [1.0]]), weight)])
+        >>> weight.numpy().tolist()  # a step of 0.1 * ||w|| along the gradient
+        [[3.0], [3.5]]
     """
 
     def __init__(

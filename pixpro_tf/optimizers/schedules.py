@@ -51,7 +51,14 @@ class WarmupCosine(_WarmupSchedule):
         warmup_steps: w; the rate at step i <= w is `peak / 100 * (99 * i / w + 1)`.
         total_steps: n; the cosine spans n - w steps.
 
-    Source: the authors' schedule. As there, the warm-up ends at the peak in step w, and so the cosine's first value repeats it.
+    Source: the authors' schedule (https://github.com/zdaxie/PixPro). As there, the warm-up ends at the peak in step w, and so the
+        cosine's first value repeats it.
+
+    Example:
+        >>> from pixpro_tf.optimizers.schedules import WarmupCosine
+        >>> schedule = WarmupCosine(peak=1.0, warmup_steps=10, total_steps=110)
+        >>> [float(schedule(step)) for step in (0, 10, 60, 110)]
+        [0.01, 1.0, 0.5, 0.000001]
     """
 
     def __init__(self, peak: float, warmup_steps: int, total_steps: int) -> None:
@@ -77,6 +84,12 @@ class WarmupSteps(_WarmupSchedule):
         warmup_steps: as in `WarmupCosine`.
         boundaries: steps, increasing.
         factor: of each drop.
+
+    Example:
+        >>> from pixpro_tf.optimizers.schedules import WarmupSteps
+        >>> schedule = WarmupSteps(peak=1.0, warmup_steps=0, boundaries=[10, 20])
+        >>> [float(schedule(step)) for step in (0, 10, 20)]
+        [1.0, 0.1, 0.01]
     """
 
     def __init__(
@@ -104,6 +117,12 @@ class EmaSchedule:
 
     Called with step k, returns `1 - m_k = (1 - base) * (cos(pi * k / K) + 1) / 2` as a float32 scalar: the share taken over, which
     keeps the digits that the momentum itself loses near 1.
+
+    Example:
+        >>> from pixpro_tf.optimizers.schedules import EmaSchedule
+        >>> schedule = EmaSchedule(base_momentum=0.99, total_steps=100)
+        >>> [float(schedule(step)) for step in (0, 100)]
+        [0.01, 0.0]
     """
 
     def __init__(self, base_momentum: float, total_steps: int) -> None:

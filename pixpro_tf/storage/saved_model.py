@@ -153,6 +153,13 @@ def load_backbone(
 
     Raises:
         RunError: if nothing is there, or it cannot be loaded.
+
+    Example:
+        >>> import pixpro_tf
+        >>> import tensorflow as tf
+        >>> backbone = pixpro_tf.load_backbone("exported/mine", trainable=True)  # doctest: +SKIP
+        >>> backbone(tf.zeros([1, 224, 224, 3])).shape  # doctest: +SKIP
+        TensorShape([1, 2048])
     """
     import tensorflow_hub as hub
 

@@ -107,10 +107,10 @@ def training_dataset(
 
     Example:
         >>> import pixpro_tf
-        >>> config = pixpro_tf.Config(dataset="folder:photos", batch_size=8)  # doctest: +SKIP
-        >>> model = pixpro_tf.build_model(config, total_steps=1000)  # doctest: +SKIP
-        >>> model.compile(optimizer=pixpro_tf.LARS(learning_rate=0.1))  # doctest: +SKIP
-        >>> model.fit(pixpro_tf.training_dataset(config), steps_per_epoch=1000)  # doctest: +SKIP
+        >>> config = pixpro_tf.Config(dataset="photographs", batch_size=4, image_size=64)
+        >>> batch = next(iter(pixpro_tf.training_dataset(config)))
+        >>> batch["view_1"].shape, batch["box_1"].shape
+        (TensorShape([4, 64, 64, 3]), TensorShape([4, 4]))
     """
     if source is None:
         source, _ = open_source(config, RunFolder(os.path.expanduser(config.run_dir)))

@@ -79,7 +79,7 @@ def crop_box(
         float32 `[4]`, `(x0, y0, x1, y1)`: first and last pixel of the crop over the image's last pixel. An image of a single row or
         column has 0 for both ends.
 
-    Source: the authors' boxes; they span pixel centres, so a crop of the whole image has (0, 0, 1, 1).
+    Source: the authors' boxes (https://github.com/zdaxie/PixPro); they span pixel centres, so a crop of the whole image has (0, 0, 1, 1).
     """
     row, column, crop_height, crop_width = (tf.cast(value, tf.float32) for value in crop)
     last_column = tf.cast(tf.maximum(width - 1, 1), tf.float32)

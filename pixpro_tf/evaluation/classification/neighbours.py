@@ -29,7 +29,7 @@ def neighbour_votes(
     Returns:
         float32 `[M, K]`, each row sums to 1.
 
-    Source: Wu et al., CVPR 2018.
+    Source: Wu et al., CVPR 2018 (https://arxiv.org/abs/1805.01978).
     """
     known = tf.transpose(unit_length(tf.constant(known_features, tf.float32)))
     labels = tf.constant(known_labels, tf.int64)

@@ -99,7 +99,7 @@ def propagation_weights(maps: tf.Tensor, gamma: float, bins: tf.Tensor) -> tf.Te
     Returns:
         `[B, Q, h, w]` in [0, 1]; 1 at the bin itself.
 
-    Source: Xie et al., CVPR 2021, equation 3.
+    Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), equation 3.
     """
     shape = tf.shape(maps)
     unit = unit_length(tf.reshape(maps, [shape[0], -1, maps.shape[-1]]))

@@ -69,8 +69,8 @@ class Detector(tf.keras.Model):
 
     Call with images uint8 or float `[B, H, W, 3]` in 0..255; returns `Predictions`.
 
-    Source: Tian et al., ICCV 2019 (FCOS), with the centre sampling and the centredness beside the boxes of its later version, and
-    towers without group normalisation, so that pre-trained ones fit.
+    Source: Tian et al., ICCV 2019 (FCOS, https://arxiv.org/abs/1904.01355), with the centre sampling and the centredness beside the boxes
+        of its later version, and towers without group normalisation, so that pre-trained ones fit.
     """
 
     def __init__(
@@ -223,7 +223,8 @@ def _evenness(sides: tf.Tensor, one: int, other: int) -> tf.Tensor:
 def detection_loss(predictions: Predictions, targets: Targets) -> tf.Tensor:
     """Focal loss of classes, generalised IoU of boxes weighted by centredness, and cross-entropy of centredness; a scalar.
 
-    Source: Lin et al., ICCV 2017; Rezatofighi et al., CVPR 2019; Tian et al., ICCV 2019.
+    Source: Lin et al., ICCV 2017 (https://arxiv.org/abs/1708.02002); Rezatofighi et al., CVPR 2019 (https://arxiv.org/abs/1902.09630);
+        Tian et al., ICCV 2019 (https://arxiv.org/abs/1904.01355).
     """
     has_object = tf.cast(targets.labels != NO_OBJECT, tf.float32)
     objects = tf.maximum(tf.reduce_sum(has_object), 1.0)
@@ -249,7 +250,7 @@ def generalized_iou(sides: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     Args:
         sides, other: float `[..., 4]`, distances to (top, left, bottom, right).
 
-    Source: Rezatofighi et al., CVPR 2019.
+    Source: Rezatofighi et al., CVPR 2019 (https://arxiv.org/abs/1902.09630).
     """
 
     def area(each: tf.Tensor) -> tf.Tensor:

@@ -58,7 +58,7 @@ class FCNHead(tf.keras.layers.Layer):
 
     Input float `[B, h, w, C]`; output logits `[B, h, w, K]`.
 
-    Source: Long et al., CVPR 2015, with two convolutions as it is used on dilated ResNets.
+    Source: Long et al., CVPR 2015 (https://arxiv.org/abs/1411.4038), with two convolutions as it is used on dilated ResNets.
     """
 
     def __init__(
