@@ -25,11 +25,11 @@ help:
 setup: $(VENV)/.ready
 setup-dev: $(VENV)/.ready-dev
 
-$(VENV)/.ready: requirements.txt scripts/find_python
+$(VENV)/.ready: requirements.txt pyproject.toml scripts/find_python
 	@python=$$(scripts/find_python "$(PYTHON)") && echo "Setting up $(VENV) with $$($$python --version); this takes some minutes ..." && \
 	"$$python" -m venv --clear $(VENV) && \
 	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade pip && \
-	$(RUN) -m pip install --quiet -r requirements.txt && touch $@
+	$(RUN) -m pip install --quiet -e . && touch $@
 
 $(VENV)/.ready-dev: pyproject.toml $(VENV)/.ready
 	@echo "Adding what the tests need; PyTorch among it, to compare with ..." && \

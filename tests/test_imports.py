@@ -19,7 +19,7 @@ LINES = (
     {"evaluation", "interop"},
     {"training", "export", "data_service", "tfrecords", "visualize"},
     {"pretraining"},
-    {"train.py", "export/", "benchmarks"},
+    {"train.py", "export/", "benchmarks", "examples"},
 )
 # What some packages import, beside errors and keras2: less than their line allows.
 ONLY = {"data": {"data", "ops"}, "ops": {"ops"}, "losses": {"ops"}, "layers": {"layers", "ops"}}
@@ -36,7 +36,11 @@ def package_modules():
 def programs():
     """What uses the package, by its line's name."""
     yield "train.py", ROOT / "train.py"
-    for folder, name in (("export", "export/"), ("benchmarks", "benchmarks")):
+    for folder, name in (
+        ("export", "export/"),
+        ("benchmarks", "benchmarks"),
+        ("examples", "examples"),
+    ):
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield name, path
 

@@ -80,7 +80,7 @@ def train_export_and_load(commands, photos, folder):
     )
     assert "--include_heads" in run(commands / "pixpro-export", "savedmodel", "--help")
     run(
-        *(commands / "pixpro-export", "savedmodel", "--run=run", "--output=exported"),
+        *(commands / "pixpro-export", "savedmodel", "--from=run", "--output=exported"),
         "--allow_unfinished",
     )
     code = (

@@ -4,20 +4,40 @@ python train.py --flagfile=configs/pixpro.flags [--flag=value ...]
 """
 
 import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.config import Config
 
-
-def _run(config: Config) -> int:
-    config.check_surroundings()
-    from pixpro_tf.training.run import train
-
-    return train(config)
+if TYPE_CHECKING:
+    from pixpro_tf.objectives.base import Objective
 
 
-main = Command(Config, __doc__, "python train.py", _run, "pixpro-train")
+def training_command(
+    doc: str | None,
+    checkout: str,
+    installed: str = "",
+    *,
+    objectives: "Callable[[Config], Sequence[Objective]] | None" = None,
+) -> Command[Config]:
+    """A command that trains by the flags of `train.py`.
 
+    Args:
+        doc, checkout, installed: as of `Command`.
+        objectives: from the configuration to what is learnt; None is what the flags say. examples/densecl.py has one of its own.
+    """
+
+    def run(config: Config) -> int:
+        config.check_surroundings()
+        from pixpro_tf.training.run import train
+
+        return train(config) if objectives is None else train(config, objectives)
+
+    return Command(Config, doc, checkout, run, installed)
+
+
+main = training_command(__doc__, "python train.py", "pixpro-train")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -38,6 +38,6 @@ def next_commands(folder: RunFolder, config: Config) -> str:
         backbone += f" --backbone_layout={config.backbone_layout}"
     return f"""\
   {python} -m tensorboard.main --logdir {shlex.quote(folder.tensorboard)}
-  {export} --run={run} --output={exported}{unfinished}
+  {export} --from={run} --output={exported}{unfinished}
   {train} {backbone} --init_from={run} \\
       --dataset=folder:/path/to/your/images --batch_size=64 --run_dir=runs/mine"""

@@ -197,7 +197,7 @@ def test_a_source_that_cannot_be_reached_is_one_line(source, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_saved_model_of_an_unfinished_run_has_to_be_allowed_too(runs, tmp_path, capsys):
-    flags = [f"--run={runs('torchvision')}", f"--output={tmp_path / 'model.tgz'}"]
+    flags = [f"--from={runs('torchvision')}", f"--output={tmp_path / 'model.tgz'}"]
     assert savedmodel_command.main([*flags, "--allow_unfinished"]) == 0
     assert (tmp_path / "model.tgz").is_file()
     flags = [f"--from={tmp_path / 'model.tgz'}", f"--output={tmp_path / 'out'}"]

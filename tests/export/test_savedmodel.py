@@ -46,21 +46,21 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "backbone"
-    assert savedmodel_command.main([f"--run={run}", f"--output={folder}"]) == 0
+    assert savedmodel_command.main([f"--from={run}", f"--output={folder}"]) == 0
     return str(folder)
 
 
 @pytest.fixture(scope="module")
 def exported_heads(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("heads") / "backbone"
-    assert savedmodel_command.main([f"--run={run}", f"--output={folder}", "--include_heads"]) == 0
+    assert savedmodel_command.main([f"--from={run}", f"--output={folder}", "--include_heads"]) == 0
     return str(folder)
 
 
 @pytest.fixture(scope="module")
 def packed(run, tmp_path_factory):
     archive = tmp_path_factory.mktemp("packed") / "backbone.tar.gz"
-    assert savedmodel_command.main([f"--run={run}", f"--output={archive}"]) == 0
+    assert savedmodel_command.main([f"--from={run}", f"--output={archive}"]) == 0
     return archive
 
 
@@ -275,7 +275,7 @@ def test_the_card_has_the_runs_last_metrics_and_the_licence(run, tmp_path):
     shutil.copytree(run, measured)
     lines = [{"step": step, "loss": -step / 2, "images_per_second": 8.0} for step in (1, 3)]
     (measured / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    flags = [f"--run={measured}", f"--output={tmp_path / 'out'}", "--licence=CC BY 4.0"]
+    flags = [f"--from={measured}", f"--output={tmp_path / 'out'}", "--licence=CC BY 4.0"]
     assert savedmodel_command.main(flags) == 0
     card = model_card.read(str(tmp_path / "out"))
     assert card["metrics"] == lines[1]
@@ -314,7 +314,7 @@ def test_heads_on_request(run, exported_heads):
 @pytest.mark.slow
 def test_the_target_network_on_request(run, tmp_path):
     output = tmp_path / "target"
-    flags = [f"--run={run}", f"--output={output}", "--network=target", "--include_heads"]
+    flags = [f"--from={run}", f"--output={output}", "--network=target", "--include_heads"]
     assert savedmodel_command.main(flags) == 0
     found = tf.saved_model.load(str(output))(IMAGES, return_endpoints=True)
     # The propagation is on the online side only.
@@ -356,7 +356,7 @@ def imported(tmp_path_factory):
 
 
 def test_heads_that_are_not_there_are_one_line(imported, tmp_path, capsys):
-    flags = [f"--run={imported}", f"--output={tmp_path / 'out'}", "--include_heads"]
+    flags = [f"--from={imported}", f"--output={tmp_path / 'out'}", "--include_heads"]
     assert savedmodel_command.main(flags) == 1
     error = capsys.readouterr().err
     assert "has no heads that --include_heads could export" in error and error.count("\n") == 1
@@ -364,7 +364,7 @@ def test_heads_that_are_not_there_are_one_line(imported, tmp_path, capsys):
 
 
 def test_imported_weights_claim_no_recipe_of_ours(imported, tmp_path):
-    assert savedmodel_command.main([f"--run={imported}", f"--output={tmp_path / 'out'}"]) == 0
+    assert savedmodel_command.main([f"--from={imported}", f"--output={tmp_path / 'out'}"]) == 0
     card = model_card.read(str(tmp_path / "out"))
     assert card["imported"]["file"] == "theirs.pth"
     assert card["recipe"] is None and card["data"] is None
@@ -487,7 +487,7 @@ def test_a_run_of_another_layout_or_backbone_does_not(exported):
 
 
 def assert_exported_in_float32(run, output):
-    flags = [f"--run={run}", f"--output={output}", "--include_heads", "--allow_unfinished"]
+    flags = [f"--from={run}", f"--output={output}", "--include_heads", "--allow_unfinished"]
     assert savedmodel_command.main(flags) == 0
     model = tf.saved_model.load(str(output))
     assert {variable.dtype for variable in model.variables} == {tf.float32}
@@ -580,7 +580,9 @@ def run_with_neck(tmp_path_factory):
 def exported_neck(run_with_neck, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported_neck") / "detector"
     assert (
-        savedmodel_command.main([f"--run={run_with_neck}", f"--output={folder}", "--include_heads"])
+        savedmodel_command.main(
+            [f"--from={run_with_neck}", f"--output={folder}", "--include_heads"]
+        )
         == 0
     )
     return str(folder)

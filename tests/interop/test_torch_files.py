@@ -198,7 +198,7 @@ def test_a_file_there_and_back_is_bit_identical_and_loads_strictly(tmp_path):
     state = with_prefix(model.state_dict(), "module.")
     path = save({"model": state, "epoch": 1}, tmp_path / "pixpro.pth")
     output = import_file(path, tmp_path / "imported", "--output_stride=16")
-    assert run("export", f"--run={output}", f"--output={tmp_path / 'back.pth'}") == 0
+    assert run("export", f"--from={output}", f"--output={tmp_path / 'back.pth'}") == 0
     back = torch.load(tmp_path / "back.pth", weights_only=True)["model"]
     assert back.keys() == state.keys()
     for name, tensor in state.items():
@@ -216,7 +216,7 @@ def test_a_backbone_there_and_back_is_bit_identical(tmp_path, networks):
     if networks == 2:
         content |= with_prefix({name: tensor + 1 for name, tensor in state.items()}, "encoder_k.")
     output = import_file(save(content, tmp_path / "backbone.pth"), tmp_path / "imported")
-    assert run("export", f"--run={output}", f"--output={tmp_path / 'back.pth'}") == 0
+    assert run("export", f"--from={output}", f"--output={tmp_path / 'back.pth'}") == 0
     back = torch.load(tmp_path / "back.pth", weights_only=True)["model"]
     counted = {name: t for name, t in content.items() if not name.endswith("tracked")}
     assert {name.removeprefix("module.") for name in back} == content.keys()
@@ -226,7 +226,7 @@ def test_a_backbone_there_and_back_is_bit_identical(tmp_path, networks):
 
 @pytest.mark.slow
 def test_a_run_is_exported_with_its_step(whole_run, tmp_path):
-    assert run("export", f"--run={whole_run[0]}", f"--output={tmp_path / 'run.pth'}") == 0
+    assert run("export", f"--from={whole_run[0]}", f"--output={tmp_path / 'run.pth'}") == 0
     state = torch.load(tmp_path / "run.pth", weights_only=True)["model"]
     model = Run.open(str(whole_run[0])).load_model()
     assert_state(model, {name.removeprefix("module."): tensor for name, tensor in state.items()})
@@ -321,7 +321,7 @@ def test_an_output_that_is_there_is_kept_unless_told_otherwise(tmp_path, capsys)
         (["import", "--checkpoint=a.pth", "--output=b", "--output_stride=7"], "8, 16, 32"),
         (["convert"], "has no command 'convert'"),
         ([], "one of import, export"),
-        (["export", "--run=nowhere", "--output=x.pth"], "nowhere holds no checkpoint"),
+        (["export", "--from=nowhere", "--output=x.pth"], "nowhere holds no checkpoint"),
     ],
 )
 def test_a_mistaken_command_line_is_one_line(flags, said, capsys, tmp_path, monkeypatch):
@@ -527,5 +527,5 @@ def test_a_resnet50_is_converted_in_seconds_within_a_gigabyte(tmp_path):
 def test_what_the_authors_code_does_not_build_is_not_exported(tmp_path, capsys, flags, named):
     make_run(tmp_path / "run", **flags)
     output = tmp_path / "out.pth"
-    assert run("export", f"--run={tmp_path / 'run'}", f"--output={output}") != 0
+    assert run("export", f"--from={tmp_path / 'run'}", f"--output={output}") != 0
     assert named in capsys.readouterr().err and not output.exists()

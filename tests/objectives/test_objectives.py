@@ -1,12 +1,12 @@
 """The objectives as parts of a model: what is summed, what is trained, and one of somebody else's."""
 
-import re
 import subprocess
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from examples import densecl
 from pixpro_tf import losses
 from pixpro_tf.build import build_objectives
 from pixpro_tf.config import Config
@@ -242,16 +242,8 @@ def test_an_objective_without_levels_or_weight_is_refused(levels, weight, messag
         Objective(levels, weight)
 
 
-@pytest.fixture(scope="module")
-def documented():
-    """The code of docs/objectives.md: an objective, and a script that trains with it."""
-    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "objectives.md").read_text(), re.S)
-
-
-def test_the_documented_objective_trains_and_is_that_of_loops(documented):
-    scope = {}
-    exec(documented[0], scope)
-    objective = scope["DenseCL"](temperature=0.5)
+def test_the_objective_of_the_example_trains_and_is_that_of_loops():
+    objective = densecl.DenseCL(temperature=0.5)
     model = make_model(objectives=[objective])
     assert np.isfinite(model.train_step(batch())["loss"])
 
@@ -282,15 +274,15 @@ def test_the_documented_objective_trains_and_is_that_of_loops(documented):
 
 
 @pytest.mark.slow
-def test_the_documented_script_trains(documented, tiny_flags, tmp_path):
-    (tmp_path / "dense.py").write_text("\n".join(documented))
+def test_the_command_of_the_example_trains(tiny_flags, tmp_path):
+    flags = (*tiny_flags, f"--run_dir={tmp_path / 'run'}", "--max_steps=2")
     process = subprocess.run(
-        warm.python(
-            tmp_path / "dense.py", *tiny_flags, f"--run_dir={tmp_path / 'run'}", "--max_steps=2"
-        ),
+        warm.python(ROOT / "examples" / "densecl.py", *flags),
         env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     assert process.returncode == 0, process.stderr
     assert (tmp_path / "run" / "checkpoints" / "step-2.index").exists()
+    assert "densecl" in (tmp_path / "run" / "metrics.jsonl").read_text()

@@ -42,7 +42,7 @@ def _check_run(run: Run) -> None:
         value = getattr(run.config, name)
         if value != wanted:
             raise RunError(
-                f"--run={run.name} was pre-trained with --{name}={value}, which the authors' code does not build; it builds {wanted}"
+                f"{run.name} was pre-trained with --{name}={value}, which the authors' code does not build; it builds {wanted}"
             )
 
 
