@@ -29,7 +29,7 @@ def pixel_consistency(
         propagated: float `[B, N, C]`, unit length along C; N = H*W, row-major.
         target: float `[B, M, C]`, unit length along C; receives no gradient.
         bins, target_bins: where the bins of the two maps lie.
-        threshold: see `geometry.positive_mask`.
+        threshold: see `ops.geometry.positive_mask`.
 
     Returns:
         `[B]` in [-1, 1], in at least float32, 0 for an image without positive pairs; and `[B]`, the number of these pairs.
@@ -88,7 +88,7 @@ def pixel_contrast(
         projected: float `[B, N, C]`, unit length along C; N = H*W, row-major.
         target: float `[B, M, C]`, unit length along C; receives no gradient.
         bins, target_bins: where the bins of the two maps lie.
-        threshold: see `geometry.positive_mask`.
+        threshold: see `ops.geometry.positive_mask`.
         temperature: tau, above 0.
 
     Returns:

@@ -32,7 +32,7 @@ class PixPro(tf.keras.Model):
 
     One element of its training data is
     `{"view_1", "view_2": [B, S, S, 3], "box_1", "box_2": [B, 4] float32}`: two views of each image, normalised, and where they lie
-    (see `geometry`). With `photometric`, views are uint8 and `"seed": [B, 2] int32` says what to draw.
+    (see `ops.geometry`). With `photometric`, views are uint8 and `"seed": [B, 2] int32` says what to draw.
 
     Args:
         online: `Encoder` that is trained; its variables exist already.

@@ -15,7 +15,7 @@ class View(NamedTuple):
     Attributes:
         maps: the encoder's maps `[B, H, W, C]` by their levels: "c2" to "c5", and "p2" to "p7" where there is an FPN.
         outputs: by level: of the target network its projections, of the online network what the objective predicts of its own.
-        box: `[B, 4]`, where the view lies in its image; see `geometry`.
+        box: `[B, 4]`, where the view lies in its image; see `ops.geometry`.
 
     Example:
         >>> import pixpro_tf

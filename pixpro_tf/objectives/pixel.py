@@ -21,7 +21,7 @@ class PixelObjective(Objective):
     Args:
         levels: of the encoder's maps.
         projector: what both networks put on them, a `ProjectorSettings` or its fields as a dict.
-        threshold: see `geometry.positive_mask`.
+        threshold: see `ops.geometry.positive_mask`.
         jit_compile: whether XLA compiles the loss of a large map; on a small one the compiled program would be no faster.
         weight: of the loss.
 

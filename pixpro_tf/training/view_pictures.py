@@ -26,9 +26,9 @@ def matched_views(
 
     Args:
         view_1, view_2: float `[B, S, S, 3]`, RGB in [0, 1].
-        box_1, box_2: float32 `[B, 4]`, see `geometry`.
+        box_1, box_2: float32 `[B, 4]`, see `ops.geometry`.
         map_size: side of the map of bins.
-        threshold: see `geometry.positive_mask`.
+        threshold: see `ops.geometry.positive_mask`.
 
     Returns:
         A PNG file's bytes: a column of two views for each image. Positive pairs that are each other's nearest carry a dot of the

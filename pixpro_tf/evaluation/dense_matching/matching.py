@@ -35,7 +35,7 @@ def match(features: tf.Tensor, other: tf.Tensor, box: tf.Tensor, other_box: tf.T
     Args:
         features: float `[B, h, w, C]` of one view.
         other: float `[B, h, w, C]` of the other.
-        box, other_box: float `[B, 4]`, see `geometry`.
+        box, other_box: float `[B, 4]`, see `ops.geometry`.
     """
     batch, (height, width) = tf.shape(features)[0], features.shape[1:3]
     flat = [
