@@ -78,7 +78,7 @@ def train_export_and_load(commands, photos, folder):
         *("--backbone=resnet10w0.5", "--image_size=32", "--batch_size=8", "--max_steps=2"),
         *("--projector_hidden=16", "--projector_dim=8", "--run_dir=run"),
     )
-    assert "--include_heads" in run(commands / "pixpro-export", "savedmodel", "--help")
+    assert "--[no]include_heads" in run(commands / "pixpro-export", "savedmodel", "--help")
     run(
         *(commands / "pixpro-export", "savedmodel", "--from=run", "--output=exported"),
         "--allow_unfinished",

@@ -61,10 +61,10 @@ def test_the_command_writes_what_it_finds(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (["--min_crop_area=2"], 2, "--min_crop_area=2 is a share; it must be at most 1"),
-        (["--pairs=0"], 2, "--pairs=0 must be at least 1"),
-        (["--split=train"], 2, "--split=train does nothing with --dataset=photographs"),
-        (["--augmentation=much"], 2, "argument --augmentation: invalid choice"),
+        (["--min_crop_area=2"], 2, "--min_crop_area=2.0 is too large; give at most 1"),
+        (["--pairs=0"], 2, "--pairs=0 is too small"),
+        (["--split=train"], 2, "--split=train is not used by --dataset=photographs"),
+        (["--augmentation=much"], 2, "--augmentation=much is not known"),
         # Crops of a hundredth of an image, of which the first pair lie apart.
         (["--min_crop_area=0.01", "--pairs=1", "--seed=1"], 1, "no pair of views shows"),
     ],

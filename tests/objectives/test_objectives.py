@@ -284,5 +284,5 @@ def test_the_command_of_the_example_trains(tiny_flags, tmp_path):
         text=True,
     )
     assert process.returncode == 0, process.stderr
-    assert (tmp_path / "run" / "checkpoints" / "step-2.index").exists()
-    assert "densecl" in (tmp_path / "run" / "metrics.jsonl").read_text()
+    names = [name for name, _ in tf.train.list_variables(tmp_path / "run/checkpoints/step-2")]
+    assert any(name.startswith("online/projectors/densecl/") for name in names)

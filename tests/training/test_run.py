@@ -14,6 +14,7 @@ from pixpro_tf import build, pixpro
 from pixpro_tf.backbones.encoder import Encoder
 from pixpro_tf.cli import command_line
 from pixpro_tf.config import Config
+from pixpro_tf.errors import RunError
 from pixpro_tf.export.commands import savedmodel as savedmodel_command
 from pixpro_tf.storage import init_from
 from pixpro_tf.storage.run_folder import RunFolder
@@ -45,7 +46,7 @@ def test_the_next_commands_work_for_the_run(whole_run, photos, tmp_path, monkeyp
     assert savedmodel_command.main(export[3:]) == 0
     assert (tmp_path / "exported" / "whole" / "saved_model.pb").exists()
     assert train[1] == "train.py"
-    mine = [flag.replace("/path/to/your/images", str(photos)) for flag in train[1:]]
+    mine = [flag.replace("/path/to/your/images", str(photos)) for flag in train[2:]]
     config = command_line.parse(Config, mine)
     model = build.build_model(config, total_steps=2)
     assert str(run_dir) in init_from.initialize_from(model, config.init_from)
@@ -260,9 +261,9 @@ def test_a_failure_that_nothing_explains_is_raised(photos):
 def test_a_run_that_loses_its_data_service_fails(monkeypatch, capsys):
     codes = []
     monkeypatch.setattr(run.os, "_exit", codes.append)
-    run._leave_at_once("the service does not answer")
+    run._leave_at_once(RunError("grpc://host:1 does not answer", of="data_service"))
     assert codes == [1]
-    assert capsys.readouterr().err == "error: the service does not answer\n"
+    assert capsys.readouterr().err == "error: --data_service=grpc://host:1 does not answer\n"
 
 
 @pytest.mark.parametrize(
@@ -419,7 +420,7 @@ def test_a_dataset_that_is_not_prepared_is_explained(train, tmp_path):
     )
     assert process.returncode == 1
     assert "Traceback" not in process.stderr
-    for part in ("imagenet2012", "tfds.builder(", "--dataset=scenes/128", "--dataset=folder:"):
+    for part in ("imagenet2012", "tfds.builder(", "scenes/128", "folder:PATH"):
         assert part in process.stderr
 
 
