@@ -18,7 +18,8 @@ from pixpro_tf.config.run import RunFlags
 __all__ = ["OF_FILES", "Config"]
 
 
-# Dataclasses collect the fields of their last base first, so this is the reverse of the order in --help.
+# Dataclasses collect the fields of their last base first, so this is the reverse of the order in --help. The parts are never made by
+# themselves, and do without what they would need for that: generating it takes longer than the rest of this package.
 @dataclasses.dataclass(frozen=True)
 class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFlags, DataFlags):
     """One pre-training run: its data, model, objectives, optimisation, hardware and folder.

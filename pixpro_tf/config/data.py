@@ -11,7 +11,7 @@ from pixpro_tf.data.views.policies import POLICIES
 OF_FILES = ("folder:", "zip:", "tfrecord:")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class DataFlags:
     """Which images, which views of them, and who makes them."""
 

@@ -11,7 +11,7 @@ from pixpro_tf.config.flag import flag, refuse
 _ROLES = {"chief", "worker"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class HardwareFlags:
     """Devices, number format, and what is compiled."""
 

@@ -7,7 +7,7 @@ from pixpro_tf.config.flag import flag, refuse
 from pixpro_tf.layers.layouts import LAYOUTS
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class ModelFlags:
     """Backbone, neck, projectors, and the weights to start from."""
 

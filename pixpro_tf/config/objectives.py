@@ -5,7 +5,7 @@ import dataclasses
 from pixpro_tf.config.flag import flag, refuse
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class ObjectiveFlags:
     """Which losses, their weights and their parameters."""
 

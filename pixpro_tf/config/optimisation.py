@@ -5,7 +5,7 @@ import dataclasses
 from pixpro_tf.config.flag import flag, integers, refuse
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class OptimisationFlags:
     """Optimizer, batch and schedules."""
 

@@ -6,7 +6,7 @@ import re
 from pixpro_tf.config.flag import flag, integers, refuse
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class RunFlags:
     """Folder of the run, and when it saves, logs, plots and evaluates."""
 
