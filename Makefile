@@ -1,38 +1,38 @@
-# make demo, make test: both set up .venv themselves. PYTHON=... chooses another interpreter.
+# Targets such as demo and test create .venv first. PYTHON=... selects another interpreter.
 SHELL := /bin/bash
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-# Much of a test's time is the tracing of graphs, which uses one core. tests/conftest.py orders the files.
+# Tests spend much of their time tracing graphs, which uses one core. tests/conftest.py orders the files.
 PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
-# Of the tests marked thorough: four commits in a row have every one. A tree without a history goes by the day of the year.
+# Quarter of the tests marked thorough; four consecutive commits run all of them. A tree without a git history uses the day of the year.
 QUARTER ?= $(shell echo $$(($$(git rev-list --count HEAD 2>/dev/null || date +%-j) % 4 + 1)))
 
 .PHONY: help setup setup-dev demo report report-quick test test-quick test-all test-quarter faults lint format clean
 
 help:
-	@echo "make demo        pre-trains a small backbone on embedded images, under ten minutes on two cores"
-	@echo "make report      pre-trains and measures every method on embedded images, and writes docs/report; four to five hours on two cores, in pieces"
-	@echo "make report-quick  the same in a quarter of an hour, too short to learn much; writes runs/report-quick/page"
-	@echo "make test        lint, types and every test that a change can break"
-	@echo "make test-quick  the tests without the slow ones"
-	@echo "make test-all    all tests, with coverage: every backbone, every ablation, the consumers of exports in environments of their own"
-	@echo "make test-quarter  a quarter of what only test-all runs, another one for each commit; QUARTER=3 chooses"
-	@echo "make faults      plants deliberate faults one at a time, each of which make test has to catch; some hours on two cores"
+	@echo "make demo        pre-trains a small backbone on embedded images; less than ten minutes on two cores"
+	@echo "make report      pre-trains and evaluates every method on embedded images, and writes docs/report; four to five hours on two cores, resumable"
+	@echo "make report-quick  a shorter report, in 15 minutes, too short to learn much; writes runs/report-quick/page"
+	@echo "make test        checks format, lint and types, and runs all tests except the thorough ones"
+	@echo "make test-quick  runs all tests except the slow and the thorough ones"
+	@echo "make test-all    runs all tests, with coverage: every backbone, every ablation, and consumers of exports in their own environments"
+	@echo "make test-quarter  runs a quarter of the thorough tests, a different one for each commit; QUARTER=3 selects one"
+	@echo "make faults      plants deliberate faults one at a time, which make test must catch; several hours on two cores"
 	@echo "make format      formats the code"
-	@echo "make clean       removes $(VENV), the environments of tests and what tools left behind; runs/ and data/ stay"
+	@echo "make clean       removes $(VENV), the environments of tests and files of tools; keeps runs/ and data/"
 
 setup: $(VENV)/.ready
 setup-dev: $(VENV)/.ready-dev
 
 $(VENV)/.ready: requirements.txt pyproject.toml scripts/find_python
-	@python=$$(scripts/find_python "$(PYTHON)") && echo "Setting up $(VENV) with $$($$python --version); this takes some minutes ..." && \
+	@python=$$(scripts/find_python "$(PYTHON)") && echo "Setting up $(VENV) with $$($$python --version); this takes a few minutes ..." && \
 	"$$python" -m venv --clear $(VENV) && \
 	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade pip && \
 	$(RUN) -m pip install --quiet -e . && touch $@
 
 $(VENV)/.ready-dev: pyproject.toml $(VENV)/.ready
-	@echo "Adding what the tests need; PyTorch among it, to compare with ..." && \
+	@echo "Adding the dependencies of the tests, including PyTorch for comparisons ..." && \
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[dev]" && touch $@
 
 demo: setup

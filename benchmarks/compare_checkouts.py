@@ -1,11 +1,11 @@
-"""Step time of this checkout and of another one, on the same flags, in one run.
+"""Compares the step time of this checkout with that of another one, using the same flags.
 
     git worktree add /tmp/before OLD_COMMIT
     python -m benchmarks.compare_checkouts --other=/tmp/before --rounds=3 \
         --flags="--flagfile=configs/pixpro.flags --dataset=scenes/128 --data_dir=data --batch_size=8 --max_steps=12"
 
-The two take turns, each round in new processes, so that what else the machine does meets both; a round's figure is the median of its steps
-without the first two, which compile. `--flags` are those of `train.py`, whose `--run_dir` and `--log_every` are set here.
+The checkouts take turns, and each round starts new processes, so that other load on the machine affects both. The result of a round is the
+median of its steps without the first two, which compile. `--flags` are flags of `train.py`; `--run_dir` and `--log_every` are set here.
 """
 
 import dataclasses
@@ -28,10 +28,10 @@ COMPILED_STEPS = 2
 
 
 def seconds_per_step(checkout: pathlib.Path, flags: list[str]) -> float:
-    """Median step of a short run of a checkout, by the rate that it logs.
+    """Measures the median step time of a short run of a checkout, from the throughput that it logs.
 
     Raises:
-        RunError: if the run failed, or was too short.
+        RunError: if the run failed or was too short.
     """
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.run(
@@ -52,25 +52,29 @@ def seconds_per_step(checkout: pathlib.Path, flags: list[str]) -> float:
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     rates = [line["images_per_second"] for line in lines[COMPILED_STEPS:]]
     if not rates:
-        raise RunError(f"too few steps to time: give --max_steps of more than {COMPILED_STEPS}")
+        raise RunError(
+            f"the run is too short to time; pass --max_steps greater than {COMPILED_STEPS}"
+        )
     return batch_size / statistics.median(rates)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """What is compared, and how often."""
+    """Settings of the comparison."""
 
     other: str = required("Comparison", "folder of the other checkout")
-    flags: str = required("Comparison", "flags of train.py, in one text with spaces between them")
-    rounds: int = flag(3, "Comparison", "in each of which both run once", minimum=1)
+    flags: str = required("Comparison", "flags of train.py in one string, separated by spaces")
+    rounds: int = flag(
+        3, "Comparison", "number of rounds; each checkout runs once per round", minimum=1
+    )
 
 
 def _run(asked: Settings) -> None:
     other = pathlib.Path(asked.other).resolve()
     if not (other / "train.py").is_file():
-        refuse(asked, "other", "has no train.py; give the folder of a checkout")
+        refuse(asked, "other", "does not contain train.py; pass the folder of a checkout")
     flags = [
-        # Each runs in its own folder, and reads the same data.
+        # Each checkout runs in its own folder but reads the same data.
         f"--data_dir={os.path.abspath(given.removeprefix('--data_dir='))}"
         if given.startswith("--data_dir=")
         else given

@@ -1,11 +1,11 @@
-"""Images per second and core of each stage of the input pipeline: reading, decoding, crops, colours, and all of it together.
+"""Measures images per second and core of the input pipeline, by stage: read, decode, crop, photometric, and all together.
 
     python -m benchmarks.data
 
-The images are 500 x 375 JPEGs of quality 92, cut at random from the photographs of scikit-image, never enlarged, and made anew each time.
-Everything but the last row runs on one core, to which the process is bound (Linux only); the stages take turns, and a row is the median
-of all rounds and their range. Crops and colours are those of the main recipe, and a pair is two views. `photometric` changes the colours
-of views that are in memory, in batches as the pipeline has them.
+The images are 500 x 375 JPEGs of quality 92, random parts of the photographs of scikit-image, never enlarged, and written again in each
+run. All rows but the last run on one core, to which the process is bound (Linux only). The stages take turns; a row shows the median of all
+rounds and their range. Crops and photometric augmentation are those of the main recipe, and a pair is two views. `photometric` augments
+views in memory, in batches as in the pipeline.
 """
 
 import dataclasses
@@ -27,18 +27,18 @@ from pixpro_tf.config import Config
 from pixpro_tf.config.flag import INTERNAL, flag, refuse
 from pixpro_tf.data.views.policies import POLICIES
 
-# What ImageNet's files are like.
+# Size and quality of typical ImageNet files.
 WIDTH, HEIGHT, QUALITY = 500, 375, 92
 PARTS = ("one core", "all cores")
 ON_ALL_CORES = "photometric on the device"
-# Elements that a pipeline makes ahead are none of the time that is measured.
+# Number of batches before the measurement, which take what the pipeline has prefetched.
 _WARM_UP = 5
 
 Rates = dict[str, list[float]]
 
 
 def measure(flags: "Settings") -> Rates:
-    """Images per second of each stage, in each round, in this process."""
+    """Measures the images per second of each stage in each round, in this process."""
     from benchmarks.data_stages import stages
 
     begins = stages(flags)
@@ -60,7 +60,7 @@ def _batches_per_second(work: Iterator, seconds: float) -> float:
 
 
 def table(rates: Rates, cores: int) -> str:
-    """A row for each stage: images per second, the median and the range; two views of an image are a pair."""
+    """Formats a row for each stage: images per second (median and range); two views of an image are a pair."""
     lines = [f"{'stage':<34}{'cores':>6}{'images/s':>10}{'range':>16}  of"]
     for name, each in rates.items():
         middle = statistics.median(each)
@@ -73,31 +73,31 @@ def table(rates: Rates, cores: int) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """What is measured, and for how long."""
+    """Stages to measure, and for how long."""
 
-    images: int = flag(220, "Data", "files that are made", minimum=1)
-    batch_size: int = flag(32, "Data", "at most the images", unit="images", minimum=1)
+    images: int = flag(220, "Data", "number of JPEGs to create", minimum=1)
+    batch_size: int = flag(32, "Data", "batch size, at most --images", unit="images", minimum=1)
     image_size: int = flag(224, "Data", "side of a view", unit="pixels", minimum=1)
     augmentation: str = flag(
         Config.augmentation, "Data", "photometric policy", choices=tuple(POLICIES)
     )
-    rounds: int = flag(5, "Time", "in each of which each stage runs once", minimum=1)
-    seconds: float = flag(3.0, "Time", "of each stage in each round", minimum=1e-3)
-    json: str = flag("", "Output", "file to write the rates to; empty is none")
-    part: str = flag("", INTERNAL, "which stages", choices=("", *PARTS))
-    folder: str = flag("", INTERNAL, "of the files")
+    rounds: int = flag(5, "Time", "number of rounds; each stage runs once per round", minimum=1)
+    seconds: float = flag(3.0, "Time", "seconds per stage and round", minimum=1e-3)
+    json: str = flag("", "Output", "JSON file for the throughputs; empty to write none")
+    part: str = flag("", INTERNAL, "stages to measure", choices=("", *PARTS))
+    folder: str = flag("", INTERNAL, "folder of the JPEGs")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.batch_size > self.images:
-            refuse(self, "batch_size", f"is more than --images={self.images}")
+            refuse(self, "batch_size", f"must be at most --images={self.images}")
 
 
 def _run(flags: Settings) -> None:
     cores = os.sched_getaffinity(0)
     if flags.part:
         if flags.part == "one core":
-            # Before TensorFlow makes its threads, as many as there are cores.
+            # Bound before TensorFlow creates its threads, one per core.
             os.sched_setaffinity(0, {min(cores)})
         print(json.dumps(measure(flags)))
         return

@@ -1,4 +1,4 @@
-"""The images that the benchmark of the input pipeline reads, and the stages that it times."""
+"""Images and stages of the input-pipeline benchmark."""
 
 import functools
 import os
@@ -21,11 +21,11 @@ from pixpro_tf.data.views import crops, photometric, randomness
 
 
 def write_images(folder: pathlib.Path, count: int) -> None:
-    """Writes JPEGs of random parts of the photographs, the same ones every time."""
+    """Writes JPEGs of random parts of the photographs; every call writes the same ones."""
     records = photographs().epoch(0, tf.constant(0, tf.int64))
     paths = [record["name"] for record in records.as_numpy_iterator()]
     opened = [Image.open(os.fsdecode(path)) for path in paths]
-    # Enlarged ones would be too smooth, and so too quickly decoded.
+    # Enlarged photographs would be too smooth and therefore decode too fast.
     large = [each for each in opened if each.width >= WIDTH and each.height >= HEIGHT]
     pictures = [each.convert("RGB") for each in large]
     rng = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def write_images(folder: pathlib.Path, count: int) -> None:
 
 
 def stages(flags: Settings) -> dict[str, Callable[[], Iterator]]:
-    """Of each stage, a function that begins it: an endless iterator, each step of which is the work on one batch."""
+    """Returns a function for each stage, which starts an endless iterator; each of its steps processes one batch."""
     source = FolderSource(str(flags.folder))
     batch, size = flags.batch_size, flags.image_size
     augment = photometric.Photometric(flags.augmentation)

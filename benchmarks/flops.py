@@ -1,4 +1,4 @@
-"""Floating-point operations of a TensorFlow function: those of its convolutions and matrix products, which are nearly all of them."""
+"""Counts the floating-point operations of a TensorFlow function: convolutions and matrix products, nearly all of them."""
 
 import math
 from collections.abc import Callable
@@ -13,16 +13,16 @@ PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum")
 
 
 def flops_of(function: Callable, *arguments) -> int:
-    """Two for each multiplication and the addition that follows it, whatever a kernel really does.
+    """Counts two operations for each multiplication and the addition that follows it, whatever a kernel really does.
 
-    Functions within the function are counted at each of their calls; the bodies of loops are refused if there is a product in them, for
-    how often they run is not known.
+    Functions within the function count at each of their calls. Loops that contain a product are rejected, because their number of iterations
+    is unknown.
 
     Args:
-        function: Python function of tensors, of sizes that are known when it is traced.
-        arguments: of it.
+        function: Python function of tensors, whose sizes must be known when it is traced.
+        arguments: arguments of the function.
     """
-    # Calls of other graph functions become part of this one's graph.
+    # Running eagerly inlines the calls of other graph functions into this graph.
     eagerly = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
@@ -35,12 +35,14 @@ def flops_of(function: Callable, *arguments) -> int:
         if operation.type in ("While", "StatelessWhile"):
             for node in functions[operation.get_attr("body").name].node_def:
                 if node.op in CONVOLUTIONS + PRODUCTS:
-                    raise ValueError(f"{node.op} {node.name} is in a loop of unknown turns")
+                    raise ValueError(
+                        f"{node.op} {node.name} is in a loop with an unknown number of iterations"
+                    )
     return sum(map(_flops, needed))
 
 
 def _needed(graph) -> list:
-    """The operations that a graph function runs; others, such as the gradient by the views, are left out of it."""
+    """Returns the operations that a graph function runs; it skips others, such as the gradient with respect to the views."""
     found: dict = {}
     waiting = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
     while waiting:
@@ -53,7 +55,7 @@ def _needed(graph) -> list:
 
 def _flops(operation) -> int:
     if operation.type in CONVOLUTIONS:
-        # Each value that a convolution gives is as many products as its filter has values; either gradient takes as many.
+        # Each output value of a convolution takes one product per value of its filter; each of the two gradients takes as many in total.
         forward = operation.type == "Conv2D"
         output = operation.outputs[0] if forward else operation.inputs[2]
         of_filter = operation.type == "Conv2DBackpropFilter"
@@ -72,7 +74,7 @@ def _flops_of_einsum(operation) -> int:
     inputs, output = operation.get_attr("equation").decode().split("->")
     summed: dict[str, int] = {}
     for term, tensor in zip(inputs.split(","), operation.inputs, strict=True):
-        # Labels count from the end they are at, for "..." may be any number of axes.
+        # Labels are counted from the nearer end, because "..." may stand for any number of axes.
         before, _, behind = term.partition("...")
         shape = tensor.shape.as_list()
         summed |= dict(zip(before, shape, strict=False))

@@ -1,8 +1,8 @@
-"""Loss curves of several runs of another tool, from its TensorBoard logs, as one picture and a table.
+"""Plots and tabulates the loss curves of several runs of another tool, from its TensorBoard logs.
 
     python -m benchmarks.loss_curves --runs="our checkpoint=ours/train,random weights=random/train" --output=docs/images/od_api.png
 
-Each point is the mean over a stretch of steps, for a single step's loss says little.
+Each point is the mean over a stretch of steps, because the loss of a single step is noisy.
 """
 
 import dataclasses
@@ -17,20 +17,20 @@ from pixpro_tf.cli.settings import CheckedSettings
 from pixpro_tf.config.flag import flag, refuse, required
 from pixpro_tf.errors import RunError
 
-# Colours that colour-blind readers tell apart, and styles that a printer does.
+# Colours that colour-blind readers can distinguish, and line styles that remain distinct in print.
 _STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """One scalar of a run: steps `[N]` in order, and values `[N]`."""
+    """Scalar of a run: steps `[N]` in order, and values `[N]`."""
 
     name: str
     steps: np.ndarray
     values: np.ndarray
 
     def smoothed(self, stretches: int) -> "Curve":
-        """Means over so many stretches of about equal length, each at its middle step; at most as many as there are steps."""
+        """Averages over `stretches` ranges of about equal length, each at its mean step; at most the number of steps."""
         parts = np.array_split(np.arange(len(self.steps)), stretches)
         return Curve(
             self.name,
@@ -40,10 +40,10 @@ class Curve:
 
 
 def read_curve(name: str, folder: str, tag: str) -> Curve:
-    """A scalar of all event files in a folder.
+    """Reads a scalar from all event files in a folder.
 
     Raises:
-        RunError: if there is none of that tag.
+        RunError: if the files do not contain the tag.
     """
     found: dict[int, float] = {}
     tags = set()
@@ -56,13 +56,15 @@ def read_curve(name: str, folder: str, tag: str) -> Curve:
                 if value.tag == tag:
                     found[event.step] = float(tf.make_ndarray(value.tensor))
     if not found:
-        raise RunError(f"{folder} has no {tag}; it has {', '.join(sorted(tags)) or 'no scalars'}")
+        raise RunError(
+            f"{folder} does not contain the scalar {tag}; it contains {', '.join(sorted(tags)) or 'no scalars'}"
+        )
     steps = sorted(found)
     return Curve(name, np.array(steps), np.array([found[step] for step in steps]))
 
 
 def table(curves: list[Curve], stretches: int) -> str:
-    """Means of each stretch, a row a stretch."""
+    """Formats the means, with a row for each stretch."""
     smoothed = [curve.smoothed(stretches) for curve in curves]
     lines = ["around step".ljust(14) + "".join(curve.name.rjust(18) for curve in smoothed)]
     for index, step in enumerate(smoothed[0].steps):
@@ -72,7 +74,7 @@ def table(curves: list[Curve], stretches: int) -> str:
 
 
 def draw(curves: list[Curve], stretches: int, title: str, path: str) -> None:
-    """The curves as a PNG: single steps pale, means of stretches bold."""
+    """Plots the curves as a PNG: single steps pale, means of stretches bold."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -94,30 +96,34 @@ def draw(curves: list[Curve], stretches: int, title: str, path: str) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """Whose curves are drawn, and how."""
+    """Curves to plot, and how."""
 
-    runs: str = required("Curves", "NAME=FOLDER of each run, with commas between them")
-    tag: str = flag("Loss/total_loss", "Curves", "scalar to draw")
-    stretches: int = flag(10, "Curves", "points of each bold curve", minimum=1)
-    title: str = flag("", "Output", "of the picture; empty is the tag")
-    output: str = required("Output", "PNG to write")
+    runs: str = required("Curves", "NAME=FOLDER of each run, separated by commas")
+    tag: str = flag("Loss/total_loss", "Curves", "tag of the scalar to plot")
+    stretches: int = flag(10, "Curves", "number of points of each bold curve", minimum=1)
+    title: str = flag("", "Output", "title of the plot; empty for the tag")
+    output: str = required("Output", "PNG file to write")
 
 
 def _run(flags: Settings) -> None:
     runs = flags.runs.split(",")
     if len(runs) > len(_STYLES):
-        refuse(flags, "runs", f"names {len(runs)} runs; give at most {len(_STYLES)}")
+        refuse(flags, "runs", f"contains {len(runs)} runs; pass at most {len(_STYLES)}")
     curves = []
     for run in runs:
         name, equals, folder = run.partition("=")
         if not equals:
-            refuse(flags, "runs", f"has {run} without a name; write it as NAME=FOLDER")
+            refuse(flags, "runs", f"contains {run} without a name; use NAME=FOLDER")
         curves.append(read_curve(name, folder, flags.tag))
     shortest = min(len(curve.steps) for curve in curves)
     if flags.stretches > shortest:
-        refuse(flags, "stretches", f"is too large; give 1 to {shortest}, the points of a run")
+        refuse(
+            flags,
+            "stretches",
+            f"must be at most {shortest}, the number of points of the shortest run",
+        )
     if any(list(curve.steps) != list(curves[0].steps) for curve in curves):
-        raise RunError("the runs have logged different steps; give runs of the same length")
+        raise RunError("the runs logged different steps; use runs of the same length")
     print(table(curves, flags.stretches))
     draw(curves, flags.stretches, flags.title or flags.tag, flags.output)
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: processes of their own, their time and memory."""
+"""Utilities of the benchmarks: separate processes, time and memory."""
 
 import ctypes
 import json
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 
 def apart(module: str, *arguments: str) -> dict | str:
-    """What `python -m module arguments` prints, as JSON; the last line of what it complained of if it failed."""
+    """Runs `python -m module arguments` and returns the JSON that it prints, or the last line of its errors if it failed."""
     process = subprocess.run(
         [sys.executable, "-m", module, *arguments], capture_output=True, text=True
     )
@@ -20,14 +20,14 @@ def apart(module: str, *arguments: str) -> dict | str:
 
 
 def reason(returncode: int, complaints: str) -> str:
-    """Why a process failed, in one line."""
+    """Describes in one line why a process failed."""
     if returncode < 0:
         return f"killed by signal {-returncode}" + (", out of memory?" if returncode == -9 else "")
     return complaints.strip().rpartition("\n")[-1][:200] or f"exit code {returncode}"
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens at."""
+    """Returns free ports of the loopback interface."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
@@ -38,15 +38,15 @@ def free_ports(count: int) -> list[int]:
 
 
 def memory() -> dict[str, float]:
-    """Megabytes of this process: VmRSS, the resident size, and VmHWM, its peak. Linux only."""
+    """Returns the memory of this process in megabytes: VmRSS, the resident size, and VmHWM, its peak. Linux only."""
     with open("/proc/self/status") as file:
         lines = dict(line.split(":", 1) for line in file)
-    # What Linux calls kB is 1024 bytes.
+    # A kB of Linux is 1024 bytes.
     return {name: int(lines[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM")}
 
 
 def memory_from_now_on() -> dict[str, float]:
-    """Gives freed memory back, which would hide as much of the peak, and makes Linux forget the peak until now."""
+    """Returns freed memory to the system, which would hide part of the next peak, resets the peak, and returns the memory."""
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
@@ -54,12 +54,12 @@ def memory_from_now_on() -> dict[str, float]:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """By the clock."""
+    """Returns the wall-clock seconds of a call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """The smallest and the largest value, `1.2..1.4`."""
+    """Formats the smallest and the largest value, e.g. `1.2..1.4`."""
     return f"{min(values):{form}}..{max(values):{form}}"

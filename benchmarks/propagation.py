@@ -1,10 +1,11 @@
-"""Time and memory of the propagation and the pixel loss, forward and backward, all pairs at once and block by block.
+"""Measures time and memory of the propagation and the pixel loss, forward and backward, dense and blockwise.
 
     python -m benchmarks.propagation
 
-Each row of the table comes from processes of their own. Memory is the peak of the first step, its compilation included, less what the
-process has when its inputs are there and the same step of a map of four bins has been run. --views=2 computes the propagation of both
-views and the loss of both directions, --views=1 one of each. Linux only, for the memory.
+The dense form computes all pairs of bins at once, the blockwise form one block of pairs at a time. Each case runs in its own process.
+Memory is the peak of the first step, including its compilation, minus the memory of the process once the inputs exist and the same step has
+run on a map of four bins. --views=2 computes the propagation of both views and the loss in both directions, --views=1 one of each. Requires
+Linux, because of the memory measurement.
 """
 
 import dataclasses
@@ -20,14 +21,14 @@ from pixpro_tf.config.flag import INTERNAL, flag, refuse
 
 FORMS = ("dense", "blockwise")
 LOSSES = ("pixpro", "pixcontrast")
-# What a view of 224 pixels has on c5, p4, p3 and p2, and one of 448 on p2.
+# Map sizes and images: a view of 224 pixels on c5, p4, p3 and p2, and a view of 448 pixels on p2.
 SIZES = ("7x7x32", "14x14x16", "28x28x4", "56x56x4", "112x112x1")
 CHANNELS = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is measured: maps of `height` x `width` bins of `batch` images, and how."""
+    """Case to measure: maps of `height` x `width` bins for `batch` images, and how to compute them."""
 
     height: int
     width: int
@@ -41,20 +42,20 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Seconds of each step, and megabytes above the inputs."""
+    """Seconds of each step, and megabytes in addition to the inputs."""
 
     seconds: list[float]
     megabytes: float
 
 
 def measured_apart(case: Case) -> Cost | None:
-    """Measures in a process of its own; None if it did not live."""
+    """Measures a case in its own process; returns None if the process failed."""
     found = measuring.apart("benchmarks.propagation", f"--case={json.dumps(vars(case))}")
     return None if isinstance(found, str) else Cost(**found)
 
 
 def table(rows: list[tuple[str, dict[str, Cost | None]]]) -> str:
-    """Both forms side by side: seconds of a step, the median and the range, and megabytes; and how many bytes a bin takes."""
+    """Formats both forms side by side: seconds per step (median and range), megabytes, and kilobytes per bin."""
     lines = [
         f"{'map x images':<14}{'bins':>7}"
         + "".join(f"{form:>36}{'MB':>8}{'KB/bin':>8}" for form in FORMS)
@@ -78,22 +79,30 @@ def table(rows: list[tuple[str, dict[str, Cost | None]]]) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """Which cases are measured."""
+    """Cases to measure."""
 
-    sizes: tuple[str, ...] = flag(SIZES, "Cases", "maps, HEIGHTxWIDTHxIMAGES, with commas")
-    loss: str = flag("pixpro", "Cases", "which loss", choices=LOSSES)
-    views: int = flag(1, "Cases", "views of each image", choices=(1, 2))
-    forms: tuple[str, ...] = flag(FORMS, "Cases", "forms of the computation", choices=FORMS)
-    jit: bool = flag(True, "Cases", "compile with XLA")
-    repeats: int = flag(5, "Cases", "steps timed of each case", minimum=1)
-    json: str = flag("", "Output", "file to write the results to; empty is none")
+    sizes: tuple[str, ...] = flag(
+        SIZES, "Cases", "sizes of the maps as HEIGHTxWIDTHxIMAGES, separated by commas"
+    )
+    loss: str = flag("pixpro", "Cases", "pixel loss", choices=LOSSES)
+    views: int = flag(1, "Cases", "number of views of each image", choices=(1, 2))
+    forms: tuple[str, ...] = flag(
+        FORMS, "Cases", "forms of the computation, separated by commas", choices=FORMS
+    )
+    jit: bool = flag(True, "Cases", "whether to compile with XLA")
+    repeats: int = flag(5, "Cases", "number of timed steps per case", minimum=1)
+    json: str = flag("", "Output", "JSON file for the results; empty to write none")
     case: str = flag("", INTERNAL, "one case, as JSON")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for size in self.sizes:
             if not re.fullmatch(r"\d+x\d+x\d+", size):
-                refuse(self, "sizes", f"has {size}; write HEIGHTxWIDTHxIMAGES, as 56x56x4")
+                refuse(
+                    self,
+                    "sizes",
+                    f"contains the invalid size {size}; use HEIGHTxWIDTHxIMAGES, e.g. 56x56x4",
+                )
 
 
 def _run(flags: Settings) -> None:

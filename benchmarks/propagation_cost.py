@@ -1,4 +1,4 @@
-"""What a step through the propagation and the pixel loss costs, in this process."""
+"""Measures the cost of a step through the propagation and the pixel loss, in this process."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ from pixpro_tf.ops.numerics import unit_length
 
 
 def measure(case: Case) -> Cost:
-    """Measures in this process."""
+    """Measures a case in this process."""
     blockwise = case.form == "blockwise"
     pairwise.DENSE_BINS = 0 if blockwise else sys.maxsize
     weights = tf.random.stateless_normal([CHANNELS, CHANNELS], [0, 1], stddev=CHANNELS**-0.5)

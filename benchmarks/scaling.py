@@ -1,13 +1,13 @@
-"""How a training step scales: measured on this machine's cores, and computed for clusters.
+"""Measures how a training step scales over the cores of this machine, and computes an estimate for clusters.
 
     python -m benchmarks.scaling
     python -m benchmarks.scaling --tflops=40 --pairs_per_core=148
 
-First, measured: replicas as logical CPUs of one process, and as processes that talk over loopback. N replicas have N cores, one process
-one core (Linux only). Strong scaling gives all numbers of replicas the same global batch, weak scaling the same batch to each replica;
-`efficiency` is against one replica on one core. Then what replica 0 hands to the others in a step, by what it is.
+The first table is measured: replicas are logical CPUs of one process, or processes that communicate over loopback. N replicas use N cores,
+and each of several processes uses one (Linux only). Strong scaling keeps the global batch, weak scaling the per-replica batch; `efficiency`
+is relative to one replica on one core. The next lines describe what replica 0 sums with the others in a step.
 
-Last, for clusters, the seconds of a step without any overlap of computing and communicating, an upper bound:
+The last table is computed for clusters: the seconds of a step without any overlap of computation and communication, an upper bound:
 
     step = compute + all_reduce(gradients) + moments * all_reduce(bytes of moments)
     compute = FLOP of an image * images of a replica / (--tflops * 1e12)
@@ -16,8 +16,8 @@ Last, for clusters, the seconds of a step without any overlap of computing and c
                         2 (h - 1) (n / h / network + latency of the network)      a ring
                         2 (n / network + log2(h) * latency of the network)        a tree
 
---tflops is what an accelerator sustains, and an assumption unless `benchmarks.step` has been run on one. With --pairs_per_core, from
-`benchmarks.data`, also the cores that each accelerator needs for its pictures.
+--tflops is the sustained throughput of an accelerator, an assumption unless it was measured with `benchmarks.step`. --pairs_per_core,
+measured with `benchmarks.data`, adds the number of cores that the input pipeline of each accelerator needs.
 """
 
 import contextlib
@@ -41,17 +41,17 @@ from pixpro_tf.config import Config
 from pixpro_tf.config.flag import INTERNAL, flag, refuse
 
 ALONE, LOGICAL_CPUS, PROCESSES = "core", "logical CPUs", "processes"
-# As train.py names them.
+# Names of the strategies in train.py.
 STRATEGIES = {ALONE: "one_device", LOGICAL_CPUS: "mirrored", PROCESSES: "multi_worker"}
 CLUSTERS = (8, 64, 512)
 MEBIBYTE = 2**20
-# Of the main recipe.
+# Batch sizes of the main recipe: global, and per accelerator.
 GLOBAL_BATCH, BATCH_EACH = 1024, 128
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A number of replicas with a core each, and the batch that they share."""
+    """Number of replicas, with one core each, and the global batch that they share."""
 
     devices: str
     replicas: int
@@ -63,7 +63,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Seconds of each step; and of each sum over replicas how many bytes it has, in the order of a step."""
+    """Seconds of each step, and bytes of each sum over replicas, in the order in which a step computes them."""
 
     seconds: list[float]
     reduced: list[int]
@@ -73,7 +73,7 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Bytes a second in one direction, and seconds of latency: between the accelerators of a host, and between hosts."""
+    """Bytes per second in one direction and seconds of latency, between the accelerators of a host and between hosts."""
 
     per_host: int
     link: float
@@ -82,7 +82,7 @@ class Network:
     network_latency: float
 
     def all_reduce(self, size: float, accelerators: int) -> float:
-        """Seconds of a sum of `size` bytes; the formula is the module's."""
+        """Computes the seconds of a sum of `size` bytes, by the formula in the docstring of the module."""
         each = min(self.per_host, accelerators)
         hosts = accelerators // each
         seconds = 2 * (each - 1) * (size / each / self.link + self.link_latency)
@@ -95,7 +95,7 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """Seconds of a step on a cluster, and what they are spent on."""
+    """Seconds of a step on a cluster, by what they are spent on."""
 
     accelerators: int
     batch_each: int
@@ -105,26 +105,26 @@ class Forecast:
 
     @property
     def step(self) -> float:
-        """Seconds."""
+        """Seconds of a step."""
         return self.compute + self.gradients + self.moments
 
     @property
     def images_per_second(self) -> float:
-        """Of the whole cluster."""
+        """Throughput of the whole cluster."""
         return self.accelerators * self.batch_each / self.step
 
 
 def forecast(
     cost: Cost, network: Network, tflops: float, accelerators: int, batch_each: int
 ) -> Forecast:
-    """A step on a cluster.
+    """Computes the time of a step on a cluster.
 
     Args:
-        cost: of replicas that were measured.
-        network: of the cluster.
-        tflops: that an accelerator sustains, in 1e12 FLOP/s.
-        accelerators: a multiple of a host's, or fewer.
-        batch_each: images of each.
+        cost: measured cost of several replicas.
+        network: network of the cluster.
+        tflops: sustained throughput of an accelerator in 1e12 FLOP/s.
+        accelerators: number of accelerators; a multiple of those per host, or fewer.
+        batch_each: images per accelerator.
     """
     gradients, moments = parts_of(cost.reduced)
     return Forecast(
@@ -137,15 +137,18 @@ def forecast(
 
 
 def parts_of(reduced: list[int]) -> tuple[int, list[int]]:
-    """Bytes of the gradients, which are summed at once and are by far the most, and those of every other sum, nearly all moments of BN."""
+    """Splits the sums over replicas into the bytes of the gradients and of every other sum.
+
+    The gradients are summed in one call, which is by far the largest; nearly all other sums are moments of batch norm.
+    """
     at = reduced.index(max(reduced))
     return reduced[at], reduced[:at] + reduced[at + 1 :]
 
 
 def measure(case: Case, index: int) -> Cost:
-    """Measures in this process, one of several or the only one."""
+    """Measures a case in this process, which is the only one or one of several."""
     cores = sorted(os.sched_getaffinity(0))
-    # Before TensorFlow makes its threads, as many as there are cores.
+    # Bound before TensorFlow creates its threads, one per core.
     mine = [cores[index]] if case.devices == PROCESSES else cores[: case.replicas]
     os.sched_setaffinity(0, mine)
     from benchmarks.flops import flops_of
@@ -179,7 +182,7 @@ def measure(case: Case, index: int) -> Cost:
 
 @contextlib.contextmanager
 def _counting() -> Iterator[list[int]]:
-    """Notes the bytes of each sum over replicas that replica 0 asks for while its step is traced."""
+    """Records the bytes of each sum over replicas that replica 0 requests while its step is traced."""
     import tensorflow as tf
 
     of_context, reduced = tf.distribute.ReplicaContext, []
@@ -199,10 +202,10 @@ def _counting() -> Iterator[list[int]]:
 
 
 def measured_apart(case: Case) -> Cost:
-    """Measures in one process, or in one for each replica; where one fails, none goes on.
+    """Measures a case in one process, or in one process per replica; if one fails, all are stopped.
 
     Raises:
-        SystemExit: if one failed, with the last line of its complaints.
+        SystemExit: if a process failed, with the last line of its errors.
     """
     count = case.replicas if case.devices == PROCESSES else 1
     workers = [f"127.0.0.1:{port}" for port in measuring.free_ports(count)]
@@ -212,7 +215,7 @@ def measured_apart(case: Case) -> Cost:
             task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
             command = [sys.executable, "-m", "benchmarks.scaling"]
             command += [f"--case={json.dumps(vars(case))}", f"--index={index}"]
-            # Files, for nobody empties pipes before the end.
+            # Files instead of pipes, because nothing reads the output before the end.
             output, complaints = (
                 stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2)
             )
@@ -241,7 +244,7 @@ def measured_apart(case: Case) -> Cost:
 
 
 def measured_table(costs: dict[Case, Cost], batch_size: int) -> str:
-    """A row for each case: images per second, and how near they are to as many times those of one replica."""
+    """Formats a row for each case: images per second, and efficiency relative to one replica."""
     lines = [
         f"{'replicas':<22}{'scaling':<9}{'batch':>6}{'images/s':>10}  {'s/step':<24}{'efficiency':>10}"
     ]
@@ -265,17 +268,17 @@ def measured_table(costs: dict[Case, Cost], batch_size: int) -> str:
 
 
 def reduced_text(cost: Cost) -> str:
-    """What a step sums over replicas."""
+    """Describes what a step sums over replicas."""
     gradients, others = parts_of(cost.reduced)
     return (
-        f"a step sums over replicas: gradients, {gradients / MEBIBYTE:.1f} MiB in one call, {gradients / cost.parameter_bytes:.4f} of the trained "
-        f"parameters' {cost.parameter_bytes / MEBIBYTE:.1f} MiB; {len(others)} others, nearly all of them moments of BN and their gradients, "
-        f"{sum(others) / MEBIBYTE:.2f} MiB together, one after another"
+        f"each step sums over replicas: gradients, {gradients / MEBIBYTE:.1f} MiB in one call ({gradients / cost.parameter_bytes:.4f} of the trained "
+        f"parameters' {cost.parameter_bytes / MEBIBYTE:.1f} MiB); {len(others)} other tensors, nearly all of them moments of batch norm and their "
+        f"gradients, {sum(others) / MEBIBYTE:.2f} MiB in total, one after another"
     )
 
 
 def forecast_table(forecasts: list[Forecast], pairs_per_core: float) -> str:
-    """A row for each cluster; efficiency is the computing's share of a step."""
+    """Formats a row for each cluster; efficiency is the share of computation in a step."""
     lines = [
         f"{'accelerators':<13}{'batch':>7}{'of each':>9}{'compute':>11}{'gradients':>11}{'moments':>10}{'step':>11}{'images/s':>11}{'efficiency':>11}"
         + (f"{'cores for each':>16}" if pairs_per_core else "")
@@ -306,36 +309,51 @@ def _cases(flags: "Settings") -> list[Case]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """What is measured, and of which clusters it is computed."""
+    """Cases to measure, and clusters to compute."""
 
     backbone: str = flag("resnet50", "Measured", "architecture", choices=tuple(ARCHITECTURES))
-    batch_size: int = flag(8, "Measured", "global, of strong scaling", unit="images", minimum=1)
+    batch_size: int = flag(
+        8, "Measured", "global batch of strong scaling", unit="images", minimum=1
+    )
     image_size: int = flag(224, "Measured", "side of a view", unit="pixels", minimum=1)
-    replicas: tuple[int, ...] = flag((1, 2), "Measured", "with commas", minimum=1)
-    repeats: int = flag(5, "Measured", "steps timed of each case", minimum=1)
+    replicas: tuple[int, ...] = flag(
+        (1, 2), "Measured", "numbers of replicas, separated by commas", minimum=1
+    )
+    repeats: int = flag(5, "Measured", "number of timed steps per case", minimum=1)
     tflops: float = flag(
-        40.0, "Computed", "that an accelerator sustains", unit="1e12 FLOP/s", minimum=1e-6
+        40.0, "Computed", "sustained throughput of an accelerator", unit="1e12 FLOP/s", minimum=1e-6
     )
-    per_host: int = flag(8, "Computed", "accelerators of a host", minimum=1)
-    link: float = flag(150.0, "Computed", "of accelerators, one way", unit="GB/s")
-    link_latency: float = flag(5.0, "Computed", "of accelerators", unit="microseconds")
-    network: float = flag(12.5, "Computed", "of hosts, one way", unit="GB/s")
-    network_latency: float = flag(20.0, "Computed", "of hosts", unit="microseconds")
+    per_host: int = flag(8, "Computed", "number of accelerators per host", minimum=1)
+    link: float = flag(
+        150.0, "Computed", "bandwidth between accelerators of a host, one way", unit="GB/s"
+    )
+    link_latency: float = flag(
+        5.0, "Computed", "latency between accelerators of a host", unit="microseconds"
+    )
+    network: float = flag(12.5, "Computed", "bandwidth between hosts, one way", unit="GB/s")
+    network_latency: float = flag(20.0, "Computed", "latency between hosts", unit="microseconds")
     pairs_per_core: float = flag(
-        0.0, "Computed", "that a host's core makes a second; 0 is unknown", minimum=0
+        0.0,
+        "Computed",
+        "pairs of views that a core of a host prepares per second; 0 if unknown",
+        minimum=0,
     )
-    json: str = flag("", "Output", "file to write the results to; empty is none")
+    json: str = flag("", "Output", "JSON file for the results; empty to write none")
     case: str = flag("", INTERNAL, "one case, as JSON")
-    index: int = flag(0, INTERNAL, "of the process of that case")
+    index: int = flag(0, INTERNAL, "index of the process in the case")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for count in self.all_replicas:
             if self.batch_size % count:
-                refuse(self, "batch_size", f"cannot be split over {count} replicas")
+                refuse(self, "batch_size", f"must be divisible by the number of replicas, {count}")
         for count in CLUSTERS:
             if count % min(count, self.per_host):
-                refuse(self, "per_host", f"makes no whole hosts of {count} accelerators")
+                refuse(
+                    self,
+                    "per_host",
+                    f"does not divide {count} accelerators into whole hosts; use a power of two",
+                )
         if self.case:
             return
         cores, most = len(os.sched_getaffinity(0)), max(self.replicas)
@@ -343,14 +361,14 @@ class Settings(CheckedSettings):
             refuse(
                 self,
                 "replicas",
-                f"is more than this machine's {cores} cores, of which each gets one",
+                f"exceeds the {cores} cores of this machine; use at most one replica per core",
             )
         if most == 1:
-            refuse(self, "replicas", "has nothing to scale; give a larger number too, as 1,2")
+            refuse(self, "replicas", "must contain a number greater than 1; use e.g. 1,2")
 
     @property
     def all_replicas(self) -> list[int]:
-        """Numbers of replicas, in order; 1 is always there, to compare with."""
+        """Sorted numbers of replicas; always contains 1, the baseline."""
         return sorted({1, *self.replicas})
 
 
@@ -376,9 +394,9 @@ def _run(flags: Settings) -> None:
     weak = [(count, BATCH_EACH) for count in CLUSTERS if count * BATCH_EACH != GLOBAL_BATCH]
     forecasts = [forecast(shared, network, flags.tflops, *each) for each in strong + weak]
     print(
-        f"computed for accelerators that sustain {flags.tflops:g} TFLOP/s, {flags.per_host} on a host with links of {flags.link:g} GB/s and "
-        f"{flags.link_latency:g} us, between hosts {flags.network:g} GB/s and {flags.network_latency:g} us; "
-        f"{shared.flops_per_image / 1e9:.1f} GFLOP an image"
+        f"computed for accelerators that sustain {flags.tflops:g} TFLOP/s, {flags.per_host} per host with links of {flags.link:g} GB/s and "
+        f"{flags.link_latency:g} us, and {flags.network:g} GB/s and {flags.network_latency:g} us between hosts; "
+        f"{shared.flops_per_image / 1e9:.1f} GFLOP per image"
     )
     print(forecast_table(forecasts, flags.pairs_per_core))
     if flags.json:

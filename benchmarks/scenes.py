@@ -1,10 +1,10 @@
-"""What training with labels, and a linear layer on random weights, reach on the dataset `scenes`.
+"""Scores training with labels, and a linear layer on random weights, on the dataset `scenes`.
 
     python -m benchmarks.scenes --data_dir=/tmp/scenes
 
-Both end in a linear layer on c5, whose logits are stretched to the mask, and are scored by mIoU over
-all pixels of the split. With labels, the backbone is trained too, on random crops of the split
-`train`; random weights are probed as `pixpro_tf.evaluation.dense` probes any backbone.
+Both end in a linear layer on c5, whose logits are resized to the mask, and are scored by mIoU over all pixels of the split. With labels,
+the backbone is trained too, on random crops of the split `train`; random weights are evaluated like any other backbone by
+`pixpro_tf.evaluation.dense`.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from pixpro_tf.data.scenes.renderer import CLASS_NAMES
 
 
 def table(results: dict[str, tuple]) -> str:
-    """The scores as the command prints them."""
+    """Formats the scores as the command prints them."""
     scores = [score for score, _ in results.values()]
     rows = [
         ("IoU, %", list(results)),
@@ -38,23 +38,23 @@ def table(results: dict[str, tuple]) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """What is trained and scored, and on what."""
+    """Settings of training and scoring."""
 
-    dataset: str = flag("scenes/128", "Data", "one of the scenes")
-    data_dir: str = flag("data", "Data", "where TFDS keeps prepared datasets")
-    split: str = flag(
-        "validation", "Data", "on which the scores are taken", choices=("validation", "test")
-    )
+    dataset: str = flag("scenes/128", "Data", "scenes dataset")
+    data_dir: str = flag("data", "Data", "folder of prepared TFDS datasets")
+    split: str = flag("validation", "Data", "split to score on", choices=("validation", "test"))
     backbone: str = flag("resnet10", "Backbone", "architecture", choices=tuple(ARCHITECTURES))
-    output_stride: int = flag(16, "Backbone", "of its c5", choices=(8, 16, 32))
-    steps: int = flag(600, "Training with labels", "its length", minimum=1)
-    batch_size: int = flag(16, "Training with labels", "images a step", minimum=1)
+    output_stride: int = flag(16, "Backbone", "output stride of c5", choices=(8, 16, 32))
+    steps: int = flag(600, "Training with labels", "number of steps", minimum=1)
+    batch_size: int = flag(16, "Training with labels", "images per step", minimum=1)
     crop_size: int = flag(
         96, "Training with labels", "side of random crops", unit="pixels", minimum=1
     )
-    rate: float = flag(1e-3, "Training with labels", "of Adam")
-    seed: int = flag(0, "Training with labels", "of everything random", minimum=0, maximum=MAX_SEED)
-    json: str = flag("", "Output", "file to write the results to; empty is none")
+    rate: float = flag(1e-3, "Training with labels", "learning rate of Adam")
+    seed: int = flag(
+        0, "Training with labels", "seed of everything random", minimum=0, maximum=MAX_SEED
+    )
+    json: str = flag("", "Output", "JSON file for the results; empty to write none")
 
 
 def _run(flags: Settings) -> None:

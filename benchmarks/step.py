@@ -1,17 +1,17 @@
-"""Time, arithmetic and memory of a training step, on one device.
+"""Measures time, arithmetic and memory of a training step on one device.
 
     python -m benchmarks.step
     python -m benchmarks.step --backbones=resnet18,resnet50 --batch_sizes=8,16 --precisions=float32,bfloat16 --jit_modes=ppm,step
     python -m benchmarks.step --recipe=configs/pixpro_fpn.flags --batch_sizes=8,24 --repeats=1
 
-The step is that of `train.py` with the flags of the main recipe, or of `--recipe`, on random views that are in memory. Each row comes from
-a process of its own (Linux only, for the memory). `images/s` counts images, of which a step sees two views. `GFLOP/s` counts the
-convolutions and matrix products of the method (see `flops.py`), and `of peak` is that against a product of two 4096 x 4096 matrices in the
-row's precision, timed after each step. `first step` begins with the making of the model. `MB` is the peak of the whole process, or of the
-GPU's memory, before those products; two batch sizes or more also give the memory of each additional image. With --augment_on=device,
-`colours` is the share of the photometric work, timed alone.
+The step is that of `train.py` with the flags of the main recipe, or of `--recipe`, on random views in memory. Each row is measured in its
+own process (Linux only, because of the memory measurement). `images/s` counts images; a step sees two views of each. `GFLOP/s` counts the
+convolutions and matrix products of the method (see `flops.py`). `of peak` is `GFLOP/s` relative to `peak`, the product of two 4096 x 4096
+matrices in the row's precision, timed after each step. `first step` includes building the model. `MB` is the peak memory of the whole
+process, or of the GPU, before those products; two or more batch sizes also show the memory of each additional image. With
+--augment_on=device, `colours` is the share of the photometric augmentation, timed alone.
 
-With --torch, the same algorithm in plain PyTorch (`tests/support/reference_torch.py`: eager, NCHW) in float32.
+--torch also measures the same algorithm in plain PyTorch (`tests/support/reference_torch.py`: eager, NCHW) in float32.
 """
 
 import collections
@@ -29,20 +29,20 @@ from pixpro_tf.config import Config
 from pixpro_tf.config.flag import INTERNAL, flag
 from pixpro_tf.errors import ConfigError
 
-# What train.py's flags allow.
+# Values that the flags of train.py allow.
 CHOICES = {field.name: field.metadata["choices"] for field in dataclasses.fields(Config)}
 PRODUCT = 4096
-# Of the schedules; any number that is not reached.
+# Length of an epoch for the schedules; any number that the benchmark does not reach.
 STEPS_PER_EPOCH = 1000
-# Images of each GPU: the recipes' batches of 1024 on eight.
+# Images per GPU: the recipes train with batches of 1024 images on eight GPUs.
 PER_GPU = 128
-# Before the steps that count; memory has reached its height then.
+# Number of steps before the measured ones; memory reaches its peak in them.
 WARM_UP = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What a row is of."""
+    """Settings of one row of the table."""
 
     backbone: str
     batch_size: int
@@ -54,7 +54,7 @@ class Case:
     recipe: str = ""
 
     def config(self) -> Config:
-        """Of a run with the recipe's flags and these."""
+        """Returns the config of a run with the flags of the recipe and of this case."""
         flags = {
             "strategy": "one_device",
             "tpu": "",
@@ -74,16 +74,16 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Of a case.
+    """Cost of a case.
 
     Attributes:
-        device: its name.
-        flops: of a step.
-        seconds: of each step.
+        device: name of the device.
+        flops: floating-point operations of a step.
+        seconds: seconds of each step.
         product_flops: FLOP/s of the matrix product after each step.
-        colours: seconds of the photometric work, one for each step; none where the step does not do it.
-        megabytes: at the peak.
-        first_step: seconds.
+        colours: seconds of the photometric augmentation, one value per step; empty if the step does not include it.
+        megabytes: peak memory.
+        first_step: seconds of the first step, including building the model.
     """
 
     device: str
@@ -96,13 +96,13 @@ class Cost:
 
     @property
     def of_peak(self) -> list[float]:
-        """Shares of the peak, one for each step."""
+        """Share of the peak FLOP/s in each step."""
         pairs = zip(self.seconds, self.product_flops, strict=True)
         return [self.flops / seconds / peak for seconds, peak in pairs]
 
 
 def table(rows: list[tuple[Case, str, Cost | str]]) -> str:
-    """A row for each case: medians, and ranges behind them."""
+    """Formats a row for each case: medians, followed by ranges."""
     lines = [
         f"{'backbone':<17}{'batch':>5}  {'precision':<10}{'jit':<6}{'images/s':>8}  {'s/step':<22}{'GFLOP':>6}{'GFLOP/s':>9}"
         f"  {'of peak':<16}{'peak':>6}{'colours':>9}{'MB':>7}{'first step':>12}"
@@ -127,7 +127,7 @@ def table(rows: list[tuple[Case, str, Cost | str]]) -> str:
 
 
 def ratios(rows: list[tuple[Case, str, Cost | str]]) -> str:
-    """Of each case that was also run in PyTorch: how many times as many images a second."""
+    """Formats the throughput relative to PyTorch, for each case that was also run in PyTorch."""
     of_torch = {case: cost for case, framework, cost in rows if framework == "torch"}
     lines = []
     for case, framework, cost in rows:
@@ -142,7 +142,7 @@ def ratios(rows: list[tuple[Case, str, Cost | str]]) -> str:
 
 
 def memory_by_image(rows: list[tuple[Case, str, Cost | str]]) -> str:
-    """Memory of each additional image, and of a GPU's share of the batch: one line for all cases that differ only in batch size."""
+    """Formats the memory per additional image and per GPU, in one line for all cases that differ only in batch size."""
     peaks: dict[tuple[Case, str], dict[int, float]] = collections.defaultdict(dict)
     for case, framework, cost in rows:
         if isinstance(cost, Cost):
@@ -156,7 +156,7 @@ def memory_by_image(rows: list[tuple[Case, str, Cost | str]]) -> str:
         each = (by_size[large] - by_size[small]) / (large - small)
         mode = framework if framework == "torch" else f"--jit={case.jit}"
         lines.append(
-            f"{case.backbone}, {case.precision}, {mode}: {each:.0f} MB an image, {by_size[small] - small * each:.0f} MB beside; "
+            f"{case.backbone}, {case.precision}, {mode}: {each:.0f} MB per image plus {by_size[small] - small * each:.0f} MB; "
             f"{(by_size[small] + (PER_GPU - small) * each) / 1e3:.1f} GB with {PER_GPU} images"
         )
     return "\n".join(lines)
@@ -184,30 +184,32 @@ def _cases(flags: "Settings") -> list[tuple[Case, str]]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """Which cases are measured."""
+    """Cases to measure."""
 
     backbones: tuple[str, ...] = flag(
-        ("resnet50",), "Cases", "with commas", choices=CHOICES["backbone"]
+        ("resnet50",), "Cases", "architectures, separated by commas", choices=CHOICES["backbone"]
     )
-    batch_sizes: tuple[int, ...] = flag((8,), "Cases", "with commas", unit="images", minimum=1)
+    batch_sizes: tuple[int, ...] = flag(
+        (8,), "Cases", "batch sizes, separated by commas", unit="images", minimum=1
+    )
     precisions: tuple[str, ...] = flag(
-        ("float32",), "Cases", "with commas", choices=CHOICES["precision"]
+        ("float32",), "Cases", "precisions, separated by commas", choices=CHOICES["precision"]
     )
     jit_modes: tuple[str, ...] = flag(
-        ("ppm",), "Cases", "what XLA compiles, with commas", choices=CHOICES["jit"]
+        ("ppm",), "Cases", "parts that XLA compiles, separated by commas", choices=CHOICES["jit"]
     )
     augment_on: str = flag(
-        "host", "Cases", "where photometric work runs", choices=CHOICES["augment_on"]
+        "host", "Cases", "where photometric augmentation runs", choices=CHOICES["augment_on"]
     )
     image_size: int = flag(224, "Cases", "side of a view", unit="pixels", minimum=1)
     recipe: str = flag(
         "", "Cases", "flag file of the run to measure; the flags of this command override it"
     )
-    torch: bool = flag(False, "Cases", "measure PyTorch too")
-    repeats: int = flag(7, "Cases", "steps timed of each case", minimum=1)
-    json: str = flag("", "Output", "file to write the results to; empty is none")
+    torch: bool = flag(False, "Cases", "whether to measure PyTorch too")
+    repeats: int = flag(7, "Cases", "number of timed steps per case", minimum=1)
+    json: str = flag("", "Output", "JSON file for the results; empty to write none")
     case: str = flag("", INTERNAL, "one case, as JSON")
-    framework: str = flag("", INTERNAL, "that of the case")
+    framework: str = flag("", INTERNAL, "framework of the case")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""What a training step costs, in this process: ours, and the same algorithm in PyTorch."""
+"""Measures the cost of a training step in this process, with this library or with the same algorithm in PyTorch."""
 
 import itertools
 import time
@@ -18,7 +18,7 @@ from pixpro_tf.training.strategy import make_strategy, set_numerics
 
 
 def measure(case: Case) -> Cost:
-    """Measures in this process."""
+    """Measures a case in this process."""
     config = case.config()
     set_numerics(config)
     strategy = make_strategy(config.strategy)
@@ -57,19 +57,19 @@ def measure(case: Case) -> Cost:
     name = "CPU"
     if gpus:
         name = tf.config.experimental.get_device_details(gpus[0])["device_name"]
-    # Last, for it leaves a graph behind.
+    # Counted last, because counting leaves a graph in memory.
     flops = flops_of(model.train_step, batch)
     peak = [2 * PRODUCT**3 / each for each in products]
     return Cost(name, flops, seconds, peak, rest[0] if rest else [], megabytes, first_step)
 
 
 def model_and_step(config: Config, strategy, batch) -> tuple:
-    """The model of a run, and a function that makes one step of it on a batch, as `fit` does, and returns the loss.
+    """Builds the model of a run, and a function that trains it for one step on a batch, as `fit` does, and returns the loss.
 
     Args:
-        config: of the run.
-        strategy: of `tf.distribute`.
-        batch: what a distributed dataset gives.
+        config: flags of the run.
+        strategy: strategy of `tf.distribute`.
+        batch: batch as a distributed dataset yields it.
     """
     with strategy.scope():
         learning_rate = build.build_schedule(config, STEPS_PER_EPOCH)
@@ -79,13 +79,13 @@ def model_and_step(config: Config, strategy, batch) -> tuple:
 
 
 def _in_turns(works, rounds):
-    """Seconds of each work in every round, so that what else the machine does meets all of them."""
+    """Returns the seconds of each function in every round; they take turns, so that other load on the machine affects all."""
     taken = [[measuring.seconds_of(work) for work in works] for _ in range(rounds)]
     return [list(each) for each in zip(*taken, strict=True)]
 
 
 def random_batch(config: Config, batch_size: int) -> dict:
-    """As the pipeline hands it over."""
+    """Returns a random batch in the format of the input pipeline."""
 
     def view(seed):
         shape = [batch_size, config.image_size, config.image_size, 3]
@@ -109,7 +109,7 @@ def random_batch(config: Config, batch_size: int) -> dict:
 
 
 def measure_torch(case: Case) -> Cost:
-    """The same algorithm in PyTorch, in this process."""
+    """Measures the same algorithm in PyTorch, in this process."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

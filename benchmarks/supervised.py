@@ -1,4 +1,4 @@
-"""A segmenter that is trained with labels from random weights on: the ceiling that frozen features are held against."""
+"""Trains a segmenter with labels from random weights: the ceiling with which frozen features are compared."""
 
 import time
 
@@ -28,26 +28,26 @@ def train_with_labels(
     batch_size: int,
     crop_size: int,
 ) -> Segmenter:
-    """Trains a backbone together with a linear layer on its c5, on random crops of the split `train`, by Adam with a cosine rate.
+    """Trains a backbone and a linear layer on its c5 with Adam and a cosine schedule, on random crops of the split `train`.
 
     Args:
-        architecture: as "resnet10".
+        architecture: name of the architecture, e.g. "resnet10".
         data: images and masks.
-        output_stride: of the backbone.
-        seed: of weights and crops.
-        rate: of Adam, at the start.
-        steps, batch_size: of training.
+        output_stride: output stride of the backbone.
+        seed: seed of weights and crops.
+        rate: initial learning rate of Adam.
+        steps, batch_size: number of steps and batch size of training.
         crop_size: side of the crops in pixels.
     """
     tf.keras.utils.set_random_seed(seed)
     backbone = load_backbone(f"random:{architecture}", "", output_stride)
     image = tf.zeros([1, crop_size, crop_size, 3])
     channels = backbone(image)["c5"].shape[-1]
-    # Features are what they are: there is nothing to standardise by before they have been learnt.
+    # Features are not standardised, because their statistics are unknown before they have been learnt.
     head = LinearHead(len(data.class_names), np.zeros(channels), np.ones(channels))
     segmenter = Segmenter(backbone, "c5", head, trains_backbone=True)
     segmenter(image)
-    # At the scale at which it is scored: others cost a few hundred steps 14 points of mIoU.
+    # Crops have the scale at which the segmenter is scored; other scales cost 14 points of mIoU in training of a few hundred steps.
     crops = random_crops(data.split("train"), crop_size, seed, min_scale=1.0, max_scale=1.0)
     train(
         segmenter,
@@ -59,7 +59,11 @@ def train_with_labels(
 
 
 def measure(flags) -> dict[str, tuple]:
-    """Scores, and seconds until they were there, by what was trained; arguments as of the command."""
+    """Returns the score and the seconds of each kind of training, by its name.
+
+    Args:
+        flags: flags of the command.
+    """
     started = time.monotonic()
     data = open_segmentation(flags.dataset, flags.data_dir)
     segmenter = train_with_labels(

@@ -1,8 +1,8 @@
-"""Pre-trains with an objective of one's own: DenseCL, with negatives from the batch in the place of a queue.
+"""Pre-trains with a custom objective: DenseCL, with negatives from the batch instead of a queue.
 
     python examples/densecl.py --flagfile=configs/pixpro.flags --dataset=folder:photos --run_dir=runs/densecl
 
-The flags are those of `train.py`, and the run has all that others have: logs, checkpoints, resuming, several devices, exports.
+The flags are those of `train.py`, and runs have the same features: logs, checkpoints, resuming, several devices, exports.
 """
 
 import sys
@@ -22,11 +22,11 @@ from pixpro_tf.training.command import training_command
 
 @tf.keras.utils.register_keras_serializable(package="examples")
 class DenseCL(pixpro_tf.Objective):
-    """A bin tells the bin of the other view with the most similar backbone feature from the other images.
+    """Contrasts each bin's match in the other view, the bin with the most similar backbone feature, with the other images.
 
     Args:
-        temperature: above 0.
-        weight: of the loss.
+        temperature: temperature of the loss, greater than 0.
+        weight: weight of the loss.
 
     Source: Wang et al., CVPR 2021 (https://arxiv.org/abs/2011.09157).
     """
@@ -47,14 +47,14 @@ class DenseCL(pixpro_tf.Objective):
         return losses / 2, {}
 
     def one_way(self, view: pixpro_tf.View, other: pixpro_tf.View) -> tf.Tensor:
-        """The loss of each image `[B]`, for the bins of one view."""
+        """Computes the loss of each image, `[B]`, for the bins of one view."""
         bins, keys = as_bins(view.outputs["c5"]), as_bins(other.outputs["c5"])
         features = as_bins(view.maps["c5"]), as_bins(other.maps["c5"])
         nearest = tf.argmax(tf.einsum("bnc,bmc->bnm", *features), axis=-1)
         positive = tf.einsum("bnc,bnc->bn", bins, tf.gather(keys, nearest, batch_dims=1))
         images = unit_length(tf.reduce_mean(keys, axis=1))
         negative = tf.einsum("bnc,kc->bnk", bins, images)
-        # An image is no negative of its own bins.
+        # An image does not serve as a negative of its own bins.
         negative -= 1e9 * tf.eye(tf.shape(images)[0], dtype=negative.dtype)[:, None]
         logits = tf.concat([positive[..., None], negative], axis=-1) / self.temperature
         return tf.reduce_mean(tf.reduce_logsumexp(logits, axis=-1) - logits[..., 0], axis=-1)

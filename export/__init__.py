@@ -1,1 +1,1 @@
-"""The exports as commands of a checkout, `python -m export.NAME`; the library is `pixpro_tf.export`."""
+"""Export commands of a checkout, `python -m export.NAME`; the library is `pixpro_tf.export`."""

@@ -1,4 +1,4 @@
-"""`python -m export.detectron2`: see `pixpro_tf.export.commands.detectron2`."""
+"""Entry point of `python -m export.detectron2`; see `pixpro_tf.export.commands.detectron2`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m export.model_garden`: see `pixpro_tf.export.commands.model_garden`."""
+"""Entry point of `python -m export.model_garden`; see `pixpro_tf.export.commands.model_garden`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m export.od_api`: see `pixpro_tf.export.commands.od_api`."""
+"""Entry point of `python -m export.od_api`; see `pixpro_tf.export.commands.od_api`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m export.savedmodel`: see `pixpro_tf.export.commands.savedmodel`."""
+"""Entry point of `python -m export.savedmodel`; see `pixpro_tf.export.commands.savedmodel`."""
 
 import sys
 

@@ -6,7 +6,7 @@
     run.export_savedmodel("exported/mine")
     layer = pixpro_tf.load_backbone("exported/mine", trainable=True)
 
-The names below are the public interface. They are imported when they are first used, because most of them import TensorFlow.
+The names below are the public interface. Each is imported on first use, because most of them import TensorFlow.
 """
 
 import importlib

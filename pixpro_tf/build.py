@@ -1,4 +1,4 @@
-"""From a run's configuration to objects: objectives, model, learning rate schedule and optimizer."""
+"""Builders of the objectives, model, learning rate schedule and optimizer that a configuration describes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,9 +26,9 @@ BuildObjectives = Callable[[Config], Sequence[Objective]]
 
 
 def build_objectives(config: Config) -> list[Objective]:
-    """The pixel objective and the instance objective, each if its weight is not 0.
+    """Builds the pixel objective and the instance objective, each if its weight is not 0.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> config = pixpro_tf.Config(instance_weight=1.0, projector_hidden=16, projector_dim=8)
         >>> [type(objective).__name__ for objective in pixpro_tf.build_objectives(config)]
@@ -78,7 +78,7 @@ def _instance_objective(config: Config) -> Objective:
 
 
 def neck_arguments(config: Config) -> dict[str, Any] | None:
-    """Arguments of the `Neck` that a configuration describes; None if it has none."""
+    """Returns the arguments of the `Neck` that a configuration describes, or None for a model without a neck."""
     if not config.fpn_levels:
         return None
     return {
@@ -96,17 +96,17 @@ def build_model(
     objectives: Sequence[Objective] | None = None,
     policy: str = "",
 ) -> PixPro:
-    """The `PixPro` model of a run, not compiled. All its variables exist, and the target network is a copy of the online network.
+    """Builds the `PixPro` model of a run, without compiling it.
 
-    The dtype policy of the process is the same afterwards as before.
+    All variables of the model exist, and the target network is a copy of the online network. The global dtype policy is unchanged.
 
     Args:
         config: configuration of the run.
         total_steps: length of the EMA momentum schedule, in steps.
-        objectives: what to learn; by default what the configuration describes.
-        policy: Keras dtype policy of the layers; by default that of `config.precision`.
+        objectives: objectives to train; by default those that the configuration describes.
+        policy: Keras dtype policy of the layers; by default the policy for `config.precision`.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> config = pixpro_tf.Config(backbone="resnet10w0.5", projector_hidden=16, projector_dim=8)
         >>> model = pixpro_tf.build_model(config, total_steps=1000)
@@ -160,7 +160,7 @@ def _build_model(config: Config, total_steps: int, objectives: Sequence[Objectiv
 def build_schedule(
     config: Config, steps_per_epoch: int
 ) -> tf.keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate as a function of the step."""
+    """Builds the learning rate schedule, a function of the step."""
     warmup_steps = config.warmup_epochs * steps_per_epoch
     if config.schedule == "step":
         drops = [epoch * steps_per_epoch for epoch in config.lr_drop_epochs]
@@ -171,14 +171,14 @@ def build_schedule(
 def build_optimizer(
     config: Config, learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule
 ) -> tf.keras.optimizers.Optimizer | tf.keras.optimizers.legacy.Optimizer:
-    """The optimizer of a run; with `precision="float16"`, inside one that scales the loss.
+    """Builds the optimizer of a run; with `precision="float16"`, it is wrapped in a loss-scaling optimizer.
 
-    XLA does not compile it by itself: on a GPU, Keras would compile the update of each variable separately.
+    XLA compilation of the optimizer alone is off: on a GPU, Keras would compile the update of each variable separately.
 
     Raises:
-        ConfigError: if LAMB is asked for and tensorflow-addons is not installed.
+        ConfigError: if the configuration asks for LAMB and tensorflow-addons is not installed.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> pixpro_tf.build_optimizer(pixpro_tf.Config(momentum=0.8), learning_rate=0.1).momentum
         0.8
@@ -212,7 +212,7 @@ def build_compiled_model(
     total_steps: int,
     objectives: BuildObjectives = build_objectives,
 ) -> PixPro:
-    """The model of a run with its optimizer. All variables of both exist, so that a checkpoint can be restored."""
+    """Builds the model of a run with its optimizer; all variables of both exist, so that a checkpoint can be restored."""
     model = build_model(config, total_steps, objectives=objectives(config))
     model.compile(optimizer=build_optimizer(config, learning_rate))
     if hasattr(model.optimizer, "build"):

@@ -1,4 +1,4 @@
-"""Makes views for train.py on another machine, or beside it: reads, decodes, crops and colours images.
+"""Creates views for train.py in a separate process, on this or another machine: reads, decodes, crops and augments images.
 
 python -m pixpro_tf.data_service --host=host1 --port=5050
 python train.py --flagfile=configs/pixpro.flags --data_service=grpc://host1:5050,grpc://host2:5050
@@ -18,14 +18,14 @@ from pixpro_tf.errors import ConfigError, RunError, first_line
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """Where the views are served."""
+    """Flags of the command: where to serve the views."""
 
     host: str = flag(
-        socket.gethostname(), "Service", "this machine's name, by which the run finds it"
+        socket.gethostname(), "Service", "name of this machine, under which the run can reach it"
     )
-    port: int = flag(5050, "Service", "of the dispatcher", minimum=1, maximum=65535)
+    port: int = flag(5050, "Service", "port of the dispatcher", minimum=1, maximum=65535)
     worker_port: int = flag(
-        0, "Service", "of its worker; 0 is the next one", minimum=0, maximum=65535
+        0, "Service", "port of the worker; 0 for the one after --port", minimum=0, maximum=65535
     )
 
 
@@ -34,7 +34,9 @@ def _run(flags: Settings) -> None:
     for name, port in (("port", flags.port), ("worker_port", worker_port)):
         _check_free(name, port)
     if worker_port == flags.port:
-        raise ConfigError(f"--worker_port={worker_port} is the dispatcher's; give another")
+        raise ConfigError(
+            f"--worker_port={worker_port} is the port of the dispatcher; use another port"
+        )
     import tensorflow as tf
 
     service = tf.data.experimental.service
@@ -49,25 +51,28 @@ def _run(flags: Settings) -> None:
         )
     except tf.errors.OpError as error:
         raise RunError(
-            f"--port={flags.port} or {worker_port} cannot be served: {first_line(error)}"
+            f"--port={flags.port} or {worker_port} cannot be used: {first_line(error)}; use another port"
         ) from None
-    print(f"Serving at --data_service=grpc://{flags.host}:{flags.port}; Ctrl-C ends it", flush=True)
+    print(
+        f"Serving at --data_service=grpc://{flags.host}:{flags.port}; press Ctrl-C to stop",
+        flush=True,
+    )
     try:
-        # Not `join` of either, which no Ctrl-C would end.
+        # Ctrl-C would not interrupt the `join` of a server.
         threading.Event().wait()
     finally:
-        # First the worker, which would ask on for its dispatcher.
+        # The worker must go first; otherwise it would keep calling its dispatcher.
         del worker
         del dispatcher
 
 
 def _check_free(name: str, port: int) -> None:
-    """The servers would share the port with whoever has it, and each get a part of what comes."""
+    """Raises `RunError` if a port is in use: the server would share it with the other process, and each get part of the requests."""
     try:
         socket.create_server(("", port)).close()
     except OSError as error:
         raise RunError(
-            f"--{name}={port} cannot be served: {error.strerror or error}; give another"
+            f"--{name}={port} cannot be used: {error.strerror or error}; use another port"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Errors whose text is for the user: one line or one paragraph, printed without a traceback."""
+"""Errors with a message for the user: one line or one paragraph, printed without a traceback."""
 
 import contextlib
 import re
@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """What a user can mend; `exit_code` is that of the command.
+    """Error that the user can fix; `exit_code` is the exit code of the command.
 
     Args:
-        message: what is wrong, and what to do.
-        of: name of the argument whose value the message begins with, `dataset`. A command calls it by its flag, `--dataset`.
+        message: text that says what is wrong, and what to do.
+        of: name of the argument whose value the message begins with, e.g. `dataset`. A command shows it as a flag, `--dataset`.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> try:
         ...     pixpro_tf.Config(batch_size=0)
         ... except pixpro_tf.UserError as error:
         ...     print(error)
-        --batch_size=0 is too small; give at least 1
+        --batch_size=0 is too small; the minimum is 1
     """
 
     exit_code = 1
@@ -32,37 +32,37 @@ class UserError(Exception):
 
     @property
     def line(self) -> str:
-        """What a command says of it."""
+        """Message as a command prints it."""
         return f"--{self}" if self.of else self.message
 
 
 class ConfigError(UserError, ValueError):
-    """A flag that is unknown, out of range, or does not fit the others.
+    """Error in a flag that is unknown, out of range, or inconsistent with other flags.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> pixpro_tf.Config(backbone="resnet51")
         Traceback (most recent call last):
-        pixpro_tf.errors.ConfigError: --backbone=resnet51 is not known; did you mean resnet50? ...
+        pixpro_tf.errors.ConfigError: --backbone=resnet51 is unknown; did you mean resnet50? ...
     """
 
     exit_code = 2
 
 
 class RunError(UserError, RuntimeError):
-    """Something outside the flags ended a run: a file, a dataset, a number that is not finite.
+    """Error outside the flags that ends a run: a file, a dataset, a number that is not finite.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> pixpro_tf.load_backbone("runs/nowhere")
         Traceback (most recent call last):
-        pixpro_tf.errors.RunError: runs/nowhere is neither a run's folder, ...
+        pixpro_tf.errors.RunError: runs/nowhere is not a run folder, ...
     """
 
 
 @contextlib.contextmanager
 def argument_called(**names: str) -> Iterator[None]:
-    """Errors of the block call an argument as its caller does: `argument_called(dataset="images")`."""
+    """Renames an argument in the errors of the block to the name its caller uses: `argument_called(dataset="images")`."""
     try:
         yield
     except UserError as error:
@@ -71,19 +71,19 @@ def argument_called(**names: str) -> Iterator[None]:
 
 
 def listed(names: list[str], at_most: int) -> str:
-    """`a, b and 3 more`, as a part of a line of ours."""
+    """Returns a list such as `a, b and 3 more`, for use in a message."""
     more = len(names) - at_most
     return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, as a part of a line of ours; without the nodes and ops that TensorFlow wraps it in."""
+    """Returns the message of another library's error as one line, without the nodes and ops that TensorFlow wraps around it."""
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
     line = lines[0]
     if line == "Graph execution error:":
-        # Then come the places in the code; what went wrong stands before the first node.
+        # The locations in the code follow; the actual message is on the line before the first node.
         nodes = [place for place, text in enumerate(lines) if text.lstrip().startswith("[[")]
         line = lines[nodes[0] - 1] if nodes else lines[-1]
     return re.sub(r"^\{\{.*?\}\} | \[Op:\w+\].*$", "", line)

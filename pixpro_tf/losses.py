@@ -1,7 +1,7 @@
-"""The losses. Each turns features of two networks into one number per image, in at least float32.
+"""Losses, which map the features of two networks to one number per image, in at least float32.
 
-The pixel losses take maps of any size: what they need of all pairs of bins is a sum over the other view's bins that has no gradient of
-its own, so that a pass over blocks of pairs leaves something of a map's size and the rest is a product with it.
+The pixel losses accept maps of any size: from all pairs of bins they need only a sum over the bins of the other view, through which no
+gradient flows. A pass over blocks of pairs reduces the pairs to a tensor of the size of a map, and the loss is a product with it.
 """
 
 import math
@@ -23,24 +23,24 @@ def pixel_consistency(
     target_bins: Bins,
     threshold: float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean cosine similarity over the positive pairs of each image.
+    """Computes the mean cosine similarity over the positive pairs of each image.
 
     Args:
         propagated: float `[B, N, C]`, unit length along C; N = H*W, row-major.
         target: float `[B, M, C]`, unit length along C; receives no gradient.
-        bins, target_bins: where the bins of the two maps lie.
-        threshold: see `ops.geometry.positive_mask`.
+        bins, target_bins: positions of the bins of the two maps.
+        threshold: largest distance of a positive pair; see `ops.geometry.positive_mask`.
 
     Returns:
-        `[B]` in [-1, 1], in at least float32, 0 for an image without positive pairs; and `[B]`, the number of these pairs.
+        Similarity `[B]` in [-1, 1], in at least float32, 0 for an image without positive pairs; and number of these pairs `[B]`.
 
     Raises:
-        ValueError: if the static shapes do not fit together.
+        ValueError: if the static shapes are inconsistent.
 
     Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), equation 5. The authors' loss is -2 times this, per direction; the
         paper's is -1 times.
 
-    Example:
+    Examples:
         >>> from pixpro_tf import losses
         >>> from pixpro_tf.ops.geometry import bins_of
         >>> import tensorflow as tf
@@ -58,7 +58,7 @@ def pixel_consistency(
         mask = tf.cast(same_place(rows[0], columns[0], rows[1], threshold), target.dtype)
         return mask, mask
 
-    # sum_ij A_ij y_i.x'_j = sum_i y_i.(sum_j A_ij x'_j): one product less than the cosines of all pairs, the same number.
+    # sum_ij A_ij y_i.x'_j = sum_i y_i.(sum_j A_ij x'_j): the same number as from the cosines of all pairs, with one product fewer.
     sums, pairs = weighted_sums(
         positives,
         [bins.centres, _unit(bins, target_bins)],
@@ -66,7 +66,7 @@ def pixel_consistency(
         [target, tf.ones_like(target[..., :1])],
         meet=lambda rows, columns: may_meet(rows[0], columns[0], rows[1], threshold),
     )
-    # Said once more for XLA, which otherwise keeps each block for a gradient that nothing asks for.
+    # The gradient is stopped again for XLA, which otherwise keeps each block for a gradient that is never used.
     sums, pairs = tf.stop_gradient(sums), tf.reduce_sum(tf.stop_gradient(pairs), axis=[1, 2])
     total = tf.einsum("bnc,bnc->b", propagated, sums)
     return total / (pairs + EMPTY_MASK_EPSILON), pairs
@@ -80,27 +80,27 @@ def pixel_contrast(
     threshold: float,
     temperature: float,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Mean over each image's bins of how badly a bin tells its positives from the other bins of the other view.
+    """Computes the contrastive loss of bins against the bins of the other view, averaged over each image.
 
-    `-log(sum_{j in pos} exp(cos_ij / tau) / sum_j exp(cos_ij / tau))` for a bin i that has a positive; the others do not count.
+    The loss of a bin i that has a positive is `-log(sum_{j in pos} exp(cos_ij / tau) / sum_j exp(cos_ij / tau))`; other bins do not count.
 
     Args:
         projected: float `[B, N, C]`, unit length along C; N = H*W, row-major.
         target: float `[B, M, C]`, unit length along C; receives no gradient.
-        bins, target_bins: where the bins of the two maps lie.
-        threshold: see `ops.geometry.positive_mask`.
-        temperature: tau, above 0.
+        bins, target_bins: positions of the bins of the two maps.
+        threshold: largest distance of a positive pair; see `ops.geometry.positive_mask`.
+        temperature: tau, greater than 0.
 
     Returns:
-        Three `[B]` in at least float32: the loss, at least 0, and 0 for an image without positive pairs; the number of bins that count;
-        and the number of those whose nearest bin in the other view is a positive.
+        Three tensors `[B]` in at least float32: the loss, at least 0, and 0 for an image without positive pairs; the number of bins that
+        count; and the number of those whose nearest bin in the other view is a positive.
 
     Raises:
-        ValueError: if the static shapes do not fit together.
+        ValueError: if the static shapes are inconsistent.
 
     Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), equation 2; the paper's temperature is 0.3.
 
-    Example:
+    Examples:
         >>> from pixpro_tf import losses
         >>> from pixpro_tf.ops.geometry import bins_of
         >>> import tensorflow as tf
@@ -138,7 +138,7 @@ def pixel_contrast(
         counts = of_positives.largest[..., 0] > -math.inf
         losses = of_all.log_sum() - of_positives.log_sum()
         losses = tf.where(counts, losses, tf.zeros_like(losses))
-        # The gradient of the loss: every bin pushes by its share of the whole, positives pull by theirs of their own.
+        # Gradient of the loss: each bin repels by its softmax over all bins, and each positive attracts by its softmax over the positives.
         slope = (of_all.averages() - of_positives.averages()) / temperature
         slope = tf.where(counts[..., None], slope, tf.zeros_like(slope))
 
@@ -153,18 +153,18 @@ def pixel_contrast(
 
 
 def instance_consistency(prediction: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Cosine similarity of whole-image features.
+    """Computes the cosine similarity of whole-image features.
 
     Args:
         prediction: float `[B, C]`, unit length along C.
         target: float `[B, C]`, unit length along C; receives no gradient.
 
     Returns:
-        `[B]` in [-1, 1], in at least float32.
+        Similarity `[B]` in [-1, 1], in at least float32.
 
     Source: the authors' instance branch (https://github.com/zdaxie/PixPro), whose loss is -2 times this, per direction.
 
-    Example:
+    Examples:
         >>> from pixpro_tf import losses
         >>> import tensorflow as tf
         >>> losses.instance_consistency(tf.constant([[1.0, 0.0]]), tf.constant([[0.6, 0.8]])).numpy().tolist()
@@ -178,20 +178,20 @@ def instance_consistency(prediction: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 def instance_contrast(
     prediction: tf.Tensor, keys: tf.Tensor, own: tf.Tensor, temperature: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """How badly each image tells its own key from those of the other images (InfoNCE).
+    """Computes the contrastive loss (InfoNCE) of each image's own key against the keys of the other images.
 
     Args:
         prediction: float `[B, C]`, unit length along C.
-        keys: float `[G, C]`, unit length along C, of the whole global batch; receive no gradient.
-        own: integer `[B]` in [0, G), which key is each prediction's own.
-        temperature: above 0.
+        keys: float `[G, C]`, unit length along C, of the whole global batch; they receive no gradient.
+        own: integer `[B]` in [0, G), index of the own key of each prediction.
+        temperature: temperature of the softmax, greater than 0.
 
     Returns:
-        Two `[B]` in at least float32: the loss, at least 0; and 1 where the nearest key is the own, else 0.
+        Two tensors `[B]` in at least float32: the loss, at least 0; and 1 where the nearest key is the own key, else 0.
 
     Source: the SimCLR* of Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043): SimCLR's loss against the keys of a momentum encoder.
 
-    Example:
+    Examples:
         >>> from pixpro_tf import losses
         >>> import tensorflow as tf
         >>> images = tf.constant([[1.0, 0.0], [0.0, 1.0]])
@@ -209,7 +209,7 @@ def instance_contrast(
 
 
 def _unit(bins: Bins, target_bins: Bins) -> tf.Tensor:
-    """`[B, N]`, the larger diagonal of the two views' bins, for each bin."""
+    """Returns `[B, N]`, the larger bin diagonal of the two views, repeated for each bin."""
     unit = tf.maximum(bins.diagonal, target_bins.diagonal)[:, None]
     return tf.broadcast_to(unit, tf.shape(bins.centres)[:2])
 
@@ -223,6 +223,6 @@ def _check_shapes(
         and features.shape[2:3].is_compatible_with(target.shape[2:3])
     ):
         raise ValueError(
-            f"{name} [B, N, C], target [B, M, C] and their bins [B, N, 2] and [B, M, 2] do not fit together: "
+            f"{name} [B, N, C], target [B, M, C] and their bins [B, N, 2] and [B, M, 2] must have consistent shapes: "
             f"{features.shape}, {target.shape}, {bins.centres.shape}, {target_bins.centres.shape}"
         )

@@ -1,4 +1,4 @@
-"""PixPro as a Keras model: online and momentum networks, their objectives, and the step that trains them."""
+"""PixPro as a Keras model: the online and target networks, their objectives, and the training step."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,41 +13,42 @@ from pixpro_tf.objectives.pixel import as_bins
 from pixpro_tf.ops.graphs import as_written
 
 JIT_MODES = ("ppm", "step", "off")
-# Names of a checkpoint's other parts.
+# Names of the other parts of a checkpoint.
 _TAKEN_NAMES = ("online", "target", "optimizer", "save_counter")
-# An element of the training data, as it comes for all replicas together.
+# Element of the training data, for all replicas together.
 _Element = dict[str, tf.Tensor | tf.distribute.DistributedValues]
 
 
-# Of the arguments of Keras' `compile`, values that change nothing.
+# Arguments of Keras' `compile` and their values that change nothing.
 _WITHOUT_EFFECT = {"jit_compile": (None, False), "steps_per_execution": (None, 1)}
 _INSTEAD = {
     "jit_compile": '; PixPro(jit="step") compiles the step',
-    "steps_per_execution": "; each call of the train function makes one step",
+    "steps_per_execution": "; each call of the train function runs one step",
 }
 
 
 class PixPro(tf.keras.Model):
-    """An online network that learns from its own momentum copy, by one or several objectives.
+    """Model of an online network that learns from a target network, its own moving average, with one or more objectives.
 
-    One element of its training data is
-    `{"view_1", "view_2": [B, S, S, 3], "box_1", "box_2": [B, 4] float32}`: two views of each image, normalised, and where they lie
-    (see `ops.geometry`). With `photometric`, views are uint8 and `"seed": [B, 2] int32` says what to draw.
+    Each element of the training data is
+    `{"view_1", "view_2": [B, S, S, 3], "box_1", "box_2": [B, 4] float32}`: two views of each image, normalised, and their boxes
+    (see `ops.geometry`). With `photometric`, the views are uint8, and `"seed": [B, 2] int32` seeds the augmentation.
 
     Args:
-        online: `Encoder` that is trained; its variables exist already.
-        target: `Encoder` of the same architecture, which follows it.
-        objectives: what is learnt, at least one; their names are keys of the encoders' projectors. The alarms watch the first one's.
-        ema_schedule: from the step to the share of the online weights that the target takes over.
-        photometric: function `(images, seed, view) -> images` for photometric work on the accelerator, or None.
-        jit: "step" compiles the whole step with XLA, "ppm" and "off" leave it to TensorFlow. (Whether the propagation alone is
-            compiled is its objective's matter.)
-        accumulation: elements of its training data that one step takes, one after the other, to go by the mean of their gradients. Batch
-            normalisation, and a loss that compares with other images, see one element at a time.
+        online: `Encoder` that is trained; its variables must exist.
+        target: `Encoder` of the same architecture, which follows the online network.
+        objectives: objectives to train, at least one; their names are keys of the encoders' projectors. The collapse alarms watch the
+            projections of the first one.
+        ema_schedule: function from the step to the share of the online weights that the target takes over.
+        photometric: function `(images, seed, view) -> images` for photometric augmentation on the accelerator, or None.
+        jit: scope of XLA compilation: "step" compiles the whole step, "ppm" and "off" leave it to TensorFlow. (The objective decides
+            whether the propagation alone is compiled.)
+        accumulation: number of micro-batches, the elements of the training data, that one step processes one after the other; it applies
+            the mean of their gradients. Batch norm, and losses that compare with other images, see one micro-batch at a time.
 
     Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043).
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> config = pixpro_tf.Config(backbone="resnet10w0.5", projector_hidden=16, projector_dim=8)
         >>> model = pixpro_tf.build_model(config, total_steps=1000)
@@ -73,10 +74,12 @@ class PixPro(tf.keras.Model):
             raise ValueError(f"accumulation must be at least 1, not {accumulation}")
         names = [objective.name for objective in objectives]
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"objectives must be at least one, of different names, not {names}")
+            raise ValueError(
+                f"objectives must contain at least one objective, with different names, not {names}"
+            )
         if taken := set(names).intersection(_TAKEN_NAMES):
             raise ValueError(
-                f"an objective cannot be named {', '.join(sorted(taken))}: so is another part of a checkpoint"
+                f"an objective cannot be named {', '.join(sorted(taken))}, the name of another part of a checkpoint"
             )
         self.online = online
         self.target = target
@@ -85,14 +88,14 @@ class PixPro(tf.keras.Model):
         self.photometric = photometric
         self.jit = jit
         self.accumulation = accumulation
-        # Kept in closures: Keras would track a tuple of variables as a part of the model, and save them twice.
+        # The tuples are in closures because Keras would track them as parts of the model, and save the variables twice.
         trained = tuple(zip(target.trainable_variables, online.trainable_variables, strict=True))
         everything = tuple(zip(target.variables, online.variables, strict=True))
         if not trained:
-            raise ValueError("online and target have no variables yet; call them once before")
+            raise ValueError("online and target do not have variables yet; call them once before")
         self._trained_pairs = lambda: trained
         self._all_pairs = lambda: everything
-        # For the optimiser only: it runs in training mode, and its BN normalises by its own batch.
+        # This affects the optimizer only: the target runs in training mode, and its BN normalises with the statistics of its own batch.
         self.target.trainable = False
 
     def compile(
@@ -102,32 +105,32 @@ class PixPro(tf.keras.Model):
         run_eagerly: bool | None = None,
         **others: Any,
     ) -> None:
-        """Sets the optimiser, and nothing else: what is learnt are the objectives.
+        """Sets the optimizer only; the losses are those of the objectives.
 
         Args:
-            optimizer: of Keras.
-            run_eagerly: whether steps run without a graph, to look into them.
-            others: Keras' other arguments, at the values that do nothing.
+            optimizer: Keras optimizer.
+            run_eagerly: whether to run steps without a graph, for debugging.
+            others: other arguments of Keras, with values that have no effect.
 
         Raises:
-            ValueError: for an argument that would change something in another model, and nothing here.
+            ValueError: if an argument has a value that would affect another Keras model but has no effect here.
         """
         for name, value in others.items():
             if value not in _WITHOUT_EFFECT.get(name, (None,)):
                 raise ValueError(
-                    f"compile({name}={value!r}) has no effect on a PixPro, whose losses are its objectives; leave it out"
+                    f"compile({name}={value!r}) has no effect on a PixPro, whose losses are its objectives; remove it"
                     + _INSTEAD.get(name, "")
                 )
         super().compile(optimizer=optimizer, run_eagerly=run_eagerly, jit_compile=False)
 
     def evaluate(self, *_: Any, **__: Any) -> NoReturn:
-        """Raises `NotImplementedError`: a batch of views has no score; `pixpro_tf.evaluation` measures backbones."""
+        """Raises `NotImplementedError`: batches of views have no score; `pixpro_tf.evaluation` evaluates backbones."""
         raise NotImplementedError(
-            "a PixPro has no evaluate() and takes no validation_data; measure its backbone, as pixpro_tf.evaluation does"
+            "PixPro does not support evaluate() and validation_data; evaluate its backbone with pixpro_tf.evaluation"
         )
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> dict[str, dict[str, Maps]]:
-        """Of each objective, by its name: the online predictions and the target projections of images, by level."""
+        """Returns the online predictions and the target projections of images, by objective name and by level."""
         online, target = (
             network(images, training=training)["projections"]
             for network in (self.online, self.target)
@@ -141,27 +144,27 @@ class PixPro(tf.keras.Model):
         }
 
     def start_target_from_online(self) -> None:
-        """Makes the target network a copy of the online one, running averages included."""
+        """Copies the online network to the target network, including the running averages."""
         for target, online in self._all_pairs():
             target.assign(online)
 
     @property
     def finished_steps(self) -> int:
-        """Steps that the run has made; the optimiser counts them, and a checkpoint holds them."""
+        """Number of finished steps of the run, which the optimizer counts and checkpoints contain."""
         return int(self.optimizer.iterations.numpy())
 
     def train_step(self, batch: dict[str, tf.Tensor]) -> Metrics:
-        """One step on one replica's share of the batch.
+        """Runs one step on one replica's share of the batch.
 
         Returns:
-            A dict of float32 scalars, equal on all replicas; `docs/metrics.md` explains each.
+            Metrics as a dict of float32 scalars, equal on all replicas; `docs/metrics.md` explains each.
         """
         self._update_target()
         gradients, metrics = self._gradients(batch)
         return metrics | self._apply(gradients)
 
     def _gradients(self, batch: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], Metrics]:
-        """Of a replica's part of the loss, and the metrics of all replicas."""
+        """Returns the gradients of one replica's share of the loss, and the mean of the metrics over all replicas."""
         replica_context = tf.distribute.get_replica_context()
         views = [self._prepare(batch, 1), self._prepare(batch, 2)]
         targets = [self.target(view, training=True) for view in views]
@@ -169,7 +172,7 @@ class PixPro(tf.keras.Model):
         with tf.GradientTape() as tape:
             online = [self.online(view, training=True) for view in views]
             loss, metrics = self._loss(online, targets, (batch["box_1"], batch["box_2"]))
-            # Gradients are summed over replicas, so that each adds its part of the mean over the global batch.
+            # Gradients are summed over replicas, so each replica contributes its share of the mean over the global batch.
             share = loss / replica_context.num_replicas_in_sync
             if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
                 share = self.optimizer.get_scaled_loss(share)
@@ -180,7 +183,7 @@ class PixPro(tf.keras.Model):
 
     @as_written
     def _apply(self, gradients: list[tf.Tensor]) -> Metrics:
-        """Moves the online network by the replicas' sum of the gradients; returns what there is to say of it."""
+        """Updates the online network with the sum of the gradients over replicas; returns metrics of the update."""
         ema_momentum = 1 - self.ema_schedule(self.optimizer.iterations)
         gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
         self.optimizer.apply_gradients(
@@ -193,7 +196,7 @@ class PixPro(tf.keras.Model):
     def make_train_function(
         self, force: bool = False
     ) -> Callable[[Iterator[_Element]], dict[str, tf.Tensor | float]]:
-        """Keras' hook for the function that `fit` calls once a step; this one also measures the wait for data."""
+        """Returns the function that `fit` calls once per step, a hook of Keras; it also measures the wait for data."""
         made = getattr(self, "train_function", None)
         if made is not None and not force:
             return made
@@ -222,7 +225,7 @@ class PixPro(tf.keras.Model):
         return train_function
 
     def _on_replicas(self, function: Any) -> Callable[..., Any]:
-        """A function of one replica as a graph that runs it on all of them, and returns what the first one does."""
+        """Returns a graph that runs a replica function on all replicas, and returns the result of the first replica."""
         strategy = self.distribute_strategy
 
         def run(*arguments: Any) -> Any:
@@ -238,8 +241,9 @@ class PixPro(tf.keras.Model):
         return tf.function(run, reduce_retracing=True)
 
     def _make_accumulating_step(self) -> Callable[..., Metrics]:
-        """A step in several parts, as a function of what gives the next part's batch."""
-        # Each replica's own, for the replicas exchange them once a step. They are empty between steps, so that no checkpoint needs them.
+        """Returns a step over several micro-batches, as a function of a callable that returns the next micro-batch."""
+        # Each replica has its own sums, because replicas exchange gradients once per step. Sums are zero between steps, so checkpoints do
+        # not need them.
         with self.distribute_strategy.scope():
             sums = [
                 tf.Variable(
@@ -288,7 +292,7 @@ class PixPro(tf.keras.Model):
             for target, online in self._trained_pairs():
                 strategy.extended.update(target, move, args=(online, share), group=False)
 
-        # Mirrored variables are assigned in cross-replica context; one switch serves all of them.
+        # Mirrored variables must be assigned in the cross-replica context; a single switch assigns all of them.
         tf.distribute.get_replica_context().merge_call(move_all, args=(taken_over,))
 
     @as_written
@@ -328,7 +332,7 @@ class PixPro(tf.keras.Model):
     @staticmethod
     @as_written
     def _mean_over_replicas(metrics: Metrics) -> Metrics:
-        """One collective for all of them."""
+        """Averages all metrics over replicas with one collective operation."""
         context = tf.distribute.get_replica_context()
         values = tf.stack([tf.cast(value, tf.float32) for value in metrics.values()])
         means = context.all_reduce("SUM", values) / context.num_replicas_in_sync

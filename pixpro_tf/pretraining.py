@@ -1,4 +1,4 @@
-"""Pre-training by one call from Python, and what it returns."""
+"""Pre-training with one function call, and the run that it returns."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -17,16 +17,16 @@ from pixpro_tf.training.run import train
 
 
 class Run(runs.Run):
-    """A run on disk; `Run.open("runs/mine")` opens one, and `pretrain` returns one.
+    """Pre-training run on disk; `Run.open("runs/mine")` opens one, and `pretrain` returns one.
 
     Attributes:
-        name: path by which it was opened.
-        folder: paths of its files.
-        checkpoint: path of its newest checkpoint, or of the one by which it was opened.
-        config: its `Config`.
-        progress: steps it has made, and steps in total.
+        name: path that was used to open the run.
+        folder: paths of the files of the run.
+        checkpoint: path of the newest checkpoint, or of the checkpoint that was used to open the run.
+        config: `Config` of the run.
+        progress: number of steps that are done, and of steps in total.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> run = pixpro_tf.Run.open("runs/mine")  # doctest: +SKIP
         >>> run.metrics[-1]["loss"]  # doctest: +SKIP
@@ -35,7 +35,7 @@ class Run(runs.Run):
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, oldest first; docs/metrics.md explains each figure. Empty if nothing has been logged.
+        """Lines of `metrics.jsonl`, oldest first; docs/metrics.md explains each metric. Empty if nothing has been logged.
 
         Raises:
             RunError: if a line is damaged.
@@ -51,7 +51,7 @@ class Run(runs.Run):
     def backbone(
         self, trainable: bool = False, return_endpoints: bool = False
     ) -> tf.keras.layers.Layer:
-        """The online network's backbone as a Keras layer; arguments and errors as of `load_backbone`."""
+        """Returns the backbone of the online network as a Keras layer; see `load_backbone` for the arguments and errors."""
         return load_backbone(self.name, trainable, return_endpoints)
 
     def export_savedmodel(
@@ -64,18 +64,18 @@ class Run(runs.Run):
         licence: str = "",
         overwrite: bool = False,
     ) -> None:
-        """Exports the backbone as a Reusable SavedModel with a model card, which TF Hub loads without this project.
+        """Exports the backbone as a Reusable SavedModel with a model card; TF Hub can load it without this project.
 
         Args:
-            output: folder to create; a name that ends with `.tar.gz` or `.tgz` creates one archive.
-            network: "online" (the default) or "target".
-            include_heads: whether to export the projector and, of the online network, the propagation too.
-            allow_unfinished: whether to export a run that has not made all its steps.
-            licence: licence of the weights, for the card.
+            output: folder to create; a name that ends in `.tar.gz` or `.tgz` creates an archive.
+            network: network to export, "online" (the default) or "target".
+            include_heads: whether to export the projector too, and the propagation if the network is the online one.
+            allow_unfinished: whether to export a run that has not completed all its steps.
+            licence: licence of the weights, for the model card.
             overwrite: whether to replace an existing output.
 
         Raises:
-            UserError: if there is nothing to export, or it cannot be written.
+            UserError: if there is nothing to export, or the output cannot be written.
         """
         savedmodel.export(
             self.name,
@@ -96,28 +96,27 @@ def pretrain(
     objectives: Callable[[Config], Sequence[Objective]] = build_objectives,
     **flags: Any,
 ) -> Run:
-    """Pre-trains a backbone without labels, as `train.py` does: logs, checkpoints, figures and resuming included.
+    """Pre-trains a backbone without labels, as `train.py` does, including logs, checkpoints, figures and resuming.
 
-    The same call continues a run that was stopped. The seed, the determinism of operations and the devices are set for the whole
-    process.
+    The same call resumes a run that was stopped. The seed, op determinism and the devices are set for the whole process.
 
     Args:
-        data: images: `folder:PATH`, `zip:FILE`, `tfrecord:GLOB`, `scenes/128`, or a TFDS dataset.
+        data: images to train on: `folder:PATH`, `zip:FILE`, `tfrecord:GLOB`, `scenes/128`, or a TFDS dataset.
         run_dir: folder of the run.
-        backbone: name of the architecture, as "resnet50".
-        objectives: function from the `Config` to what is learned; by default what the flags say. See docs/objectives.md.
-        flags: every other flag of `train.py` by its name, as `batch_size=64`; `Config` lists them.
+        backbone: name of the architecture, e.g. "resnet50".
+        objectives: function that returns the objectives for a `Config`; by default those that the flags describe. See docs/objectives.md.
+        flags: other flags of `train.py` by name, e.g. `batch_size=64`; `Config` lists them.
 
     Returns:
         The finished run.
 
     Raises:
-        UserError: if a flag, the data or the folder is at fault, in one line.
-        KeyboardInterrupt: if a signal stopped the run; its checkpoint is written.
+        UserError: if a flag, the data or the folder is invalid; the message is one line.
+        KeyboardInterrupt: if a signal stopped the run, after its checkpoint was written.
 
     Source: Xie et al., CVPR 2021, https://arxiv.org/abs/2011.10043.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> run = pixpro_tf.pretrain("folder:photos", "runs/mine", epochs=100, batch_size=64)  # doctest: +SKIP
         >>> run.export_savedmodel("exported/mine")  # doctest: +SKIP
@@ -125,5 +124,5 @@ def pretrain(
     config = Config(dataset=data, run_dir=run_dir, backbone=backbone, **flags)
     config.check_surroundings()
     if code := train(config, objectives):
-        raise KeyboardInterrupt(f"stopped by signal {code - 128}; the same call continues the run")
+        raise KeyboardInterrupt(f"stopped by signal {code - 128}; the same call resumes the run")
     return Run.open(config.run_dir)

@@ -1,4 +1,4 @@
-"""Writes images into TFRecord files, which are read from disks and buckets at full speed, as folders of single files are not.
+"""Writes images into TFRecord files, which disks and buckets read at full speed, unlike folders of single files.
 
 python -m pixpro_tf.tfrecords --images=folder:/data/photos --output=/data/shards
 python train.py --flagfile=configs/pixpro.flags --dataset='tfrecord:/data/shards/*'
@@ -15,19 +15,21 @@ from pixpro_tf.config.flag import flag, required
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """Which images are written, and how."""
+    """Flags of the command: the images to write, and how."""
 
-    images: str = required("Data", "folder:PATH or zip:FILE, as of train.py")
-    seed: int = flag(0, "Data", "of the order of the images", minimum=0, maximum=MAX_SEED)
+    images: str = required(
+        "Data", "images to write: folder:PATH or zip:FILE, as in --dataset of train.py"
+    )
+    seed: int = flag(0, "Data", "seed of the order of the images", minimum=0, maximum=MAX_SEED)
     images_per_shard: int = flag(
         1024,
         "Output",
-        "of each file; shards of some 100 MB are read best",
+        "number of images per file; files of about 100 MB are read best",
         unit="images",
         minimum=1,
     )
-    output: str = required("Output", "folder to make")
-    overwrite: bool = flag(False, "Output", "replace an output")
+    output: str = required("Output", "folder to create")
+    overwrite: bool = flag(False, "Output", "replace an existing output")
 
 
 def _run(settings: Settings) -> None:
@@ -42,7 +44,7 @@ def _run(settings: Settings) -> None:
         seed=settings.seed,
         overwrite=settings.overwrite,
     )
-    print(f"Written {count} images to {output}; use them as --dataset='tfrecord:{output}/*'")
+    print(f"Wrote {count} images to {output}; use them as --dataset='tfrecord:{output}/*'")
 
 
 main = Command(Settings, __doc__, "python -m pixpro_tf.tfrecords", _run, "pixpro-tfrecords")

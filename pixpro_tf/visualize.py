@@ -1,4 +1,4 @@
-"""`python -m pixpro_tf.visualize`: see `pixpro_tf.evaluation.visualize`."""
+"""Entry point of `python -m pixpro_tf.visualize`; see `pixpro_tf.evaluation.visualize`."""
 
 import sys
 

@@ -1,10 +1,10 @@
-"""Before TensorFlow is imported: quiet logs, one set of kernels, and Keras 2."""
+"""Fixtures and hooks of all tests; before TensorFlow is imported, selects quiet logs, one set of kernels and Keras 2."""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# The same kernels on every processor: oneDNN chooses its own by the processor's instructions, and in float32 the second step of a
-# comparison depends on which rounding sends a channel over the kink of a ReLU.
+# Use the same kernels on every CPU: oneDNN selects kernels by the CPU's instruction set, and in float32 the second step of a comparison
+# depends on whether rounding moves a channel across the kink of a ReLU.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import pixpro_tf  # noqa: F401  isort: skip
@@ -22,7 +22,7 @@ from PIL import Image
 from tests.support import warm
 
 ROOT = pathlib.Path(__file__).parent.parent
-# Tensors of a megabyte and more go back to the system when they are freed; left to itself, glibc keeps ever larger ones for later.
+# Tensors of a megabyte or more are returned to the system when they are freed; by default, glibc keeps ever larger ones for reuse.
 _libc = ctypes.CDLL(None) if hasattr(ctypes.CDLL(None), "malloc_trim") else None
 _M_MMAP_THRESHOLD = -3
 if _libc:
@@ -34,13 +34,13 @@ def pytest_addoption(parser):
         "--part",
         type=lambda text: [int(number) for number in text.split("/")],
         metavar="K/N",
-        help="of the tests marked thorough, run the Kth of N parts only, counted from 1",
+        help="run only the Kth of N parts of the tests marked thorough, counted from 1",
     )
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
-    """The workers of xdist share one server of warm processes."""
+    """Lets the workers of xdist share one server of warm processes."""
     node.workerinput["warm"] = warm.server()
 
 
@@ -50,7 +50,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out the other parts of the thorough tests, and lets large tests and files with long ones start first."""
+    """Deselects the other parts of the thorough tests, and runs large tests and files with long tests first."""
     if part := config.getoption("--part"):
         number, parts = part
         thorough = [item for item in items if item.get_closest_marker("thorough")]
@@ -68,8 +68,8 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_graphs():
-    """Lets go of what a file's tests have traced: Keras keeps every symbolic call of a process, with the layers behind it."""
-    # Here, for the process that only deals the tests out to the workers does without.
+    """Frees the graphs that the tests of a file traced: Keras keeps every symbolic call of a process, with its layers."""
+    # Imported here because the process that only distributes the tests to the workers does not need it.
     import tensorflow as tf
 
     yield
@@ -81,7 +81,7 @@ def forget_graphs():
 
 @pytest.fixture(autouse=True)
 def float32_policy():
-    """A test that sets another precision leaves none of it behind."""
+    """Resets the precision policy after each test."""
     import tensorflow as tf
 
     yield
@@ -90,7 +90,7 @@ def float32_policy():
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
-    """A folder of 48 small JPEG files with smooth, distinct content."""
+    """Folder of 48 small JPEG files with smooth, distinct content."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for index in range(48):
@@ -101,14 +101,14 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def scenes_dir(tmp_path_factory):
-    """Where TFDS keeps `scenes`, which the first test that asks for them builds, for all workers."""
+    """Data folder of TFDS for `scenes`, which the first test that uses it builds for all workers."""
     base = tmp_path_factory.getbasetemp()
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "data"
 
 
 @pytest.fixture(scope="session")
 def train():
-    """Runs `train.py` with flags in a warm process; returns the finished process."""
+    """Function that runs `train.py` with flags in a warm process and returns the finished process."""
 
     def run(*flags, check=True, **kwargs):
         process = subprocess.run(
@@ -127,7 +127,7 @@ def train():
 
 @pytest.fixture(scope="session")
 def tiny_flags(photos):
-    """Flags of a run that takes seconds, without its folder: 6 epochs of 10 steps."""
+    """Flags of a run that takes seconds, without its run folder: 6 epochs of 10 steps."""
     return (
         f"--dataset=folder:{photos}",
         "--augmentation=none",

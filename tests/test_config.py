@@ -1,4 +1,4 @@
-"""The configuration: what it derives, and every combination that it refuses."""
+"""Configuration: derived values, and every combination that is rejected."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from pixpro_tf.errors import ConfigError
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
-# Flags, the one that is named with its value, and what the text has to offer instead.
+# Flags, the flag that the message names with its value, and the alternative that the message offers.
 REFUSALS = [
     ({"dataset": ""}, "dataset", "scenes/128"),
     ({"dataset": "folder:"}, "dataset", "folder:/path/to/images"),
@@ -19,43 +19,43 @@ REFUSALS = [
     ({"dataset": "folder:/no/such/folder"}, "dataset", "/no/such/folder does not exist"),
     ({"dataset": "two words"}, "dataset", "neither a TFDS name nor folder:PATH"),
     ({"dataset": "http://images"}, "dataset", "neither a TFDS name nor folder:PATH"),
-    ({"min_crop_area": 0.0}, "min_crop_area", "above 0, at most 1"),
-    ({"min_crop_area": 1.5}, "min_crop_area", "above 0, at most 1"),
+    ({"min_crop_area": 0.0}, "min_crop_area", "greater than 0 and at most 1"),
+    ({"min_crop_area": 1.5}, "min_crop_area", "greater than 0 and at most 1"),
     ({"min_crop_area": float("nan")}, "min_crop_area", "finite"),
     (
         {"min_crop_area": 0.3, "max_crop_area": 0.2},
         "max_crop_area",
-        "from --min_crop_area=0.3 to 1",
+        "at least --min_crop_area=0.3 and at most 1",
     ),
-    ({"max_crop_area": 1.5}, "max_crop_area", "from --min_crop_area=0.08 to 1"),
-    ({"image_size": 0}, "image_size", "at least 1"),
+    ({"max_crop_area": 1.5}, "max_crop_area", "at least --min_crop_area=0.08 and at most 1"),
+    ({"image_size": 0}, "image_size", "the minimum is 1"),
     ({"output_stride": 4}, "output_stride", "8, 16 or 32"),
     ({"image_size": 31}, "image_size", "at least 32"),
     ({"image_size": 15, "output_stride": 16}, "image_size", "at least 16"),
     ({"image_size": 32}, "image_size", "at least 33"),
-    ({"ppm_layers": 4}, "ppm_layers", "0 to 3"),
-    ({"ppm_layers": -1}, "ppm_layers", "at least 0"),
-    ({"gamma": -1.0}, "gamma", "at least 0"),
+    ({"ppm_layers": 4}, "ppm_layers", "the maximum is 3"),
+    ({"ppm_layers": -1}, "ppm_layers", "the minimum is 0"),
+    ({"gamma": -1.0}, "gamma", "the minimum is 0"),
     ({"gamma": float("nan")}, "gamma", "finite"),
     ({"gamma": float("inf")}, "gamma", "finite"),
     ({"base_lr": float("inf")}, "base_lr", "finite"),
     ({"positive_threshold": 0.0}, "positive_threshold", "0.7"),
     ({"ema_momentum": 1.1}, "ema_momentum", "0 to 1"),
     ({"ema_momentum": -0.1}, "ema_momentum", "0 to 1"),
-    ({"momentum": 1.0}, "momentum", "but not, 1"),
-    ({"momentum": -0.1}, "momentum", "but not, 1"),
-    ({"base_lr": 0.0}, "base_lr", "above 0"),
-    ({"trust_coefficient": 0.0}, "trust_coefficient", "above 0"),
-    ({"weight_decay": -1e-4}, "weight_decay", "at least 0"),
-    ({"instance_weight": -1.0}, "instance_weight", "at least 0"),
-    ({"batch_size": 0}, "batch_size", "at least 1"),
-    ({"epochs": 0}, "epochs", "at least 1"),
+    ({"momentum": 1.0}, "momentum", "less than 1"),
+    ({"momentum": -0.1}, "momentum", "less than 1"),
+    ({"base_lr": 0.0}, "base_lr", "greater than 0"),
+    ({"trust_coefficient": 0.0}, "trust_coefficient", "greater than 0"),
+    ({"weight_decay": -1e-4}, "weight_decay", "the minimum is 0"),
+    ({"instance_weight": -1.0}, "instance_weight", "the minimum is 0"),
+    ({"batch_size": 0}, "batch_size", "the minimum is 1"),
+    ({"epochs": 0}, "epochs", "the minimum is 1"),
     ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs", "at most 4"),
-    ({"schedule": "step", "lr_drops": ""}, "lr_drops", "rising epochs between 1 and 99"),
-    ({"schedule": "step", "lr_drops": "80,60"}, "lr_drops", "rising epochs"),
-    ({"schedule": "step", "lr_drops": "60,60"}, "lr_drops", "rising epochs"),
-    ({"schedule": "step", "lr_drops": "0,60"}, "lr_drops", "rising epochs"),
-    ({"schedule": "step", "lr_drops": "60,100"}, "lr_drops", "rising epochs"),
+    ({"schedule": "step", "lr_drops": ""}, "lr_drops", "increasing epochs from 1 to 99"),
+    ({"schedule": "step", "lr_drops": "80,60"}, "lr_drops", "increasing epochs"),
+    ({"schedule": "step", "lr_drops": "60,60"}, "lr_drops", "increasing epochs"),
+    ({"schedule": "step", "lr_drops": "0,60"}, "lr_drops", "increasing epochs"),
+    ({"schedule": "step", "lr_drops": "60,100"}, "lr_drops", "increasing epochs"),
     ({"schedule": "step", "lr_drops": "sixty"}, "lr_drops", "20,30"),
     ({"strategy": "tpu"}, "strategy", "--tpu=NAME"),
     ({"tpu": "local"}, "tpu", "--strategy=tpu"),
@@ -63,8 +63,8 @@ REFUSALS = [
     ({"num_devices": 3, "strategy": "mirrored"}, "batch_size", "--batch_size=1023"),
     ({"precision": "float16", "loss_scale": "none"}, "precision", "--precision=bfloat16"),
     ({"loss_scale": "large"}, "loss_scale", "dynamic, none or a number"),
-    ({"loss_scale": "-2"}, "loss_scale", "above 0"),
-    ({"loss_scale": "inf"}, "loss_scale", "above 0"),
+    ({"loss_scale": "-2"}, "loss_scale", "greater than 0"),
+    ({"loss_scale": "inf"}, "loss_scale", "greater than 0"),
     (
         {"strategy": "tpu", "tpu": "local", "precision": "float16"},
         "precision",
@@ -74,25 +74,29 @@ REFUSALS = [
     ({"profile_steps": "30,20"}, "profile_steps", "20,30"),
     ({"profile_steps": "20,x"}, "profile_steps", "20,30"),
     ({"profile_steps": "0,10"}, "profile_steps", "counted from 1"),
-    ({"split": "train", "dataset": "folder:photos"}, "split", "leave it out"),
-    ({"split": "train", "dataset": "zip:photos.zip"}, "split", "leave it out"),
-    ({"split": "train", "dataset": "tfrecord:shards/*"}, "split", "leave it out"),
+    ({"split": "train", "dataset": "folder:photos"}, "split", "remove it"),
+    ({"split": "train", "dataset": "zip:photos.zip"}, "split", "remove it"),
+    ({"split": "train", "dataset": "tfrecord:shards/*"}, "split", "remove it"),
     ({"strategy": "tpu", "tpu": "my-tpu", "run_dir": "runs/a"}, "run_dir", "gs://bucket/run"),
-    ({"run_dir": "runs/lr[0.1]"}, "run_dir", r"has a [, which TensorFlow takes for a pattern"),
-    ({"run_dir": "runs/what?"}, "run_dir", "has a ?, which"),
-    ({"seed": -1}, "seed", "at least 0"),
+    (
+        {"run_dir": "runs/lr[0.1]"},
+        "run_dir",
+        "contains [, which TensorFlow interprets as a pattern",
+    ),
+    ({"run_dir": "runs/what?"}, "run_dir", "contains ?, which"),
+    ({"seed": -1}, "seed", "the minimum is 0"),
     ({"pixel_weight": 0.0}, "pixel_weight", "--instance_weight=1"),
-    ({"pixel_weight": -1.0}, "pixel_weight", "at least 0"),
-    ({"temperature": 0.0, "pixel_loss": "pixcontrast"}, "temperature", "above 0"),
-    ({"instance_temperature": -1.0}, "instance_temperature", "above 0"),
-    ({"temperature": 0.1}, "temperature", "--pixel_loss=pixpro; leave it out"),
-    ({"pixel_loss": "pixcontrast", "gamma": 4.0}, "gamma", "not used by --pixel_loss=pixcontr"),
-    ({"pixel_loss": "pixcontrast", "ppm_layers": 0}, "ppm_layers", "leave it out"),
-    ({"instance_loss": "contrastive"}, "instance_loss", "not used by --instance_weight=0"),
+    ({"pixel_weight": -1.0}, "pixel_weight", "the minimum is 0"),
+    ({"temperature": 0.0, "pixel_loss": "pixcontrast"}, "temperature", "greater than 0"),
+    ({"instance_temperature": -1.0}, "instance_temperature", "greater than 0"),
+    ({"temperature": 0.1}, "temperature", "--pixel_loss=pixpro; remove it"),
+    ({"pixel_loss": "pixcontrast", "gamma": 4.0}, "gamma", "unused with --pixel_loss=pixcontr"),
+    ({"pixel_loss": "pixcontrast", "ppm_layers": 0}, "ppm_layers", "remove it"),
+    ({"instance_loss": "contrastive"}, "instance_loss", "unused with --instance_weight=0"),
     (
         {"instance_weight": 1.0, "instance_temperature": 0.1},
         "instance_temperature",
-        "not used by --instance_loss=regression",
+        "unused with --instance_loss=regression",
     ),
     *(
         ({"pixel_weight": 0.0, "instance_weight": 1.0, name: value}, name, "--pixel_weight=0")
@@ -106,8 +110,8 @@ REFUSALS = [
             ("temperature", 0.1),
         )
     ),
-    ({"pixel_levels": ""}, "pixel_levels", "as p3,p4,p5"),
-    ({"pixel_levels": "c6"}, "pixel_levels", "as p3,p4,p5"),
+    ({"pixel_levels": ""}, "pixel_levels", "e.g. p3,p4,p5"),
+    ({"pixel_levels": "c6"}, "pixel_levels", "e.g. p3,p4,p5"),
     ({"pixel_levels": "p3,p3"}, "pixel_levels", "different maps"),
     ({"pixel_levels": "c4"}, "pixel_levels", "add c5, or a level of an FPN"),
     ({"pixel_levels": "c4,c5"}, "pixel_levels", "--noshared_projector"),
@@ -125,7 +129,7 @@ REFUSALS = [
     (
         {"backbone_layout": "mirror", "pixel_levels": "p3", "dense_head_layers": 1},
         "dense_head_layers",
-        "pads by zeros",
+        "uses zero padding",
     ),
     (
         {"backbone_layout": "mirror", "output_stride": 8, "image_size": 24},
@@ -137,7 +141,7 @@ REFUSALS = [
     ({"optimizer": "sgd", "trust_coefficient": 0.1}, "trust_coefficient", "--optimizer=sgd"),
     ({"lr_drops": "30"}, "lr_drops", "--schedule=cosine"),
     ({"loss_scale": "128"}, "loss_scale", "--precision=float32"),
-    ({"keep_checkpoints": 0}, "keep_checkpoints", "at least 1"),
+    ({"keep_checkpoints": 0}, "keep_checkpoints", "the minimum is 1"),
 ]
 CHOICES = [name for name, field in FIELDS.items() if field.metadata["choices"]]
 MINIMA = [name for name, field in FIELDS.items() if field.metadata["minimum"] is not None]
@@ -151,7 +155,7 @@ def refusal(**flags):
 
 
 @pytest.mark.parametrize(("flags", "named", "offered"), REFUSALS, ids=lambda value: str(value)[:60])
-def test_a_combination_that_cannot_work_is_refused(flags, named, offered):
+def test_invalid_combination_is_rejected(flags, named, offered):
     text = refusal(**flags)
     value = flags.get(named, FIELDS[named].default)
     given = {True: f"--{named} ", False: f"--no{named} "}
@@ -161,18 +165,18 @@ def test_a_combination_that_cannot_work_is_refused(flags, named, offered):
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_an_unknown_choice_is_refused_with_the_known_ones(name):
+def test_unknown_choice_is_rejected_with_a_list_of_the_known_ones(name):
     text = refusal(**{name: "zzz"})
-    assert text.startswith(f"--{name}=zzz is not known; choose one of ")
+    assert text.startswith(f"--{name}=zzz is unknown; choose one of ")
     assert all(choice in text for choice in FIELDS[name].metadata["choices"])
     assert "did you mean" not in text
 
 
 @pytest.mark.parametrize("name", MINIMA)
-def test_a_number_below_the_minimum_is_refused(name):
+def test_number_below_the_minimum_is_rejected(name):
     minimum = FIELDS[name].metadata["minimum"]
     text = refusal(**{name: minimum - 1})
-    assert text == f"--{name}={minimum - 1} is too small; give at least {minimum}"
+    assert text == f"--{name}={minimum - 1} is too small; the minimum is {minimum}"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +189,7 @@ def test_a_number_below_the_minimum_is_refused(name):
         ("strategy", "mirored", "mirrored"),
     ],
 )
-def test_a_close_name_is_offered(flag, typed, meant):
+def test_similar_name_is_suggested(flag, typed, meant):
     assert f"did you mean {meant}? " in refusal(**{flag: typed})
 
 
@@ -225,27 +229,29 @@ def test_a_close_name_is_offered(flag, typed, meant):
     ],
     ids=str,
 )
-def test_what_works_is_accepted(flags):
+def test_valid_combination_is_accepted(flags):
     config = Config(**flags)
     assert all(getattr(config, name) == value for name, value in flags.items())
 
 
-def test_a_folder_that_exists_is_accepted(tmp_path, monkeypatch):
+def test_only_an_existing_folder_is_accepted(tmp_path, monkeypatch):
     (tmp_path / "images").mkdir()
     Config(dataset=f"folder:{tmp_path}/images").check_surroundings()
     monkeypatch.setenv("HOME", str(tmp_path))
     Config(dataset="folder:~/images").check_surroundings()
     (tmp_path / "file").touch()
     assert "does not exist" not in refusal(dataset="folder:")
-    assert refusal(dataset=f"folder:{tmp_path}/file").endswith(f"{tmp_path}/file is a file")
+    assert refusal(dataset=f"folder:{tmp_path}/file").endswith(
+        f"{tmp_path}/file is a file, not a folder"
+    )
     assert refusal(dataset=f"folder:{tmp_path}/none").endswith(f"{tmp_path}/none does not exist")
 
 
-def test_a_run_can_be_described_where_its_images_are_not():
+def test_run_can_be_described_without_its_images():
     assert Config(dataset="folder:/nowhere/images").dataset == "folder:/nowhere/images"
 
 
-# As Vertex AI and Kubeflow give it.
+# Vertex AI and Kubeflow describe a cluster like this.
 WITH_CHIEF = {"chief": ["host0:1"], "worker": ["host1:1"]}
 
 
@@ -258,23 +264,25 @@ WITH_CHIEF = {"chief": ["host0:1"], "worker": ["host1:1"]}
         {"cluster": {"chief": ["host0:1"]}, "task": {"type": "chief", "index": 0}},
     ],
 )
-def test_a_cluster_is_read_from_the_environment(monkeypatch, cluster):
+def test_cluster_is_read_from_the_environment(monkeypatch, cluster):
     monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
     Config(strategy="multi_worker").check_surroundings()
 
 
 @pytest.mark.parametrize("role", ["ps", "evaluator", "master"])
-def test_other_roles_are_refused(monkeypatch, role):
+def test_unsupported_roles_are_rejected(monkeypatch, role):
     for cluster, task in (
         (WITH_CHIEF, {"type": role, "index": 0}),
         (WITH_CHIEF | {role: ["host2:1"]}, {"type": "worker", "index": 0}),
     ):
         monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
         text = refusal(strategy="multi_worker")
-        assert text.startswith(f"--strategy=multi_worker has no work for a {role}, which TF_CONFIG")
+        assert text.startswith(
+            f"--strategy=multi_worker does not support the role {role} in TF_CONFIG"
+        )
 
 
-def test_several_workers_without_the_environment_are_refused(monkeypatch):
+def test_multi_worker_strategy_without_tf_config_is_rejected(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     text = refusal(strategy="multi_worker")
     assert text.startswith("--strategy=multi_worker needs the environment variable TF_CONFIG")
@@ -294,19 +302,19 @@ def test_several_workers_without_the_environment_are_refused(monkeypatch):
         json.dumps(CLUSTER | {"task": {"type": "worker", "index": "0"}}),
     ],
 )
-def test_a_cluster_that_cannot_be_read_is_refused(monkeypatch, text):
+def test_unreadable_cluster_is_rejected(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     message = refusal(strategy="multi_worker")
     assert message.startswith(f"--strategy=multi_worker cannot read TF_CONFIG={text!r}")
 
 
-def test_nothing_changes_a_configuration():
+def test_configuration_is_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().epochs = 3
 
 
-def test_the_peak_rate_follows_the_batch():
-    # The main recipe: 1.0 for 256 images, and a batch of 1024.
+def test_peak_learning_rate_scales_with_the_batch_size():
+    # The main recipe has a base learning rate of 1.0 for 256 images, and a batch size of 1024.
     assert Config().peak_rate == 4.0
     assert Config(base_lr=0.5, batch_size=64).peak_rate == 0.125
 
@@ -325,25 +333,27 @@ def test_the_peak_rate_follows_the_batch():
         (225, 32, "p7", 2),
     ],
 )
-def test_the_map_is_the_image_over_the_stride_rounded_up(image_size, output_stride, level, bins):
+def test_map_size_is_the_image_size_over_the_stride_rounded_up(
+    image_size, output_stride, level, bins
+):
     config = Config(image_size=image_size, output_stride=output_stride)
     assert config.map_size(level) == bins
 
 
-def test_the_pictured_map_is_the_coarsest_that_is_compared():
+def test_map_in_figures_is_the_coarsest_that_is_compared():
     assert Config().pictured_map_size == 7
     assert Config(pixel_levels="p3,p4").pictured_map_size == 14
     assert Config(pixel_weight=0.0, instance_weight=1.0, image_size=96).pictured_map_size == 3
 
 
-def test_lists_are_read_from_their_text():
+def test_lists_are_parsed_from_text():
     config = Config(schedule="step", lr_drops="60, 80", profile_steps="20,30")
     assert config.lr_drop_epochs == [60, 80]
     assert config.profile_range == (20, 30)
     assert Config().profile_range is None
 
 
-def test_a_batch_that_cannot_be_split_offers_one_that_can():
+def test_batch_size_that_cannot_be_split_is_rejected_with_one_that_can():
     config = Config(batch_size=10)
     config.check_replicas(5)
     with pytest.raises(ConfigError, match=r"--batch_size=10 .* 4 replicas.*--batch_size=8$"):
@@ -352,43 +362,43 @@ def test_a_batch_that_cannot_be_split_offers_one_that_can():
         config.check_replicas(16)
 
 
-def test_all_flags_are_in_the_dict():
+def test_dict_contains_all_flags():
     config = Config(epochs=7)
     assert config.to_dict().keys() == FIELDS.keys()
     assert Config(**config.to_dict()) == config
     assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
 
 
-def test_flags_that_differ_from_another_run_are_told_with_both_values():
+def test_flags_that_differ_from_another_run_are_listed_with_both_values():
     config = Config(gamma=1.0, backbone="resnet18", seed=1)
     there = Config().to_dict()
     expected = [
-        "--backbone=resnet18 (there: resnet50)",
-        "--gamma=1.0 (there: 2.0)",
-        "--seed=1 (there: 0)",
+        "--backbone=resnet18 (the run has resnet50)",
+        "--gamma=1.0 (the run has 2.0)",
+        "--seed=1 (the run has 0)",
     ]
     assert sorted(config.differing_flags(there)) == expected
     assert config.differing_flags(config.to_dict()) == []
 
 
-def test_flags_that_may_change_on_resumption_are_not_told():
+def test_flags_that_may_change_on_resuming_are_not_listed():
     config = Config(log_every=1, max_steps=5, run_dir="elsewhere", jit="off", keep_checkpoints=9)
     assert config.differing_flags(Config().to_dict()) == []
 
 
-def test_flags_that_another_version_lacks_or_adds_are_passed_over():
+def test_flags_that_another_version_lacks_or_adds_are_ignored():
     there = Config(gamma=1.0).to_dict() | {"removed_flag": 3}
     del there["backbone"]
-    assert Config(backbone="resnet18").differing_flags(there) == ["--gamma=2.0 (there: 1.0)"]
+    assert Config(backbone="resnet18").differing_flags(there) == ["--gamma=2.0 (the run has 1.0)"]
 
 
 @pytest.mark.parametrize("stride", resnet.OUTPUT_STRIDES)
-def test_output_strides_that_are_built_are_accepted(stride):
+def test_supported_output_strides_are_accepted(stride):
     assert Config(output_stride=stride).output_stride == stride
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_every_flag_has_a_group_and_a_help(name):
+def test_every_flag_has_a_group_and_a_help_text(name):
     metadata = FIELDS[name].metadata
     assert metadata["group"] and metadata["help"]
     assert type(FIELDS[name].default) is FIELDS[name].type

@@ -1,4 +1,4 @@
-"""Every configuration can be built and trains: two small steps on scenes, by `train.py` and with the flags of its file."""
+"""Flag files in configs/: each can be built, and trains two small steps on scenes with `train.py` and the flags of the file."""
 
 import json
 import re
@@ -14,7 +14,7 @@ CONFIGS = ROOT / "configs"
 MAIN = sorted(path.stem for path in CONFIGS.glob("*.flags"))
 ABLATIONS = sorted(path.stem for path in (CONFIGS / "ablations").glob("*.flags"))
 FILES = [*MAIN, *(f"ablations/{name}" for name in ABLATIONS)]
-# Of the others' parts, `tests/objectives` trains each in a step.
+# `tests/objectives` trains each part of the others for one step.
 TRAINED = ("pixpro",)
 SMALL = (
     "--backbone=resnet10w0.5",
@@ -33,7 +33,7 @@ def small(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_a_configuration_builds(name, monkeypatch):
+def test_configuration_builds(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = parse(Config, [f"--flagfile=configs/{name}.flags", *small(name)])
     model = build.build_model(config, total_steps=2)
@@ -45,8 +45,8 @@ def test_a_configuration_builds(name, monkeypatch):
     "name",
     [name if name in TRAINED else pytest.param(name, marks=pytest.mark.thorough) for name in FILES],
 )
-def test_a_configuration_trains(train, scenes_dir, tmp_path, name):
-    # An ablation takes its views from pixpro.flags, which trains with them here; tracing them would take a quarter of the test.
+def test_configuration_trains(train, scenes_dir, tmp_path, name):
+    # Ablations have the views of pixpro.flags, which trains with them here; tracing the views again would take a quarter of the test time.
     same_views = name.startswith("ablations/") and name != "ablations/symmetric_views"
     train(
         f"--flagfile=configs/{name}.flags",
@@ -66,7 +66,7 @@ def test_a_configuration_trains(train, scenes_dir, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [name for name in MAIN if name != "demo"])
-def test_a_recipe_trains_in_bfloat16_and_states_the_memory_for_it(name, monkeypatch):
+def test_recipe_trains_in_bfloat16_and_states_its_memory_use(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     flags = ["--tpu=local"] if name == "pixpro_tpu" else []
     assert parse(Config, [f"--flagfile={name}", *flags]).precision == "bfloat16"
@@ -75,7 +75,7 @@ def test_a_recipe_trains_in_bfloat16_and_states_the_memory_for_it(name, monkeypa
         assert re.search(r"take \d+ GB .*\(\d+ GB with --precision=float32\)", header)
 
 
-def test_the_papers_ablations_are_all_there():
+def test_all_ablations_of_the_paper_exist():
     studies = {name.rpartition("_")[0] for name in ABLATIONS}
     assert studies == {
         "threshold",
@@ -93,7 +93,7 @@ def test_the_papers_ablations_are_all_there():
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_an_ablation_changes_what_its_name_says(name, monkeypatch):
+def test_ablation_changes_only_the_flag_in_its_name(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     config, base = (
         parse(Config, [f"--flagfile=configs/{path}.flags"]).to_dict()

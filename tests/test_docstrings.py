@@ -1,4 +1,4 @@
-"""What the docstrings of the public interface have; pytest runs their examples, for pyproject.toml says --doctest-modules."""
+"""Content of the public interface's docstrings; pytest runs their examples, because pyproject.toml sets --doctest-modules."""
 
 import importlib
 import inspect
@@ -10,7 +10,7 @@ import pytest
 import pixpro_tf
 
 DOCUMENTED = ("ops", "losses", "layers", "objectives", "optimizers.lars", "optimizers.schedules")
-# Whose examples would train for minutes, or need what they write; tests/test_public_api.py runs such calls.
+# Their examples would train for minutes, or need the files of such a run; tests/test_public_api.py runs such calls.
 SKIPPED = {"pixpro_tf.pretrain", "pixpro_tf.Run", "pixpro_tf.load_backbone"}
 
 
@@ -23,7 +23,7 @@ def modules():
 
 
 def documented():
-    """Public functions and classes by their names."""
+    """Returns the public functions and classes by name."""
     found = {
         f"pixpro_tf.{name}": getattr(pixpro_tf, name)
         for name in pixpro_tf.__all__
@@ -44,12 +44,12 @@ def documented():
 ALL = documented()
 
 
-def test_there_are_many():
+def test_many_names_are_documented():
     assert len(ALL) > 50
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_docstring_has_an_example_that_runs(name):
+def test_docstring_has_example_that_runs(name):
     lines = (inspect.getdoc(ALL[name]) or "").splitlines()
     examples = [line for line in lines if line.strip().startswith(">>>")]
     assert len(examples) > 1
@@ -58,7 +58,7 @@ def test_a_docstring_has_an_example_that_runs(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_source_has_a_link(name):
+def test_source_has_link(name):
     text = inspect.getdoc(ALL[name]) or ""
     for source in re.findall(r"^Source: .*(?:\n +.*)*", text, re.M):
         assert "https://" in source

@@ -1,3 +1,5 @@
+"""Errors for users: the part of another library's message that is shown."""
+
 import pytest
 
 from pixpro_tf.errors import first_line
@@ -22,5 +24,5 @@ from pixpro_tf.errors import first_line
         ("", "ValueError"),
     ],
 )
-def test_of_another_librarys_error_the_first_line_is_kept_without_its_wrapping(text, said):
+def test_first_line_of_another_librarys_error_is_unwrapped(text, said):
     assert first_line(ValueError(text)) == said

@@ -1,4 +1,4 @@
-"""The catalogue of deliberate faults fits the code that it is planted in."""
+"""Tests that the catalogue of deliberate faults matches the code."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.faults.catalogue import FAULTS
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_has_one_place(fault):
+def test_a_fault_matches_exactly_one_position(fault):
     source = (ROOT / fault.path).read_text()
     assert source.count(fault.old) == 1
     changed = source.replace(fault.old, fault.new)
@@ -15,5 +15,5 @@ def test_a_fault_has_one_place(fault):
     compile(changed, fault.path, "exec")
 
 
-def test_faults_have_names_of_their_own():
+def test_fault_names_are_unique():
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)

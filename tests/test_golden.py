@@ -1,8 +1,8 @@
-"""Against numbers that the authors' PyTorch implementation computed in float64; see golden/README.md.
+"""Comparison with numbers that the authors' PyTorch implementation computed in float64; see golden/README.md.
 
-In float64 the two agree to 1e-6. In float32 the authors' own code differs from its float64 run by 3e-6 in the loss and 0.7 % in gradient
-norms at step 0, and by up to 1e-3 in the loss and a few per cent in gradient norms at step 1, where activations near 0 take the other side of
-a ReLU; the tolerances for float32 are these.
+The two implementations agree to 1e-6 in float64. In float32, the authors' own code differs from its float64 run by 3e-6 in the loss and
+0.7 % in gradient norms at step 0, and by up to 1e-3 in the loss and a few per cent in gradient norms at step 1, where activations near 0
+take the other side of a ReLU. The tolerances for float32 are these differences.
 """
 
 import pathlib
@@ -38,23 +38,23 @@ def test_masks_are_equal_bit_for_bit(threshold):
     np.testing.assert_array_equal(mask, bits.reshape(64, 49, 49).astype(bool))
 
 
-def test_the_number_of_positive_pairs_agrees():
+def test_number_of_positive_pairs_agrees():
     boxes = (tf.constant(GOLDEN[f"mask/boxes_{view}"]) for view in (1, 2))
     mask = geometry.positive_mask(*boxes, 7, 7, 0.7).numpy()
     np.testing.assert_array_equal(mask.sum(), GOLDEN["mask/count"].sum())
 
 
-def test_the_learning_rate_agrees():
+def test_learning_rate_agrees():
     rate = WarmupCosine(peak=4.0, warmup_steps=100, total_steps=2000)(tf.range(2000))
     np.testing.assert_allclose(rate, GOLDEN["schedule/lr"], rtol=1e-6)
 
 
-def test_the_ema_momentum_agrees():
+def test_ema_momentum_agrees():
     momentum = 1 - EmaSchedule(0.99, 2000)(tf.range(2000))
     np.testing.assert_allclose(momentum, GOLDEN["schedule/ema_momentum"], rtol=1e-6)
 
 
-# The numbers are those of the operations, whoever runs them; tracing a ResNet-50 takes longer than its two steps.
+# Operations compute the same numbers eagerly and in a graph; tracing a ResNet-50 takes longer than its two steps.
 @pytest.fixture(
     scope="module",
     params=[
@@ -75,7 +75,7 @@ def precision(computed):
 
 @pytest.fixture(scope="module")
 def steps(computed):
-    """Loss, gradients and variables by the authors' names after each of two steps."""
+    """Returns loss, gradients and variables by the authors' names after each of two steps."""
     precision, form = computed
     model = build.build_model(Config(), total_steps=20, policy=precision)
     named = names.variables_by_name(model)
@@ -123,7 +123,7 @@ def norm_and_values(array):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 1])
-def test_the_loss_agrees(steps, step, precision):
+def test_loss_agrees(steps, step, precision):
     tolerance = {"float64": (1e-6, 1e-6), "float32": (1e-5, 1e-3)}[precision][step]
     np.testing.assert_allclose(
         steps[step]["loss"], GOLDEN[f"pixpro/step{step}/loss"], rtol=0, atol=tolerance
@@ -149,7 +149,7 @@ def test_weights_target_weights_and_running_averages_agree(steps, kind, step, pr
         np.testing.assert_allclose(norm, golden[0], rtol=tolerance, err_msg=name)
         if precision == "float64" or step == 0:
             scale = np.abs(golden[1:]).max()
-            # The gradient of the stem's scales sums all pixels of all images: in float32 it is good to 0.7 %, in the authors' too.
+            # The gradient of the stem's scales sums all pixels of all images: in float32, it is accurate to 0.7 %, as in the authors' code.
             loose = precision == "float32" and name == "encoder.bn1.weight"
             np.testing.assert_allclose(
                 values,

@@ -1,4 +1,4 @@
-"""Imports point one way: a module imports only from its own package and from those below it."""
+"""Tests of the import order: a module imports only from its own package and from packages below it."""
 
 import ast
 
@@ -6,9 +6,9 @@ import pytest
 
 from tests.conftest import ROOT
 
-# Names and numbers that need no TensorFlow and import nothing; everything may read them.
+# Tables of names and numbers that do not need TensorFlow and import nothing; every module may import them.
 TABLES = {"backbones.architectures", "data.views.policies", "layers.layouts"}
-# Each line imports from itself only within one package, and from the lines above it.
+# Packages by line: a package imports from itself and from the lines above its own, not from other packages in its line.
 LINES = (
     {"ops", "errors", "keras2", "_version"} | TABLES,
     {"layers", "losses", "config", "optimizers", "data"},
@@ -21,7 +21,7 @@ LINES = (
     {"pretraining"},
     {"train.py", "export/", "benchmarks", "examples"},
 )
-# What some packages import, beside errors and keras2: less than their line allows.
+# Packages that may import less than their line allows: only these, errors and keras2.
 ONLY = {"data": {"data", "ops"}, "ops": {"ops"}, "losses": {"ops"}, "layers": {"layers", "ops"}}
 
 
@@ -34,7 +34,7 @@ def package_modules():
 
 
 def programs():
-    """What uses the package, by its line's name."""
+    """Yields the files that use the package, by their name in LINES."""
     yield "train.py", ROOT / "train.py"
     for folder, name in (
         ("export", "export/"),
@@ -50,7 +50,7 @@ KNOWN = {name for name, _ in package_modules()}
 
 
 def imported(path):
-    """Modules of the package that a file imports, without the package's name; imports inside functions count."""
+    """Returns the modules of the package that a file imports, also inside functions, without the name of the package."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pixpro_tf"):
@@ -69,20 +69,20 @@ def line_of(module):
     for number, names in enumerate(LINES):
         if top(module) in names or module in names:
             return number
-    raise AssertionError(f"{module} is in no line; add it")
+    raise AssertionError(f"LINES does not contain {module}; add it")
 
 
 @pytest.mark.parametrize(
     ("module", "path"), MODULES, ids=[str(path.relative_to(ROOT)) for _, path in MODULES]
 )
-def test_a_module_imports_from_its_own_package_or_from_below(module, path):
+def test_a_module_imports_only_from_its_own_package_or_from_below(module, path):
     for other in imported(path):
         assert top(module) == top(other) or line_of(other) < line_of(module), f"imports {other}"
         allowed = ONLY.get(top(module))
         assert allowed is None or top(other) in allowed | {"errors", "keras2"}, f"imports {other}"
 
 
-def test_the_check_sees_imports():
+def test_imported_finds_imports():
     assert {"pixpro", "storage.run_folder", "data.sources"} <= imported(
         ROOT / "pixpro_tf" / "training" / "run.py"
     ) | imported(ROOT / "pixpro_tf" / "training" / "session.py")

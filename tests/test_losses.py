@@ -1,4 +1,4 @@
-"""The losses against NumPy in float64, values and gradients, for maps taken at once and block by block."""
+"""Losses compared with NumPy in float64: values and gradients, for maps computed at once and block by block."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ DISJOINT = list(BOX_PAIRS).index("disjoint")
 
 @pytest.fixture(params=["at once", "by blocks"])
 def form(request, monkeypatch):
-    """Four blocks of four of the fifteen rows of each image; the last of them is not full."""
+    """Form of the computation: at once, or by four blocks of four of the fifteen rows of each image, the last of which is not full."""
     if request.param == "by blocks":
         monkeypatch.setattr(pairwise, "DENSE_BINS", 1)
         monkeypatch.setattr(pairwise, "BLOCK_BINS", 4)
@@ -26,7 +26,7 @@ def form(request, monkeypatch):
 
 
 def inputs(pairs=PAIRS):
-    """Features of two views, their boxes (overlapping, contained, touching, flipped, disjoint), and the mask."""
+    """Returns features of two views, their boxes (overlapping, contained, touching, flipped, disjoint), and the mask of positives."""
     rng = np.random.default_rng(0)
     box_1, box_2 = (np.array(boxes) for boxes in zip(*pairs, strict=True))
     shape = len(pairs), HEIGHT * WIDTH, CHANNELS
@@ -35,7 +35,7 @@ def inputs(pairs=PAIRS):
 
 
 def value_and_gradient(loss, features, target, box_1, box_2, *options, dtype=tf.float64):
-    """The loss of each image, its other results, and the gradient of the images' sum."""
+    """Returns the loss of each image, the other results, and the gradient of the sum over images."""
     features, target, box_1, box_2 = (
         tf.constant(each, dtype) for each in (features, target, box_1, box_2)
     )
@@ -65,7 +65,7 @@ def pixel_loss(request):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [tf.float64, tf.float32])
-def test_a_pixel_loss_is_that_of_loops(pixel_loss, form, dtype):
+def test_pixel_loss_equals_the_reference(pixel_loss, form, dtype):
     ours, expected, options = pixel_loss
     features, target, box_1, box_2, positives = inputs()
     value, _, gradient = value_and_gradient(
@@ -80,7 +80,7 @@ def test_a_pixel_loss_is_that_of_loops(pixel_loss, form, dtype):
 
 
 @pytest.mark.slow
-def test_a_pixel_loss_of_a_single_image(pixel_loss, form):
+def test_pixel_loss_of_a_single_image_equals_the_reference(pixel_loss, form):
     ours, expected, options = pixel_loss
     features, target, box_1, box_2, positives = inputs(pairs=[BOX_PAIRS["second flipped"]])
     value, _, _ = value_and_gradient(ours, features, target, box_1, box_2, *options)
@@ -88,7 +88,7 @@ def test_a_pixel_loss_of_a_single_image(pixel_loss, form):
     np.testing.assert_allclose(value, wanted, rtol=1e-12)
 
 
-def test_the_gradients_of_the_loops_are_those_of_finite_differences(pixel_loss):
+def test_gradients_of_the_reference_equal_finite_differences(pixel_loss):
     _, expected, options = pixel_loss
     features, target, _, _, positives = inputs()
     _, gradient = expected(features, target, positives, *options)
@@ -103,7 +103,7 @@ def test_the_gradients_of_the_loops_are_those_of_finite_differences(pixel_loss):
 
 
 @pytest.mark.slow
-def test_an_image_without_overlap_counts_zero_and_gives_no_gradient(pixel_loss, form):
+def test_image_without_overlap_has_zero_loss_and_gradient(pixel_loss, form):
     ours, _, options = pixel_loss
     value, _, gradient = value_and_gradient(ours, *inputs()[:4], *options)
     others = np.arange(len(BOX_PAIRS)) != DISJOINT
@@ -112,13 +112,13 @@ def test_an_image_without_overlap_counts_zero_and_gives_no_gradient(pixel_loss, 
     assert np.all(gradient.numpy()[others].any(axis=(1, 2)))
 
 
-def test_pixel_consistency_counts_the_pairs(form):
+def test_pixel_consistency_counts_the_positive_pairs(form):
     features, target, box_1, box_2, positives = inputs()
     _, (pairs,), _ = value_and_gradient(losses.pixel_consistency, features, target, box_1, box_2)
     np.testing.assert_array_equal(pairs, positives.sum(axis=(1, 2)))
 
 
-def test_pixel_contrast_counts_its_bins_and_those_whose_nearest_is_right(form):
+def test_pixel_contrast_counts_bins_and_correct_nearest_bins(form):
     features, target, box_1, box_2, positives = inputs()
     _, (counted, nearest), _ = value_and_gradient(
         losses.pixel_contrast, features, target, box_1, box_2, TEMPERATURE
@@ -135,7 +135,7 @@ def test_pixel_contrast_is_finite_at_a_low_temperature(form):
         losses.pixel_contrast, *inputs()[:4], 1e-3, dtype=tf.float32
     )
     features, target, _, _, positives = inputs()
-    # The share of the positives is the exponential of something near -1000: their nearest against the nearest of all.
+    # The softmax share of the positives is the exponential of about -1000: the largest cosine of the positives less the largest of all.
     cosines = np.einsum("bnc,bmc->bnm", features, target)
     of_positives = np.where(positives, cosines, -np.inf).max(axis=2)
     counted = positives.any(axis=2)
@@ -157,7 +157,7 @@ def test_permuting_the_images_permutes_the_losses(pixel_loss):
 @pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (14, 10), (28, 28), (57, 31)])
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_by_blocks_a_pixel_loss_has_the_numbers_of_all_at_once(
+def test_pixel_loss_by_blocks_equals_pixel_loss_at_once(
     pixel_loss, height, width, jit_compile, monkeypatch
 ):
     ours, _, options = pixel_loss
@@ -186,7 +186,7 @@ def test_by_blocks_a_pixel_loss_has_the_numbers_of_all_at_once(
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * scale)
 
 
-def test_a_pixel_loss_of_maps_whose_size_is_not_known_before(pixel_loss, monkeypatch):
+def test_pixel_loss_of_maps_of_unknown_size_equals_the_reference(pixel_loss, monkeypatch):
     monkeypatch.setattr(pairwise, "BLOCK_BINS", 4)
     ours, expected, options = pixel_loss
     features, target, box_1, box_2, positives = inputs()
@@ -206,8 +206,8 @@ def test_a_pixel_loss_of_maps_whose_size_is_not_known_before(pixel_loss, monkeyp
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_blocks_of_bins_that_lie_apart_are_left_out(jit_compile, monkeypatch):
-    """A product with the last rows of the target would be NaN: zero times NaN."""
+def test_blocks_of_distant_bins_are_skipped(jit_compile, monkeypatch):
+    """Computing a product with the last rows of the target would result in NaN: zero times NaN."""
     monkeypatch.setattr(pairwise, "DENSE_BINS", 1)
     monkeypatch.setattr(pairwise, "BLOCK_BINS", 2 * WIDTH)
     features, target = (np.ones([1, 6 * WIDTH, CHANNELS]) for _ in range(2))
@@ -222,12 +222,12 @@ def test_blocks_of_bins_that_lie_apart_are_left_out(jit_compile, monkeypatch):
 
     whole = tf.constant([[0, 0, 1, 1]], tf.float64)
     assert np.isnan(value_of(whole, whole))
-    # The last two of these rows of bins lie half a box below the other view.
+    # The last two rows of bins of this view are half a box below the other view.
     assert np.isfinite(value_of(whole, tf.constant([[0, 0.5, 1, 2]], tf.float64)))
 
 
 @pytest.mark.parametrize("wrong", ["bins", "target", "channels"])
-def test_shapes_that_do_not_fit_are_refused(pixel_loss, wrong):
+def test_inconsistent_shapes_are_rejected(pixel_loss, wrong):
     ours, _, options = pixel_loss
     features, target, box_1, box_2, _ = inputs()
     if wrong == "bins":
@@ -236,18 +236,18 @@ def test_shapes_that_do_not_fit_are_refused(pixel_loss, wrong):
         target = target[:, :4]
     else:
         target = target[..., :3]
-    with pytest.raises(ValueError, match="do not fit together"):
+    with pytest.raises(ValueError, match="must have consistent shapes"):
         value_and_gradient(ours, features, target, box_1, box_2, *options)
 
 
-def test_instance_consistency_is_a_cosine():
+def test_instance_consistency_is_the_cosine_similarity():
     rng = np.random.default_rng(1)
     prediction, target = unit_vectors(rng, 5, 7), unit_vectors(rng, 5, 7)
     value = losses.instance_consistency(tf.constant(prediction), tf.constant(target))
     np.testing.assert_allclose(value, np.diag(prediction @ target.T), rtol=1e-12)
 
 
-def test_the_gradient_of_instance_consistency_is_the_target():
+def test_gradient_of_instance_consistency_is_the_target():
     rng = np.random.default_rng(2)
     prediction = tf.constant(unit_vectors(rng, 1, 7))
     target = unit_vectors(rng, 1, 7)
@@ -259,7 +259,7 @@ def test_the_gradient_of_instance_consistency_is_the_target():
 
 @pytest.mark.parametrize("images", [1, 4])
 @pytest.mark.parametrize("temperature", [0.07, 0.2, 1.0])
-def test_instance_contrast_is_that_of_a_loop(images, temperature):
+def test_instance_contrast_equals_the_reference(images, temperature):
     rng = np.random.default_rng(4)
     prediction, keys = unit_vectors(rng, images, 7), unit_vectors(rng, 9, 7)
     own = np.arange(images) + 3
@@ -273,14 +273,14 @@ def test_instance_contrast_is_that_of_a_loop(images, temperature):
     np.testing.assert_array_equal(nearest, np.argmax(prediction @ keys.T, axis=1) == own)
 
 
-def test_the_nearest_key_is_told():
+def test_instance_contrast_returns_whether_the_own_key_is_nearest():
     keys = np.eye(3)
     prediction = tf.constant([[0.8, 0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], tf.float64)
     _, nearest = losses.instance_contrast(prediction, keys, [0, 0, 2], 0.2)
     np.testing.assert_array_equal(nearest, [1, 0, 1])
 
 
-def test_instance_contrast_of_the_only_image_is_zero():
+def test_instance_contrast_of_a_single_image_is_zero():
     vectors = tf.constant([[0.6, 0.8]])
     np.testing.assert_array_equal(
         losses.instance_contrast(vectors, vectors, [0], 0.2), [[0.0], [1.0]]
@@ -309,7 +309,7 @@ def test_targets_receive_no_gradient(form):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
-def test_half_precision_is_computed_in_float32(pixel_loss, form, dtype):
+def test_pixel_losses_in_half_precision_are_computed_in_float32(pixel_loss, form, dtype):
     ours, expected, options = pixel_loss
     features, target, box_1, box_2, positives = inputs()
     low = [tf.cast(each, dtype) for each in (features, target)]

@@ -1,4 +1,4 @@
-"""The package as people install it: what its wheel holds, and its commands outside a checkout."""
+"""Tests of the installed package: contents of the wheel, and commands outside a checkout."""
 
 import os
 import shutil
@@ -18,16 +18,16 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    # What an earlier build has left there goes into the next one, modules that are gone included.
+    # Files of an earlier build, including removed modules, would end up in the next wheel.
     shutil.rmtree(ROOT / "build", ignore_errors=True)
-    # With this environment's setuptools, for others may have no network.
+    # The build uses setuptools of this environment, because an isolated one would need a network.
     command = [*PIP, "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, f"--wheel-dir={folder}", ROOT], check=True)
     (path,) = folder.iterdir()
     return path
 
 
-def test_a_wheel_holds_the_package_and_its_configurations_and_nothing_beside(wheel):
+def test_wheel_contains_only_the_package_and_its_configurations(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     top = {name.split("/")[0] for name in names}
@@ -43,14 +43,14 @@ def test_a_wheel_holds_the_package_and_its_configurations_and_nothing_beside(whe
     assert {name for name in names if name.startswith("pixpro_tf/")} == modules | configs
 
 
-def test_a_wheel_has_the_version_of_the_package(wheel):
+def test_wheel_has_the_version_of_the_package(wheel):
     import pixpro_tf
 
     assert wheel.name.startswith(f"pixpro_tf-{pixpro_tf.__version__}-")
 
 
 def install(folder, *arguments):
-    """An environment with the wheel; returns the folder of its commands."""
+    """Installs the wheel in a new environment and returns the folder of its commands."""
     venv.create(folder, with_pip=False)
     command = [*PIP, f"--python={folder}", "install", "--quiet", *arguments]
     subprocess.run(command, check=True)
@@ -58,7 +58,7 @@ def install(folder, *arguments):
 
 
 def train_export_and_load(commands, photos, folder):
-    """As a user of the package does, in a folder that has nothing to do with a checkout."""
+    """Trains, exports and loads a backbone as a user of the package does, in a folder outside any checkout."""
 
     def run(*command):
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -92,7 +92,7 @@ def train_export_and_load(commands, photos, folder):
 @pytest.mark.slow
 def test_an_installed_package_trains_and_exports(wheel, photos, tmp_path):
     commands = install(tmp_path / "env", "--no-deps", str(wheel))
-    # What the package needs, it has from this environment.
+    # The dependencies come from this environment.
     (packages,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
     (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
     train_export_and_load(commands, photos, tmp_path)
@@ -100,5 +100,5 @@ def test_an_installed_package_trains_and_exports(wheel, photos, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_an_installed_package_brings_what_it_needs(wheel, photos, tmp_path):
+def test_an_installed_package_includes_its_dependencies(wheel, photos, tmp_path):
     train_export_and_load(install(tmp_path / "env", str(wheel)), photos, tmp_path)

@@ -1,4 +1,4 @@
-"""The model: what its target network takes over and when, and what it is as a Keras model."""
+"""PixPro model: updates of its target network, and its behaviour as a Keras model."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def assert_equal(variables, expected):
 
 
 def shuffled_model():
-    """A model whose two networks differ in every variable."""
+    """Returns a model whose two networks differ in every variable."""
     model = make_model("resnet10w0.5", projector_hidden=8, projector_dim=4)
     rng = np.random.default_rng(0)
     for variable in model.variables:
@@ -32,19 +32,19 @@ def shuffled_model():
     return model
 
 
-def test_the_target_starts_as_the_online_network_running_averages_included():
+def test_target_starts_as_a_copy_of_the_online_network_with_running_averages():
     model = shuffled_model()
     model.start_target_from_online()
     assert_target_follows(model)
 
 
-def test_the_target_takes_over_a_share_of_the_weights_before_a_step_and_no_running_averages():
+def test_target_takes_over_weights_before_each_step_but_no_running_averages():
     model = shuffled_model()
     model.ema_schedule = lambda step: 0.25
     averages = []
     for layer in model.target.submodules:
         if isinstance(layer, BatchNorm):
-            # Its averages stay then, whatever the batch.
+            # With this momentum, the averages stay the same for any batch.
             layer.momentum = 1.0
             averages += [layer.moving_mean, layer.moving_variance]
     weights = [variable for variable in model.target.variables if "moving" not in variable.name]
@@ -57,7 +57,7 @@ def test_the_target_takes_over_a_share_of_the_weights_before_a_step_and_no_runni
     model.train_step(batch())
     assert_equal(weights, taken_over)
     assert_equal(averages, own_averages)
-    # The step moved the online network afterwards.
+    # The step updated the online network afterwards.
     assert np.any(model.online.trainable_variables[0].numpy() != online[0])
 
 
@@ -74,22 +74,22 @@ def batch(size=64):
     [
         ({"loss": "mse"}, r"compile\(loss='mse'\) has no effect on a PixPro"),
         ({"metrics": ["accuracy"]}, "metrics"),
-        ({"steps_per_execution": 5}, "each call of the train function makes one step"),
+        ({"steps_per_execution": 5}, "each call of the train function runs one step"),
         ({"jit_compile": True}, r'PixPro\(jit="step"\) compiles the step'),
     ],
 )
-def test_what_compile_cannot_do_is_refused(argument, said):
+def test_compile_arguments_without_effect_are_rejected(argument, said):
     model = make_model("resnet10w0.5")
     with pytest.raises(ValueError, match=said):
         model.compile(optimizer=model.optimizer, **argument)
 
 
-def test_arguments_that_change_nothing_are_taken():
+def test_compile_arguments_that_change_nothing_are_accepted():
     model = make_model("resnet10w0.5")
     model.compile(optimizer=model.optimizer, loss=None, steps_per_execution=1, jit_compile=False)
 
 
-def test_steps_may_run_without_a_graph():
+def test_steps_can_run_eagerly():
     model = make_model("resnet10w0.5", projector_hidden=8, projector_dim=4)
     model.compile(optimizer=model.optimizer, run_eagerly=True)
     eager = []
@@ -99,15 +99,15 @@ def test_steps_may_run_without_a_graph():
     assert eager == [True, True] and model.finished_steps == 2
 
 
-def test_there_is_no_score_of_views():
+def test_evaluate_is_not_supported():
     model = make_model("resnet10w0.5")
     dataset = tf.data.Dataset.from_tensors(batch())
-    with pytest.raises(NotImplementedError, match="measure its backbone"):
+    with pytest.raises(NotImplementedError, match="evaluate its backbone"):
         model.evaluate(dataset)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_a_model_in_half_precision_leaves_the_policy_of_the_process(precision):
+def test_half_precision_model_leaves_the_global_policy_unchanged(precision):
     config = Config(backbone="resnet10w0.5", precision=precision, **SMALL)
     model = build_model(config, total_steps=10)
     assert model.online.backbone.compute_dtype == precision

@@ -1,4 +1,4 @@
-"""What `import pixpro_tf` offers, and the main job done by one call."""
+"""Public interface of `import pixpro_tf`, and pre-training with one function call."""
 
 import ast
 import inspect
@@ -14,7 +14,7 @@ from tests.support import warm
 FUNCTIONS = [name for name in pixpro_tf.__all__ if name != "__version__"]
 
 
-def test_dir_shows_the_public_names():
+def test_dir_lists_the_public_names():
     assert sorted(dir(pixpro_tf)) == sorted(pixpro_tf.__all__)
     assert set(pixpro_tf._MODULES) == set(FUNCTIONS)
 
@@ -26,13 +26,13 @@ def test_type_checkers_see_the_same_names():
     assert seen == {name: f"pixpro_tf.{path}" for name, path in pixpro_tf._MODULES.items()}
 
 
-def test_an_unknown_name_is_an_attribute_error():
+def test_unknown_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'PixPros'"):
         _ = pixpro_tf.PixPros
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_public_name_is_documented(name):
+def test_public_name_is_documented(name):
     found = getattr(pixpro_tf, name)
     assert found.__name__ == name and inspect.getdoc(found)
 
@@ -64,7 +64,7 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-def test_one_call_pretrains_and_its_run_exports(photos, tmp_path):
+def test_one_call_pretrains_and_the_run_can_be_exported(photos, tmp_path):
     process = subprocess.run(
         warm.python("-c", CODE, photos, tmp_path), cwd=ROOT, capture_output=True, text=True
     )

@@ -1,4 +1,7 @@
-"""Two training steps against an independent implementation, see `reference_torch.py`, for settings that the golden numbers leave out."""
+"""Two training steps compared with an independent implementation, for settings that the golden numbers do not cover.
+
+The implementation is `reference_torch.py`.
+"""
 
 import dataclasses
 import functools
@@ -27,14 +30,17 @@ HIDDEN, DIM = 64, 32
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A setting; rates are powers of two, which float32 holds exactly, and large enough for a step to show."""
+    """Setting of a run.
+
+    Learning rates are powers of two, which float32 represents exactly, and large enough for a step to have a visible effect.
+    """
 
     ppm_layers: int = 1
     gamma: float = 2.0
     instance_weight: float = 0.0
     output_stride: int = 32
     optimizer: str = "lars"
-    # A hundred times the recipe's: of a step that LARS has scaled down to 1/1000 of the weights, a decay of 1e-5 is next to nothing.
+    # Weight decay is a hundred times the recipe's: in a step that LARS has scaled down to 1/1000 of the weights, 1e-5 is negligible.
     weight_decay: float = 1e-3
     rates: tuple[float, float] = (0.5, 1.0)
 
@@ -61,7 +67,10 @@ CASES = {
 
 
 def random_state(model):
-    """All weights by the authors' names, the target's somewhat off the online ones; in float32, which both sides can hold."""
+    """Returns all weights by the authors' names, in float32, which both sides can represent.
+
+    The weights of the target network differ somewhat from those of the online network.
+    """
     rng = np.random.default_rng(0)
     state = {}
     for name, tensor in model.state_dict().items():
@@ -84,13 +93,13 @@ def random_state(model):
 
 
 def batch(step):
-    """Four pairs of views; boxes that overlap, flipped and not, that touch along an edge, and that are far apart."""
+    """Returns four pairs of views whose boxes overlap (flipped and not), touch along an edge, and lie far apart."""
     rng = np.random.default_rng([1, step])
     view_1 = rng.standard_normal((4, IMAGE_SIZE, IMAGE_SIZE, 3))
     view_2 = 0.7 * view_1[:, :, ::-1] + 0.3 * rng.standard_normal(view_1.shape)
     box_1 = [[0.1, 0.05, 0.7, 0.8], [0.8, 0.2, 0.1, 0.9], [0.1, 0.0, 0.4, 0.9], [0, 0, 0.3, 0.4]]
     box_2 = [[0.9, 0.2, 0.2, 0.9], [0.9, 0.1, 0.4, 0.6], [0.4, 0.1, 0.65, 1], [0.6, 0.7, 0.9, 0.9]]
-    # Not the touching edges.
+    # The touching edges stay as they are.
     jitter = rng.uniform(0, 0.05, (2, 4, 4)) * (np.arange(4) != 2)[:, None]
     return tuple(
         array.astype(np.float32) for array in (view_1, view_2, box_1 + jitter[0], box_2 + jitter[1])
@@ -106,13 +115,13 @@ class Rates(tf.keras.optimizers.schedules.LearningRateSchedule):
 
 
 def exact_share(step):
-    """`EmaSchedule` in float64. Its own float32 would be the only rounding of note, of 1e-8 in everything."""
+    """Computes `EmaSchedule` in float64; its own float32 would be the only notable rounding error, 1e-8 in everything."""
     shares = [1 - reference.ema_momentum(k, EMA_STEPS, EMA_BASE) for k in range(STEPS)]
     return tf.gather(tf.constant(shares, tf.float64), step)
 
 
 def our_steps(case, state, precision):
-    """What `reference.run` returns, from our model."""
+    """Computes with our model what `reference.run` returns."""
     config = Config(
         **case.settings,
         image_size=IMAGE_SIZE,
@@ -128,7 +137,7 @@ def our_steps(case, state, precision):
     optimizer = make_optimizer(Rates(case.rates), momentum=0.9, weight_decay=case.weight_decay)
     model.compile(optimizer=optimizer, jit_compile=False)
 
-    # In float64 it is the operations that count; in float32 the graph, as users run it.
+    # The float64 case checks the operations, and the float32 case checks the graph that users run.
     step = recording_step(model, precision, graph=precision == "float32")
     name_of = {variable.ref(): name for name, variable in names.variables_by_name(model).items()}
     steps = []
@@ -163,7 +172,7 @@ def state_and_expected_steps(case):
 
 def settings():
     for name in CASES:
-        # XLA's dilated convolution is slow in float64; `test_resnet_torch.py` compares it by itself.
+        # XLA's dilated convolution is slow in float64; `test_resnet_torch.py` compares it separately.
         in_float64 = name != "output_stride_16"
         thorough = [pytest.mark.thorough] if in_float64 and name != "two_layers" else []
         yield pytest.param(
@@ -186,7 +195,7 @@ def precision(setting):
 
 @pytest.fixture(scope="module")
 def steps(setting):
-    """Pairs of our step and the reference's."""
+    """Returns pairs of our step and the reference's."""
     name, precision = setting
     state, expected = state_and_expected_steps(CASES[name])
     return list(zip(our_steps(CASES[name], state, precision), expected, strict=True))
@@ -199,9 +208,10 @@ def kind_of(name):
 
 
 def relative_errors(ours, expected, kind):
-    """Of each tensor of a kind, the norm of the difference over the tensor's norm.
+    """Computes the norm of the difference divided by the norm of the tensor, for each tensor of a kind.
 
-    Norms have a floor of 1e-4 of all tensors' together: the gradient of a bias ahead of a batch normalisation is 0 but for rounding.
+    Norms have a lower limit of 1e-4 times the norm of all tensors together: the gradient of a bias before a batch norm is 0 except for
+    rounding.
     """
     assert ours.keys() == expected.keys()
     floor = 1e-4 * np.sqrt(sum(np.sum(np.square(tensor)) for tensor in expected.values()))
@@ -214,9 +224,9 @@ def relative_errors(ours, expected, kind):
     return errors
 
 
-# In float64, rounding: up to 1e-13. In float32, 1e-6 to 1e-4, but for activations near 0 that take the other side of a ReLU, which moves
-# gradients by up to 1 %: seen in step 1, whose weights have errors already, and possible in step 0. Target weights have none of that
-# but the share that they take over, running averages hardly any.
+# Errors are rounding errors. They are up to 1e-13 in float64, and 1e-6 to 1e-4 in float32, except for activations near 0 that take the
+# other side of a ReLU, which changes gradients by up to 1 %: this occurs in step 1, whose weights already have errors, and is possible
+# in step 0. It affects target weights only through the share that they take over, and running averages hardly at all.
 TOLERANCES = {
     "float64": dict.fromkeys(("gradient", "online", "target", "average"), (1e-11, 1e-11)),
     "float32": {
@@ -230,11 +240,11 @@ TOLERANCES = {
 
 def assert_no_larger(errors, tolerance):
     assert errors
-    # Not `error > tolerance`, which is false for NaN.
+    # The condition is not `error > tolerance`, which is false for NaN.
     assert not {name: error for name, error in errors.items() if not error <= tolerance}
 
 
-def test_the_boxes_overlap_touch_and_lie_apart():
+def test_boxes_overlap_touch_and_lie_apart():
     for number in range(STEPS):
         _, _, box_1, box_2 = batch(number)
         mask = geometry.positive_mask(tf.constant(box_1), tf.constant(box_2), 3, 3, 0.7).numpy()
@@ -244,7 +254,7 @@ def test_the_boxes_overlap_touch_and_lie_apart():
         assert np.all(pairs[:3] >= 2) and pairs[3] == 0, pairs
 
 
-def test_the_ema_schedule_agrees():
+def test_ema_schedule_agrees():
     share = EmaSchedule(0.99, 50)(tf.range(51))
     expected = [1 - reference.ema_momentum(step, 50, 0.99) for step in range(51)]
     np.testing.assert_allclose(share, expected, rtol=1e-6, atol=1e-12)
@@ -252,9 +262,9 @@ def test_the_ema_schedule_agrees():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", range(STEPS))
-def test_the_loss_agrees(steps, precision, step):
+def test_loss_agrees(steps, precision, step):
     ours, expected = steps[step]
-    # Metrics are float32 in any precision: half a unit in the last place of up to 4 is 1.2e-7.
+    # Metrics are float32 in any precision: half a unit in the last place of a value of up to 4 is 1.2e-7.
     tolerance = {"float64": (2e-7, 2e-7), "float32": (1e-5, 1e-3)}[precision][step]
     np.testing.assert_allclose(ours.loss, expected.loss, rtol=0, atol=tolerance)
 

@@ -1,4 +1,4 @@
-"""Every layer, objective, optimizer and schedule is rebuilt from its configuration by its registered name, without `custom_objects`."""
+"""Layers, objectives, optimizers and schedules are rebuilt from their configurations without `custom_objects`."""
 
 import importlib
 import pkgutil
@@ -12,7 +12,7 @@ from pixpro_tf.optimizers.lars import LARS, MomentumSGD
 from pixpro_tf.optimizers.schedules import WarmupCosine, WarmupSteps
 
 PACKAGES = ("backbones", "layers", "objectives", "optimizers")
-# What others derive from.
+# Base classes of others.
 ABSTRACT = {"Objective", "PixelObjective", "InstanceObjective", "_WarmupSchedule"}
 SMALL = {
     "backbone": "resnet10w0.5",
@@ -23,7 +23,7 @@ SMALL = {
 
 
 def classes():
-    """Classes of the project with a configuration of their own."""
+    """Yields the classes of the project."""
     for name in PACKAGES:
         package = importlib.import_module(f"pixpro_tf.{name}")
         for info in pkgutil.iter_modules(package.__path__, f"pixpro_tf.{name}."):
@@ -34,7 +34,7 @@ def classes():
 
 
 def is_configured(found):
-    """Whether a class, or one of ours that it derives from, has a `get_config`."""
+    """Returns whether a class, or a class of the project that it derives from, defines `get_config`."""
     ours = [base for base in found.__mro__ if base.__module__.startswith("pixpro_tf")]
     return any("get_config" in vars(base) for base in ours)
 
@@ -58,13 +58,13 @@ def objects():
 
 
 @pytest.mark.parametrize("configured", CONFIGURED, ids=lambda found: found.__name__)
-def test_a_class_is_registered_under_the_name_of_the_package(configured):
+def test_class_is_registered_under_name_of_package(configured):
     name = f"pixpro_tf>{configured.__name__}"
     assert tf.keras.utils.get_registered_name(configured) == name
     assert tf.keras.utils.get_registered_object(name) is configured
 
 
-def test_objects_are_rebuilt_by_their_registered_names():
+def test_objects_are_rebuilt_by_registered_name():
     seen = set()
     for each in objects():
         kind = type(each)

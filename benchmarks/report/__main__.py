@@ -1,9 +1,9 @@
-"""Does pixel-level pre-training pay for dense tasks? Trains and measures every method of a plan, and writes the page that shows it.
+"""Compares pre-training methods on dense tasks: trains and measures every method of a plan, and writes a page of results.
 
     python -m benchmarks.report --plan=configs/report/full.json --output=docs/report
 
-What is done stays in `--work_dir`, and the same command goes on from there. Rates are chosen on the
-validation split; the test split is read once a backbone, after that.
+Finished work stays in `--work_dir`, and the same command resumes from there. Learning rates are chosen on the validation split; after that,
+the test split is read once per backbone.
 """
 
 import contextlib
@@ -29,10 +29,10 @@ _LAST_LINES = 12
 
 
 def check_conditions(plan: Plan, place: Place) -> None:
-    """Writes down under which conditions results are found, and refuses to take those of others.
+    """Records the conditions of the results, and rejects results that were measured under other conditions.
 
     Raises:
-        RunError: if what lies in `work_dir` was found by a plan that differs in what results depend on.
+        RunError: if the results in `work_dir` come from a plan that differs in what results depend on.
     """
     path = os.path.join(place.work_dir, "conditions.json")
     now, before = plan.conditions(), {}
@@ -42,7 +42,7 @@ def check_conditions(plan: Plan, place: Place) -> None:
     differing = [name for name in now if before.get(name, now[name]) != now[name]]
     if differing:
         raise RunError(
-            f"--work_dir={place.work_dir} holds results of another plan, which differs in {', '.join(differing)}; give another one"
+            f"--work_dir={place.work_dir} contains results of a different plan, which differs in {', '.join(differing)}; use another folder"
         )
     os.makedirs(place.work_dir, exist_ok=True)
     with open(path, "w") as file:
@@ -50,7 +50,7 @@ def check_conditions(plan: Plan, place: Place) -> None:
 
 
 def _check_packages():
-    """What measuring needs; it would be missed hours later."""
+    """Checks for packages and images that measuring needs, of which a missing one would be noticed only hours later."""
     from pixpro_tf.data.sources.folders import photographs
     from pixpro_tf.evaluation.object_detection.coco import require_pycocotools
 
@@ -61,16 +61,16 @@ def _check_packages():
 def measure_all(
     plan_file: str, plan: Plan, place: Place, runs: list[Run], stage: str, jobs: int
 ) -> None:
-    """Trains and measures backbones, several at a time, and tells how far it has come.
+    """Trains and measures backbones, several at a time, and prints progress.
 
     Args:
-        plan_file, plan, place: of the report.
-        runs: those that are wanted; what is done is passed over.
+        plan_file, plan, place: file of the plan, the plan itself, and the folders of the report.
+        runs: runs to measure; finished ones are skipped.
         stage: `CHOICE` or `MEASUREMENT`.
-        jobs: how many at a time; the processor's cores are shared out among them.
+        jobs: number of backbones at a time; they share the cores of the processor.
 
     Raises:
-        RunError: if one fails, with the end of its log.
+        RunError: if a run fails, with the end of its log.
     """
     left = [run for run in runs if not os.path.exists(place.result_file(run, stage))]
     done = len(runs) - len(left)
@@ -119,13 +119,13 @@ def _start(plan_file, place, run, stage, cores) -> subprocess.Popen:
 
 
 def _shared_out(cores: list[int], jobs: int) -> list[list[int]]:
-    """Cores of each job; with fewer cores than jobs, jobs share them."""
+    """Returns the cores of each job; if there are fewer cores than jobs, jobs share cores."""
     return [cores[slot::jobs] or [cores[slot % len(cores)]] for slot in range(jobs)]
 
 
 @contextlib.contextmanager
 def _stopped_at_the_end(working: dict[int, tuple[Run, subprocess.Popen]]) -> Iterator[None]:
-    """Lets no process outlive an error or Ctrl-C; training writes a checkpoint when it is told to end."""
+    """Terminates the processes on an error or Ctrl-C; training then writes a checkpoint."""
     try:
         yield
     finally:
@@ -151,20 +151,18 @@ def _duration(seconds: float) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """Which plan is carried out, and where."""
+    """Plan to carry out, and its folders."""
 
-    plan: str = flag("configs/report/full.json", "Report", "what is trained and measured")
-    output: str = flag(
-        "docs/report", "Report", "folder of the page; what is of an older one there is replaced"
-    )
+    plan: str = flag("configs/report/full.json", "Report", "JSON file of what to train and measure")
+    output: str = flag("docs/report", "Report", "folder of the page; an older page is replaced")
     work_dir: str = flag(
-        "runs/report", "Report", "folder of the runs and results; one for each plan"
+        "runs/report", "Report", "folder of the runs and results; use one per plan"
     )
-    data_dir: str = flag("data", "Report", "where TFDS keeps prepared datasets")
+    data_dir: str = flag("data", "Report", "folder of prepared TFDS datasets")
     jobs: int = flag(
         2,
         "Report",
-        "backbones at a time; the cores are shared out among them",
+        "number of backbones at a time; they share the cores",
         minimum=1,
     )
 
@@ -176,22 +174,22 @@ def _run(flags: Settings) -> None:
     _check_packages()
     from pixpro_tf.data.sources.tfds_datasets import prepared_builder
 
-    # Before several processes want it.
+    # Prepared once, before several processes need it.
     prepared_builder(plan.dataset, flags.data_dir)
     started = time.monotonic()
     measure_all(flags.plan, plan, place, plan.selection_runs(), CHOICE, flags.jobs)
     rates = chosen_rates(plan, place)
     for name, rate in rates.items():
         if rate:
-            print(f"{name}: rate {rate:g}")
+            print(f"{name}: learning rate {rate:g}")
     measure_all(flags.plan, plan, place, plan.measured_runs(rates), MEASUREMENT, flags.jobs)
     write_page(flags.output, flags.plan, plan, place, rates)
-    print(f"Written to {flags.output}; {_duration(time.monotonic() - started)} this time")
+    print(f"Wrote {flags.output}; this command took {_duration(time.monotonic() - started)}")
 
 
 main = Command(Settings, __doc__, "python -m benchmarks.report", _run)
 
 if __name__ == "__main__":
-    # Then `kill` too ends the processes that were started.
+    # Makes `kill` terminate the started processes too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

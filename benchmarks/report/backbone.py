@@ -1,4 +1,4 @@
-"""Trains one backbone of the report, and measures it."""
+"""Trains one backbone of the report and measures it."""
 
 import json
 import os
@@ -24,16 +24,16 @@ from pixpro_tf.storage.checkpoints import save_weights
 from pixpro_tf.storage.run_folder import RunFolder, write_description
 from pixpro_tf.training.run import train
 
-# Of images, for the figures of collapse and position.
+# Number of images for the metrics of collapse and position.
 _FIGURE_IMAGES = 128
 
 
 def measure(plan: Plan, place: Place, run: Run, stage: str) -> None:
-    """Trains a backbone, as far as that has not been done, and writes what is measured of it.
+    """Trains a backbone, as far as it is not trained yet, and writes its measurements.
 
     Args:
-        plan, place: of the report.
-        run: which backbone.
+        plan, place: plan and folders of the report.
+        run: backbone to measure.
         stage: `CHOICE` or `MEASUREMENT`.
     """
     started = time.monotonic()
@@ -52,7 +52,7 @@ def measure(plan: Plan, place: Place, run: Run, stage: str) -> None:
 
 
 def _backbone_source(plan, place, run) -> str:
-    """What `--from` of the evaluations is for a backbone; trains it if need be."""
+    """Returns the value of `--from` for evaluations of a backbone; trains it if necessary."""
     if run.method.kind == "random":
         return f"random:{plan.backbone}"
     if run.method.kind == "supervised":
@@ -72,7 +72,7 @@ def _backbone_source(plan, place, run) -> str:
 
 
 def _supervised(plan, place, run) -> str:
-    """A backbone trained with the labels of the training split, saved as a run's folder without heads."""
+    """Trains a backbone with the labels of the training split and saves it as a run folder without heads."""
     folder = RunFolder(place.run_dir(run))
     if not folder.has_checkpoint:
         segmenter = train_with_labels(
@@ -125,7 +125,7 @@ def _measured(plan, place, run, source, stage) -> dict[str, Any]:
 
 
 def _figures(plan, place, run, source, split) -> dict[str, float]:
-    """Those that tell a collapse, and a shortcut by position, of c5 over whole images."""
+    """Computes the metrics that reveal a collapse, or a shortcut by position, of c5 over whole images."""
     tf.keras.utils.set_random_seed(run.seed)
     function = frozen.map_function(load_backbone(source, "", plan.output_stride), "c5")
     examples = open_segmentation(plan.dataset, place.data_dir).split(f"{split}[:{_FIGURE_IMAGES}]")

@@ -1,4 +1,4 @@
-"""Trains one backbone of the report and measures it, in a process of its own.
+"""Trains one backbone of the report and measures it, in its own process.
 
 python -m benchmarks.report.one PLAN WORK_DIR DATA_DIR METHOD RATE SEED STAGE
 """
@@ -14,7 +14,7 @@ from pixpro_tf.errors import RunError
 def _main(arguments: list[str]) -> None:
     if len(arguments) != 7:
         raise RunError(
-            f"give seven arguments, not {len(arguments)}: PLAN WORK_DIR DATA_DIR METHOD RATE SEED STAGE"
+            f"seven arguments are required (got {len(arguments)}): PLAN WORK_DIR DATA_DIR METHOD RATE SEED STAGE"
         )
     plan_file, work_dir, data_dir, method, rate, seed, stage = arguments
     quiet_tensorflow()

@@ -1,4 +1,4 @@
-"""The report's page: Markdown, tables, plots and pictures from what was measured."""
+"""Page of the report: Markdown, tables, plots and figures from the measured results."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.config import Config
 from pixpro_tf.data.scenes.renderer import CLASS_NAMES
 
-# What the report was made to find out.
+# Thresholds of the questions that the report answers.
 _FIT_SUPERVISED, _FIT_RANDOM = 0.5, 0.5
 _GAP, _LEAD = 1 / 3, 0.02
 _PICTURED = ("random", "instance", "pixcontrast", "pixpro")
@@ -33,15 +33,15 @@ Figure = Callable[[dict[str, Any]], float | None]
 def write_page(
     output: str, plan_file: str, plan: Plan, place: Place, rates: dict[str, float]
 ) -> None:
-    """Writes README.md, results.json, plots and pictures into a folder, in the place of what was there.
+    """Writes README.md, results.json, plots and figures into a folder, replacing its previous content.
 
     Args:
-        output: folder.
-        plan_file, plan, place: of the report.
-        rates: that were chosen, by method.
+        output: folder of the page.
+        plan_file, plan, place: file of the plan, the plan itself, and the folders of the report.
+        rates: chosen learning rate of each method, by its name.
 
     Raises:
-        RunError: if something has not been measured, or the folder cannot be written.
+        RunError: if a result is missing or the folder cannot be written.
     """
     found = measured(plan, place, rates)
     main = [each for each in found.values() if not each.method.of]
@@ -50,25 +50,25 @@ def write_page(
         _draw_plots(folder, plan, found, main)
         pictures = _draw_pictures(folder, plan, place, rates)
         parts = [
-            "# Methods of pre-training, compared on rendered scenes",
+            "# Comparison of pre-training methods on rendered scenes",
             _setting(output, plan_file, plan),
-            "## In short",
+            "## Summary",
             _findings(found),
             "## Methods",
             _methods_table(main),
             "![mIoU by method](methods.png)",
             _explanations(plan, main),
             _ablations(plan, found),
-            "## Content or place?",
+            "## Content or position?",
             _content_table(plan, main),
             "## Classes",
             _classes_table(main),
-            "## Rates",
+            "## Learning rates",
             _rates_table(plan, place, rates),
-            "## Pictures",
+            "## Figures",
             pictures,
             _notes(plan_file),
-            "## To make this page",
+            "## Reproducing this page",
             _commands(output, plan_file, place, _core_hours(plan, place, rates)),
         ]
         with open(os.path.join(folder, "README.md"), "w") as file:
@@ -84,13 +84,13 @@ def _setting(output, plan_file, plan):
     seeds = len(plan.seeds)
     steps = f" of {config.steps_per_epoch} steps" if config.steps_per_epoch else ""
     return (
-        f"Backbones are pre-trained without labels on the split `unlabelled` of `{plan.dataset}`, and evaluated on other "
-        f"scenes: a linear layer on frozen c5 maps is trained on the split `train` and scored on `{plan.split}`. The encoder is a "
-        f"`{plan.backbone}` of output stride {plan.output_stride}; {config.epochs} epochs{steps} of batch {config.batch_size} at "
-        f"{config.image_size} pixels, `--optimizer={config.optimizer}`, `--augmentation={config.augmentation}`. {_choice(plan)} "
-        f"Figures are means over {seeds} seed{'s' if seeds > 1 else ''} ± the standard deviation of a seed, AP over {len(plan.detection_seeds)}, "
-        f"ablations over {len(plan.ablation_seeds)}. "
-        f"Seeds, grids and settings stand in {_link(output, plan_file)} and {_link(output, plan.common)}."
+        f"Backbones are pre-trained without labels on the split `unlabelled` of `{plan.dataset}` and evaluated on other "
+        f"scenes: a linear layer on frozen c5 maps is trained on the split `train` and scored on `{plan.split}`. The backbone is a "
+        f"`{plan.backbone}` with output stride {plan.output_stride}. Pre-training takes {config.epochs} epochs{steps} with batch size "
+        f"{config.batch_size} at {config.image_size} pixels, `--optimizer={config.optimizer}` and `--augmentation={config.augmentation}`. "
+        f"{_choice(plan)} Results are means over {seeds} seed{'s' if seeds > 1 else ''} ± the standard deviation over seeds; the number of "
+        f"seeds is {len(plan.detection_seeds)} for AP and {len(plan.ablation_seeds)} for the ablations. "
+        f"{_link(output, plan_file)} and {_link(output, plan.common)} contain the seeds, grids and settings."
     )
 
 
@@ -100,15 +100,18 @@ def _link(output, path):
 
 def _choice(plan):
     if len(plan.rates) == 1:
-        return f"There is one rate for all, and scores are on `{plan.split}`: this page shows that everything runs, and compares nothing."
+        return (
+            f"All methods of pre-training use the same learning rate, and scores are on `{plan.split}`: this page only shows that everything runs; "
+            "it does not compare methods."
+        )
     return (
-        f"Each method of pre-training has the best of the same {len(plan.rates)} rates by its mIoU on `validation`, as training with labels has of "
-        f"its own {len(plan.supervised_rates)}; `{plan.split}` was used only after that."
+        f"Each method of pre-training uses the best of the same {len(plan.rates)} learning rates by mIoU on `validation`, and training with labels "
+        f"the best of its own {len(plan.supervised_rates)}; `{plan.split}` was used only after that."
     )
 
 
 def _findings(found):
-    """What was to be found out, answered from the numbers."""
+    """Answers the questions of the report from the numbers."""
     lines = []
     random, supervised = found.get("random"), found.get("supervised")
     pixpro, instance = found.get("pixpro"), found.get("instance")
@@ -116,8 +119,8 @@ def _findings(found):
         ceiling, floor = supervised.mean_iou.mean, random.mean_iou.mean
         fit = ceiling >= _FIT_SUPERVISED and floor <= _FIT_RANDOM * ceiling
         lines.append(
-            f"{_mark(fit)} To be fit for the question, the dataset has to give training with labels at least 50 mIoU, and random weights at "
-            f"most half of that: {100 * ceiling:.1f} and {100 * floor:.1f}."
+            f"{_mark(fit)} On a suitable dataset, training with labels reaches at least 50 mIoU, and random weights at most half of its "
+            f"score: they reach {100 * ceiling:.1f} and {100 * floor:.1f}."
         )
         if pixpro and ceiling > floor:
             shares = {
@@ -128,22 +131,22 @@ def _findings(found):
             share = shares.pop(pixpro.method.title)
             others = ", ".join(f"{title} {100 * value:.0f} %" for title, value in shares.items())
             lines.append(
-                f"{_mark(share >= _GAP)} PixPro was to close a third of the gap between random weights and training with labels: it closes "
+                f"{_mark(share >= _GAP)} PixPro was expected to close a third of the gap between random weights and training with labels: it closes "
                 f"{100 * share:.0f} %{f' ({others})' if others else ''}."
             )
     if pixpro and instance:
         lead = pixpro.mean_iou.mean - instance.mean_iou.mean
         error = standard_error_of_difference(pixpro.mean_iou, instance.mean_iou)
         met = lead >= _LEAD and lead > 2 * error
-        # Of one seed there is none.
+        # A single seed has no standard error.
         spread = (
             f"a standard error of the difference of {100 * error:.1f}"
             if error >= 0
-            else "one seed, and so no spread to compare with"
+            else "a single seed and therefore no estimate of the spread"
         )
         lines.append(
-            f"{_mark(met)} PixPro was to lead instance-level regression by at least 2 points, and by more than two standard errors: it does by "
-            f"{100 * lead:.1f} points, with {spread}."
+            f"{_mark(met)} PixPro was expected to lead instance-level regression by at least 2 points and by more than two standard errors: "
+            f"its lead is {100 * lead:.1f} points, with {spread}."
         )
     ordered = sorted(
         (each for each in found.values() if not each.method.of),
@@ -151,7 +154,7 @@ def _findings(found):
     )
     order = ", ".join(f"{each.method.title} ({each.mean_iou.text(100)})" for each in ordered)
     lines.append(
-        f"The paper's order is random weights, instance level, PixContrast, PixPro. Here it is {order}."
+        f"The paper's order, from the lowest score to the highest, is random weights, instance level, PixContrast, PixPro. Here it is {order}."
     )
     return "\n".join(f"- {line}" for line in lines)
 
@@ -171,12 +174,12 @@ def _average_precision(result: dict[str, Any]) -> float | None:
 
 _METHOD_COLUMNS: list[tuple[str, Figure, float, int]] = [
     ("mIoU", lambda r: r["mean_iou"], 100, 1),
-    ("pixels right", lambda r: r["pixel_accuracy"], 100, 1),
+    ("pixel accuracy", lambda r: r["pixel_accuracy"], 100, 1),
     ("AP", _average_precision, 100, 1),
     ("AP50", lambda r: r.get("detection", {}).get("ap_50"), 100, 1),
     ("AP75", lambda r: r.get("detection", {}).get("ap_75"), 100, 1),
-    ("found, scenes", lambda r: r["found_scenes"], 100, 1),
-    ("found, photographs", lambda r: r["found_photographs"], 100, 1),
+    ("matching, scenes", lambda r: r["found_scenes"], 100, 1),
+    ("matching, photographs", lambda r: r["found_photographs"], 100, 1),
 ]
 _CONTENT_COLUMNS: list[tuple[str, Figure, float, int]] = [
     ("mIoU", lambda r: r["mean_iou"], 100, 1),
@@ -207,22 +210,22 @@ def _explanations(plan, main):
         for figure in (lambda r: r["chance_scenes"], lambda r: r["chance_photographs"])
     )
     return (
-        "mIoU and the share of pixels that are right are the linear layer's, in %. *With labels*, the backbone and a layer have been trained "
-        f"together on the split `train`, for {plan.supervised['steps']} steps of batch {plan.supervised['batch_size']}; then a new layer is trained "
-        "as for the others. AP is that of a small FCOS-style detector on an FPN, everything fine-tuned "
-        f"(COCO's, in %; seeds {seeds}; output stride 32, as detectors have it). *Found*: of the bins that two views of an image share, cropped, coloured and blurred "
-        "apart, those whose nearest feature in the other view lies within one bin of the right place, in %; on held-out scenes, and on the "
-        f"photographs that come with scikit-image. Guessing finds {chance}."
+        "mIoU and pixel accuracy are those of the linear layer, in %. *With labels*: the backbone and a linear layer are trained together on the "
+        f"split `train` for {plan.supervised['steps']} steps with batch size {plan.supervised['batch_size']}; then a new layer is trained as for the "
+        "other methods. AP is COCO's average precision, in %, of a small FCOS-style detector on an FPN with all weights fine-tuned "
+        f"(seeds {seeds}; output stride 32, as is usual for detectors). *Matching* is the dense matching accuracy: two views of an image are cropped, "
+        "colour-jittered and blurred independently; of the bins that both views show, it is the share, in %, whose nearest feature in the other view "
+        f"lies within one bin of the correct position, on held-out scenes and on the photographs of scikit-image. The chance levels are {chance}."
     )
 
 
 def _content_table(plan, main):
     return (
         _columns(main, _CONTENT_COLUMNS)
-        + f"\n\n*With a margin*, images are continued by mirroring, by {plan.margin} pixels on each side, while the network sees them, and the maps cut "
-        "back: the zeros of the padding then lie further from what is scored, and tell the linear layer less of where in the image a bin lies. "
-        "*Position share* is the share of the features' variance that the place in the grid explains; "
-        "*spread* falls to 0 and *cosine* rises to 1 when features collapse to a constant. All on held-out scenes."
+        + f"\n\n*With a margin*, the network sees images that are extended by mirroring, by {plan.margin} pixels on each side, and its maps are cropped "
+        "back: the zeros of the padding are then further from the scored area and tell the linear layer less about the position of a bin. "
+        "*Position share* is the share of the features' variance that the position in the grid explains; "
+        "*feature spread* falls to 0 and *cross-image cosine* rises to 1 when features collapse to a constant. All values are from held-out scenes."
     )
 
 
@@ -245,15 +248,15 @@ def _ablations(plan, found):
             )
         seeds = ", ".join(map(str, plan.ablation_seeds))
         parts += [
-            f"One thing changed at a time, {base.method.title} included over the seeds {seeds}.",
-            _table(["", "mIoU", "difference", "found, scenes", "feature spread"], text),
+            f"Each ablation changes one setting of {base.method.title}. All rows, including {base.method.title}, are over the seeds {seeds}.",
+            _table(["", "mIoU", "difference", "matching, scenes", "feature spread"], text),
             f"![Ablations of {name}](ablations_{name}.png)",
         ]
     return "\n\n".join(["## Ablations", *parts]) if parts else ""
 
 
 def _ablated(plan, found, name):
-    """A method and its ablations, over the same seeds."""
+    """Returns a method and its ablations, over the same seeds."""
     results = found[name].results[: len(plan.ablation_seeds)]
     base = dataclasses.replace(found[name], results=results)
     return [base, *(each for each in found.values() if each.method.of == name)]
@@ -286,12 +289,12 @@ def _rates_table(plan, place, rates):
             ]
             rows.append([method.title, ", ".join(cells)])
     if not rows:
-        return "There was one rate, and nothing to choose."
-    lines = [["", "rate: mIoU on `validation`"], ["---", "---"], *rows]
+        return "There was only one learning rate to choose from."
+    lines = [["", "learning rate: mIoU on `validation`"], ["---", "---"], *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
-        f"`--base_lr` of pre-training (the rate is that times the batch over 256) and Adam's rate of supervised training, seed {plan.selection_seed}; "
-        f"in bold the one that was taken. Ablations take the rate of the method that they change.\n\n{table}"
+        f"`--base_lr` of pre-training (the learning rate is `--base_lr` times the batch size over 256) and Adam's learning rate of supervised training, "
+        f"seed {plan.selection_seed}; the chosen one is in bold. Ablations use the learning rate of the method that they change.\n\n{table}"
     )
 
 
@@ -309,17 +312,17 @@ def _draw_plots(folder, plan, found, main):
 
 
 def _draw_pictures(folder, plan, place, rates) -> str:
-    """Draws what some backbones of the first seed have learnt; returns the Markdown that shows it."""
+    """Plots what some backbones of the first seed have learnt; returns the Markdown that shows the figures."""
     from pixpro_tf.evaluation import visualize
     from pixpro_tf.evaluation.features import figures
 
     parts = []
     kinds = {
-        "components": "The three directions in which c5 varies most, over four held-out scenes",
-        "propagation": "What a propagation with gamma 2 would mix into three points, by the projections of c3 where a method has them, and else by c5; "
-        "of these four, PixPro alone was trained with one",
-        "neighbours": "Where the features of three points of the first scene are found in others",
-        "matches": "Bins of a view that are looked for in another",
+        "components": "First three principal components of c5 over four held-out scenes",
+        "propagation": "Weights with which a propagation with gamma 2 mixes features into three points, computed from the projections of c3 where "
+        "a method has them and from c5 otherwise; of these four methods, only PixPro was trained with propagation",
+        "neighbours": "Nearest neighbours, in other scenes, of the features at three points of the first scene",
+        "matches": "Dense matches of bins between two views",
     }
     made = []
     for method in plan.methods:
@@ -348,7 +351,7 @@ def _draw_pictures(folder, plan, place, rates) -> str:
         parts.append(f"**{text}.**")
         for method in made:
             if kind == "neighbours" and method.name != "pixpro":
-                # They take a page each, and one makes the point.
+                # Each of these figures fills a page, and one is enough to make the point.
                 os.remove(os.path.join(folder, method.name, f"{kind}.png"))
             else:
                 parts.append(f"![{kind} of {method.title}]({method.name}/{kind}.png)")
@@ -356,7 +359,7 @@ def _draw_pictures(folder, plan, place, rates) -> str:
 
 
 def _notes(plan_file):
-    """What a person has to say of it, beside the plan."""
+    """Returns the notes in the Markdown file beside the plan; empty if it does not exist."""
     path = os.path.splitext(plan_file)[0] + ".md"
     if not os.path.exists(path):
         return ""
@@ -365,7 +368,7 @@ def _notes(plan_file):
 
 
 def _core_hours(plan, place, rates):
-    """Of all training and measuring; each backbone had a core, and what two stages did of it is in both."""
+    """Sums the core hours of all training and measuring; each backbone used one core, and each stage counts only its own work."""
     runs = [(run, CHOICE) for run in plan.selection_runs()]
     runs += [(run, MEASUREMENT) for run in plan.measured_runs(rates)]
     spent = (read_result(place, run, stage).get("seconds", {}) for run, stage in runs)
@@ -378,8 +381,8 @@ python -m benchmarks.report --plan={plan_file} --work_dir={place.work_dir} --out
 python -m pixpro_tf.visualize --from={place.work_dir}/runs/NAME --images=photographs --output=pictures
 ```
 
-makes this page, and pictures of a backbone NAME, a folder there. Training and measuring took {core_hours:.1f} hours of one core, of runs that
-were interrupted only the last part counted. `results.json` has what was measured of every seed."""
+The first command creates this page, the second figures of the backbone NAME, which is a folder in `{place.work_dir}/runs`. Training and
+measuring took {core_hours:.1f} hours of one core; for interrupted runs, only the last part is counted. `results.json` contains the measurements of every seed."""
 
 
 def _all_results(found):

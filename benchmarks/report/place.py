@@ -1,30 +1,30 @@
-"""Where the report's runs and results lie, and what is measured in which stage."""
+"""Folders of the runs and results of the report, and its two stages of measurement."""
 
 import dataclasses
 import os
 
 from benchmarks.report.plan import Run
 
-# What is measured of a backbone: the linear layer's mIoU on the validation split, by which rates are chosen; or everything.
+# Stages: CHOICE measures the mIoU of the linear layer on the validation split, by which learning rates are chosen; MEASUREMENT everything.
 CHOICE, MEASUREMENT = "choice", "measurement"
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where the report's runs and results lie.
+    """Folders of the runs and results of the report.
 
     Attributes:
-        work_dir: folder of both.
-        data_dir: of TFDS.
+        work_dir: folder of both runs and results.
+        data_dir: folder of prepared TFDS datasets.
     """
 
     work_dir: str
     data_dir: str
 
     def run_dir(self, run: Run) -> str:
-        """Folder of a backbone."""
+        """Returns the run folder of a backbone."""
         return os.path.join(self.work_dir, "runs", run.name)
 
     def result_file(self, run: Run, stage: str) -> str:
-        """What was measured of it in a stage, as JSON."""
+        """Returns the path of the JSON file with the measurements of a backbone in a stage."""
         return os.path.join(self.work_dir, "results", f"{run.name}.{stage}.json")

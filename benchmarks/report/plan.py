@@ -1,4 +1,4 @@
-"""What the report trains and measures, from a file that is written before anything is measured."""
+"""Plan of what the report trains and measures, from a file that is written before anything is measured."""
 
 import dataclasses
 import json
@@ -13,14 +13,14 @@ KINDS = ("random", "supervised", "pretrained")
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """One way to come to a backbone.
+    """Method of obtaining a backbone.
 
     Attributes:
-        name: in file names.
-        title: for readers.
+        name: name of the method in file names.
+        title: name of the method on the page.
         kind: "random" (no training), "supervised" (with the labels of the training split), or "pretrained" (by `train.py`).
-        flags: of `train.py`, beside the common ones.
-        of: name of the method that this is an ablation of, whose rate it takes; empty for a method of its own.
+        flags: flags of `train.py`, in addition to the common ones.
+        of: name of the method of which this is an ablation and whose learning rate it uses; empty for other methods.
     """
 
     name: str
@@ -35,9 +35,9 @@ class Run:
     """One backbone.
 
     Attributes:
-        method: how it comes about.
-        rate: `--base_lr` of pre-training, Adam's of supervised training; 0 without training.
-        seed: of everything random.
+        method: method of obtaining it.
+        rate: `--base_lr` of pre-training, or Adam's learning rate of supervised training; 0 without training.
+        seed: seed of everything random.
     """
 
     method: Method
@@ -46,31 +46,31 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its folder and files."""
+        """Name of its folder and files."""
         rate = f"-rate{self.rate:g}" if self.rate else ""
         return f"{self.method.name}{rate}-seed{self.seed}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The whole report.
+    """Plan of the whole report.
 
     Attributes:
         common: flag file of all pre-training.
-        dataset: one of the `scenes`; of all training and measuring.
-        backbone, output_stride: of every method.
-        methods: those that are compared, and ablations.
-        rates: the grid of `--base_lr` for every pre-trained method.
-        supervised_rates: the grid of Adam's rates for supervised training.
-        split: on which backbones are measured: "test", or "validation" for a plan that only shows that all of it runs.
-        selection_seed: of the runs among which a rate is chosen, on the validation split.
-        seeds: of the runs that are measured.
-        ablation_seeds: likewise, of ablations; the first of `seeds`, so that each has its like.
-        detection_seeds: those of `seeds` that detectors are fine-tuned from.
+        dataset: one of the `scenes` datasets, for all training and measuring.
+        backbone, output_stride: architecture and output stride of every method.
+        methods: methods to compare, and their ablations.
+        rates: grid of `--base_lr` for every pre-trained method.
+        supervised_rates: grid of Adam's learning rates for supervised training.
+        split: split on which backbones are measured: "test", or "validation" for a plan that only shows that everything runs.
+        selection_seed: seed of the runs among which a learning rate is chosen, on the validation split.
+        seeds: seeds of the measured runs.
+        ablation_seeds: seeds of the ablations; the first of `seeds`, so that each run of an ablation has a counterpart.
+        detection_seeds: those of `seeds` whose backbones are fine-tuned as detectors.
         probe, correspondence, detection: settings of `evaluation.dense` for the linear layer, `evaluation.correspondence` and
             `evaluation.detection`.
         supervised: arguments of `benchmarks.supervised.train_with_labels`.
-        margin: of the padding control, in pixels; see `evaluation.dense`.
+        margin: margin of the padding control in pixels; see `evaluation.dense`.
     """
 
     common: str
@@ -92,7 +92,7 @@ class Plan:
     margin: int
 
     def training_flags(self, method: Method | None = None) -> list[str]:
-        """Flags of `train.py` for all pre-training, or for that of one method; without rate, seed and folders."""
+        """Returns the flags of `train.py` for all pre-training or one method, without learning rate, seed and folders."""
         return [
             f"--flagfile={self.common}",
             f"--dataset={self.dataset}",
@@ -102,11 +102,11 @@ class Plan:
         ]
 
     def grid(self, method: Method) -> tuple[float, ...]:
-        """The rates among which a method's is chosen; 0 alone where nothing is trained."""
+        """Returns the learning rates among which that of a method is chosen; only 0 without training."""
         return {"random": (0.0,), "supervised": self.supervised_rates}.get(method.kind, self.rates)
 
     def selection_runs(self) -> list[Run]:
-        """Those among which rates are chosen."""
+        """Returns the runs among which learning rates are chosen."""
         return [
             Run(method, rate, self.selection_seed)
             for method in self.methods
@@ -116,10 +116,10 @@ class Plan:
         ]
 
     def measured_runs(self, rates: dict[str, float]) -> list[Run]:
-        """Those that are measured.
+        """Returns the runs that are measured.
 
         Args:
-            rates: the chosen one of each method that is no ablation, by its name.
+            rates: chosen learning rate of each method except ablations, by its name.
         """
         return [
             Run(method, rates[method.of or method.name], seed)
@@ -128,7 +128,7 @@ class Plan:
         ]
 
     def conditions(self) -> dict[str, Any]:
-        """All that the result of a run depends on beside its method, rate and seed, which are in its name; as JSON has it."""
+        """Returns, as JSON, all conditions of a result besides the method, learning rate and seed in the name of its run."""
         common = _flags_of(self.common)
         names = ["dataset", "backbone", "output_stride", "split", "probe", "supervised"]
         names += ["correspondence", "detection", "detection_seeds", "margin"]
@@ -137,16 +137,16 @@ class Plan:
         return json.loads(json.dumps(found))
 
     def method(self, name: str) -> Method:
-        """By its name."""
+        """Returns the method with a name."""
         return next(method for method in self.methods if method.name == name)
 
 
 def read_plan(path: str) -> Plan:
-    """The plan in a JSON file.
+    """Reads the plan in a JSON file.
 
     Raises:
-        RunError: if it cannot be read.
-        ConfigError: if it is no plan.
+        RunError: if the file cannot be read.
+        ConfigError: if it is not a valid plan.
     """
     try:
         with open(path) as file:
@@ -158,14 +158,14 @@ def read_plan(path: str) -> Plan:
         methods = tuple(Method(**entry) for entry in content.pop("methods"))
         plan = Plan(methods=methods, **content)
     except (TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(f"--plan={path} is no plan: {error}") from None
+        raise ConfigError(f"--plan={path} is not a valid plan: {error}") from None
     for problem in _problems(plan):
         raise ConfigError(f"--plan={path}: {problem}")
     return plan
 
 
 def _flags_of(path: str) -> list[str]:
-    """The flags of a file and of those that it includes, without comments."""
+    """Returns the flags in a file and in the files that it includes, without comments."""
     with open(path) as file:
         lines = [line.strip() for line in file]
     found = []
@@ -178,7 +178,7 @@ def _flags_of(path: str) -> list[str]:
 
 
 def _with_tuples(content: Any) -> Any:
-    """JSON's lists as tuples, which are what settings are made of."""
+    """Converts the lists of JSON to tuples, as settings require."""
     if isinstance(content, dict):
         return {name: _with_tuples(value) for name, value in content.items()}
     return tuple(map(_with_tuples, content)) if isinstance(content, list) else content
@@ -187,22 +187,22 @@ def _with_tuples(content: Any) -> Any:
 def _problems(plan: Plan) -> Iterator[str]:
     names = [method.name for method in plan.methods]
     if len(set(names)) < len(names):
-        yield f"names of methods are given twice: {', '.join(names)}"
+        yield f"methods must have different names (got {', '.join(names)})"
     for method in plan.methods:
         if method.kind not in KINDS:
-            yield f"{method.name} is of no kind {method.kind!r}; give one of {', '.join(KINDS)}"
+            yield f"method {method.name} has the unknown kind {method.kind!r}; use one of {', '.join(KINDS)}"
         if method.of and (method.of not in names or plan.method(method.of).of):
-            yield f"{method.name} is an ablation of {method.of!r}, which is no method"
+            yield f"method {method.name} is an ablation of {method.of!r}; use the name of a method that is not an ablation itself"
     if plan.split not in ("test", "validation"):
-        yield f"split is {plan.split!r}; give test or validation"
+        yield f"split must be test or validation (got {plan.split!r})"
     for name in ("rates", "supervised_rates", "seeds", "ablation_seeds"):
         if not getattr(plan, name):
-            yield f"{name} is empty"
+            yield f"{name} must not be empty"
     if plan.split == "validation" and len(plan.rates) + len(plan.supervised_rates) > 2:
-        yield "rates are chosen on validation, which is no split to measure on then; give the split test, or one rate"
+        yield "rates are chosen on validation, so that results must not be measured on it; use the split test, or a single rate"
     if plan.ablation_seeds != plan.seeds[: len(plan.ablation_seeds)]:
-        yield "ablation_seeds have to be the first of seeds"
+        yield "ablation_seeds must be the first of seeds"
     if not set(plan.detection_seeds) <= set(plan.seeds):
-        yield "detection_seeds have to be some of seeds"
+        yield "detection_seeds must be a subset of seeds"
     if not os.path.isfile(plan.common):
-        yield f"there is no flag file {plan.common}"
+        yield f"flag file not found: {plan.common}"

@@ -1,4 +1,4 @@
-"""The report's plots: every seed is a dot, so that spread is seen and not summed up."""
+"""Plots of the report: every seed is a dot, which shows the spread instead of summarising it."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import matplotlib.lines
 
 from benchmarks.report.results import Measured, Sample
 
-# From the palette of Okabe and Ito.
+# Colours of the Okabe-Ito palette.
 _DOT, _MEAN, _LINE = "#0072B2", "#D55E00", "#555555"
 
 
@@ -19,14 +19,14 @@ def dots(
     lines: Sequence[tuple[str, float]] = (),
     scale: float = 100.0,
 ) -> matplotlib.figure.Figure:
-    """A row of dots for each method, and its mean as a bar.
+    """Plots a row of dots for each method, and its mean as a bar.
 
     Args:
-        rows: of a name and its values, from top to bottom.
-        label: of the axis.
-        title: of the picture.
-        lines: of a name and a value, drawn through all rows.
-        scale: by which values are multiplied.
+        rows: name and values of each row, from top to bottom.
+        label: label of the axis.
+        title: title of the plot.
+        lines: name and value of each vertical line through all rows.
+        scale: factor by which values are multiplied.
     """
     figure = matplotlib.figure.Figure(figsize=(7.2, 1.2 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -74,6 +74,6 @@ def dots(
 def mean_iou_plot(
     found: Sequence[Measured], title: str, lines: Sequence[tuple[str, float]] = ()
 ) -> matplotlib.figure.Figure:
-    """mIoU of the linear layer, by method."""
+    """Plots the mIoU of the linear layer, by method."""
     rows = [(each.method.title, each.mean_iou) for each in found]
     return dots(rows, "mIoU of a linear layer on frozen features, %", title, lines=lines)

@@ -1,4 +1,4 @@
-"""What was measured, by method: choices, means and spreads."""
+"""Results by method: chosen learning rates, means and spreads."""
 
 import dataclasses
 import json
@@ -13,10 +13,10 @@ from pixpro_tf.errors import RunError
 
 
 def read_result(place: Place, run: Run, stage: str) -> dict[str, Any]:
-    """What `one.measure` wrote.
+    """Reads the measurements that `backbone.measure` wrote.
 
     Raises:
-        RunError: if it has not been measured, or what was written is damaged.
+        RunError: if the backbone has not been measured or the file is damaged.
     """
     path = place.result_file(run, stage)
     try:
@@ -27,7 +27,7 @@ def read_result(place: Place, run: Run, stage: str) -> dict[str, Any]:
 
 
 def chosen_rates(plan: Plan, place: Place) -> dict[str, float]:
-    """Of each method that is no ablation, the rate with the best mIoU on the validation split; 0 where nothing is trained."""
+    """Chooses the learning rate with the best validation mIoU for each method except ablations; 0 without training."""
     found = {}
     for method in plan.methods:
         if method.of:
@@ -39,7 +39,7 @@ def chosen_rates(plan: Plan, place: Place) -> dict[str, float]:
 
 
 def selection_scores(plan: Plan, place: Place, method: Method) -> dict[float, float]:
-    """mIoU on the validation split by rate; empty where there was nothing to choose between."""
+    """Returns the mIoU on the validation split by learning rate; empty if there was only one."""
     return {
         run.rate: read_result(place, run, CHOICE)["mean_iou"]
         for run in plan.selection_runs()
@@ -49,31 +49,31 @@ def selection_scores(plan: Plan, place: Place, method: Method) -> dict[float, fl
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One figure of one method, over its seeds.
+    """One metric of one method over its seeds.
 
     Attributes:
-        values: one for each seed.
+        values: value of each seed.
     """
 
     values: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """Mean over the seeds."""
         return float(np.mean(self.values))
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of a seed, with n - 1; NaN of a single one."""
+        """Standard deviation over the seeds, with n - 1; NaN for a single seed."""
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else float("nan")
 
     @property
     def standard_error(self) -> float:
-        """Of the mean."""
+        """Standard error of the mean."""
         return self.deviation / len(self.values) ** 0.5
 
     def text(self, scale: float = 1.0, digits: int = 1) -> str:
-        """`12.3 ± 0.4`, the mean and the deviation of a seed; without it where there is one seed."""
+        """Formats mean and standard deviation, e.g. `12.3 ± 0.4`; the mean alone for a single seed."""
         if not self.values:
             return "–"
         mean = f"{scale * self.mean:.{digits}f}"
@@ -83,18 +83,18 @@ class Sample:
 
 
 def standard_error_of_difference(first: Sample, second: Sample) -> float:
-    """Of two means over seeds that have nothing to do with each other."""
+    """Computes the standard error of the difference of two means over independent seeds."""
     return (first.standard_error**2 + second.standard_error**2) ** 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """All that was measured of a method.
+    """All results of a method.
 
     Attributes:
-        method: which.
-        rate: that was chosen.
-        results: of each seed, as `one.measure` wrote them.
+        method: method that was measured.
+        rate: chosen learning rate.
+        results: measurements of each seed, as `backbone.measure` wrote them.
     """
 
     method: Method
@@ -102,18 +102,18 @@ class Measured:
     results: Sequence[dict[str, Any]]
 
     def sample(self, figure: Callable[[dict[str, Any]], float | None]) -> Sample:
-        """One figure over the seeds that have it."""
+        """Returns a metric over the seeds that have it."""
         values = (figure(result) for result in self.results)
         return Sample(tuple(value for value in values if value is not None))
 
     @property
     def mean_iou(self) -> Sample:
-        """Of the linear layer."""
+        """mIoU of the linear layer."""
         return self.sample(lambda result: result["mean_iou"])
 
 
 def measured(plan: Plan, place: Place, rates: dict[str, float]) -> dict[str, Measured]:
-    """Of each method, by its name; raises `RunError` if something is missing."""
+    """Returns the results of each method, by its name; raises `RunError` if one is missing."""
     runs = plan.measured_runs(rates)
     return {
         method.name: Measured(

@@ -1,19 +1,20 @@
-"""The members of the ResNet family, as a table that needs no TensorFlow."""
+"""Architectures of the ResNet family; a table that does not import TensorFlow."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """What tells the members of the family apart.
+    """Properties in which the members of the family differ.
 
     Attributes:
-        blocks: residual blocks in each of the four stages.
-        bottleneck: 1x1 - 3x3 - 1x1 blocks with four times the channels at their ends; otherwise two 3x3.
-        width: factor on every channel count.
-        groups, group_width: of the 3x3 convolutions; a group of a stage with base channels p has
+        blocks: number of residual blocks in each of the four stages.
+        bottleneck: whether blocks are 1x1 - 3x3 - 1x1 with four times the channels at their ends; otherwise they are two 3x3
+            convolutions.
+        width: factor of every channel count.
+        groups, group_width: number and width of the groups of the 3x3 convolutions; a group of a stage with base channels p has
             p * group_width / 64 channels.
-        deep: the "d" variant: a stem of three 3x3 convolutions, and average pooling in the shortcuts that stride.
+        deep: whether it is the "d" variant, with a stem of three 3x3 convolutions and average pooling in the shortcuts that stride.
     """
 
     blocks: tuple[int, int, int, int]

@@ -1,4 +1,4 @@
-"""A backbone, the neck of a detector where one is pre-trained too, and the heads of the objectives."""
+"""Encoder: a backbone, the neck of a detector if one is pre-trained, too, and the projectors of the objectives."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from pixpro_tf.ops.graphs import as_written
 
 
 class Encoder(tf.keras.Model):
-    """What both networks have.
+    """Layers that both the online and the target network have.
 
     Args:
-        backbone: model that gives the maps "c2" to "c5".
-        projectors: of each objective, by its name.
+        backbone: model that returns the maps "c2" to "c5".
+        projectors: projector of each objective by the objective's name.
         neck: `Neck` on the backbone's maps, or None.
 
-    Call with images `[B, H, W, 3]`. Returns a dict: "maps" by level, as an objective sees them, `[B, h, w, C]`; and "projections", of
-    each objective a dict by level.
+    Call with images `[B, H, W, 3]`. Returns a dict: "maps" contains the maps `[B, h, w, C]` that objectives see, by level, and
+    "projections" contains a dict by level for each objective.
     """
 
     def __init__(

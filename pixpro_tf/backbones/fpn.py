@@ -1,4 +1,4 @@
-"""A feature pyramid network, and with it the dense head of a detector, to be pre-trained with the backbone."""
+"""Feature pyramid network (FPN) and dense head of a detector, pre-trained together with the backbone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,20 +16,20 @@ COARSEST_STAGE = 5
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class FPN(tf.keras.layers.Layer):
-    """Top-down maps of equal channels.
+    """Feature pyramid network: top-down maps with the same number of channels.
 
     Args:
-        levels: of "p2" to "p7", those that it gives. "p6" needs "p5", and "p7" needs "p6".
-        channels: of every level.
-        layout: whose FPN it is. "torchvision" is Detectron2's: p6 from c5. "model_garden" is TF Model Garden's: p6 from p5, SAME
-            padding, and BN behind every level. "od_api" is as "torchvision" with p6 from p5, and "mirror" as "torchvision", padded by the
-            mirrored map.
+        levels: levels to return, among "p2" to "p7". "p6" needs "p5", and "p7" needs "p6".
+        channels: number of channels of every level.
+        layout: consumer whose FPN this is. "torchvision" is Detectron2's: p6 is computed from c5. "model_garden" is TF Model Garden's:
+            p6 is computed from p5, with SAME padding and BN after every level. "od_api" is like "torchvision" with p6 from p5, and
+            "mirror" is like "torchvision" with padding by the mirrored map.
 
-    Call with a dict of the backbone's maps; returns a dict of `[B, H, W, channels]` by level, at a stride of 2 to the level's number.
-    Of maps whose size is no multiple of 32, the enlarged coarser one is cut to the finer one's size.
+    Call with a dict of the backbone's maps. Returns a dict of `[B, H, W, channels]` by level, with a stride of 2 to the power of the
+    level's number. If the size of the image is not a multiple of 32, each enlarged coarser map is cropped to the size of the finer one.
 
     Raises:
-        ValueError: for levels or a layout that it does not have.
+        ValueError: if the levels or the layout are not supported.
 
     Source: Lin et al., CVPR 2017 (https://arxiv.org/abs/1612.03144); p6 and p7 of Lin et al., ICCV 2017 (RetinaNet,
         https://arxiv.org/abs/1708.02002).
@@ -40,13 +40,15 @@ class FPN(tf.keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         if layout not in LAYOUTS:
-            raise ValueError(f"unknown layout {layout!r}; one of {', '.join(LAYOUTS)}")
+            raise ValueError(f"unknown layout {layout!r}; use one of {', '.join(LAYOUTS)}")
         known = {f"p{number}" for number in range(2, 8)}
         if not levels or not set(levels) <= known:
-            raise ValueError(f"levels must be some of p2 to p7, not {', '.join(levels)}")
+            raise ValueError(f"levels must be one or more of p2 to p7, not {', '.join(levels)}")
         for level, below in (("p7", "p6"), ("p6", "p5")):
             if level in levels and below not in levels:
-                raise ValueError(f"{level} is made from {below}, which levels lack")
+                raise ValueError(
+                    f"levels must contain {below}, because {level} is computed from it"
+                )
         self.levels = tuple(sorted(levels))
         self.channels = channels
         self.layout = layout
@@ -110,20 +112,21 @@ class FPN(tf.keras.layers.Layer):
 
 
 def _enlarged(coarser: tf.Tensor, finer: tf.Tensor) -> tf.Tensor:
-    """Every bin twice along both axes, as far as the finer map goes."""
+    """Repeats every bin twice along both axes, cropped to the size of the finer map."""
     twice = tf.repeat(tf.repeat(coarser, 2, axis=1), 2, axis=2)
     return twice[:, : tf.shape(finer)[1], : tf.shape(finer)[2]]
 
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class Neck(tf.keras.layers.Layer):
-    """An FPN, and the dense head behind it where there is one.
+    """FPN, optionally followed by a dense head.
 
     Args:
         levels, channels, layout: see `FPN`.
-        head_layers: 3x3 convolutions of the `DenseHead` that all levels share; 0 is none.
+        head_layers: number of 3x3 convolutions of the `DenseHead` that all levels share; 0 omits the head.
 
-    Call with a dict of the backbone's maps; returns a dict: "p3" is a level of the FPN, "head_p3" what the dense head makes of it.
+    Call with a dict of the backbone's maps. Returns a dict: e.g. "p3" is a level of the FPN, and "head_p3" is the dense head's output
+    on it.
     """
 
     def __init__(
@@ -150,7 +153,7 @@ class Neck(tf.keras.layers.Layer):
         return pyramid | {f"head_{level}": self.dense_head(pyramid[level]) for level in self.levels}
 
     def last(self, pyramid: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Of what `call` returned, the last map of each level, by its name."""
+        """Returns the last map of each level, by level, from the dict that `call` returned."""
         prefix = "" if self.dense_head is None else "head_"
         return {level: pyramid[prefix + level] for level in self.levels}
 

@@ -1,4 +1,4 @@
-"""The ResNet family of dense pre-training, in the layouts that its consumers read, and one without zero padding.
+"""ResNet family for dense pre-training, in the layouts of its consumers and in one without zero padding.
 
 Layer names are those of PyTorch's state dicts (`conv1`, `bn1`, `layer1.0.conv1`, `layer2.0.downsample.0`), so that weights can
 be matched by name with every other implementation.
@@ -20,19 +20,19 @@ OUTPUT_STRIDES = (8, 16, 32)
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class ResidualBlock(tf.keras.layers.Layer):
-    """Two or three convolutions with BN, added to a shortcut.
+    """Residual block: two or three convolutions with BN, added to a shortcut.
 
     Args:
-        architecture: the family member, an `Architecture` or its fields as a dict.
+        architecture: member of the family, an `Architecture` or its fields as a dict.
         channels: base channel count of the stage, before the bottleneck's factor of four.
-        strides: 1 or 2.
-        dilation: of every 3x3 convolution, in the stage's first block too, as in the authors' dilated ResNet-50; their networks of
-            basic blocks have none.
-        project: whether the shortcut has a convolution of its own.
+        strides: stride of the block, 1 or 2.
+        dilation: dilation rate of every 3x3 convolution, including those in the first block of a stage, as in the authors' dilated
+            ResNet-50; their networks of basic blocks have no dilation.
+        project: whether the shortcut has its own convolution.
         layout: see `ResNet`.
-        zero_init: whether the last BN scale starts at 0, and the block with its shortcut alone; otherwise at 1.
+        zero_init: whether the last BN scale starts at 0, so that the block starts as its shortcut; otherwise it starts at 1.
 
-    Input float `[B, H, W, C]`, output `[B, ceil(H / strides), ceil(W / strides), C']`.
+    Input: float `[B, H, W, C]`. Output: `[B, ceil(H / strides), ceil(W / strides), C']`.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ResidualBlock(tf.keras.layers.Layer):
             pooled = architecture.deep and strides > 1
             prefix = 1 if architecture.deep else 0
             if pooled:
-                # SAME leaves the padding out of the average, so an odd size keeps its last row and column.
+                # SAME excludes the padding from the average and keeps the last row and column of an odd size.
                 self.shortcut_pool = tf.keras.layers.AveragePooling2D(
                     strides, padding="same", name=f"{name}.downsample.0"
                 )
@@ -124,22 +124,23 @@ class ResidualBlock(tf.keras.layers.Layer):
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class ResNet(tf.keras.Model):
-    """A residual network without its classifier.
+    """Residual network without its classifier.
 
     Args:
-        architecture: name of the family member, a key of `ARCHITECTURES`.
+        architecture: name of the architecture, a key of `ARCHITECTURES`.
         layout: "torchvision" (symmetric padding, stride on the 3x3), "od_api" (symmetric padding, stride on the first 1x1),
-            "model_garden" (SAME padding, stride on the 3x3) or "mirror" (as torchvision, padded by the mirrored map and not by
-            zeros). Weights have the same shapes in all of them, features differ.
-        output_stride: 32, 16 or 8; below 32 the last stages keep their resolution and dilate their 3x3 convolutions instead.
-        zero_init_residual: see `ResidualBlock`.
+            "model_garden" (SAME padding, stride on the 3x3) or "mirror" (like "torchvision", but padded with the mirrored map
+            instead of zeros). Weights have the same shapes in all layouts, but features differ.
+        output_stride: stride of "c5", 32, 16 or 8; below 32, the last stages keep their resolution and dilate their 3x3
+            convolutions instead.
+        zero_init_residual: `zero_init` of every `ResidualBlock`.
 
-    Call with float images `[B, H, W, 3]`, normalised by ImageNet's mean and standard deviation, of any H and W of at least 1.
+    Call with float images `[B, H, W, 3]` of any H and W of at least 1, normalised by ImageNet's mean and standard deviation.
     Returns a dict of endpoints "c2" to "c5": `[B, ceil(H / s), ceil(W / s), channels]` with strides s = 4, 8, 16, 32, none
     larger than `output_stride`.
 
     Raises:
-        ValueError: for an unknown architecture, layout or output stride.
+        ValueError: if the architecture, layout or output stride is unknown.
 
     Source: He et al., CVPR 2016 (https://arxiv.org/abs/1512.03385), in the form that PixPro's authors use (stride on the 3x3; "d"
         variants of He et al., CVPR 2019).
@@ -156,10 +157,10 @@ class ResNet(tf.keras.Model):
         super().__init__(name=name)
         if architecture not in ARCHITECTURES:
             raise ValueError(
-                f"unknown backbone {architecture!r}; one of {', '.join(ARCHITECTURES)}"
+                f"unknown backbone {architecture!r}; use one of {', '.join(ARCHITECTURES)}"
             )
         if layout not in LAYOUTS:
-            raise ValueError(f"unknown layout {layout!r}; one of {', '.join(LAYOUTS)}")
+            raise ValueError(f"unknown layout {layout!r}; use one of {', '.join(LAYOUTS)}")
         if output_stride not in OUTPUT_STRIDES:
             raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}, not {output_stride}")
         self.architecture = architecture
@@ -231,7 +232,7 @@ class ResNet(tf.keras.Model):
         for convolution, norm in zip(self.stem[::2], self.stem[1::2], strict=True):
             features = tf.nn.relu(norm(convolution(features), training=training))
         if self.symmetric:
-            # Zeros do for the minus infinity of PyTorch's pooling after a ReLU; XLA has no pooling with explicit padding.
+            # PyTorch's pooling pads with minus infinity; after a ReLU, zeros are equivalent. XLA has no pooling with explicit padding.
             features = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]])
         features = tf.nn.max_pool2d(features, 3, 2, "VALID" if self.symmetric else "SAME")
         endpoints = {}
@@ -242,7 +243,7 @@ class ResNet(tf.keras.Model):
         return endpoints
 
     def stride_of(self, level: str) -> int:
-        """Pixels from one bin of "c2" to "c5" to the next."""
+        """Returns the number of pixels from one bin of a level ("c2" to "c5") to the next."""
         return min(2 ** int(level[1:]), self.output_stride)
 
     def get_config(self) -> dict[str, Any]:
@@ -256,7 +257,7 @@ class ResNet(tf.keras.Model):
 
 
 def _padding_of(layout: str) -> dict[str, bool]:
-    """How a layout's convolutions pad, as arguments of `Convolution`."""
+    """Returns the padding of a layout's convolutions, as arguments of `Convolution`."""
     return {"symmetric": layout != "model_garden", "mirror": layout == "mirror"}
 
 
@@ -267,7 +268,7 @@ def build(
     zero_init_residual: bool = True,
     name: str = "backbone",
 ) -> ResNet:
-    """A `ResNet` whose variables exist already, whatever its images' size will be."""
+    """Returns a `ResNet` whose variables exist already, for images of any size."""
     model = ResNet(architecture, layout, output_stride, zero_init_residual, name)
     model(tf.keras.Input([None, None, 3]))
     return model

@@ -1,8 +1,8 @@
-"""From a command line to a dataclass of flags, and from that to the help: one dialect for all commands, absl's.
+"""Command lines, parsed into a dataclass of flags, and the help of commands; all commands share the flag syntax of absl.
 
     --name=value    --name value    --switch    --noswitch    --flagfile=FILE
 
-Later flags override earlier ones, those of a flag file included.
+Later flags override earlier ones, including those of a flag file.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ Settings = TypeVar("Settings")
 
 
 class _Several(flags.ArgumentParser):
-    """Reads a flag of several values, `0.01,0.1`."""
+    """Parser of a flag with several values, e.g. `0.01,0.1`."""
 
     def __init__(self, kind: type) -> None:
         super().__init__()
@@ -33,22 +33,22 @@ class _Several(flags.ArgumentParser):
         try:
             return tuple(self.kind(part.strip()) for part in argument.split(","))
         except ValueError:
-            example = "whole numbers, as 1,2" if self.kind is int else "numbers, as 0.01,0.1"
+            example = "whole numbers, e.g. 1,2" if self.kind is int else "numbers, e.g. 0.01,0.1"
             raise ValueError(f"not a list of {example}") from None
 
 
 def parse(settings: type[Settings], arguments: list[str]) -> Settings | None:
-    """The settings that a command line asks for.
+    """Parses a command line into settings.
 
     Args:
-        settings: a dataclass whose fields are made by `pixpro_tf.config.flag`.
-        arguments: of the command, without its name.
+        settings: dataclass whose fields are created by `pixpro_tf.config.flag`.
+        arguments: arguments of the command, without its name.
 
     Returns:
-        The settings, or None where only help was asked for.
+        The settings, or None if the command line asks for help only.
 
     Raises:
-        ConfigError: for a flag that is unknown, missing, cannot be read, or does not fit the others.
+        ConfigError: if a flag is unknown, missing, unreadable, or inconsistent with other flags.
     """
     values = _defined(settings)
     try:
@@ -56,11 +56,11 @@ def parse(settings: type[Settings], arguments: list[str]) -> Settings | None:
     except flags.Error as error:
         raise ConfigError(f"{' '.join(str(error).split())}; --help lists the flags") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"--flagfile names a file that is no text: {error}") from None
+        raise ConfigError(f"--flagfile is not a text file: {error}") from None
     if values["help"].value:
         return None
     if rest[1:]:
-        raise ConfigError(f"{rest[1]!r} is no flag; flags are written --name=value")
+        raise ConfigError(f"{rest[1]!r} is not a flag; write flags as --name=value")
     given = {field.name: values[flag_name(field)].value for field in _fields(settings)}
     missing = [f"--{flag_name(field)}" for field in _fields(settings) if given[field.name] is None]
     if missing:
@@ -70,7 +70,7 @@ def parse(settings: type[Settings], arguments: list[str]) -> Settings | None:
 
 
 def arguments_of(settings: Any) -> list[str]:
-    """A command line that asks for the same settings."""
+    """Returns a command line that is parsed into the same settings."""
     return [
         f"--{flag_name(field)}={as_written(getattr(settings, field.name))}"
         for field in _fields(settings)
@@ -80,13 +80,13 @@ def arguments_of(settings: Any) -> list[str]:
 def help_text(
     settings: Any, description: str, examples: list[str], width: int | None = None
 ) -> str:
-    """The flags of a command in groups, with defaults and units.
+    """Returns the help of a command: its flags in groups, with defaults and units.
 
     Args:
-        settings: as of `parse`.
-        description: what the command does, in a line.
-        examples: command lines.
-        width: of a line, in characters; None takes the terminal's.
+        settings: dataclass of the flags; see `parse`.
+        description: one line that says what the command does.
+        examples: command lines to show as examples.
+        width: width of a line, in characters; None uses the width of the terminal.
     """
     width = width or min(shutil.get_terminal_size().columns, 110)
     lines = [
@@ -94,7 +94,7 @@ def help_text(
         "",
         *(f"  {example}" for example in examples),
         "",
-        "Later flags override earlier ones, those of a flag file included. Boolean flags are switched off by --noNAME.",
+        "Later flags override earlier ones, including those of a flag file. Boolean flags are switched off with --noNAME.",
     ]
     groups: dict[str, list[str]] = {}
     for field in _fields(settings):
@@ -127,7 +127,7 @@ def _fields(settings: Any) -> "tuple[dataclasses.Field[Any], ...]":
 
 
 def _defined(settings: Any) -> flags.FlagValues:
-    """absl flags for every field, and `--flagfile`. Those that have to be given are None at first."""
+    """Returns absl flags for every field, and `--flagfile`; required flags are None until they are set."""
     values = flags.FlagValues()
     flags.DEFINE_string("flagfile", "", "", flag_values=values)
     flags.DEFINE_boolean("help", False, "", short_name="h", flag_values=values)
@@ -150,10 +150,10 @@ def _defined(settings: Any) -> flags.FlagValues:
 
 
 def _expanded(arguments: list[str], inside: tuple[str, ...] = ()) -> list[str]:
-    """The arguments with the lines of each flag file in its place; a file that does not exist is left for absl to report.
+    """Returns the arguments with each flag file replaced by its lines; a file that does not exist is left for absl to report.
 
-    absl could expand them, but a file that comes with this package may include another one of them, and an installed package is in no
-    user's working directory.
+    absl could expand the files itself, but a flag file of this package may include another one by its relative path, which does not exist
+    in the working directory of a user who has installed the package.
     """
     found = []
     for argument in arguments:
@@ -175,12 +175,15 @@ def _expanded(arguments: list[str], inside: tuple[str, ...] = ()) -> list[str]:
 
 
 def _flagfile(path: str) -> str:
-    """The path of a flag file. One that does not exist, as `configs/pixpro.flags` or just `pixpro`, is one of those that come with this package."""
+    """Returns the path of a flag file.
+
+    A path that does not exist, such as `configs/pixpro.flags` or just `pixpro`, refers to a flag file that comes with this package.
+    """
     if os.path.exists(path):
         return path
     package = os.path.dirname(os.path.abspath(pixpro_tf.__file__))
     name = path.removeprefix("configs/").removesuffix(".flags") + ".flags"
-    # In an installed package, and in a checkout.
+    # The first folder exists in an installed package, the second in a checkout.
     for folder in (os.path.join(package, "configs"), os.path.join(package, "..", "configs")):
         own = os.path.join(folder, name)
         if os.path.isfile(own):

@@ -1,4 +1,4 @@
-"""What all commands share: how they are called, their help, and a user's mistake as one line."""
+"""Base of all commands: how they are called, their help, and mistakes of the user reported as one line."""
 
 import dataclasses
 import importlib
@@ -18,15 +18,15 @@ Settings = TypeVar("Settings")
 
 @dataclasses.dataclass(frozen=True)
 class Command(Generic[Settings]):
-    """A command of one set of flags. Calling it runs it and returns the exit code.
+    """Command with one set of flags. Calling it runs the command and returns the exit code.
 
     Args:
-        settings: dataclass of its flags.
-        doc: of its module: a line that says what it does, and examples, each a line that begins with `python`.
-        checkout: how it is called in a checkout, as "python -m export.savedmodel".
-        run: does the work. It imports the library that it needs, because that imports TensorFlow, which takes seconds; a mistake in a
-            flag has been reported by then. Returns the exit code, or None for 0.
-        installed: how it is called where the package is installed, as "pixpro-export savedmodel"; empty if only a checkout has it.
+        settings: dataclass of the flags.
+        doc: docstring of the command's module: one line that says what it does, and examples, each a line that begins with `python`.
+        checkout: name of the command in a checkout, e.g. "python -m export.savedmodel".
+        run: function that does the work and returns the exit code, or None for 0. It imports the library that it needs, because that
+            imports TensorFlow, which takes seconds; mistakes in flags are reported before.
+        installed: name of the command where the package is installed, e.g. "pixpro-export savedmodel"; empty if only a checkout has it.
     """
 
     settings: type[Settings]
@@ -36,17 +36,17 @@ class Command(Generic[Settings]):
     installed: str = ""
 
     def __call__(self, arguments: list[str] | None = None) -> int:
-        """Runs a command line, without the command's name; that of this process by default."""
+        """Runs the command with arguments, without its name; by default with those of this process."""
         given = sys.argv[1:] if arguments is None else arguments
         return exit_code_of(lambda: self._run(given))
 
     @property
     def summary(self) -> str:
-        """What it does, in a line."""
+        """One line that says what the command does."""
         return (self.doc or "").split("\n\n")[0].strip()
 
     def help_text(self, width: int | None = None) -> str:
-        """The help; `width` is that of a line, None the terminal's."""
+        """Returns the help; `width` is the width of a line, None uses the width of the terminal."""
         lines = [line.strip() for line in (self.doc or "").splitlines()]
         examples = [line for line in lines if line.startswith("python ")]
         if is_installed_command():
@@ -64,12 +64,12 @@ class Command(Generic[Settings]):
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A program of several commands, of which the first argument names one. Calling it runs it and returns the exit code.
+    """Program with several commands; the first argument selects one. Calling it runs the command and returns the exit code.
 
     Args:
-        name: how it is called, as "pixpro-export".
-        summary: what it does, in a line.
-        modules: module whose `main` is each command, by the command's name.
+        name: name of the program, e.g. "pixpro-export".
+        summary: one line that says what the program does.
+        modules: dict from the name of each command to the module whose `main` is the command.
     """
 
     name: str
@@ -77,24 +77,24 @@ class Program:
     modules: dict[str, str]
 
     def __call__(self, arguments: list[str] | None = None) -> int:
-        """Runs a command line, without the program's name; that of this process by default."""
+        """Runs the program with arguments, without its name; by default with those of this process."""
         given = sys.argv[1:] if arguments is None else arguments
         return exit_code_of(lambda: self._run(given))
 
     def help_text(self) -> str:
-        """What it does, and its commands."""
+        """Returns the help: what the program does, and its commands."""
         width = max(map(len, self.modules))
         rows = [f"  {name:{width}}  {self._command(name).summary}" for name in self.modules]
         lines = [self.summary, "", f"  {self.name} COMMAND [--flag=value ...]", "", "Commands:"]
         return "\n".join(
-            [*lines, *rows, "", f"`{self.name} COMMAND --help` lists the flags of one."]
+            [*lines, *rows, "", f"`{self.name} COMMAND --help` lists the flags of a command."]
         )
 
     def _run(self, arguments: list[str]) -> int | None:
         names = ", ".join(self.modules)
         if not arguments:
             raise ConfigError(
-                f"{self.name} needs a command: one of {names}; --help says what they do"
+                f"{self.name} needs a command; use one of {names}, or --help for what they do"
             )
         name, *rest = arguments
         if name in ("-h", "--help"):
@@ -109,13 +109,13 @@ class Program:
 
 
 def exit_code_of(command: Callable[[], int | None]) -> int:
-    """Runs a command and prints a user's mistake as one line.
+    """Runs a command and prints mistakes of the user as one line.
 
     Args:
-        command: returns its exit code, or None for 0.
+        command: function that returns the exit code, or None for 0.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # What a command tells while it works is seen at once in a pipe and in a log, too.
+        # Lines that a command prints while it works appear immediately in pipes and logs too.
         sys.stdout.reconfigure(line_buffering=True)
     try:
         return command() or 0
@@ -128,12 +128,12 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
 
 
 def is_installed_command() -> bool:
-    """Whether this process is one of the package's own commands, as `pixpro-train`, and not one of a checkout."""
+    """Returns whether this process is an installed command of the package, such as `pixpro-train`, rather than one of a checkout."""
     return os.path.basename(sys.argv[0]).startswith("pixpro-")
 
 
 def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's own log lines from between a command's; before it is imported."""
+    """Keeps TensorFlow's log lines out of the output of a command; must run before TensorFlow is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # What tensorflow-hub imports; the versions of requirements.txt bring it.
+    # This comes from an import of tensorflow-hub, in the versions of requirements.txt.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")

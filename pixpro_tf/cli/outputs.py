@@ -1,4 +1,4 @@
-"""Output that appears complete or not at all, and never in the place of what is there."""
+"""Output that appears completely or not at all, and never replaces existing files unasked."""
 
 import contextlib
 import os
@@ -10,24 +10,24 @@ from pixpro_tf.errors import ConfigError, RunError, first_line
 
 
 def refuse_existing(flag: str, path: str, overwrite: bool) -> None:
-    """Refuses an output that is there already or that cannot be one; before any work is done.
+    """Rejects an output that already exists or cannot be written, before any work is done.
 
     Raises:
-        ConfigError: if `path` exists and is not to be overwritten, or is an address.
+        ConfigError: if `path` exists and `overwrite` is false, or if it is not a local path.
     """
     if "://" in path:
         raise ConfigError(
-            f"--{flag}={path} is an address; give a local path, and copy there what was written"
+            f"--{flag}={path} is not a local path; use a local path, and copy the output afterwards"
         )
     if os.path.lexists(_absolute(path)) and not overwrite:
-        raise ConfigError(f"--{flag}={path} exists already; give another, or add --overwrite")
+        raise ConfigError(f"--{flag}={path} already exists; use another path, or add --overwrite")
 
 
 def check_output(source: str, output: str, overwrite: bool) -> None:
-    """Refuses an output that is there already, or that would replace what it is made from; before any work is done.
+    """Rejects an output that already exists, or that would replace its own source, before any work is done.
 
     Raises:
-        ConfigError: with the reason.
+        ConfigError: if the output is rejected, with the reason.
     """
     refuse_existing("output", output, overwrite)
     if "://" in source:
@@ -35,29 +35,29 @@ def check_output(source: str, output: str, overwrite: bool) -> None:
     made, given = (os.path.realpath(os.path.expanduser(path)) for path in (output, source))
     if os.path.commonpath([made, given]) == made:
         raise ConfigError(
-            f"--output={output} would replace {source}, which is exported; give another"
+            f"--output={output} would replace {source}, the source of the export; use another path"
         )
 
 
 @contextlib.contextmanager
 def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
-    """A place beside `path` that takes its name once the block has ended well, and is removed otherwise.
+    """Yields a temporary path that is renamed to `path` when the block succeeds, and removed otherwise.
 
     Args:
-        path: of a file or folder; folders above it are made if missing.
-        overwrite: whether one that is there already is replaced.
+        path: path of a file or folder; missing parent folders are created.
+        overwrite: whether to replace an existing file or folder.
 
     Yields:
-        A path inside an empty folder, at which nothing is yet.
+        Path inside an empty folder, which does not exist yet.
 
     Raises:
-        ConfigError: if `path` exists and is not to be overwritten.
-        RunError: if it cannot be written, for want of space or of permission.
+        ConfigError: if `path` exists and `overwrite` is false.
+        RunError: if `path` cannot be written, e.g. for lack of space or permission.
     """
     refuse_existing("output", path, overwrite)
     absolute = _absolute(path)
     parent, name = os.path.split(absolute)
-    # On the same file system, and not in a folder that a failure would leave behind.
+    # The temporary folder is on the same file system, and not in a parent folder that a failure would leave behind.
     above = parent
     while not os.path.lexists(above):
         above = os.path.dirname(above)
@@ -76,19 +76,19 @@ def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
             raise
         reason = getattr(error, "strerror", None) or first_line(error)
         raise RunError(
-            f"--output={path} cannot be written: {reason}; give another, or make room there"
+            f"--output={path} cannot be written: {reason}; use another path, or free some space"
         ) from error
 
 
 def write_texts(folder: str, texts: dict[str, str]) -> None:
-    """Writes texts as files of a folder, by their names."""
+    """Writes texts into files of a folder; `texts` is a dict from file names to contents."""
     for name, text in texts.items():
         with open(os.path.join(folder, name), "w") as file:
             file.write(text)
 
 
 def _replace(path: str, new: str, aside: str) -> None:
-    """Moves what is at a path aside and the new one there; if that fails, the old one comes back."""
+    """Replaces the file or folder at a path with a new one, and restores the old one if that fails."""
     os.rename(path, aside)
     try:
         os.rename(new, path)
@@ -102,7 +102,7 @@ def _absolute(path: str) -> str:
 
 
 def _is_of_a_file_system(error: Exception) -> bool:
-    """Whether an error comes from the operating system, or from TensorFlow's own way to files."""
+    """Returns whether an error comes from the operating system or from the file systems of TensorFlow."""
     tensorflow = sys.modules.get("tensorflow")
     return isinstance(error, OSError) or (
         tensorflow is not None and isinstance(error, tensorflow.errors.OpError)

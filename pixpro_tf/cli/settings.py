@@ -1,4 +1,4 @@
-"""Flags that several commands have."""
+"""Flags that several commands share."""
 
 import dataclasses
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 from pixpro_tf.config import OF_FILES
 from pixpro_tf.config.flag import check_all_used, check_used, check_values, flag, required
 
-# NumPy and TensorFlow take no larger one.
+# NumPy and TensorFlow do not accept larger seeds.
 MAX_SEED = 2**32 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckedSettings:
-    """Settings whose values are checked one by one, and that they are used; raises `ConfigError` for one that is not allowed."""
+    """Settings that raise `ConfigError` if the value of a flag is not allowed, or the flag is set but unused."""
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -20,15 +20,15 @@ class CheckedSettings:
 
 
 def from_flag(also: str = "") -> Any:
-    """The flag `--from` of a trained backbone.
+    """Returns the flag `--from` of a trained backbone.
 
     Args:
-        also: what else than a trained one it takes, for the help.
+        also: text for the help about what else the flag accepts.
     """
     return required(
         "Backbone",
-        "folder of a run or of imported weights, or TF Hub-style handle of a SavedModel that export.savedmodel wrote: folder, .tar.gz, "
-        f"gs:// or https://{also}; a SavedModel is a program: load only those you trust",
+        "folder of a run or of imported weights, or TF Hub-style handle (folder, .tar.gz, gs:// or https://) of a SavedModel that "
+        f"export.savedmodel wrote{also}; a SavedModel is a program: load only those you trust",
         name="from",
         alias="run",
     )
@@ -36,19 +36,19 @@ def from_flag(also: str = "") -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BackboneSettings(CheckedSettings):
-    """A trained backbone, by `--from`."""
+    """Flags of a trained backbone: `--from` and `--network`."""
 
     source: str = from_flag()
     network: str = flag(
         "",
         "Backbone",
-        "which of a run's two networks; empty is online",
+        "network of the run to use; empty for online",
         choices=("", "online", "target"),
     )
 
 
 def check_split(settings: CheckedSettings, dataset: str) -> None:
-    """Raises `ConfigError` for a --split where the images of the flag `dataset` have none."""
+    """Raises `ConfigError` if --split is set although the images of the flag `dataset` do not have splits."""
     name = getattr(settings, dataset)
     has_splits = name != "photographs" and not name.startswith(OF_FILES)
     check_used(settings, has_splits, ["split"], f"--{dataset}={name}")

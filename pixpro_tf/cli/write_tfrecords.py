@@ -1,4 +1,4 @@
-"""Writing images into TFRecord files, each of which is a sample of them all."""
+"""Conversion of images to TFRecord files, each of which is a random sample of all images."""
 
 import os
 from collections.abc import Iterator
@@ -16,33 +16,33 @@ from pixpro_tf.errors import ConfigError, RunError, argument_called, first_line
 def write(
     images: str, output: str, *, per_shard: int, seed: int = 0, overwrite: bool = False
 ) -> int:
-    """Writes the images of a source, in random order, so that every shard is a sample of them all.
+    """Writes the images of a source in random order, so that every shard is a random sample of all images.
 
     Args:
-        images: `folder:PATH` or `zip:FILE`.
-        output: folder to make, of `images-00000-of-00012.tfrecord` and so on. A record is a `tf.train.Example` of `image/encoded`, the
-            file's own bytes, and `image/filename`.
-        per_shard: images in a file; the last may have fewer.
-        seed: of the order.
-        overwrite: whether an output that is there is replaced.
+        images: source of the images, `folder:PATH` or `zip:FILE`.
+        output: folder to create, with `images-00000-of-00012.tfrecord` and so on. A record is a `tf.train.Example` with `image/encoded`,
+            the unchanged bytes of the file, and `image/filename`.
+        per_shard: number of images per file; the last file may have fewer.
+        seed: seed of the order.
+        overwrite: whether to replace an existing output.
 
     Returns:
-        How many images there were.
+        Number of images written.
 
     Raises:
-        UserError: whatever the user can mend.
+        UserError: for any problem that the user can fix.
     """
     if not images.startswith(("folder:", "zip:")):
         raise ConfigError(f"{images} must be folder:PATH or zip:FILE", of="images")
     if per_shard < 1:
-        raise ConfigError(f"{per_shard} is too small; give at least 1", of="per_shard")
+        raise ConfigError(f"{per_shard} is too small; the minimum is 1", of="per_shard")
     refuse_existing("output", output, overwrite)
     with argument_called(dataset="images"):
         source = open_source(images, data_dir="", split="", shuffle_buffer=1)
 
     def serialized(name: bytes, encoded: bytes) -> bytes:
         example = _example({FEATURES[0]: encoded, "image/filename": name})
-        # The same images make the same files, to the byte.
+        # The same images result in the same files, byte for byte.
         return example.SerializeToString(deterministic=True)
 
     shards = -(-source.num_images // per_shard)
@@ -60,7 +60,7 @@ def write(
 
 
 def _encoded(images: str, source: Source, seed: int) -> Iterator[tuple[bytes, bytes]]:
-    """Name and bytes of each image of a source."""
+    """Yields the name and the bytes of each image of a source."""
     records = source.epoch(seed, tf.constant(0, tf.int64)).map(
         lambda record: (record["name"], source.encoded(record)),
         num_parallel_calls=num_cores(),

@@ -1,6 +1,6 @@
-"""What a run is, in one frozen dataclass: each field is one flag, with its type, default, unit and help.
+"""Configuration of a run as one frozen dataclass: each field is a flag with its type, default, unit and help text.
 
-Nothing here imports TensorFlow, so that a mistake in a flag is reported at once.
+This package does not import TensorFlow, so that a mistake in a flag is reported immediately.
 """
 
 import dataclasses
@@ -18,18 +18,18 @@ from pixpro_tf.config.run import RunFlags
 __all__ = ["OF_FILES", "Config"]
 
 
-# Dataclasses collect the fields of their last base first, so this is the reverse of the order in --help. The parts are never made by
-# themselves, and do without what they would need for that: generating it takes longer than the rest of this package.
+# Dataclasses collect the fields of their last base first, so the bases are in the reverse order of --help. The bases are never instantiated
+# on their own, so they omit the generated methods: generating those takes longer than importing the rest of this package.
 @dataclasses.dataclass(frozen=True)
 class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFlags, DataFlags):
-    """One pre-training run: its data, model, objectives, optimisation, hardware and folder.
+    """Configuration of one pre-training run: data, model, objectives, optimisation, hardware and run folder.
 
-    The fields are the flags of `python train.py --help`, which is made from them.
+    The fields are the flags of `train.py`; `python train.py --help` is generated from them.
 
     Raises:
-        ConfigError: for a value or a combination that cannot be, in one line with the flag and what to do.
+        ConfigError: if a value or a combination of values is invalid; the message is one line with the flag and what to do.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.config import Config
         >>> Config(dataset="folder:photos", batch_size=64).peak_rate
         0.25
@@ -49,34 +49,34 @@ class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFl
 
     @property
     def fpn_levels(self) -> list[str]:
-        """Maps of an FPN that the pixel loss compares."""
+        """FPN levels that the pixel loss compares."""
         if not self.pixel_weight:
             return []
         return [level for level in self.pixel_level_names if level.startswith("p")]
 
     def map_size(self, level: str) -> int:
-        """Side of the square map of a level, in bins."""
+        """Returns the side of the square map of a level, in bins."""
         return -(-self.image_size // self.stride_of(level))
 
     @property
     def pictured_map_size(self) -> int:
-        """Side of the coarsest map whose bins the losses compare."""
+        """Side of the coarsest map whose bins the losses compare, in bins."""
         return min(map(self.map_size, self.pixel_level_names if self.pixel_weight else ["c5"]))
 
     def check_surroundings(self) -> None:
-        """Raises `ConfigError` unless this machine has what the flags name: the images' folder, the cluster's TF_CONFIG.
+        """Raises `ConfigError` unless this machine has what the flags refer to: the folder of images, the TF_CONFIG of a cluster.
 
-        Apart from the other checks, because a run can be described and exported where its images are not.
+        This is separate from the other checks because a run can be described and exported on a machine that does not have its images.
         """
         self.check_folder()
         self.check_cluster()
 
     def to_dict(self) -> dict[str, Any]:
-        """All flags and their values."""
+        """Returns all flags and their values."""
         return dataclasses.asdict(self)
 
     def changed_flags(self) -> list[str]:
-        """Flags that a run keeps for life and that are not at their defaults, `--gamma=1.0`."""
+        """Returns the flags that are fixed for the whole run and differ from their defaults, e.g. `--gamma=1.0`."""
         return [
             f"--{field.name}={getattr(self, field.name)}"
             for field in dataclasses.fields(self)
@@ -84,16 +84,16 @@ class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFl
         ]
 
     def differing_flags(self, other: dict[str, Any]) -> list[str]:
-        """Flags that a run keeps for life and that differ from another run's.
+        """Returns the flags that are fixed for the whole run and differ from those of another run.
 
         Args:
-            other: what `to_dict` gave for it, perhaps in another version.
+            other: result of `to_dict` for the other run, possibly from another version of this package.
 
         Returns:
-            A text for each, `--gamma=2.0 (there: 1.0)`.
+            One text per flag, e.g. `--gamma=2.0 (the run has 1.0)`.
         """
         return [
-            f"--{field.name}={getattr(self, field.name)} (there: {other[field.name]})"
+            f"--{field.name}={getattr(self, field.name)} (the run has {other[field.name]})"
             for field in dataclasses.fields(self)
             if field.metadata["fixed"]
             and field.name in other

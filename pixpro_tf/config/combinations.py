@@ -1,4 +1,4 @@
-"""Combinations of flags that belong to different parts of the configuration."""
+"""Checks of combinations of flags from different parts of the configuration."""
 
 import functools
 import re
@@ -11,79 +11,93 @@ if TYPE_CHECKING:
 
 
 def check_levels(config: "Config") -> None:
-    """That the maps of the pixel loss exist, have bins to compare, and reach all that is trained."""
-
+    """Checks that the maps of the pixel loss exist, have bins to compare, and depend on all trained layers."""
     refuse = functools.partial(flag.refuse, config)
 
     if config.image_size < config.output_stride:
         refuse(
             "image_size",
             f"is smaller than one bin of the feature map (--output_stride={config.output_stride}); "
-            f"give at least {config.output_stride}",
+            f"use at least {config.output_stride}",
         )
     levels = config.pixel_level_names
     unknown = [level for level in levels if not re.fullmatch("c[2-5]|p[2-7]", level)]
     if not levels or unknown or len(set(levels)) < len(levels):
-        refuse("pixel_levels", "must be different maps of c2 to c5 and p2 to p7, as p3,p4,p5")
+        refuse(
+            "pixel_levels",
+            "must be a list of different maps from c2 to c5 and p2 to p7, e.g. p3,p4,p5",
+        )
     fpn = config.fpn_levels
     flag.check_used(
-        config, bool(fpn), ["fpn_channels", "dense_head_layers"], "no FPN (--pixel_levels)"
+        config,
+        bool(fpn),
+        ["fpn_channels", "dense_head_layers"],
+        f"--pixel_levels={config.pixel_levels} (no FPN)",
     )
     flag.check_used(
-        config, len(levels) > 1, ["shared_projector"], "a single level (--pixel_levels)"
+        config,
+        len(levels) > 1,
+        ["shared_projector"],
+        f"--pixel_levels={config.pixel_levels} (a single level)",
     )
     if config.shared_projector and len(levels) > 1 and len(fpn) < len(levels):
         refuse(
             "pixel_levels",
-            "has maps of different channels, which no projector can share; add --noshared_projector",
+            "contains maps with different numbers of channels, which cannot share a projector; add --noshared_projector",
         )
     for level, below in (("p7", "p6"), ("p6", "p5")):
         if level in fpn and below not in fpn:
-            refuse("pixel_levels", f"lacks {below}, which {level} is made from; add it")
+            refuse("pixel_levels", f"lacks {below}, from which {level} is computed; add it")
     if not fpn and "c5" not in levels and not config.instance_weight:
-        refuse("pixel_levels", "leaves the stages behind untrained; add c5, or a level of an FPN")
+        refuse("pixel_levels", "leaves the later stages untrained; add c5, or a level of an FPN")
     if fpn and config.output_stride != 32:
-        refuse("output_stride", "leaves an FPN no coarser maps to add; give 32 with p2 to p7")
+        refuse("output_stride", "leaves the FPN without coarser maps to add; use 32 with p2 to p7")
     if config.backbone_layout == "mirror":
         _check_mirroring(config)
     for level in levels if config.pixel_weight else ["c5"]:
         if config.map_size(level) < 2:
             refuse(
                 "image_size",
-                f"gives a map {level} of a single bin, which has nothing to compare; "
-                f"give at least {config.stride_of(level) + 1}",
+                f"reduces the map {level} to a single bin, which leaves nothing to compare; "
+                f"use at least {config.stride_of(level) + 1}",
             )
 
 
 def _check_mirroring(config: "Config") -> None:
-    """That every map is larger than what it is padded by, and that all that is trained is padded so."""
+    """Checks that every map is larger than its padding, and that all trained layers use mirror padding."""
     if config.dense_head_layers:
         flag.refuse(
-            config, "dense_head_layers", "pads by zeros; leave it out of --backbone_layout=mirror"
+            config,
+            "dense_head_layers",
+            "uses zero padding, which --backbone_layout=mirror does not allow; remove it",
         )
     dilation = 32 // config.output_stride
     if config.map_size("c5") < dilation:
         least = config.output_stride * (dilation - 1) + 1
         flag.refuse(
-            config, "image_size", f"gives maps that are too small to mirror; give at least {least}"
+            config,
+            "image_size",
+            f"results in maps that are too small for mirror padding; use at least {least}",
         )
 
 
 def check_hosts(config: "Config") -> None:
-    """That what one machine has is on the machine that needs it, and that a batch can be split over the devices."""
+    """Checks that files are on the machine that needs them, and that a batch can be split over the devices."""
     refuse = functools.partial(flag.refuse, config)
     if config.cache != "off" and config.tpu not in ("", "local"):
         refuse(
-            "cache", f"is of this machine, and --tpu={config.tpu} reads on its own; leave it out"
+            "cache",
+            f"is local to this machine, but the hosts of --tpu={config.tpu} read the images themselves; remove it",
         )
     if config.tpu not in ("", "local") and "://" not in config.run_dir:
         refuse(
             "run_dir",
-            f"is on this machine, and --tpu={config.tpu} writes on its own; give a folder that both reach, as gs://bucket/run",
+            f"is local to this machine, but the hosts of --tpu={config.tpu} write to it themselves; "
+            "use a folder that both can access, e.g. gs://bucket/run",
         )
     config.check_replicas(max(config.num_devices, 1))
     if config.instance_loss == "contrastive" and config.batch_size == config.gradient_accumulation:
         refuse(
             "gradient_accumulation",
-            "leaves --instance_loss=contrastive no other image to compare with; give fewer parts",
+            "leaves --instance_loss=contrastive only one image per micro-batch, and nothing to compare it with; use fewer micro-batches",
         )

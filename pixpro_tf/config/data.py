@@ -1,4 +1,4 @@
-"""Flags of the data: which images, which views of them, and who makes them."""
+"""Flags of the data: the images, their views, and the processes that create the views."""
 
 import dataclasses
 import os
@@ -7,73 +7,78 @@ import re
 from pixpro_tf.config.flag import flag, refuse
 from pixpro_tf.data.views.policies import POLICIES
 
-# What --dataset begins with where it is not TFDS that keeps the images.
+# Prefixes of --dataset for images that do not belong to a TFDS dataset.
 OF_FILES = ("folder:", "zip:", "tfrecord:")
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class DataFlags:
-    """Which images, which views of them, and who makes them."""
+    """Images, their views, and the processes that create the views."""
 
     dataset: str = flag(
         "imagenet2012",
         "Data",
-        "images to learn from: a TFDS name (imagenet2012, coco/2017, voc/2007+2012), folder:PATH with JPEG and PNG files at any "
-        "depth, zip:FILE with such files in one archive, tfrecord:GLOB with records "
-        "that pixpro_tf.tfrecords has written, or the embedded scenes/128, scenes/256 and scenes/128_plain, which build themselves",
+        "images to train on: a TFDS name (imagenet2012, coco/2017, voc/2007+2012), folder:PATH with JPEG and PNG files at any "
+        "depth, zip:FILE with such files in one archive, tfrecord:GLOB with files that pixpro_tf.tfrecords has written, or the built-in "
+        "scenes/128, scenes/256 and scenes/128_plain, which are generated on first use",
     )
     data_dir: str = flag(
         "",
         "Data",
-        "where TFDS keeps prepared datasets; empty for its default, ~/tensorflow_datasets",
+        "folder in which TFDS keeps prepared datasets; empty for its default, ~/tensorflow_datasets",
         fixed=False,
     )
     split: str = flag(
         "",
         "Data",
-        "split of a TFDS dataset; empty for all its training images (scenes: unlabelled)",
+        "split of a TFDS dataset; empty for all its training images (for scenes, the unlabelled ones)",
     )
     image_size: int = flag(224, "Data", "side of the square views", unit="pixels", minimum=1)
-    min_crop_area: float = flag(0.08, "Data", "smallest area of a crop", unit="share of the image")
-    max_crop_area: float = flag(1.0, "Data", "largest area of a crop", unit="share of the image")
+    min_crop_area: float = flag(
+        0.08, "Data", "smallest area of a random crop", unit="fraction of the image"
+    )
+    max_crop_area: float = flag(
+        1.0, "Data", "largest area of a random crop", unit="fraction of the image"
+    )
     augmentation: str = flag(
         "byol",
         "Data",
-        "photometric policy; byol treats the two views differently, byol_symmetric both by the mean of that; simclr_grey leaves no colour",
+        "policy of the photometric augmentation: byol treats the two views differently; byol_symmetric applies the average "
+        "of the two to both; simclr_grey removes all colour",
         choices=tuple(POLICIES),
     )
     augment_on: str = flag(
         "host",
         "Data",
-        "where photometric work runs: in the input pipeline, or in the training step on the accelerator",
+        "photometric augmentation runs in the input pipeline on the host, or in the training step on the device (the accelerator)",
         choices=("host", "device"),
         fixed=False,
     )
     on_bad_image: str = flag(
         "stop",
         "Data",
-        "stop: a file that cannot be read as an image ends the run with its name; "
-        "skip: all files are decoded once before the run, the bad ones named, counted and left out",
+        "response to files that cannot be read as images: stop ends the run and names the file; skip decodes all files once before "
+        "the run, names and counts the bad ones, and excludes them",
         choices=("stop", "skip"),
     )
     shuffle_buffer: int = flag(
         8192,
         "Data",
-        "reach of the shuffling within TFRecord files, TFDS's too; folders and archives are shuffled as a whole",
+        "size of the shuffle buffer for TFRecord files, including those of TFDS; folders and archives are always shuffled completely",
         unit="images",
         minimum=1,
     )
     data_service: str = flag(
         "",
         "Data",
-        "where pixpro_tf.data_service makes the views, as grpc://host1:5050,grpc://host2:5050; it reads the images from the same paths; "
-        "empty makes them in this process",
+        "addresses of the pixpro_tf.data_service processes that create the views, e.g. grpc://host1:5050,grpc://host2:5050; they read "
+        "the images from the same paths; if empty, this process creates the views",
         fixed=False,
     )
     cache: str = flag(
         "off",
         "Data",
-        "where encoded images are kept after a first reading of all of them: ram, or disk, which later runs share; for images that come "
+        "cache of the encoded images, filled once before training: ram, or disk, which later runs share; useful for images that are read "
         "over a network",
         choices=("off", "ram", "disk"),
         fixed=False,
@@ -81,68 +86,66 @@ class DataFlags:
     cache_dir: str = flag(
         "~/.cache/pixpro_tf",
         "Data",
-        "of --cache=disk, on this machine; known by the images' names, so delete it where they change",
+        "folder of --cache=disk, on this machine; the cache recognises images by name only, so delete it when their contents change",
         fixed=False,
         used_by={"cache": ("disk",)},
     )
     data_workers: int = flag(
         0,
         "Data",
-        "images decoded in parallel on a host; 0 is one for each of its cores, or with --data_service what tf.data chooses there",
+        "number of images decoded in parallel on a host; 0 for one per CPU core, or with --data_service for the choice of tf.data",
         minimum=0,
         fixed=False,
     )
 
     @property
     def data_services(self) -> list[str]:
-        """Addresses of the data service; none if the run makes its views by itself."""
+        """Addresses of the data service; empty if the run creates its views itself."""
         return [part.strip() for part in self.data_service.split(",") if part.strip()]
 
     def check_data(self) -> None:
-        """Raises `ConfigError` for a combination of these flags that cannot be."""
+        """Raises `ConfigError` if these flags are invalid on their own or in combination."""
         self._check_dataset()
         if not 0 < self.min_crop_area <= 1:
-            refuse(
-                self, "min_crop_area", "is no share of an image; give a number above 0, at most 1"
-            )
+            refuse(self, "min_crop_area", "must be greater than 0 and at most 1, the whole image")
         if not self.min_crop_area <= self.max_crop_area <= 1:
             refuse(
                 self,
                 "max_crop_area",
-                f"must be from --min_crop_area={self.min_crop_area:g} to 1, the whole image",
+                f"must be at least --min_crop_area={self.min_crop_area:g} and at most 1, the whole image",
             )
         if self.data_service:
             self._check_data_service()
         if "://" in self.cache_dir:
-            refuse(self, "cache_dir", "is an address; give a folder of this machine")
+            refuse(self, "cache_dir", "is not a local path; use a folder on this machine")
         if self.split and self.dataset.startswith(OF_FILES):
             refuse(
                 self,
                 "split",
-                f"is of TFDS datasets, and --dataset={self.dataset} is none; leave it out",
+                f"applies only to TFDS datasets, and --dataset={self.dataset} is not one; remove it",
             )
 
     def check_folder(self) -> None:
-        """Raises `ConfigError` if the folder of the images does not exist on this machine."""
+        """Raises `ConfigError` if the folder of images does not exist on this machine."""
         if self.dataset.startswith("folder:"):
             path = os.path.expanduser(self.dataset.removeprefix("folder:"))
             if "://" not in path and not os.path.isdir(path):
-                what = "is a file" if os.path.exists(path) else "does not exist"
-                refuse(self, "dataset", f"names no folder: {path} {what}")
+                what = "is a file, not a folder" if os.path.exists(path) else "does not exist"
+                refuse(self, "dataset", f"cannot be read: {path} {what}")
 
     def _check_dataset(self) -> None:
         if not self.dataset:
             refuse(
                 self,
                 "dataset",
-                "names nothing; give a TFDS name, folder:PATH, zip:FILE, tfrecord:GLOB or scenes/128",
+                "is empty; use a TFDS name, folder:PATH, zip:FILE, tfrecord:GLOB or scenes/128",
             )
         if self.dataset.startswith(OF_FILES):
             if self.dataset in OF_FILES:
                 refuse(
                     self,
                     "dataset",
-                    "lacks a path; write folder:/path/to/images, zip:/path/to/images.zip or 'tfrecord:/path/to/shards/*'",
+                    "lacks a path; use folder:/path/to/images, zip:/path/to/images.zip or 'tfrecord:/path/to/shards/*'",
                 )
         elif "//" in self.dataset or not re.fullmatch(
             r"[A-Za-z_][\w]*([/:][\w.+\-/:*]+)?", self.dataset
@@ -150,7 +153,7 @@ class DataFlags:
             refuse(
                 self,
                 "dataset",
-                "is neither a TFDS name nor folder:PATH, zip:FILE, tfrecord:GLOB or scenes/128",
+                "is neither a TFDS name nor folder:PATH, zip:FILE, tfrecord:GLOB or scenes/128; use one of these",
             )
 
     def _check_data_service(self) -> None:
@@ -158,12 +161,20 @@ class DataFlags:
         if not addresses or not all(
             re.fullmatch(r"grpc://[^/\s]+:\d+", each) for each in addresses
         ):
-            refuse(self, "data_service", "must be addresses as grpc://host1:5050,grpc://host2:5050")
+            refuse(
+                self,
+                "data_service",
+                "must be a list of addresses, e.g. grpc://host1:5050,grpc://host2:5050",
+            )
         if self.dataset.startswith("zip:"):
             refuse(
                 self,
                 "data_service",
-                "cannot read archives; give folder:PATH, or make shards by pixpro_tf.tfrecords",
+                "cannot read archives; use --dataset=folder:PATH, or convert the archive with pixpro_tf.tfrecords",
             )
         if self.cache != "off":
-            refuse(self, "cache", "is of this process, which --data_service relieves; leave it out")
+            refuse(
+                self,
+                "cache",
+                "works only in this process, and --data_service reads the images in others; remove it",
+            )

@@ -1,4 +1,4 @@
-"""How a flag is declared: a field of a frozen dataclass, with its type, default, unit, help, and what it depends on."""
+"""Declaration of flags: each is a field of a frozen dataclass, with its type, default, unit, help text and dependencies."""
 
 import dataclasses
 import difflib
@@ -10,7 +10,7 @@ from pixpro_tf.errors import ConfigError
 
 Value = TypeVar("Value", bound=bool | int | float | str | tuple[Any, ...])
 
-# The group of flags that a command gives to processes of its own; --help leaves them out.
+# Group of the flags that a command passes to its own subprocesses; --help omits them.
 INTERNAL = ""
 
 
@@ -26,17 +26,18 @@ def flag(
     fixed: bool = True,
     used_by: Mapping[str, Sequence[Any]] | None = None,
 ) -> Value:
-    """A field that is a flag.
+    """Returns a dataclass field that is a flag.
 
     Args:
-        default: gives the type, too; a tuple, of at least one value, is written with commas.
-        group: heading under which `--help` shows it.
-        help_text: what it does.
-        choices: values allowed.
-        unit: shown in the help.
-        minimum, maximum: smallest and largest value allowed, of a number.
-        fixed: whether a run keeps the value for life; others may change when it is resumed.
-        used_by: flags on which it depends: by their names, the values with which it is used; none for all but off, empty and 0.
+        default: default value, which also determines the type; a tuple, with at least one value, is written with commas.
+        group: heading under which `--help` shows the flag.
+        help_text: description of the flag.
+        choices: allowed values.
+        unit: unit of the value, shown in the help.
+        minimum, maximum: smallest and largest allowed value of a number.
+        fixed: whether the value stays the same for the whole run; other flags may change when the run is resumed.
+        used_by: dependencies, as a dict from the name of another flag to the values with which this flag is used; an empty sequence stands
+            for all values except off, empty and 0.
     """
     return dataclasses.field(
         default=default,
@@ -61,12 +62,12 @@ def required(
     name: str = "",
     alias: str = "",
 ) -> Any:
-    """A field that is a flag with a text that has to be given.
+    """Returns a dataclass field that is a required flag with a text value.
 
     Args:
-        group, help_text, choices: as of `flag`.
-        name: of the flag, where the field cannot have it, as `from`.
-        alias: a former name, which is still understood.
+        group, help_text, choices: see `flag`.
+        name: name of the flag, if a field cannot have that name, e.g. `from`.
+        alias: former name of the flag, which is still accepted.
     """
     unset: dict[str, Any] = {
         "used_by": {},
@@ -88,25 +89,25 @@ def required(
 
 
 def flag_name(field: "dataclasses.Field[Any]") -> str:
-    """Name of the flag of a field, without its dashes."""
+    """Returns the name of a field's flag, without its dashes."""
     return field.metadata.get("name") or field.name
 
 
 def as_written(value: Any) -> str:
-    """A value as a command line has it."""
+    """Returns a value as it is written on a command line."""
     if isinstance(value, tuple):
         return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in value)
     return str(value)
 
 
 def check_values(settings: Any) -> None:
-    """Raises `ConfigError` for a flag of a dataclass whose value is not allowed by itself."""
+    """Raises `ConfigError` if the value of a flag is not allowed, whatever the other flags are."""
     for field in dataclasses.fields(settings):
         _check_value(field, getattr(settings, field.name))
 
 
 def check_all_used(settings: Any) -> None:
-    """Raises `ConfigError` for a flag that was given although the flags that it depends on leave it unused."""
+    """Raises `ConfigError` if a flag is set although the flags it depends on leave it unused."""
     for field in dataclasses.fields(settings):
         for name, values in field.metadata["used_by"].items():
             found = getattr(settings, name)
@@ -115,23 +116,23 @@ def check_all_used(settings: Any) -> None:
 
 
 def check_used(settings: Any, used: bool, names: list[str], by: str) -> None:
-    """Raises `ConfigError` for flags that were given if nothing uses them.
+    """Raises `ConfigError` if flags are set that nothing uses.
 
     Args:
-        settings: a dataclass of flags.
-        used: whether they are used.
+        settings: dataclass of flags.
+        used: whether the flags are used.
         names: names of the flags.
-        by: what does not use them, for the message.
+        by: reason why they are unused, as the message says it: `is unused with --mode=knn`.
     """
     if used:
         return
     for name in names:
         if getattr(settings, name) != getattr(type(settings), name):
-            refuse(settings, name, f"is not used by {by}; leave it out")
+            refuse(settings, name, f"is unused with {by}; remove it")
 
 
 def refuse(settings: Any, name: str, reason: str) -> NoReturn:
-    """Raises `ConfigError` for the value of a flag, by the name of its field."""
+    """Raises `ConfigError` about the value of a flag, which is identified by the name of its field."""
     field = next(field for field in dataclasses.fields(settings) if field.name == name)
     value = getattr(settings, name)
     if isinstance(value, bool):
@@ -140,12 +141,12 @@ def refuse(settings: Any, name: str, reason: str) -> NoReturn:
 
 
 def integers(name: str, text: str) -> list[int]:
-    """The whole numbers of a flag's list; raises `ConfigError` if it is none."""
+    """Returns the whole numbers in the list of a flag; raises `ConfigError` if the text is not such a list."""
     try:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise ConfigError(
-            f"--{name}={text} is no list of whole numbers; write it as 20,30"
+            f"--{name}={text} is not a list of whole numbers; separate them by commas, e.g. 20,30"
         ) from None
 
 
@@ -164,10 +165,10 @@ def _check_value(field: "dataclasses.Field[Any]", value: Any) -> None:
             names = [str(choice) for choice in choices if choice != ""]
             close = difflib.get_close_matches(str(each), names, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
-            raise ConfigError(f"{given} is not known; {hint}choose one of {', '.join(names)}")
+            raise ConfigError(f"{given} is unknown; {hint}choose one of {', '.join(names)}")
         if isinstance(each, float) and not math.isfinite(each):
-            raise ConfigError(f"{given} is no finite number")
+            raise ConfigError(f"{given} is not a finite number")
         if minimum is not None and not each >= minimum:
-            raise ConfigError(f"{given} is too small; give at least {minimum}")
+            raise ConfigError(f"{given} is too small; the minimum is {minimum}")
         if maximum is not None and each > maximum:
-            raise ConfigError(f"{given} is too large; give at most {maximum}")
+            raise ConfigError(f"{given} is too large; the maximum is {maximum}")

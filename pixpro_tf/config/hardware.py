@@ -1,4 +1,4 @@
-"""Flags of the hardware: devices, number format, and what is compiled."""
+"""Flags of the hardware: devices, number format and compilation."""
 
 import dataclasses
 import json
@@ -7,26 +7,27 @@ import os
 
 from pixpro_tf.config.flag import flag, refuse
 
-# Roles of a cluster's processes. All of them train; the chief, or without one the first worker, writes.
+# Roles of the processes in a cluster. All of them train; the chief, or the first worker of a cluster without a chief, writes the files.
 _ROLES = {"chief", "worker"}
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class HardwareFlags:
-    """Devices, number format, and what is compiled."""
+    """Devices, number format and compilation."""
 
     strategy: str = flag(
         "auto",
         "Hardware",
-        "auto: mirrored where there are several GPUs, else one_device; multi_worker reads TF_CONFIG; tpu needs --tpu",
+        "distribution strategy: auto is mirrored on a machine with several GPUs, and one_device otherwise; multi_worker reads the cluster "
+        "from TF_CONFIG; tpu requires --tpu",
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
         fixed=False,
     )
-    tpu: str = flag("", "Hardware", "name or address of the TPU, local on a TPU VM", fixed=False)
+    tpu: str = flag("", "Hardware", "name or address of the TPU, or local on a TPU VM", fixed=False)
     num_devices: int = flag(
         0,
         "Hardware",
-        "devices that mirrored uses on this machine: GPUs, or without any, logical CPUs; 0 is all GPUs",
+        "number of devices that mirrored uses on this machine: GPUs, or logical CPUs on a machine without GPUs; 0 for all GPUs",
         minimum=0,
         fixed=False,
         used_by={"strategy": ("auto", "mirrored")},
@@ -34,44 +35,47 @@ class HardwareFlags:
     precision: str = flag(
         "float32",
         "Hardware",
-        "of the networks; losses, norms, propagation and all state stay float32",
+        "number format of the networks; losses, normalisation, propagation and all state stay in float32",
         choices=("float32", "bfloat16", "float16"),
     )
     loss_scale: str = flag(
         "dynamic",
         "Hardware",
-        "of --precision=float16: dynamic, none or a number",
+        "loss scale of --precision=float16: dynamic, none or a number",
         used_by={"precision": ("float16",)},
     )
     jit: str = flag(
         "ppm",
         "Hardware",
-        "what XLA compiles: the propagation, the whole step (best on GPUs and TPUs, slow on CPUs), or nothing",
+        "scope of XLA compilation: the propagation module (ppm), the whole training step (step; best on GPUs and TPUs, slow on CPUs), or "
+        "nothing (off)",
         choices=("ppm", "step", "off"),
         fixed=False,
     )
 
     def check_hardware(self) -> None:
-        """Raises `ConfigError` for a combination of these flags that cannot be."""
+        """Raises `ConfigError` if these flags are invalid on their own or in combination."""
         if self.strategy == "tpu" and not self.tpu:
             refuse(
-                self, "strategy", "needs the TPU's name; add --tpu=NAME, or --tpu=local on a TPU VM"
+                self,
+                "strategy",
+                "requires the name of a TPU; add --tpu=NAME, or --tpu=local on a TPU VM",
             )
         if self.tpu and self.strategy != "tpu":
-            refuse(self, "tpu", f"is not used by --strategy={self.strategy}; add --strategy=tpu")
+            refuse(self, "tpu", f"is unused with --strategy={self.strategy}; add --strategy=tpu")
         if self.precision == "float16" and self.loss_scale == "none":
             refuse(
                 self,
                 "precision",
-                "without loss scaling loses small gradients; use --loss_scale=dynamic, or --precision=bfloat16",
+                "loses small gradients without loss scaling; use --loss_scale=dynamic, or --precision=bfloat16",
             )
         if self.loss_scale not in ("dynamic", "none") and not _is_positive_number(self.loss_scale):
-            refuse(self, "loss_scale", "is not known; give dynamic, none or a number above 0")
+            refuse(self, "loss_scale", "is unknown; use dynamic, none or a number greater than 0")
         if self.strategy == "tpu" and self.precision == "float16":
-            refuse(self, "precision", "does not run on TPUs; use --precision=bfloat16")
+            refuse(self, "precision", "is not supported on TPUs; use --precision=bfloat16")
 
     def check_cluster(self) -> None:
-        """Raises `ConfigError` if a cluster is asked for and TF_CONFIG does not describe one."""
+        """Raises `ConfigError` if the strategy needs a cluster and TF_CONFIG does not describe one."""
         if self.strategy == "multi_worker":
             _check_cluster(self, os.environ.get("TF_CONFIG", ""))
 
@@ -81,7 +85,7 @@ def _check_cluster(flags: HardwareFlags, text: str) -> None:
         refuse(
             flags,
             "strategy",
-            "needs the environment variable TF_CONFIG with the cluster's workers and this one's index; "
+            "needs the environment variable TF_CONFIG with the workers of the cluster and the index of this one; "
             "see https://www.tensorflow.org/guide/distributed_training#TF_CONFIG",
         )
     try:
@@ -96,13 +100,13 @@ def _check_cluster(flags: HardwareFlags, text: str) -> None:
         refuse(
             flags,
             "strategy",
-            f"has no work for a {others[0]}, which TF_CONFIG={text!r} names; its cluster may have one chief, and workers",
+            f"does not support the role {others[0]} in TF_CONFIG={text!r}; use only workers, and at most one chief",
         )
     if not valid:
         refuse(
             flags,
             "strategy",
-            f"cannot read TF_CONFIG={text!r}; it must be JSON like "
+            f"cannot read TF_CONFIG={text!r}; it must be JSON such as "
             '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", "index": 0}}',
         )
 

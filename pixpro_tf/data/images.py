@@ -1,4 +1,4 @@
-"""Encoded images: which files are taken for one, and what their pixels mean."""
+"""Encoded images: which files count as images, and how they are decoded."""
 
 import collections
 import os
@@ -7,50 +7,51 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
-# What a file declares is what decoding it takes, 17 bytes a pixel, whatever the file's own size.
+# Decoding takes 17 bytes for each pixel that the file's header declares, however small the file is.
 MAX_MEGAPIXELS = 100
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name, without folders, is that of an image; the suffix counts in any case, and hidden files do not."""
+    """Whether a file name, without folders, has an image suffix (in upper or lower case) and is not hidden."""
     return not is_hidden(name) and name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is to be passed over."""
+    """Whether a file or folder is hidden, and therefore skipped."""
     return name.startswith(".")
 
 
 def passed_over(names: Iterable[str]) -> str:
-    """What is said of files that are no images, of which there may be none: `Passed over 48 files: 40 .webp, 8 .tif`."""
+    """Message about files that are not images, e.g. `Skipped 48 files: 40 .webp, 8 .tif`; empty if there are none."""
     suffixes = collections.Counter(
         os.path.splitext(name)[1].lower() or "without a suffix"
         for name in names
         if not is_hidden(name) and not is_image_name(name)
     )
     counts = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common())
-    return f"Passed over {suffixes.total()} files: {counts}" if suffixes else ""
+    return f"Skipped {suffixes.total()} files: {counts}" if suffixes else ""
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """An encoded image as RGB.
+    """Decodes an image to RGB.
 
-    Grey becomes three equal channels, CMYK is converted, 16 bits are reduced to the upper 8, alpha is dropped without blending,
-    and of an animation the first frame counts. Orientation tags are not followed (nor are they by the authors).
+    Greyscale images get three equal channels, CMYK is converted, 16-bit values are reduced to their upper 8 bits, alpha is dropped
+    without blending, and only the first frame of an animation is decoded. Orientation tags are ignored, as in the authors' code.
 
     Args:
-        encoded: string scalar, JPEG, PNG, GIF or BMP.
+        encoded: string scalar, a JPEG, PNG, GIF or BMP.
 
     Returns:
         uint8 `[H, W, 3]`.
 
     Raises:
-        tf.errors.InvalidArgumentError: if it is damaged or something else, or its header declares more than `MAX_MEGAPIXELS`.
+        tf.errors.InvalidArgumentError: if the image is damaged or of another format, or if its header declares more than
+            `MAX_MEGAPIXELS` megapixels.
     """
 
     def jpeg() -> tf.Tensor:
         with tf.control_dependencies([_assert_size(tf.io.extract_jpeg_shape(encoded)[:2])]):
-            # The accurate inverse DCT, which Pillow uses too; TensorFlow's default trades digits for speed.
+            # The accurate inverse DCT, which Pillow also uses; TensorFlow's default trades accuracy for speed.
             return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
     def other() -> tf.Tensor:
@@ -67,24 +68,28 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _assert_size(height_and_width: tf.Tensor) -> tf.Operation:
-    """Fails where an image has too many pixels."""
+    """Fails if an image has more than `MAX_MEGAPIXELS` megapixels."""
     height, width = tf.unstack(tf.cast(height_and_width, tf.int64))
     size = [tf.strings.as_string(width), " x ", tf.strings.as_string(height)]
     return tf.debugging.Assert(
         height * width <= MAX_MEGAPIXELS * 10**6,
         [
             tf.strings.join(
-                ["the image has ", *size, f" pixels; at most {MAX_MEGAPIXELS} million are read"]
+                [
+                    "the image has ",
+                    *size,
+                    f" pixels; at most {MAX_MEGAPIXELS} million are supported",
+                ]
             )
         ],
     )
 
 
 class _Head:
-    """What the first bytes of a file declare, before anything is decoded.
+    """Properties that the first bytes of a file declare, before anything is decoded.
 
     Args:
-        encoded: string scalar.
+        encoded: string scalar, the contents of the file.
     """
 
     _SIZE = 54
@@ -97,13 +102,13 @@ class _Head:
         self.is_palette_bmp = self._is_bmp & (self._little(28, 2) == 8)
 
     def size(self) -> tf.Tensor:
-        """Height and width of a PNG, a GIF or a BMP, `[2]` int64; 0 of anything else, which is no image."""
+        """Height and width of a PNG, GIF or BMP, `[2]` int64; 0 for any other file, which is not an image."""
         png = self._starts_with(b"\x89PNG")
         gif = self._starts_with(b"GIF8")
 
         def of(in_png: int, in_gif: int, in_bmp: int) -> tf.Tensor:
             signed = self._little(in_bmp, 4)
-            # A BMP whose rows go down has a negative height.
+            # A BMP whose rows are stored from top to bottom has a negative height.
             of_bmp = tf.where(self._is_bmp, tf.minimum(signed, 2**32 - signed), 0)
             return tf.where(
                 png, self._big(in_png, 4), tf.where(gif, self._little(in_gif, 2), of_bmp)
@@ -112,17 +117,20 @@ class _Head:
         return tf.stack([of(20, 8, 22), of(16, 6, 18)])
 
     def decode_palette_bmp(self) -> tf.Tensor:
-        """The colours, where TensorFlow gives their places in the palette; `[H, W, 3]` uint8."""
-        is_plain = tf.debugging.Assert(self._little(30, 4) == 0, ["a BMP of run lengths"])
+        """Colours of an 8-bit BMP, `[H, W, 3]` uint8; TensorFlow itself decodes it to indices into the palette."""
+        is_plain = tf.debugging.Assert(
+            self._little(30, 4) == 0, ["run-length encoded BMP files are not supported"]
+        )
         with tf.control_dependencies([is_plain]):
             places = tf.io.decode_bmp(self._encoded)[..., 0]
         return tf.gather(self._palette(), tf.cast(places, tf.int32))
 
     def _palette(self) -> tf.Tensor:
-        """Colours of a BMP of 8 bits, `[256, 3]` uint8; black where it has fewer."""
+        """Palette of an 8-bit BMP, `[256, 3]` uint8; entries that the file does not contain are black."""
         count = self._little(46, 4)
         count = tf.where((count == 0) | (count > 256), tf.constant(256, tf.int64), count)
-        # Behind the file's header and its own, whose size it says; blue, green, red and a byte that is not used.
+        # The palette follows the 14-byte file header and the image header, which declares its own size. Entries are blue, green, red and an
+        # unused byte.
         place = 14 + self._little(14, 4)
         entries = tf.strings.substr(self._encoded, place, 4 * count)
         colours = tf.io.decode_raw(entries, tf.uint8, fixed_length=1024)

@@ -1,4 +1,4 @@
-"""From a source to batches of two views with their boxes."""
+"""Input pipeline: batches of two views and their boxes from a source of images."""
 
 from collections.abc import Callable
 
@@ -14,12 +14,12 @@ from pixpro_tf.ops.graphs import as_written
 
 Photometric = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
 _FOREVER = tf.int64.max
-# Of batches whose colours are changed at once.
+# Limits of the batches that are augmented photometrically at the same time: their number, and their size in bytes.
 _MAX_PARALLEL_BATCHES, _MAX_PARALLEL_BYTES = 16, 4 << 30
 
 
 def batches_per_epoch(num_images: int, batch_size: int) -> int:
-    """Full batches in the data; the images of the last partial one wait for another epoch's order."""
+    """Number of full batches in an epoch; images that are left over are not used in that epoch."""
     return num_images // batch_size
 
 
@@ -40,28 +40,32 @@ def training_dataset(
     accumulation: int = 1,
     service: DataService | None = None,
 ) -> tf.data.Dataset:
-    """Endless batches of a run, from a step on.
+    """Endless batches of a run, starting from any step.
 
-    What an image becomes is a pure function of the seed, the epoch and the image's position in the epoch, so a run that starts at step
-    s sees what an uninterrupted one would have, and any number of hosts and replicas share the same global batches.
+    The views of an image are a pure function of the seed, the epoch and the image's position in the epoch. A run that starts at step s
+    therefore sees the same batches as an uninterrupted run, and the global batches do not depend on the number of hosts and replicas.
 
     Args:
-        source: of encoded images; at least one batch of them.
-        batch_size: global, a multiple of num_hosts * replicas_per_host * accumulation.
+        source: source of encoded images, at least one batch of them.
+        batch_size: size of the global batch, a multiple of num_hosts * replicas_per_host * accumulation.
         image_size: side S of the views in pixels.
-        min_crop_area, max_crop_area: shares of the image.
-        seed: of the run.
-        start_step: first step to give.
-        photometric: applied to batches here, on the host; None leaves the views as uint8, with the keys for doing it later.
-        workers: images decoded in parallel; 0 is one for each core, or where a service makes the elements, what tf.data chooses there.
-        num_hosts, host: how many hosts share the global batch, and which this is; host h has every num_hosts-th image, from the h-th on.
-        replicas_per_host: each element is one replica's share, in the order of the replicas.
-        accumulation: parts that a batch comes in, one after the other.
-        service: whose workers make the elements, each from images that it reads by itself; None to make them in this process.
+        min_crop_area, max_crop_area: smallest and largest area of a crop, as shares of the image.
+        seed: seed of the run.
+        start_step: step of the first batch.
+        photometric: photometric augmentation that is applied to batches here, on the host; None leaves the views as uint8 and adds the keys
+            that are needed to augment them later.
+        workers: number of images decoded in parallel; 0 means one per core or, if a service produces the elements, the number that tf.data
+            chooses there.
+        num_hosts, host: number of hosts that share the global batch, and index of this host; host h reads every num_hosts-th image,
+            starting from the h-th.
+        replicas_per_host: number of replicas on each host; each element is the share of one replica, in the order of the replicas.
+        accumulation: number of micro-batches in a batch; they follow each other.
+        service: data service whose workers produce the elements, each from images that it reads itself; None to produce them in this
+            process.
 
     Returns:
-        A dataset of `{"view_1", "view_2": [b, S, S, 3], "box_1", "box_2": [b, 4] float32}` with b images for each replica and part; views are
-        normalised float32, or uint8 and then with `"seed": [b, 2] int32`.
+        Dataset of `{"view_1", "view_2": [b, S, S, 3], "box_1", "box_2": [b, 4] float32}` with b images for each replica and micro-batch.
+        Views are normalised float32, or uint8 together with `"seed": [b, 2] int32`.
     """
     steps = batches_per_epoch(source.num_images, batch_size)
     first_epoch, first_batch = divmod(start_step, steps)
@@ -114,7 +118,7 @@ def training_dataset(
         if photometric is not None:
             bytes_each = share * 2 * image_size**2 * 3 * 4
             most = min(_MAX_PARALLEL_BATCHES, max(2, _MAX_PARALLEL_BYTES // bytes_each))
-            # AUTOTUNE is less than any number.
+            # AUTOTUNE is negative, so the minimum keeps it.
             dataset = dataset.map(
                 colours, num_parallel_calls=min(parallel, most), deterministic=True
             )
@@ -124,13 +128,13 @@ def training_dataset(
         dataset = elements(0, 1)
     else:
         dataset = service.distributed(elements, share, start_step * host_batch)
-    # Without it several hosts ask each other before every step whether all of them have another batch.
+    # If the cardinality is unknown, hosts ask each other before every step whether all of them have another batch.
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return untuned(dataset.prefetch(2 * replicas_per_host))
 
 
 def bad_images_of_step(source: Source, step: int, batch_size: int, seed: int) -> list[bytes]:
-    """Names of the images of a step's global batch that cannot be read and decoded."""
+    """Names of the images in a step's global batch that cannot be read or decoded."""
     epoch, batch = divmod(step, batches_per_epoch(source.num_images, batch_size))
     records = source.epoch(seed, tf.constant(epoch, tf.int64))
     return find_bad_images(records.skip(batch * batch_size).take(batch_size), source)

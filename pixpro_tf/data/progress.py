@@ -1,4 +1,4 @@
-"""Lines that say how far something of minutes or hours has come."""
+"""Progress messages for work that takes minutes or hours."""
 
 import time
 from collections.abc import Callable
@@ -7,11 +7,11 @@ _SECONDS_BETWEEN_LINES = 10
 
 
 class Progress:
-    """Prints now and then how many images are done.
+    """Prints the number of processed images, at most once every ten seconds.
 
     Args:
-        total: how many there are.
-        print_line: takes a line for the user.
+        total: total number of images.
+        print_line: function that prints a line for the user.
     """
 
     def __init__(self, total: int, print_line: Callable[[str], None] = print) -> None:
@@ -20,7 +20,7 @@ class Progress:
         self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
 
     def add(self, count: int) -> None:
-        """Counts some more as done."""
+        """Counts `count` more images as processed."""
         self._done += count
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES

@@ -1,4 +1,4 @@
-"""Input made by other processes, through `tf.data`'s service, in the order that a single one would make it in."""
+"""Input produced by other processes through the tf.data service, in the same order as in a single process."""
 
 import contextlib
 import dataclasses
@@ -18,23 +18,23 @@ SEVERAL_WORKERS = "a dispatcher of the data service has several workers"
 
 @dataclasses.dataclass(frozen=True)
 class DataService:
-    """Dispatchers of `tf.data.experimental.service` with one worker each, which make the elements of a dataset in turn.
+    """Dispatchers of `tf.data.experimental.service` with one worker each, which produce the elements of a dataset in turn.
 
-    Several workers of one dispatcher would not do: they give whatever is ready first.
+    Several workers of one dispatcher would not work, because their elements arrive in the order in which they become ready.
 
     Attributes:
-        addresses: `grpc://host:port` of each.
+        addresses: address of each dispatcher, `grpc://host:port`.
     """
 
     addresses: tuple[str, ...]
 
     def check(self) -> None:
-        """Raises `RunError` unless each of them gives an element; TensorFlow would wait for it without end."""
+        """Raises `RunError` unless every dispatcher returns an element; TensorFlow itself would wait forever."""
         for address in self.addresses:
             if problem := _unreachable(address):
                 raise RunError(
                     f"{address} does not answer: {problem}; "
-                    "start it there by `python -m pixpro_tf.data_service --host=NAME`",
+                    "start it there with `python -m pixpro_tf.data_service --host=NAME`",
                     of="data_service",
                 )
             asking = threading.Thread(target=_ask, args=(address,), daemon=True)
@@ -43,7 +43,7 @@ class DataService:
             if asking.is_alive():
                 raise RunError(
                     f"{address} answers, but its worker does not; "
-                    "give it a --host=NAME by which this machine finds that one",
+                    "start it with a --host=NAME that this machine can reach",
                     of="data_service",
                 )
 
@@ -54,12 +54,12 @@ class DataService:
         every: float = _SECONDS_BETWEEN_LOOKS,
         patience: float = _SECONDS_OF_PATIENCE,
     ) -> Iterator[None]:
-        """Looks whether all of them are still there, as long as the block runs.
+        """Checks that all dispatchers still answer, for as long as the block runs.
 
         Args:
-            leave: called from another thread, with the error, once one of them has not answered for a while. It has to end the process:
-                TensorFlow waits for elements where no signal reaches it.
-            every, patience: seconds between two looks, and until `leave`.
+            leave: called from another thread, with the error, once a dispatcher has not answered for a while. It must end the process:
+                TensorFlow waits for elements in code that signals do not interrupt.
+            every, patience: seconds between two checks, and seconds without an answer after which `leave` is called.
         """
         over = threading.Event()
 
@@ -71,8 +71,8 @@ class DataService:
                         seen[address] = time.monotonic()
                     elif time.monotonic() - seen[address] > patience and not over.is_set():
                         error = RunError(
-                            f"{address} does not answer any more; start it and this command again, "
-                            "which goes on from the last checkpoint",
+                            f"{address} no longer answers; restart it, then run this command again "
+                            "to resume from the last checkpoint",
                             of="data_service",
                         )
                         leave(error)
@@ -87,13 +87,14 @@ class DataService:
     def distributed(
         self, elements: Callable[[int, int], tf.data.Dataset], per_element: int, first_place: int
     ) -> tf.data.Dataset:
-        """The elements that all of them make.
+        """Dataset of the elements that all workers produce.
 
         Args:
-            elements: of m and n, a dataset without end of every n-th element from the m-th on. Elements are dictionaries, with the places of
-                their images among all images as `"place": [per_element] int64`; given back without it.
-            per_element: images in each.
-            first_place: of the first image of all.
+            elements: function of m and n that returns an endless dataset of every n-th element, starting from the m-th. Elements are
+                dictionaries that contain the positions of their images among all images as `"place": [per_element] int64`; this entry is
+                removed from the elements of the result.
+            per_element: number of images in each element.
+            first_place: position of the first image among all images.
         """
         service = tf.data.experimental.service
         count = len(self.addresses)
@@ -116,7 +117,7 @@ class DataService:
 
 
 def _unreachable(address: str) -> str:
-    """Why nothing answers at an address; empty if something does."""
+    """Reason why an address does not answer; empty if it does."""
     host, _, port = address.removeprefix("grpc://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()

@@ -1,4 +1,7 @@
-"""The evaluations as one program of an installed package, `pixpro-evaluate NAME ...`; also `python -m pixpro_tf.evaluation.NAME ...`."""
+"""Command `pixpro-evaluate NAME ...` of the installed package, with one subcommand for each evaluation.
+
+`python -m pixpro_tf.evaluation.NAME ...` runs the same evaluation.
+"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Without labels: does a network find the same place again in another view of the image, cropped, coloured and blurred otherwise?
+"""Evaluates dense matching without labels, between two views of an image, cropped, jittered and blurred differently.
 
 python -m pixpro_tf.evaluation.correspondence --from=runs/mine --dataset=scenes/128 --split=validation --data_dir=data
 python -m pixpro_tf.evaluation.correspondence --from=exported/mine --dataset=photographs
@@ -15,18 +15,20 @@ from pixpro_tf.evaluation.settings import MapSettings, command
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(MapSettings):
-    """Which views of which images are compared; raises `ConfigError` for values that cannot be."""
+    """Settings of the dense matching evaluation; raises `ConfigError` if a value is invalid."""
 
     dataset: str = required(
-        "Data", "as of train.py: folder:PATH, scenes/128, photographs, or a TFDS name"
+        "Data", "dataset, as for train.py: folder:PATH, scenes/128, photographs, or a TFDS name"
     )
-    split: str = flag("", "Data", "of a TFDS dataset; empty for all its training images")
+    split: str = flag("", "Data", "split of a TFDS dataset; empty for all its training images")
     image_size: int = flag(224, "Data", "side of the square views", unit="pixels", minimum=1)
     min_crop_area: float = flag(
-        0.2, "Data", "smallest area of a view", unit="share of the image", minimum=0.01, maximum=1
+        0.2, "Data", "smallest area of a crop", unit="share of the image", minimum=0.01, maximum=1
     )
-    augmentation: str = flag("byol", "Data", "photometric policy", choices=tuple(POLICIES))
-    pairs: int = flag(256, "Evaluation", "of views that are compared", minimum=1)
+    augmentation: str = flag(
+        "byol", "Data", "photometric augmentation policy", choices=tuple(POLICIES)
+    )
+    pairs: int = flag(256, "Evaluation", "number of pairs of views to compare", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Object detection from a backbone: a small anchor-free detector on it, everything fine-tuned, scored by COCO's average precision.
+"""Evaluates a backbone on object detection: fine-tunes a small anchor-free detector and computes COCO's average precision.
 
 python -m pixpro_tf.evaluation.detection --from=runs/mine --dataset=scenes/128 --data_dir=data
 """
@@ -10,32 +10,35 @@ from pixpro_tf.config.flag import flag, required
 from pixpro_tf.evaluation import settings
 from pixpro_tf.evaluation.settings import command
 
-# Of a detector whose backbone comes without an FPN and a head.
+# Defaults of a detector whose backbone comes without a pre-trained FPN and head.
 DEFAULT_CHANNELS, DEFAULT_HEAD_LAYERS = 64, 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(settings.Settings):
-    """How a detector is trained and scored; raises `ConfigError` for values that cannot be."""
+    """Settings of the detection evaluation; raises `ConfigError` if a value is invalid."""
 
     dataset: str = required(
         "Data",
-        "scenes/128, scenes/256, or a TFDS name with objects whose images are all of one size",
+        "dataset with boxes: scenes/128, scenes/256, or a TFDS name; all images must have the same size",
     )
-    train_split: str = flag("train", "Data", "on which the detector is trained")
-    split: str = flag("validation", "Data", "on which the scores are taken")
-    epochs: int = flag(12, "Evaluation", "passes over the training split", minimum=1)
-    rate: float = flag(1e-3, "Evaluation", "learning rate of Adam, after a warm-up", minimum=1e-12)
+    train_split: str = flag("train", "Data", "split to train on")
+    split: str = flag("validation", "Data", "split to evaluate on")
+    epochs: int = flag(12, "Evaluation", "number of passes over the training split", minimum=1)
+    rate: float = flag(
+        1e-3, "Evaluation", "peak learning rate of Adam, reached after a warm-up", minimum=1e-12
+    )
     channels: int = flag(
         0,
         "Evaluation",
-        f"of the FPN and the head; 0 is as they were pre-trained, or else {DEFAULT_CHANNELS}",
+        f"number of channels of the FPN and the head; 0 uses the pre-trained number, or {DEFAULT_CHANNELS} if none were pre-trained",
         minimum=0,
     )
     head_layers: int = flag(
         0,
         "Evaluation",
-        f"3x3 convolutions of each tower of the head; 0 is as they were pre-trained, or else {DEFAULT_HEAD_LAYERS}",
+        "number of 3x3 convolutions in each tower of the head; 0 uses the pre-trained number, or "
+        f"{DEFAULT_HEAD_LAYERS} if none were pre-trained",
         minimum=0,
     )
 

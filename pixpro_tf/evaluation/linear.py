@@ -1,4 +1,4 @@
-"""Image classification from a frozen backbone: a linear layer on its pooled features, or their nearest neighbours.
+"""Evaluates a frozen backbone on image classification, with a linear layer on pooled features or by nearest neighbours.
 
 python -m pixpro_tf.evaluation.linear --from=runs/mine --dataset=imagenet2012
 python -m pixpro_tf.evaluation.linear --from=exported/mine --dataset=food101 --mode=knn
@@ -15,52 +15,57 @@ MODES = ("linear", "knn")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(MapSettings):
-    """How a classification is trained and scored; raises `ConfigError` for values that cannot be."""
+    """Settings of the classification evaluation; raises `ConfigError` if a value is invalid."""
 
     dataset: str = required(
         "Data",
-        "a TFDS name whose images have a class, as imagenet2012 or food101, or folder:PATH with images as PATH/SPLIT/CLASS/NAME.jpg",
+        "dataset with one class per image: a TFDS name such as imagenet2012 or food101, or folder:PATH with images "
+        "PATH/SPLIT/CLASS/NAME.jpg",
     )
     mode: str = flag(
         "linear",
         "Evaluation",
-        "a linear layer on frozen, pooled features, or the nearest neighbours among the training images",
+        "linear: train a linear layer on frozen, pooled features; knn: vote of the nearest neighbours among the training images",
         choices=MODES,
     )
-    train_split: str = flag("train", "Data", "whose classes are known")
-    split: str = flag("validation", "Data", "on which the scores are taken")
-    image_size: int = flag(224, "Data", "side of the square views", unit="pixels", minimum=1)
-    batch_size: int = flag(256, "Evaluation", "images at once", minimum=1)
+    train_split: str = flag("train", "Data", "split of the training images")
+    split: str = flag("validation", "Data", "split to evaluate on")
+    image_size: int = flag(224, "Data", "side of the square crops", unit="pixels", minimum=1)
+    batch_size: int = flag(256, "Evaluation", "number of images per batch", minimum=1)
     epochs: int = flag(
         100,
         "Linear layer",
-        "passes over the training split",
+        "number of passes over the training split",
         minimum=1,
         used_by={"mode": ("linear",)},
     )
     rate: float = flag(
         30.0,
         "Linear layer",
-        "learning rate of SGD, a tenth of it after 60 and 80 % of the epochs",
+        "initial learning rate of SGD, divided by 10 after 60 % and again after 80 % of the epochs",
         minimum=1e-12,
         used_by={"mode": ("linear",)},
     )
     min_crop_area: float = flag(
         0.08,
         "Linear layer",
-        "smallest area of a crop",
+        "smallest area of a training crop",
         unit="share of the image",
         minimum=1e-6,
         maximum=1,
         used_by={"mode": ("linear",)},
     )
     neighbours: int = flag(
-        20, "Nearest neighbours", "how many vote", minimum=1, used_by={"mode": ("knn",)}
+        20,
+        "Nearest neighbours",
+        "number of neighbours that vote",
+        minimum=1,
+        used_by={"mode": ("knn",)},
     )
     temperature: float = flag(
         0.07,
         "Nearest neighbours",
-        "a vote weighs exp(cosine / temperature); 0 counts all alike",
+        "temperature of the votes, whose weights are exp(cosine / temperature); 0 weights all votes equally",
         minimum=0,
         used_by={"mode": ("knn",)},
     )

@@ -1,4 +1,4 @@
-"""Pictures of what evaluations find. Colours are told apart by the colour-blind too, as far as there are enough such colours."""
+"""Figures of evaluation results. Their colours suit colour-blind readers, as far as there are enough such colours."""
 
 import math
 from collections.abc import Sequence
@@ -29,13 +29,16 @@ _MUTED = [
     "#BBBBBB",
 ]
 _INK, _PAPER = "black", "white"
-# Marker and colour, from the palette of Okabe and Ito.
+# Markers, and colours from the palette of Okabe and Ito.
 _RIGHT, _WRONG = ("o", "#0072B2"), ("s", "#D55E00")
 _SHOWN_BINS = 12
 
 
 def class_colours(num_classes: int) -> np.ndarray:
-    """RGB in [0, 1] for each class, `[K, 3]`: ten that are easily told apart, and for more of them an order of greens and blues."""
+    """Returns an RGB colour in [0, 1] for each class, `[K, 3]`.
+
+    Up to ten colours are easy to tell apart; for more classes, they are a sequence from the colour map viridis.
+    """
     if num_classes <= len(_MUTED):
         return np.array([matplotlib.colors.to_rgb(colour) for colour in _MUTED[:num_classes]])
     return matplotlib.colormaps["viridis"](np.linspace(0, 1, num_classes))[:, :3]
@@ -44,12 +47,12 @@ def class_colours(num_classes: int) -> np.ndarray:
 def confusion_picture(
     confusion: np.ndarray, class_names: Sequence[str], title: str
 ) -> matplotlib.figure.Figure:
-    """The confusion matrix, each row in percent of the pixels that are of the class.
+    """Plots the confusion matrix, each row in per cent of the pixels of the class.
 
     Args:
-        confusion: int `[K, K]`, rows are the truth.
-        class_names: K names.
-        title: of the picture.
+        confusion: int `[K, K]`; rows are the true classes.
+        class_names: names of the K classes.
+        title: title of the figure.
     """
     count = len(class_names)
     rows = confusion.sum(axis=1, keepdims=True)
@@ -82,13 +85,13 @@ def predictions_picture(
     class_names: Sequence[str],
     title: str,
 ) -> matplotlib.figure.Figure:
-    """Images, their masks and what was predicted, in columns.
+    """Plots images, their masks and the predictions, one image per column.
 
     Args:
-        images: uint8 `[H, W, 3]` each.
-        masks, predictions: integer `[H, W]` each; `IGNORED` is left white.
-        class_names: of the classes, for the legend.
-        title: of the picture.
+        images: images, each uint8 `[H, W, 3]`.
+        masks, predictions: classes of the pixels, each integer `[H, W]`; `IGNORED` is left white.
+        class_names: names of the classes, for the legend.
+        title: title of the figure.
     """
     colours = class_colours(len(class_names))
     table = np.ones([IGNORED + 1, 3])
@@ -130,14 +133,14 @@ def detections_picture(
     title: str,
     min_score: float = 0.3,
 ) -> matplotlib.figure.Figure:
-    """Images with their objects, and below them those that were found.
+    """Plots images with their true objects, and below them the same images with the detected objects.
 
     Args:
-        batch: "image" uint8 `[B, H, W, 3]`, "boxes" `[B, M, 4]` and "labels" `[B, M]`, as `object_batches` gives them.
-        detections: boxes `[B, N, 4]`, labels `[B, N]`, scores `[B, N]` and count `[B]`, as `Detections` has them.
-        class_names: of the labels, for the legend.
-        title: of the picture.
-        min_score: of the boxes that are shown.
+        batch: "image" uint8 `[B, H, W, 3]`, "boxes" `[B, M, 4]` and "labels" `[B, M]`; see `object_batches`.
+        detections: boxes `[B, N, 4]`, labels `[B, N]`, scores `[B, N]` and count `[B]`; see `Detections`.
+        class_names: names of the labels, for the legend.
+        title: title of the figure.
+        min_score: smallest score of the boxes that are shown.
     """
     count = len(batch["image"])
     colours = class_colours(len(class_names))
@@ -157,7 +160,7 @@ def detections_picture(
             panel.set_yticks([])
             for (y0, x0, y1, x1), label in zip(some_boxes, some_labels, strict=True):
                 shown.add(int(label))
-                # A white line below the coloured one, to be seen on every ground.
+                # A white line under the coloured one is visible on any background.
                 for colour, line_width in (("white", 3.2), (colours[label], 1.8)):
                     panel.add_patch(
                         matplotlib.patches.Rectangle(
@@ -170,7 +173,7 @@ def detections_picture(
                         )
                     )
     axes[0, 0].set_ylabel("truth")
-    axes[1, 0].set_ylabel(f"found, score from {min_score:g}")
+    axes[1, 0].set_ylabel(f"detected, score at least {min_score:g}")
     figure.suptitle(title)
     figure.legend(
         handles=[
@@ -188,12 +191,12 @@ def detections_picture(
 def matches_picture(
     examples: Sequence[tuple[np.ndarray, np.ndarray, Matches]], title: str
 ) -> matplotlib.figure.Figure:
-    """Some bins of a view of each image, and where the network finds them in the other view.
+    """Plots some bins of a view of each image, and their matches in the other view.
 
     Args:
-        examples: `(view, other view, matches of the view's bins)` of one image each; views float `[S, S, 3]`, RGB in [0, 1], and maps
-            are square.
-        title: of the picture.
+        examples: one `(view, other view, matches of the view's bins)` for each image; views are float `[S, S, 3]`, RGB in [0, 1], and
+            maps are square.
+        title: title of the figure.
     """
     count = len(examples)
     figure = matplotlib.figure.Figure(figsize=(2.9 * count, 6.6), layout="constrained")
@@ -205,7 +208,7 @@ def matches_picture(
             panel.set_xticks([])
             panel.set_yticks([])
         seen = np.flatnonzero(matches.seen)
-        column[0].set_title(f"{int(matches.right.sum())} of {len(seen)} found", fontsize=9)
+        column[0].set_title(f"{int(matches.right.sum())} of {len(seen)} matched", fontsize=9)
         shown = seen[np.linspace(0, len(seen) - 1, min(_SHOWN_BINS, len(seen))).astype(int)]
         for number, index in enumerate(shown, start=1):
             right = bool(matches.right[index])
@@ -216,14 +219,14 @@ def matches_picture(
             )
             _mark(column[1], found, number, right)
     axes[0, 0].set_ylabel("a view")
-    axes[1, 0].set_ylabel("where its bins are found in another")
+    axes[1, 0].set_ylabel("matches of its bins in another view")
     figure.suptitle(title, fontsize=11)
     figure.legend(
         handles=[
             matplotlib.lines.Line2D([], [], marker=marker, color=colour, linestyle="", label=label)
             for (marker, colour), label in zip(
                 (_RIGHT, _WRONG),
-                ("within one bin", "elsewhere; a line leads to the true place"),
+                ("within one bin", "elsewhere; a line leads to the true position"),
                 strict=True,
             )
         ],

@@ -1,4 +1,4 @@
-"""Flags that the evaluations share, and what makes a command of one."""
+"""Flags that all evaluations share, and the factory of their commands."""
 
 import dataclasses
 import importlib
@@ -14,9 +14,9 @@ from pixpro_tf.config.flag import check_used, flag, required
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluatedBackbone(BackboneSettings):
-    """A trained backbone, or for comparison one with random weights."""
+    """Flags of a trained backbone, or of one with random weights for comparison."""
 
-    source: str = from_flag("; or random:resnet50, random weights")
+    source: str = from_flag(", or random:resnet50 for random weights")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -26,31 +26,31 @@ class EvaluatedBackbone(BackboneSettings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(EvaluatedBackbone):
-    """What every evaluation asks for."""
+    """Flags of every evaluation."""
 
-    dataset: str = required("Data", "whose images are looked at")
+    dataset: str = required("Data", "dataset to evaluate on")
     data_dir: str = flag(
         "",
         "Data",
-        "where TFDS keeps prepared datasets; empty for its default, ~/tensorflow_datasets",
+        "folder of prepared TFDS datasets; empty for the default, ~/tensorflow_datasets",
     )
-    batch_size: int = flag(16, "Evaluation", "images at once", minimum=1)
-    seed: int = flag(0, "Evaluation", "of everything random", minimum=0, maximum=MAX_SEED)
-    output: str = flag("", "Output", "folder to make for the results and pictures; empty is none")
-    overwrite: bool = flag(False, "Output", "replace an output")
+    batch_size: int = flag(16, "Evaluation", "number of images per batch", minimum=1)
+    seed: int = flag(0, "Evaluation", "random seed", minimum=0, maximum=MAX_SEED)
+    output: str = flag(
+        "", "Output", "folder to create for the results and figures; empty writes none"
+    )
+    overwrite: bool = flag(False, "Output", "whether to replace an existing output")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MapSettings(Settings):
-    """What evaluations of a single map of a backbone ask for."""
+    """Flags of the evaluations that use a single feature map of the backbone."""
 
-    level: str = flag(
-        "c5", "Backbone", "the map that is looked at", choices=("c2", "c3", "c4", "c5")
-    )
+    level: str = flag("c5", "Backbone", "feature map to evaluate", choices=("c2", "c3", "c4", "c5"))
     output_stride: int = flag(
         0,
         "Backbone",
-        "of the backbone, dilated if need be; 0 as it was trained",
+        "output stride of the backbone, reached by dilation if necessary; 0 keeps the one it was trained with",
         choices=(0, 8, 16, 32),
     )
 
@@ -61,15 +61,15 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 def command(
     settings: type[AnySettings], name: str, doc: str | None, *, library: str
 ) -> Command[AnySettings]:
-    """The command of an evaluation.
+    """Returns the command of an evaluation.
 
     Args:
-        settings: its flags.
-        name: of its module in this package.
-        doc: of its module, as of `Command`.
-        library: module that does the work. Its functions are `evaluate(settings)`, which returns a result; and of settings and that,
-            `describe`, what is printed of it; `results`, what results.json contains; and where there are figures of Matplotlib to go
-            with it, `draw`, those by their names.
+        settings: dataclass of its flags.
+        name: name of its module in this package.
+        doc: docstring of its module; see `Command`.
+        library: name of the module that does the work. It defines `evaluate(settings)`, which returns a result, and functions of the
+            settings and the result: `describe` returns the text to print, `results` the contents of results.json, and the optional
+            `draw` the Matplotlib figures by name.
     """
 
     def run(settings: AnySettings) -> None:
@@ -93,6 +93,6 @@ def command(
 
 
 def save_figures(folder: str, figures: dict[str, Any]) -> None:
-    """Writes figures of Matplotlib into a folder, each as NAME.png."""
+    """Writes Matplotlib figures into a folder, each as NAME.png."""
     for name, figure in figures.items():
         figure.savefig(os.path.join(folder, f"{name}.png"), dpi=110)

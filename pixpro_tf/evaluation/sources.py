@@ -1,4 +1,4 @@
-"""The backbones that evaluations take: of runs, of SavedModels, and with random weights."""
+"""Backbones for the evaluations: from runs, from SavedModels, or with random weights."""
 
 import dataclasses
 
@@ -14,17 +14,18 @@ RANDOM = "random:"
 
 
 def load_backbone(source: str, network: str = "", output_stride: int = 0) -> resnet.ResNet:
-    """A backbone in float32.
+    """Loads a backbone in float32.
 
     Args:
         source: folder of a run, TF Hub-style handle of a SavedModel that `export.savedmodel` wrote, or `random:resnet50` for that
-            architecture with random weights, by TensorFlow's global seed.
-        network: "online" or "target" of a run; empty for the online one.
-        output_stride: in the place of that which it was trained with; 0 keeps it, and for random weights is 32.
+            architecture with random weights, drawn with TensorFlow's global seed.
+        network: network of a run, "online" or "target"; empty for the online one.
+        output_stride: output stride to use instead of the one that the backbone was trained with; 0 keeps that one, and is 32 for random
+            weights.
 
     Raises:
-        ConfigError: for an architecture that is not known.
-        RunError: if there are no such weights.
+        ConfigError: if the architecture is unknown.
+        RunError: if the weights are not found.
     """
     if source.startswith(RANDOM):
         return _random_backbone(source, output_stride or 32)
@@ -35,7 +36,10 @@ def load_backbone(source: str, network: str = "", output_stride: int = 0) -> res
 
 
 def load_backbone_and_neck(source: str, network: str = "") -> tuple[resnet.ResNet, Neck | None]:
-    """A backbone of output stride 32, and the neck that was pre-trained with it or None; arguments and errors as of `load_backbone`."""
+    """Loads a backbone with output stride 32 and the neck that was pre-trained with it, or None.
+
+    The arguments and errors are those of `load_backbone`.
+    """
     if source.startswith(RANDOM):
         return _random_backbone(source, 32), None
     with trained_weights.open_weights(source, network or None) as weights:
@@ -46,7 +50,7 @@ def _random_backbone(source: str, output_stride: int) -> resnet.ResNet:
     architecture = source.removeprefix(RANDOM)
     if architecture not in resnet.ARCHITECTURES:
         raise ConfigError(
-            f"--from={source} is no backbone; give {RANDOM} and one of {', '.join(resnet.ARCHITECTURES)}"
+            f"--from={source} is not a known backbone; use {RANDOM} followed by one of {', '.join(resnet.ARCHITECTURES)}"
         )
     return resnet.build(architecture, output_stride=output_stride)
 
@@ -54,15 +58,16 @@ def _random_backbone(source: str, output_stride: int) -> resnet.ResNet:
 def maps_of(
     backbone: resnet.ResNet, images: tf.Tensor, level: str, training: bool = False, margin: int = 0
 ) -> tf.Tensor:
-    """A backbone's map of images in 0..255, float32 `[B, h, w, C]`.
+    """Computes a backbone's feature map of images in 0..255, float32 `[B, h, w, C]`.
 
     Args:
+        backbone: network that computes the map.
         images: uint8 or float `[B, H, W, 3]`, RGB.
-        level: "c2" to "c5".
-        training: whether BN goes by the batch.
-        margin: pixels by which images are continued on all sides, mirrored as often as it takes, while the network sees them; the map
-            is cut to the image itself. Zero padding tells a network where the border is, and with a margin as wide as that reaches
-            its maps do not. A multiple of the level's stride.
+        level: name of the map, "c2" to "c5".
+        training: whether batch norm uses the statistics of the batch.
+        margin: number of pixels by which the images are extended on all sides before the network sees them, mirrored as often as
+            necessary; the map is then cut to the image itself. Must be a multiple of the level's stride. Zero padding reveals to a
+            network where the border is; with a margin as wide as the reach of the padding, the map no longer shows it.
     """
     images = tf.cast(images, tf.float32)
     if margin:
@@ -76,7 +81,10 @@ def maps_of(
 
 
 def _mirrored(images: tf.Tensor, margin: int, axis: int) -> tf.Tensor:
-    """Continues images along an axis at both ends, about their outermost pixels. `tf.pad` does that for less than an image's side."""
+    """Extends images at both ends of an axis by mirroring them about their outermost pixels.
+
+    `tf.pad` only supports widths smaller than the side of the image.
+    """
     last = tf.shape(images)[axis] - 1
     places = tf.range(-margin, last + 1 + margin) % tf.maximum(2 * last, 1)
     return tf.gather(images, tf.minimum(places, 2 * last - places), axis=axis)

@@ -1,4 +1,4 @@
-"""Pictures of what a backbone has learnt: what a point is mixed with, where its like are, and what its features tell apart.
+"""Plots a PCA of a backbone's features, propagation weights and nearest neighbours of chosen points, and dense matches.
 
 python -m pixpro_tf.visualize --from=runs/mine --images=photographs --output=pictures/mine
 python -m pixpro_tf.visualize --from=exported/mine --images=cat.jpg,dog.jpg --points=0.5,0.5 --output=pictures/pets
@@ -15,58 +15,66 @@ from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation.settings import EvaluatedBackbone
 
-# Points of the image where things often are, off its centre and off its border.
+# Positions where objects often are: the centre of the image, and two points between its centre and its border.
 _POINTS = "0.5,0.5;0.25,0.7;0.8,0.3"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(EvaluatedBackbone):
-    """Which pictures are made; raises `ConfigError` for values that cannot be."""
+    """Settings of the figures; raises `ConfigError` if a value is invalid."""
 
     images: str = required(
         "Data",
-        "files, with commas, or a dataset as of train.py: folder:PATH, scenes/128, photographs",
+        "image files, comma-separated, or a dataset, as for train.py: folder:PATH, scenes/128, photographs, or a TFDS name",
     )
-    output: str = required("Output", "folder to make for the pictures")
-    name: str = flag("", "Output", "what the pictures call the backbone; empty is --from")
+    output: str = required("Output", "folder to create for the figures")
+    name: str = flag(
+        "", "Output", "name of the backbone in the titles of the figures; empty uses --from"
+    )
     data_dir: str = flag(
         "",
         "Data",
-        "where TFDS keeps prepared datasets; empty for its default, ~/tensorflow_datasets",
+        "folder of prepared TFDS datasets; empty for the default, ~/tensorflow_datasets",
     )
-    split: str = flag("", "Data", "of a TFDS dataset; empty for all its training images")
-    level: str = flag("c5", "Backbone", "the map that is shown", choices=("c2", "c3", "c4", "c5"))
+    split: str = flag("", "Data", "split of a TFDS dataset; empty for all its training images")
+    level: str = flag(
+        "c5", "Backbone", "feature map to visualise", choices=("c2", "c3", "c4", "c5")
+    )
     output_stride: int = flag(
         0,
         "Backbone",
-        "of the backbone, dilated if need be; 0 as it was trained",
+        "output stride of the backbone, reached by dilation if necessary; 0 keeps the one it was trained with",
         choices=(0, 8, 16, 32),
     )
-    count: int = flag(4, "Data", "images of a dataset that are shown", minimum=2)
+    count: int = flag(
+        4, "Data", "number of images to show from a dataset; image files are all shown", minimum=2
+    )
     image_size: int = flag(
         224,
         "Data",
-        "side of the square that is cut from the middle of each image",
+        "side to which the central square of each image is resized",
         unit="pixels",
         minimum=8,
     )
     points: str = flag(
-        _POINTS, "Pictures", "x,y of each point that is followed", unit="shares of the image"
+        _POINTS, "Figures", "points to visualise, as x,y;x,y", unit="fractions of width and height"
     )
     seed: int = flag(
-        0, "Pictures", "of the views and of random weights", minimum=0, maximum=MAX_SEED
+        0, "Figures", "random seed of the views and of random weights", minimum=0, maximum=MAX_SEED
     )
-    overwrite: bool = flag(False, "Output", "replace an output")
+    overwrite: bool = flag(False, "Output", "whether to replace an existing output")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_split(self, "images")
         if not self.points_xy:
-            raise ConfigError(f"--points={self.points} has no point; write x,y;x,y as {_POINTS}")
+            raise ConfigError(
+                f"--points={self.points} does not contain a point; write x,y;x,y, such as {_POINTS}"
+            )
 
     @property
     def points_xy(self) -> list[tuple[float, float]]:
-        """The points, `(x, y)` in [0, 1)."""
+        """Points `(x, y)` with both coordinates in [0, 1)."""
         found = []
         for text in filter(None, self.points.split(";")):
             try:
@@ -75,7 +83,7 @@ class Settings(EvaluatedBackbone):
                 x = y = -1.0
             if not (0 <= x < 1 and 0 <= y < 1):
                 raise ConfigError(
-                    f"--points={self.points}: {text} is no point; write x,y with both from 0 up to, but not, 1"
+                    f"--points={self.points} is invalid: {text} is not a point; write x,y, both at least 0 and less than 1"
                 )
             found.append((x, y))
         return found

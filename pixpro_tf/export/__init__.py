@@ -1,1 +1,1 @@
-"""Backbones for their consumers: one library function and one command each."""
+"""Exports of backbones to other frameworks: one library function and one command each."""

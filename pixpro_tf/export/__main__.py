@@ -1,4 +1,4 @@
-"""The exports as one program of an installed package, `pixpro-export NAME ...`; in a checkout they are `python -m export.NAME ...`."""
+"""Program `pixpro-export NAME ...` of the installed package; in a checkout, use `python -m export.NAME ...`."""
 
 import sys
 
@@ -8,7 +8,7 @@ _EXPORTS = ("savedmodel", "od_api", "model_garden", "detectron2")
 
 main = Program(
     "pixpro-export",
-    "Exports a trained backbone.",
+    "Exports a trained backbone to other frameworks.",
     {name: f"pixpro_tf.export.commands.{name}" for name in _EXPORTS}
     | {"torch": "pixpro_tf.interop.torch.export_command"},
 )

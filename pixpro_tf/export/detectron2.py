@@ -1,6 +1,6 @@
-"""A backbone as the pickle that Detectron2 loads.
+"""Export of a backbone as the pickle that Detectron2 loads.
 
-The settings that go with it have the norms trained and synchronised as the paper fine-tunes.
+The matching Detectron2 settings train and synchronise batch norm, as the paper does for fine-tuning.
 """
 
 import pickle
@@ -15,7 +15,7 @@ from pixpro_tf.export.sources import restore_for
 from pixpro_tf.interop.torch import names
 from pixpro_tf.interop.torch.names import to_torch_layout
 
-# Depths that Detectron2 builds; it has neither the deep stem of the "d" variants nor a ResNet of ten layers.
+# Architectures that Detectron2 builds; it has neither the deep stem of the "d" variants nor a ResNet with ten layers.
 BACKBONES = (
     "resnet18",
     "resnet34",
@@ -27,18 +27,18 @@ BACKBONES = (
     "resnext152_32x8d",
 )
 
-# Which Detectron2 does not dilate.
+# Architectures with basic blocks, which Detectron2 does not dilate.
 BASIC_BLOCKS = ("resnet18", "resnet34")
 
 
 def to_detectron2(state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A backbone's weights under Detectron2's names.
+    """Renames the weights of a backbone to Detectron2's names.
 
     Args:
-        state_dict: by PyTorch's names (`layer1.0.conv1.weight`), in its layouts.
+        state_dict: weights by their PyTorch names (`layer1.0.conv1.weight`), in PyTorch's layouts.
 
     Returns:
-        By names like `res2.0.conv1.weight` and `stem.conv1.norm.running_mean`, in the same layouts.
+        Weights by names such as `res2.0.conv1.weight` and `stem.conv1.norm.running_mean`, in the same layouts.
     """
     return {_detectron2_name(name): array for name, array in state_dict.items()}
 
@@ -52,17 +52,17 @@ def _detectron2_name(name: str) -> str:
 
 
 def neck_to_detectron2(neck: Neck) -> dict[str, np.ndarray]:
-    """A neck's weights under the names of Detectron2's FPN and, of its dense head, of both towers of RetinaNet.
+    """Returns the weights of a neck by Detectron2's names; the dense head becomes both towers of RetinaNet.
 
     Args:
-        neck: built `Neck` of layout torchvision.
+        neck: built `Neck` of the layout torchvision.
     """
     layers = {f"fpn_lateral{level[1:]}": layer for level, layer in neck.fpn.laterals.items()}
     for level, layer in neck.fpn.outputs.items():
         layers[f"fpn_output{level[1:]}" if level < "p6" else f"top_block.{level}"] = layer
     if neck.dense_head is not None:
         for index, layer in enumerate(neck.dense_head.convolutions):
-            # Each convolution of a tower is followed by its ReLU, which has a number too.
+            # A ReLU follows each convolution of a tower and has a number too.
             for tower in ("cls_subnet", "bbox_subnet"):
                 layers[f"head.{tower}.{2 * index}"] = layer
     arrays = {}
@@ -73,7 +73,7 @@ def neck_to_detectron2(neck: Neck) -> dict[str, np.ndarray]:
 
 
 def neck_settings(neck: Neck) -> list[str]:
-    """Detectron2's settings of an FPN like a neck's, beside those of its backbone."""
+    """Returns Detectron2's settings of an FPN that matches a neck, in addition to the settings of the backbone."""
     features = ", ".join(f"res{level[1:]}" for level in sorted(neck.fpn.laterals))
     retinanet = "p6" in neck.levels or neck.dense_head is not None
     lines = [
@@ -88,14 +88,14 @@ def neck_settings(neck: Neck) -> list[str]:
 
 
 def settings(architecture: str, output_stride: int) -> list[str]:
-    """Detectron2's settings that go with a backbone.
+    """Returns Detectron2's settings that match a backbone.
 
     Args:
         architecture: one of `BACKBONES`.
-        output_stride: 32, or 16 for one of bottleneck blocks.
+        output_stride: 32, or 16 for an architecture with bottleneck blocks.
 
     Returns:
-        Lines of a configuration, as `MODEL.RESNETS.DEPTH: 50`.
+        Lines of a configuration, e.g. `MODEL.RESNETS.DEPTH: 50`.
     """
     depth = re.search(r"(18|34|50|101|152)", architecture)
     assert depth is not None
@@ -126,20 +126,20 @@ def export(
     allow_unfinished: bool = False,
     overwrite: bool = False,
 ) -> list[str]:
-    """Writes the pickle; an FPN and dense head that were trained with the backbone go with it.
+    """Writes the pickle, including an FPN and dense head that were trained with the backbone.
 
     Args:
         source: folder of a run or of imported weights, or handle of a SavedModel.
-        output: file to write.
-        network: "online" or "target"; None is the online one of a run.
-        allow_unfinished: whether a run is taken that has not made all its steps.
-        overwrite: replace a file that is there already.
+        output: path of the file to write.
+        network: "online" or "target"; None exports the online network of a run, or the network of a SavedModel.
+        allow_unfinished: whether to accept a run that has not completed all its steps.
+        overwrite: whether to replace an existing file.
 
     Returns:
-        The settings that go with it.
+        Detectron2's settings that match the file.
 
     Raises:
-        UserError: if there is nothing to export, Detectron2 has no such network or would misread it, or the file cannot be written.
+        UserError: if the source does not contain a backbone, Detectron2 does not build the same network, or the file cannot be written.
     """
     check_output(source, output, overwrite)
     backbone, neck = restore_for(
@@ -153,7 +153,7 @@ def export(
     )
     if backbone.architecture in BASIC_BLOCKS and backbone.output_stride != 32:
         raise RunError(
-            f"{source} is a {backbone.architecture} of --output_stride={backbone.output_stride}, which Detectron2 does not build; "
+            f"{source} is a {backbone.architecture} with --output_stride={backbone.output_stride}, which Detectron2 does not support; "
             "pre-train with --output_stride=32"
         )
     model = to_detectron2(names.state_dict(backbone))

@@ -1,7 +1,7 @@
-"""A backbone as a Reusable SavedModel, which TF Hub loads without this project.
+"""Export of a backbone as a Reusable SavedModel, which TF Hub loads without this project.
 
-`hub.load("exported/mine")(images)` takes images in float32 RGB in [0, 1] and gives `[B, C]`;
-`hub.KerasLayer("exported/mine", trainable=True, dtype="float32", arguments=dict(return_endpoints=True))` gives c2 to c5.
+`hub.load("exported/mine")(images)` takes float32 RGB images in [0, 1] and returns `[B, C]`;
+`hub.KerasLayer("exported/mine", trainable=True, dtype="float32", arguments=dict(return_endpoints=True))` returns c2 to c5.
 """
 
 import json
@@ -22,20 +22,20 @@ from pixpro_tf.storage.saved_model import heads_of, reusable
 _README = """\
 # {title}
 
-A {architecture} without its classifier, {origin}. `model_card.json` says more.
+A {architecture} without its classifier, {origin}. `model_card.json` contains the details.
 
-Images are float32 RGB in [0, 1], `[batch, height, width, 3]`, of any size; the model normalises them itself.
+The model takes float32 RGB images in [0, 1] of any size, `[batch, height, width, 3]`, and normalises them itself.
 
 ```python
 import tensorflow_hub as hub
 
-model = hub.load(HANDLE)  # this folder, or where its .tar.gz was put: https://... or gs://...
+model = hub.load(HANDLE)  # this folder, or the address of its .tar.gz: https://... or gs://...
 vectors = model(images)  # [batch, {channels}]
 maps = model(images, return_endpoints=True)  # a dict: {endpoints}
 ```
 
-To fine-tune it in Keras 2 (with TensorFlow 2.16 and newer, the package tf-keras and `TF_USE_LEGACY_KERAS=1`); it computes in float32
-under any precision policy:
+To fine-tune the model in Keras 2 (TensorFlow 2.16 and newer require the package tf-keras and `TF_USE_LEGACY_KERAS=1`), use this layer.
+It computes in float32 under any precision policy:
 
 ```python
 backbone = hub.KerasLayer(
@@ -43,26 +43,29 @@ backbone = hub.KerasLayer(
 )
 ```
 
-In Keras 3, where it normalises by its running averages:
+In Keras 3, use this layer, whose batch norm always uses the running averages:
 
 ```python
 backbone = keras.layers.TFSMLayer(FOLDER, call_endpoint="feature_maps", dtype="float32")
 ```
 
-Without Keras, `tf.saved_model.load` gives the same object; its `variables`, `trainable_variables` and `regularization_losses`
-are lists, and calling it with `training=True` normalises by the batch and updates the running averages. On several GPUs
-(`tf.distribute`) each normalises by its own part of the batch, and the averages are the mean of theirs.
+Without Keras, `tf.saved_model.load` returns the same object as `hub.load`. Its `variables`, `trainable_variables` and
+`regularization_losses` are lists. Called with `training=True`, it normalises with the statistics of the batch and updates the running
+averages. On several GPUs (`tf.distribute`), each replica normalises with the statistics of its own part of the batch, and the running
+averages are the mean over the replicas.
 
-A SavedModel is a program: load one only from those you trust.
+A SavedModel is a program: load only SavedModels that you trust.
 
 | output | stride | channels |
 |---|---|---|
 {outputs}
 
-Weights: {licence}. SHA-256 over the bytes of `model.variables`, one after the other: `{checksum}`.
+Licence of the weights: {licence}. SHA-256 of the concatenated bytes of `model.variables`: `{checksum}`.
 """
 
-_TRAINED = 'pre-trained without labels by PixPro ("Propagate Yourself", CVPR 2021) with pixpro_tf'
+_TRAINED = (
+    'pre-trained without labels with PixPro ("Propagate Yourself", CVPR 2021), using pixpro_tf'
+)
 _IMPORTED = "with weights that pixpro_tf imported from the PyTorch checkpoint `{file}` ({kind})"
 
 
@@ -76,22 +79,22 @@ def export(
     licence: str = "",
     overwrite: bool = False,
 ) -> None:
-    """Writes the SavedModel, its model_card.json and its README.md. An FPN and dense head that were trained with it go with it.
+    """Writes the SavedModel with its model_card.json and README.md, including an FPN and dense head trained with the backbone.
 
     Args:
-        run: folder of a run, or of imported weights.
-        output: folder to make; a name that ends with .tar.gz or .tgz makes one archive of it, as hubs serve them.
-        network: "online" (the default) or "target".
-        include_heads: save the projector and, of the online network, the propagation too.
-        allow_unfinished: whether a run is taken that has not made all its steps.
-        licence: of the weights, for the card.
-        overwrite: replace an output that is there already.
+        run: folder of a run or of imported weights.
+        output: folder to create; a name that ends with .tar.gz or .tgz creates a single archive, as hubs serve them.
+        network: network to export, "online" (the default) or "target".
+        include_heads: whether to also save the projector and, for the online network, the propagation.
+        allow_unfinished: whether to accept a run that has not completed all its steps.
+        licence: licence of the weights, for the model card.
+        overwrite: whether to replace an existing output.
 
     Raises:
-        UserError: if there is nothing to export, or it cannot be written.
+        UserError: if the run does not contain what to export, or the output cannot be written.
     """
     check_output(run, output, overwrite)
-    # A folder's slash says nothing of an archive.
+    # A trailing slash must not hide the suffix of an archive.
     output = output.rstrip("/") or output
     network = network or "online"
     opened = Run.open(run)
@@ -128,7 +131,10 @@ def export(
 
 
 def _averaged_over_replicas(create: "Callable[..., tf.Variable]", **arguments: Any) -> tf.Variable:
-    """Running averages as a consumer has them: its replicas see different images, and here all compute the same."""
+    """Creates a variable; running averages become the mean over a consumer's replicas.
+
+    A consumer's replicas compute different running averages from their own images, whereas in this project all replicas compute the same.
+    """
     if arguments.get("synchronization") == tf.VariableSynchronization.ON_READ:
         arguments["aggregation"] = tf.VariableAggregation.MEAN
     return create(**arguments)
@@ -139,12 +145,12 @@ def _with_heads(run: Run, network: str) -> "tuple[ResNet, dict[str, tf.keras.lay
         model = run.load_model()
     except RunError as error:
         raise RunError(
-            f"{run.name} has no heads that --include_heads could export: {error}"
+            f"{run.name} does not contain the heads that --include_heads exports: {error}"
         ) from error
     heads = heads_of(model, network)
     if "projector" not in heads:
         raise RunError(
-            f"{run.name} was trained without a pixel loss, whose heads --include_heads exports; leave it out"
+            f"{run.name} was trained without a pixel loss, whose heads --include_heads exports; remove --include_heads"
         )
     return getattr(model, network).backbone, heads
 
@@ -157,7 +163,7 @@ def _last_metrics(path: str) -> dict[str, Any] | None:
     try:
         return json.loads(lines[-1])
     except (IndexError, ValueError):
-        # A run that was killed may have left half a line.
+        # A run that was killed may have written an incomplete last line.
         return None
 
 
@@ -181,13 +187,13 @@ def _readme(card: dict[str, Any]) -> str:
 
 
 def _pack(folder: str, path: str) -> None:
-    """An archive whose root is the folder, as hubs serve them; it does not tell whose machine it was made on."""
+    """Packs a folder into an archive with the folder as its root, as hubs serve them, and without user names or ids."""
 
     def anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:
         info.uid = info.gid = 0
         info.uname = info.gname = ""
         return info
 
-    # Weights hardly compress; the fastest level takes what there is.
+    # Weights hardly compress, so the fastest level is as good as the others.
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         archive.add(folder, arcname=".", filter=anonymous)

@@ -1,4 +1,4 @@
-"""The backbones that exports are made from, and what their consumers would misread."""
+"""Loading of the backbone to export, with a check that its consumer builds the same network."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,20 +17,20 @@ def restore_for(
     layout: str,
     output_strides: Sequence[int] = (32,),
 ) -> tuple[Any, Any]:
-    """A trained backbone that a consumer builds in the same way.
+    """Restores a trained backbone, provided that a consumer builds the same network.
 
     Args:
-        consumer: its name, for messages.
+        consumer: name of the consumer, for messages.
         source, network, allow_unfinished: see `trained_weights.open_weights`.
-        architectures: that the consumer has.
-        layout: in which it builds them; weights have the same shapes in every layout, and give other features.
-        output_strides: with which it builds them.
+        architectures: architectures that the consumer supports.
+        layout: layout in which the consumer builds them. Weights have the same shapes in every layout, but compute different features.
+        output_strides: output strides that the consumer supports.
 
     Returns:
-        A `ResNet`, and the `Neck` that was trained with it or None, in float32.
+        A `ResNet`, and the `Neck` that was trained with it or None, both in float32.
 
     Raises:
-        RunError: if there is no such backbone, or the consumer has none like it; with the flag to pre-train with.
+        RunError: if the backbone does not exist, or the consumer does not support it; the message names the flag to pre-train with.
     """
     with trained_weights.open_weights(source, network, allow_unfinished) as weights:
         for flag, found, known in (
@@ -40,7 +40,7 @@ def restore_for(
         ):
             if found not in known:
                 raise RunError(
-                    f"{source} was pre-trained with --{flag}={found}, which {consumer} would misread; "
+                    f"{source} was pre-trained with --{flag}={found}, which {consumer} does not support; "
                     f"pre-train with --{flag}={' or '.join(map(str, known))}"
                 )
         return trained_weights.restore_with_neck(weights)

@@ -1,4 +1,4 @@
-"""The imports as one program of an installed package, `pixpro-import NAME ...`."""
+"""Program `pixpro-import NAME ...` of the installed package."""
 
 import sys
 
@@ -6,7 +6,7 @@ from pixpro_tf.cli.commands import Program
 
 main = Program(
     "pixpro-import",
-    "Imports the weights of others.",
+    "Imports weights from other frameworks.",
     {"torch": "pixpro_tf.interop.torch.import_command"},
 )
 

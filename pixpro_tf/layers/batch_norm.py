@@ -1,4 +1,4 @@
-"""Batch normalisation that is fused on one replica and synchronised over several."""
+"""Batch normalisation, fused on one replica and synchronised over several."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,24 +10,25 @@ from pixpro_tf.ops.numerics import at_least_float32
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class BatchNorm(tf.keras.layers.Layer):
-    """Batch normalisation over all axes but the last; statistics of the global batch.
+    """Batch normalisation over all axes but the last, with the statistics of the global batch.
 
-    Keras' own layer is either fused or synchronised, and the two disagree in their running variance (the unbiased and the
-    biased one). This one uses the fused kernel where there is one replica, and otherwise sums the replicas' moments with one
-    collective; the running variance is the unbiased one either way, as in PyTorch, so a run gives the same weights on any
-    number of replicas.
+    Keras' own layer is either fused or synchronised, and the two compute different running variances (unbiased and biased,
+    respectively). This layer uses the fused kernel on one replica, and otherwise sums the moments of all replicas with one
+    collective. The running variance is unbiased in both cases, as in PyTorch, so a run gives the same weights on any number
+    of replicas.
 
     Args:
         momentum: decay of the running averages, in [0, 1); PyTorch's momentum is one minus this.
-        epsilon: added to the variance.
-        gamma_initializer: of the scale; "zeros" for the last one of a residual block.
+        epsilon: constant added to the variance, greater than 0.
+        gamma_initializer: initializer of the scale; "zeros" for the last BN of a residual block.
 
-    Call with `training`: true uses the batch's statistics and updates the running averages, false uses those. Whether the
-    layer is `trainable` does not matter to that: a momentum encoder runs in training mode without being trained.
+    Call with `training`: if true, the layer normalises by the statistics of the batch and updates the running averages; if
+    false, it normalises by the running averages. This does not depend on `trainable`: the target network runs in training
+    mode without being trained.
 
-    Input and output: float `[B, ..., C]`; statistics are computed in at least float32.
+    Input and output: float `[B, ..., C]`. Statistics are computed in at least float32.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.layers.batch_norm import BatchNorm
         >>> import tensorflow as tf
         >>> outputs = BatchNorm()(tf.random.normal([8, 7, 7, 16], mean=3.0), training=True)
@@ -44,9 +45,9 @@ class BatchNorm(tf.keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), not {momentum}")
+            raise ValueError(f"momentum must be in [0, 1), not {momentum}")
         if epsilon <= 0:
-            raise ValueError(f"epsilon must be positive, not {epsilon}")
+            raise ValueError(f"epsilon must be greater than 0, not {epsilon}")
         self.momentum = momentum
         self.epsilon = epsilon
         self.gamma_initializer = tf.keras.initializers.get(gamma_initializer)
@@ -55,7 +56,7 @@ class BatchNorm(tf.keras.layers.Layer):
         channels = input_shape[-1]
         if channels is None:
             raise ValueError(
-                f"the last axis must have a static size; the input shape is {input_shape}"
+                f"the last axis of the input must have a static size; the input shape is {input_shape}"
             )
         self.input_spec = tf.keras.layers.InputSpec(min_ndim=2, axes={-1: channels})
         dtype = tf.float64 if self.dtype == "float64" else tf.float32
@@ -63,7 +64,7 @@ class BatchNorm(tf.keras.layers.Layer):
             "gamma", [channels], dtype, self.gamma_initializer, experimental_autocast=False
         )
         self.beta = self.add_weight("beta", [channels], dtype, "zeros", experimental_autocast=False)
-        # Every replica computes the same statistics, so each keeps its own copy and nothing is exchanged to read or save them.
+        # Every replica computes the same statistics, so each keeps its own copy; reading or saving them needs no communication.
         local_copies = {
             "trainable": False,
             "synchronization": tf.VariableSynchronization.ON_READ,
@@ -92,7 +93,10 @@ class BatchNorm(tf.keras.layers.Layer):
         return result.y
 
     def _call_synchronized(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalised by the fused kernel too; the gradient by plain sums, for no fused kernel is deterministic there on GPUs."""
+        """Normalises with the fused kernel, too, but computes the gradient with plain sums.
+
+        No fused kernel for this gradient is deterministic on GPUs.
+        """
         replica_context = tf.distribute.get_replica_context()
         replicas = replica_context.num_replicas_in_sync
         values = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
@@ -119,7 +123,7 @@ class BatchNorm(tf.keras.layers.Layer):
                 normalized = (tf.cast(inputs, tf.float32) - mean) * inverse
                 of_gamma = tf.reduce_sum(upstream * normalized, axes)
                 of_beta = tf.reduce_sum(upstream, axes)
-                # The statistics pass on, of all replicas, the mean gradient and its part along the normalised inputs.
+                # The statistics contribute two means over all replicas: the mean gradient and its component along the normalised inputs.
                 sums = replica_context.all_reduce("SUM", tf.stack([of_gamma, of_beta]))
                 along, mean_gradient = tf.unstack(sums / values_of_all)
                 of_inputs = gamma * inverse * (upstream - mean_gradient - normalized * along)
@@ -142,7 +146,10 @@ class BatchNorm(tf.keras.layers.Layer):
         mean: tf.Tensor | tuple[()] = (),
         variance: tf.Tensor | tuple[()] = (),
     ) -> Any:
-        """Normalised by the statistics that are given, or by those of the inputs, which come out too, the variance unbiased."""
+        """Normalises by the mean and variance passed, or otherwise by those of the inputs.
+
+        The result contains the statistics of the inputs, with the unbiased variance.
+        """
         return tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=gamma,
@@ -193,9 +200,12 @@ class BatchNorm(tf.keras.layers.Layer):
 def _over_replicas(
     mean: tf.Tensor, variance: tf.Tensor, shift: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and biased variance of all replicas' values, from those of each replica's; all have the same `shift`, a value near the mean."""
+    """Computes the mean and the biased variance over all replicas from those of each replica.
+
+    `shift` is a value near the mean, the same on all replicas.
+    """
     replica_context = tf.distribute.get_replica_context()
-    # E[x^2] - E[x]^2 loses its digits where the mean is large.
+    # E[x^2] - E[x]^2 loses precision if the mean is large, so values are shifted first.
     moments = tf.stack([mean - shift, variance + tf.square(mean - shift)])
     moments = replica_context.all_reduce("SUM", moments) / replica_context.num_replicas_in_sync
     return moments[0] + shift, tf.maximum(moments[1] - tf.square(moments[0]), 0)

@@ -1,4 +1,4 @@
-"""The convolution that backbones and necks are made of."""
+"""Convolution layer of the backbones, necks and heads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +14,13 @@ def _compiled_conv2d(
     padding: str,
     dilations: Sequence[int],
 ) -> tf.Tensor:
-    # On the CPU, TensorFlow's own kernels have no gradient of grouped convolutions, and none of dilated ones but by way of
-    # space-to-batch, ten times slower. XLA's convolution has both, on every device.
+    # TensorFlow's own CPU kernels have no gradient for grouped convolutions, and for dilated ones only through space-to-batch,
+    # which is ten times slower. XLA's convolution supports both on every device.
     return tf.nn.conv2d(inputs, kernel, strides, padding, dilations=dilations)
 
 
 def _product(inputs: tf.Tensor, kernel: tf.Tensor | tf.Variable) -> tf.Tensor:
-    """A convolution by a kernel of one pixel, which a matrix product does faster than oneDNN's convolution."""
+    """Computes a 1x1 convolution as a matrix product, which is faster than oneDNN's convolution."""
     bins = tf.matmul(
         tf.reshape(inputs, [-1, inputs.shape[-1]]), tf.reshape(kernel, kernel.shape[2:])
     )
@@ -29,20 +29,21 @@ def _product(inputs: tf.Tensor, kernel: tf.Tensor | tf.Variable) -> tf.Tensor:
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class Convolution(tf.keras.layers.Conv2D):
-    """2-D convolution whose padding is that of the layout; without bias, and with He initialisation by fan-out, unless told otherwise.
+    """2-D convolution with the padding of a layout; by default without bias and with He initialisation by fan-out.
 
     Args:
         filters: number of output channels.
-        kernel_size: side of the square kernel.
-        strides: 1 or 2.
-        dilation: of the kernel.
+        kernel_size: side length of the square kernel.
+        strides: stride along both axes, 1 or 2.
+        dilation: dilation rate of the kernel.
         groups: number of groups of channels.
-        symmetric: pad by the same amount on both sides, as PyTorch does; false is TensorFlow's SAME, which pads a strided
-            convolution of an even size on the far side alone. Both keep ceil(size / strides) for odd kernels.
-        mirror: pad so by the mirrored input, its outermost pixels included, and not by zeros; it has to be as large as the padding.
-        use_bias, kernel_initializer: as of Keras' layer.
+        symmetric: whether to pad by the same amount on both sides, as PyTorch does; false is TensorFlow's SAME, which pads a
+            strided 3x3 convolution of an even size only on the far side. Both give outputs of ceil(size / strides) for odd kernels.
+        mirror: whether to pad symmetrically with the mirrored input, its outermost pixels included, instead of zeros; the input
+            must be at least as large as the padding.
+        use_bias, kernel_initializer: see `tf.keras.layers.Conv2D`; an initializer of None is the He initialisation.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.layers.convolution import Convolution
         >>> import tensorflow as tf
         >>> Convolution(16, 3, strides=2)(tf.zeros([1, 224, 224, 3])).shape
@@ -82,15 +83,16 @@ class Convolution(tf.keras.layers.Conv2D):
             return _product(inputs, kernel)
         pad = self.dilation_rate[0] * (self.kernel_size[0] // 2)
         padding = "SAME"
-        # Without strides SAME is symmetric by itself.
+        # SAME is already symmetric if the stride is 1.
         if self.symmetric and pad and (self.mirror or self.strides != (1, 1)):
-            # And not by the convolution: oneDNN, much the faster on CPUs, has no gradient of those with explicit padding.
+            # Padding is an operation of its own because oneDNN, which is much faster on CPUs, has no gradient for convolutions with
+            # explicit padding.
             pads = [[0, 0], [pad, pad], [pad, pad], [0, 0]]
             inputs = tf.pad(inputs, pads, "SYMMETRIC" if self.mirror else "CONSTANT")
             padding = "VALID"
         plain = self.groups == 1 and self.dilation_rate == (1, 1)
         convolve = tf.nn.conv2d if plain else _compiled_conv2d
-        # As a tensor: a mirrored variable that is an argument of a nested function gets no gradient.
+        # The kernel is passed as a tensor because a mirrored variable passed to a nested function gets no gradient.
         kernel = tf.convert_to_tensor(kernel)
         return convolve(
             inputs, kernel, list(self.strides), padding, dilations=list(self.dilation_rate)

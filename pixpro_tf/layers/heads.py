@@ -1,4 +1,4 @@
-"""Heads on feature maps: projectors, the predictor, the transform inside the propagation, and the dense head of a detector."""
+"""Heads on feature maps: projectors, predictor, value transform of the propagation, and dense head of a detector."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -12,27 +12,27 @@ from pixpro_tf.ops.graphs import as_written
 
 
 def _uniform_by_fan_in(fan_in: int) -> tf.keras.initializers.Initializer:
-    """PyTorch's default for weights and biases: uniform in +-1/sqrt(fan_in)."""
+    """PyTorch's default initializer of weights and biases: uniform in +-1/sqrt(fan_in)."""
     limit = fan_in**-0.5
     return tf.keras.initializers.RandomUniform(-limit, limit)
 
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class ConvMLP(tf.keras.layers.Layer):
-    """1x1 convolutions with biases, BN and ReLU between them; applied to every bin of a map alike.
+    """1x1 convolutions with biases, and with BN and ReLU between them, applied to every bin of a map in the same way.
 
     Args:
-        hidden_channels: outputs of every layer but the last.
-        out_channels: outputs of the last layer.
+        hidden_channels: number of output channels of every layer but the last.
+        out_channels: number of output channels of the last layer.
         num_layers: number of convolutions, at least 1.
-        final_norm: whether there is a BN behind the last one too.
+        final_norm: whether to add a BN after the last convolution, too.
 
-    Input float `[B, H, W, C]`, output `[B, H, W, out_channels]`.
+    Input: float `[B, H, W, C]`. Output: `[B, H, W, out_channels]`.
 
     Source: the authors' projector and predictor (https://github.com/zdaxie/PixPro; two layers, 4096 hidden channels; the paper says 2048)
         and value transform.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.layers.heads import ConvMLP
         >>> import tensorflow as tf
         >>> ConvMLP(hidden_channels=64, out_channels=16)(tf.zeros([2, 7, 7, 32])).shape
@@ -60,7 +60,7 @@ class ConvMLP(tf.keras.layers.Layer):
         self.convolutions, self.norms = [], []
         for i in range(self.num_layers):
             last = i + 1 == self.num_layers
-            # A lone layer has no number in PyTorch's names either: `value_transform.weight`.
+            # A single layer has no number, which matches PyTorch's names: `value_transform.weight`.
             name = f"{self.name}.linear{i + 1}" if self.num_layers > 1 else self.name
             self.convolutions.append(
                 Convolution(
@@ -102,13 +102,13 @@ class ConvMLP(tf.keras.layers.Layer):
 
 @dataclasses.dataclass(frozen=True)
 class ProjectorSettings:
-    """What projectors are made of.
+    """Settings of a projector.
 
     Attributes:
         hidden_channels, out_channels, num_layers, final_norm: see `ConvMLP`.
-        shared: whether one head serves all levels; otherwise each has its own.
+        shared: whether all levels share one head; otherwise each level has its own.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.layers.heads import ProjectorSettings
         >>> ProjectorSettings(hidden_channels=2048)
         ProjectorSettings(hidden_channels=2048, out_channels=256, num_layers=2, shared=True, final_norm=False)
@@ -122,16 +122,18 @@ class ProjectorSettings:
 
     @classmethod
     def of(cls, settings: "ProjectorSettings | dict[str, Any]") -> "ProjectorSettings":
-        """Settings that are given as such, or as a dict of their fields."""
+        """Returns the settings, which can be passed as such or as a dict of their fields."""
         return cls(**settings) if isinstance(settings, dict) else settings
 
 
 def layers_by_level(
     levels: Sequence[str], shared: bool, make: Callable[[str], tf.keras.layers.Layer], name: str
 ) -> dict[str, tf.keras.layers.Layer]:
-    """The layer of each level: one that all share, by `make(name)`, or one for each, by `make("NAME_p3")`.
+    """Returns a dict with the layer of each level.
 
-    Example:
+    All levels share the layer that `make(name)` creates, or each has its own, e.g. that of `make("NAME_p3")` for "p3".
+
+    Examples:
         >>> from pixpro_tf.layers.heads import DenseHead, layers_by_level
         >>> towers = layers_by_level(["p3", "p4"], shared=False, make=lambda name: DenseHead(8, name=name), name="tower")
         >>> [tower.name for tower in towers.values()]
@@ -144,16 +146,16 @@ def layers_by_level(
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class Projector(tf.keras.layers.Layer):
-    """A `ConvMLP` on the map of each level.
+    """Applies a `ConvMLP` to the map of each level.
 
     Args:
-        levels: names of the maps that it takes.
+        levels: names of the maps to project.
         settings: a `ProjectorSettings`, or its fields as a dict.
 
-    Call with a dict of maps `[B, H, W, C]`, of which those of other levels are left alone. Returns a dict of `[B, H, W, out_channels]`
-    by level. Each level is normalised by its own statistics; the running averages of a shared head mix them.
+    Call with a dict of maps `[B, H, W, C]`; maps of other levels are ignored. Returns a dict of `[B, H, W, out_channels]` by level.
+    Each level is normalised by its own batch statistics; the running averages of a shared head mix the statistics of all levels.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.layers.heads import Projector, ProjectorSettings
         >>> import tensorflow as tf
         >>> projector = Projector(["c5"], ProjectorSettings(hidden_channels=64, out_channels=16))
@@ -194,17 +196,17 @@ class Projector(tf.keras.layers.Layer):
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class DenseHead(tf.keras.layers.Layer):
-    """3x3 convolutions with biases and ReLU, the tower that dense detectors put on every level of an FPN.
+    """3x3 convolutions with biases and ReLU: the tower that dense detectors apply to every level of an FPN.
 
     Args:
-        channels: of input and output.
+        channels: number of channels of the input and the output.
         num_layers: number of convolutions, at least 1.
 
-    Input and output float `[B, H, W, channels]`.
+    Input and output: float `[B, H, W, channels]`.
 
     Source: Lin et al., ICCV 2017 (RetinaNet, https://arxiv.org/abs/1708.02002), where two towers of four predict classes and boxes.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.layers.heads import DenseHead
         >>> import tensorflow as tf
         >>> DenseHead(channels=8, num_layers=2)(tf.zeros([2, 28, 28, 8])).shape
@@ -222,7 +224,7 @@ class DenseHead(tf.keras.layers.Layer):
                 channels,
                 3,
                 use_bias=True,
-                # He et al., for what is followed by a ReLU.
+                # He initialisation, because a ReLU follows.
                 kernel_initializer=tf.keras.initializers.VarianceScaling(2.0, "fan_in"),
                 name=f"{self.name}.{i}",
             )

@@ -1,4 +1,4 @@
-"""The layouts of convolutions, by the consumers that read them, as a table that needs no TensorFlow."""
+"""Layouts of the convolutions, named after the consumers of the weights; a table that does not import TensorFlow."""
 
-# How maps are padded, and where blocks stride; see `Convolution` and `ResNet`.
+# A layout determines how maps are padded and where blocks stride; see `Convolution` and `ResNet`.
 LAYOUTS = ("torchvision", "od_api", "model_garden", "mirror")

@@ -1,4 +1,4 @@
-"""The pixel propagation module (PPM): every bin becomes a mixture of the bins that resemble it."""
+"""Pixel propagation module (PPM): every bin becomes a mixture of the bins that are similar to it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,23 +16,23 @@ SMALL_POWER_EPSILON = 1e-6
 def propagate(
     features: tf.Tensor, values: tf.Tensor, gamma: float, by_blocks: bool = False
 ) -> tf.Tensor:
-    """Mixes values by the similarity of features.
+    """Mixes the values of all bins, weighted by the similarity of their features.
 
-    `y_i = sum_j max(cos(z_i, z_j), 0)^gamma * g_j / ||g_j||`, the bin itself (j = i) included.
+    `y_i = sum_j max(cos(z_i, z_j), 0)^gamma * g_j / ||g_j||`; the sum includes the bin itself (j = i).
 
     Args:
-        features: float `[B, N, C]`, the projections z.
-        values: float `[B, N, C]`, the transformed projections g(z).
+        features: projections z, float `[B, N, C]`.
+        values: transformed projections g(z), float `[B, N, C]`.
         gamma: sharpness of the similarity, at least 0.
-        by_blocks: the same numbers in memory that grows with N: similarities are computed a block at a time, and again for the
-            gradient. Without it all `[B, N, N]` are kept.
+        by_blocks: whether to compute the similarities one block at a time, and again for the gradient. The results are the same,
+            in memory that grows with N; otherwise all similarities `[B, N, N]` are kept.
 
     Returns:
         `[B, N, C]` in at least float32, not normalised.
 
     Source: Xie et al., CVPR 2021, https://arxiv.org/abs/2011.10043, equations 3 and 4; g is normalised as in the authors' code.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.layers.propagation import propagate
         >>> import tensorflow as tf
         >>> features = tf.constant([[[1.0, 0.0], [0.6, 0.8]]])
@@ -46,20 +46,20 @@ def propagate(
 
 
 def similarity(rows: tf.Tensor, columns: tf.Tensor, gamma: float) -> tf.Tensor:
-    """How much bins take of others: `max(cos, 0)^gamma`.
+    """Computes the weights with which bins are mixed into others: `max(cos, 0)^gamma`.
 
     Args:
-        rows: float `[..., N, C]` of unit length, of the bins that take.
-        columns: float `[..., M, C]` of unit length, of those that give.
+        rows: unit-length features of the bins that receive, float `[..., N, C]`.
+        columns: unit-length features of the bins that are mixed in, float `[..., M, C]`.
         gamma: sharpness, at least 0.
 
     Returns:
         `[..., N, M]` in [0, 1].
 
-    Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), equation 3; for gamma < 1 with the 1e-6 that the authors' code adds
-        before the power, whose gradient at 0 is infinite.
+    Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), equation 3. For gamma < 1, 1e-6 is added before the power, as in
+        the authors' code, because the gradient of the power is infinite at 0.
 
-    Example:
+    Examples:
         >>> import tensorflow as tf
         >>> from pixpro_tf.layers.propagation import similarity
         >>> bins = tf.constant([[1.0, 0.0], [0.6, 0.8], [0.0, -1.0]])
@@ -70,10 +70,11 @@ def similarity(rows: tf.Tensor, columns: tf.Tensor, gamma: float) -> tf.Tensor:
 
 
 def _mix_by_blocks(unit: tf.Tensor, values: tf.Tensor, gamma: float) -> tf.Tensor:
-    """With S = f(U U^T) and Y = S V, the gradients are dV = S^T dY and dU = (W + W^T) U for W = f'(U U^T) * (dY V^T).
+    """Computes Y = S V for S = f(U U^T) one block at a time, with its gradients.
 
-    S and f'(U U^T) are symmetric, and so is W + W^T = f'(U U^T) * (dY V^T + V dY^T), whose second factor is one product of [dY, V] and
-    [V, dY]. So Y and both gradients are symmetric weighted sums, of V, of U and of dY.
+    The gradients are dV = S^T dY and dU = (W + W^T) U for W = f'(U U^T) * (dY V^T). S and f'(U U^T) are symmetric, and so is
+    W + W^T = f'(U U^T) * (dY V^T + V dY^T), whose second factor is one product of [dY, V] and [V, dY]. Y, dU and dV are therefore
+    symmetric weighted sums of V, U and dY, respectively.
     """
 
     @tf.custom_gradient
@@ -108,7 +109,7 @@ def _cosines(rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
 
 
 def _base(cosines: tf.Tensor, gamma: float) -> tf.Tensor:
-    """What is taken to a power."""
+    """Base of the power: the positive part of the cosines, plus 1e-6 if gamma < 1."""
     positive = tf.nn.relu(cosines)
     return positive + SMALL_POWER_EPSILON if gamma < 1 else positive
 
@@ -121,7 +122,7 @@ def _power(cosines: tf.Tensor, gamma: float) -> tf.Tensor:
 
 
 def _slope(cosines: tf.Tensor, gamma: float) -> tf.Tensor:
-    """Derivative of `_power`."""
+    """Derivative of `_power` with respect to the cosines."""
     base = _base(cosines, gamma)
     if gamma == 2:
         return 2 * base
@@ -134,18 +135,19 @@ _propagate_compiled = tf.function(propagate, jit_compile=True, autograph=False)
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class PixelPropagation(tf.keras.layers.Layer):
-    """The PPM as a layer on the online projections.
+    """Pixel propagation module as a layer on the projections of the online network.
 
     Args:
-        num_layers: depth of the transform g: 0 is the identity, 1 a 1x1 convolution with bias, more have BN and ReLU between them.
+        num_layers: number of layers of the transform g: 0 is the identity, 1 a 1x1 convolution with bias; more layers have BN and
+            ReLU between them.
         gamma: sharpness of the similarity, at least 0.
-        jit_compile: whether XLA compiles the propagation; where the whole step is compiled it makes no difference.
-        mixes: whether bins are mixed; without that each is given its own g(z), the paper's ablation.
+        jit_compile: whether to compile the propagation with XLA; has no effect if the whole step is compiled.
+        mixes: whether to mix bins; otherwise each bin becomes its own g(z), as in the paper's ablation.
 
-    Input float `[B, H, W, C]`; output `[B, H, W, C]` in at least float32, whatever the precision of the input; not normalised. Maps of
-    more than 1024 bins are propagated block by block, in memory that grows with H * W.
+    Input: float `[B, H, W, C]`. Output: `[B, H, W, C]` in at least float32, whatever the precision of the input; not normalised. Maps
+    of more than 1024 bins are propagated block by block, in memory that grows with H * W.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.layers.propagation import PixelPropagation
         >>> import tensorflow as tf
         >>> PixelPropagation(num_layers=1, gamma=2.0)(tf.random.normal([2, 7, 7, 16])).shape

@@ -1,4 +1,4 @@
-"""What an objective is: the maps that it looks at, the heads that it puts on them, and what it makes of two views."""
+"""Interface of an objective: the maps that it uses, its heads on them, and the loss that it computes from two views."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,14 +10,14 @@ Metrics = dict[str, tf.Tensor]
 
 
 class View(NamedTuple):
-    """One view of each image, as one network sees it.
+    """One view of each image, as processed by one network.
 
     Attributes:
-        maps: the encoder's maps `[B, H, W, C]` by their levels: "c2" to "c5", and "p2" to "p7" where there is an FPN.
-        outputs: by level: of the target network its projections, of the online network what the objective predicts of its own.
-        box: `[B, 4]`, where the view lies in its image; see `ops.geometry`.
+        maps: the encoder's maps `[B, H, W, C]` by level: "c2" to "c5", and "p2" to "p7" with an FPN.
+        outputs: maps by level: the projections of the target network, or the online network's predictions (see `Objective.call`).
+        box: box of the view in its image, `[B, 4]`; see `ops.geometry`.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> import tensorflow as tf
         >>> maps = {"c5": tf.zeros([2, 7, 7, 64])}
@@ -32,17 +32,17 @@ class View(NamedTuple):
 
 
 class Objective(tf.keras.layers.Layer):
-    """Something to learn, as a layer: its weights are those that only the online network has.
+    """Base class of objectives: a layer whose weights are those that only the online network has.
 
-    A subclass says in `make_projector` what both networks put on their maps, in `call` what the online one alone does with that, and in
-    `compare` what it costs.
+    A subclass defines in `make_projector` the head that both networks put on their maps, in `call` what only the online network
+    computes from its projections, and in `compare` the loss.
 
     Args:
-        levels: of the encoder's maps, that the projector takes: "c5", "p3".
-        weight: of its loss in the sum, above 0.
-        name: of its parts in checkpoints and its loss in logs.
+        levels: levels of the encoder's maps that the projector uses, e.g. "c5" or "p3".
+        weight: weight of the loss in the sum, greater than 0.
+        name: name of the objective's parts in checkpoints and of its loss in logs.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> import tensorflow as tf
         >>> class PooledCosine(pixpro_tf.Objective):
@@ -58,28 +58,30 @@ class Objective(tf.keras.layers.Layer):
     def __init__(self, levels: Sequence[str], weight: float = 1.0, name: str | None = None) -> None:
         super().__init__(name=name)
         if not levels:
-            raise ValueError("levels names no map; give at least one, as ('c5',)")
+            raise ValueError("levels must contain at least one map; pass e.g. ('c5',)")
         if not weight > 0:
-            raise ValueError(f"weight must be above 0, not {weight}; leave the objective out")
+            raise ValueError(
+                f"weight must be greater than 0, not {weight}; remove the objective instead"
+            )
         self.levels = tuple(levels)
         self.weight = weight
 
     def make_projector(self) -> tf.keras.layers.Layer:
-        """A new layer from a dict of maps to a dict of projections by level; each network gets one of its own."""
+        """Returns a new layer from a dict of maps to a dict of projections by level; called once for each network."""
         raise NotImplementedError
 
     def call(self, projections: Maps, training: bool | None = None) -> Maps:
-        """The online network's predictions from its projections; here the projections themselves."""
+        """Returns the online network's predictions from its projections; by default, the projections themselves."""
         return projections
 
     def compare(self, online: Sequence[View], target: Sequence[View]) -> tuple[tf.Tensor, Metrics]:
-        """The loss of each image, both directions together.
+        """Computes the loss of each image, both directions together.
 
         Args:
-            online, target: views 1 and 2 of each network; the target's receive no gradient.
+            online, target: views 1 and 2 of each network; those of the target network receive no gradient.
 
         Returns:
-            `[B]`, in at least float32; and scalars for the log.
+            The losses `[B]` in at least float32, and scalar metrics for the log.
         """
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Figures that tell a healthy run from one that found a shortcut; a low loss alone proves nothing."""
+"""Metrics that distinguish a healthy run from a collapse or a shortcut; a low loss alone proves nothing."""
 
 from collections.abc import Sequence
 
@@ -7,22 +7,22 @@ import tensorflow as tf
 from pixpro_tf.ops.graphs import as_written
 from pixpro_tf.ops.numerics import unit_length
 
-# Unit vectors in float32 that should be equal differ by some 1e-14; what lies below this is no variance of features.
+# Equal unit vectors in float32 have a variance of about 1e-14 because of rounding; variances below this limit count as 0.
 ROUNDING_VARIANCE = 1e-12
 
 
 def feature_spread(features: tf.Tensor) -> tf.Tensor:
-    """Standard deviation of the l2-normalised features times sqrt(C).
+    """Computes the standard deviation of the l2-normalised features times sqrt(C).
 
     Args:
         features: float `[B, N, C]`.
 
     Returns:
-        Scalar in [0, 1]: 0 where all features of the batch are one constant, 1 where they are centred around the origin.
+        Scalar in [0, 1]: 0 if all features of the batch are equal, 1 if they are centred around the origin.
 
-    Source: the collapse figure of Chen and He, CVPR 2021 (SimSiam, https://arxiv.org/abs/2011.10566), over all bins of a batch.
+    Source: the collapse metric of Chen and He, CVPR 2021 (SimSiam, https://arxiv.org/abs/2011.10566), over all bins of a batch.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.objectives.collapse import feature_spread
         >>> import tensorflow as tf
         >>> float(feature_spread(tf.ones([4, 49, 16])))
@@ -34,15 +34,15 @@ def feature_spread(features: tf.Tensor) -> tf.Tensor:
 
 
 def cross_image_cosine(features: tf.Tensor) -> tf.Tensor:
-    """Mean cosine between bins of different images.
+    """Computes the mean cosine similarity between bins of different images.
 
     Args:
         features: float `[B, N, C]`.
 
     Returns:
-        Scalar in [-1, 1], near 1 after a collapse; 0 for a batch of one image, which has no such pair.
+        Scalar in [-1, 1], near 1 after a collapse; 0 for a batch of one image, which has no such pairs.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.objectives.collapse import cross_image_cosine
         >>> import tensorflow as tf
         >>> round(float(cross_image_cosine(tf.ones([4, 49, 16]))), 3)
@@ -57,19 +57,19 @@ def cross_image_cosine(features: tf.Tensor) -> tf.Tensor:
 
 
 def position_share(features: tf.Tensor) -> tf.Tensor:
-    """Share of the features' variance that the position in the grid explains.
+    """Computes the share of the features' variance that is explained by the position in the grid.
 
-    Padding tells a network where in the view a bin lies. Views are crops, so that place says nothing of the content, and features
-    which follow it have found a shortcut.
+    Padding reveals to a network the position of a bin in the view. Views are crops, so this position says nothing about the content,
+    and features that depend on it have found a shortcut.
 
     Args:
-        features: float `[B, N, C]`, N bins of a grid.
+        features: float `[B, N, C]`, with N bins of a grid.
 
     Returns:
-        Scalar, at most 1, around 0 where position explains nothing: corrected for what B images share by chance (epsilon squared of
-        a one-way analysis of variance, N groups of B). 0 for a batch of one image, and for features that are all one constant.
+        Scalar, at most 1, and around 0 if the position explains nothing. It is corrected for what B images share by chance: epsilon
+        squared of a one-way analysis of variance with N groups of B. 0 for a batch of one image, and if all features are equal.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.objectives.collapse import position_share
         >>> import tensorflow as tf
         >>> same_grid_in_every_image = tf.repeat(tf.random.normal([1, 49, 16]), 4, axis=0)
@@ -91,9 +91,9 @@ def position_share(features: tf.Tensor) -> tf.Tensor:
 
 @as_written
 def alarms(levels: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-    """All of the above, each the mean over maps of several levels `[B, N, C]`, by their names.
+    """Computes all metrics above by name, each averaged over the maps `[B, N, C]` of several levels.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.objectives.collapse import alarms
         >>> import tensorflow as tf
         >>> sorted(alarms([tf.random.normal([4, 49, 16])]))

@@ -1,4 +1,4 @@
-"""PixPro: a bin, propagated, predicts the target's bins that see the same place."""
+"""PixPro: each propagated bin of the online network predicts the target network's bins at the same position."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,18 +16,18 @@ from pixpro_tf.ops.graphs import as_written
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class PixelConsistency(PixelObjective):
-    """Pixel-to-propagation consistency.
+    """Pixel-to-propagation consistency, the objective of PixPro.
 
     Args:
-        levels, projector: see `PixelObjective`; levels that share the projector share the propagation.
-        ppm_layers, gamma: see `PixelPropagation`.
-        propagates: whether bins are propagated; without that each predicts by its own transform.
-        common: the other arguments of `PixelObjective`.
+        levels, projector: see `PixelObjective`; levels that share the projector also share the propagation.
+        ppm_layers, gamma: number of layers and sharpness of the propagation; see `PixelPropagation`.
+        propagates: whether to propagate bins; otherwise each bin's prediction is its own transform.
+        common: other arguments of `PixelObjective`.
 
     Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), and the authors' implementation where the two differ: the loss is -2
         times the mean similarity for each direction, so it lies in [-4, 4].
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> objective = pixpro_tf.PixelConsistency(["c5"], {"hidden_channels": 64, "out_channels": 16}, gamma=2.0)
         >>> objective.name, objective.levels, objective.threshold

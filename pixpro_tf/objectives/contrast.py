@@ -1,4 +1,4 @@
-"""PixContrast: a bin tells the target's bins that see the same place from the others."""
+"""PixContrast: each bin distinguishes the target network's bins at the same position from its other bins."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,17 +14,17 @@ from pixpro_tf.ops.geometry import Bins
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class PixelContrast(PixelObjective):
-    """Pixel contrast on the projections themselves; the loss is the mean of both directions.
+    """Pixel-level contrastive loss on the projections themselves, averaged over both directions.
 
     Args:
         levels, projector: see `PixelObjective`.
-        temperature: above 0.
-        common: the other arguments of `PixelObjective`.
+        temperature: temperature of the loss, greater than 0.
+        common: other arguments of `PixelObjective`.
 
-    Source: the PixContrast of Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043). Bins of an image without a positive do not count,
-        and an image without any adds 0.
+    Source: the PixContrast of Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043). Bins without a positive pair do not count, and an
+        image without positive pairs adds 0.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> objective = pixpro_tf.PixelContrast(["c5"], {"hidden_channels": 64, "out_channels": 16}, temperature=0.3)
         >>> objective.name, objective.levels, objective.threshold

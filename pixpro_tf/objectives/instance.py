@@ -1,4 +1,4 @@
-"""The instance branch: a whole image predicts its own features in the other view."""
+"""Instance branch: the online network predicts the features of the whole image in the other view."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ LEVEL = "c5"
 
 
 class InstanceObjective(Objective):
-    """An objective about whole images: an own projector and predictor on c5, averaged over the map behind the heads.
+    """Base class of objectives on whole images: a projector and a predictor on c5, averaged over the map after the heads.
 
     Args:
-        projector: what both networks put on c5; the predictor has two layers of the same widths.
-        weight: of the loss.
+        projector: settings of the projector that both networks put on c5; the predictor has two layers of the same widths.
+        weight: weight of the loss.
 
     Source: the authors' instance branch (https://github.com/zdaxie/PixPro).
 
-    Example:
+    Examples:
         >>> from pixpro_tf.objectives.instance import InstanceObjective
         >>> InstanceObjective({"hidden_channels": 64, "out_channels": 16}).levels
         ('c5',)
@@ -57,9 +57,9 @@ class InstanceObjective(Objective):
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class InstanceRegression(InstanceObjective):
-    """The authors' loss: -2 times the cosine of prediction and target for each direction, so it lies in [-4, 4].
+    """The authors' loss: -2 times the cosine similarity of prediction and target for each direction, so it is in [-4, 4].
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> pixpro_tf.InstanceRegression({"hidden_channels": 64, "out_channels": 16}).name
         'instance'
@@ -75,13 +75,13 @@ class InstanceRegression(InstanceObjective):
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class InstanceContrast(InstanceObjective):
-    """The paper's SimCLR*: an image tells its own key from those of the whole global batch; the mean of both directions.
+    """The paper's SimCLR*: contrasts each image's own key with those of the global batch; averaged over both directions.
 
     Args:
         projector, weight: see `InstanceObjective`.
-        temperature: above 0.
+        temperature: temperature of the loss, greater than 0.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> pixpro_tf.InstanceContrast({"hidden_channels": 64, "out_channels": 16}, temperature=0.1).temperature
         0.1
@@ -110,7 +110,7 @@ class InstanceContrast(InstanceObjective):
 
 
 def _pooled(views: Sequence[View]) -> list[tf.Tensor]:
-    """Unit vectors `[B, C]` of each view, averaged after the head, as the authors do."""
+    """Returns a unit vector for each image of each view, `[B, C]`, averaged after the head, as the authors do."""
     return [
         unit_length(tf.reduce_mean(at_least_float32(view.outputs[LEVEL]), axis=[1, 2]))
         for view in views
@@ -118,12 +118,12 @@ def _pooled(views: Sequence[View]) -> list[tf.Tensor]:
 
 
 def _of_all_replicas(keys: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """The keys of both views from all replicas, `[G, C]` each, and which of them are this replica's own images."""
+    """Returns the keys of both views from all replicas, `[G, C]` each, and the indices of this replica's images in them."""
     own = tf.range(tf.shape(keys[0])[0])
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
         return keys, own
-    # Replicas have equal shares of the batch, and come in the order of their numbers.
+    # Replicas have equal shares of the batch and are gathered in the order of their ids.
     own += context.replica_id_in_sync_group * tf.shape(keys[0])[0]
     gathered = context.all_gather(tf.concat(keys, axis=-1), axis=0)
     return tf.split(gathered, 2, axis=-1), own

@@ -1,4 +1,4 @@
-"""What the pixel objectives share: bins that see the same place, on every level."""
+"""Base class of the pixel objectives, which compare bins at the same position on every level."""
 
 import dataclasses
 import functools
@@ -16,16 +16,16 @@ from pixpro_tf.ops.pairwise import is_large
 
 
 class PixelObjective(Objective):
-    """An objective about bins of two views that see the same place, averaged over its levels.
+    """Base class of objectives on bins of two views at the same position, averaged over the levels.
 
     Args:
-        levels: of the encoder's maps.
-        projector: what both networks put on them, a `ProjectorSettings` or its fields as a dict.
-        threshold: see `ops.geometry.positive_mask`.
-        jit_compile: whether XLA compiles the loss of a large map; on a small one the compiled program would be no faster.
-        weight: of the loss.
+        levels: levels of the encoder's maps.
+        projector: settings of the projector that both networks put on them, a `ProjectorSettings` or its fields as a dict.
+        threshold: largest distance of a positive pair; see `ops.geometry.positive_mask`.
+        jit_compile: whether to compile the loss of large maps with XLA; compiling that of small maps would not make it faster.
+        weight: weight of the loss.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.objectives.pixel import PixelObjective
         >>> PixelObjective(["p3", "p4"], {"out_channels": 16}, threshold=1.4).threshold
         1.4
@@ -66,19 +66,19 @@ class PixelObjective(Objective):
     def compare_bins(
         self, online: Sequence[tf.Tensor], target: Sequence[tf.Tensor], bins: Sequence[Bins]
     ) -> tuple[tf.Tensor, Metrics]:
-        """The loss of one level.
+        """Computes the loss of one level.
 
         Args:
-            online, target: float `[B, N, C]`, unit length along C, of views 1 and 2.
-            bins: where they lie.
+            online, target: outputs of each network for views 1 and 2, float `[B, N, C]`, unit length along C.
+            bins: positions of the bins of views 1 and 2.
 
         Returns:
-            As `compare`.
+            The losses and metrics, see `compare`.
         """
         raise NotImplementedError
 
     def form_of(self, loss: Callable, num_bins: int) -> Callable:
-        """A loss as a map of `num_bins` takes it: compiled, or as it is."""
+        """Returns the function that computes a loss on a map of `num_bins`: compiled for a large map, otherwise unchanged."""
         return _compiled(loss) if self.jit_compile and is_large(num_bins) else loss
 
     def get_config(self) -> dict[str, Any]:
@@ -105,9 +105,9 @@ def _compiled(loss: Callable) -> Callable:
 
 
 def as_bins(feature_map: tf.Tensor) -> tf.Tensor:
-    """`[B, H, W, C]` to unit vectors `[B, H * W, C]`.
+    """Flattens a feature map `[B, H, W, C]` to unit vectors `[B, H * W, C]`.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.objectives.pixel import as_bins
         >>> import tensorflow as tf
         >>> as_bins(tf.ones([2, 7, 7, 16])).shape

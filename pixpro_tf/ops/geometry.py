@@ -1,7 +1,7 @@
-"""Where the bins of a feature map lie in the image, and which bins of two views see the same place.
+"""Positions of a feature map's bins in the image, and positive pairs: bins of two views at the same position.
 
-A view is a crop of an image, resized; its box `(x0, y0, x1, y1)` says where the crop lies in the unit square that each
-image is scaled to. A horizontally flipped view has x0 > x1, and everything below follows without a special case.
+A view is a resized crop of an image; its box `(x0, y0, x1, y1)` is the position of the crop in the unit square that each
+image is scaled to. A horizontally flipped view has x0 > x1, and everything below holds for it without a special case.
 """
 
 from typing import NamedTuple
@@ -10,16 +10,16 @@ import tensorflow as tf
 
 
 def bin_size(box: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Signed extent of one bin along each axis.
+    """Computes the signed extent of one bin along each axis.
 
     Args:
-        box: float `[B, 4]`, `(x0, y0, x1, y1)` in [0, 1] of the image's axes.
+        box: boxes of the views, float `[B, 4]`, `(x0, y0, x1, y1)` in [0, 1] along the axes of the image.
         height, width: size of the feature map in bins.
 
     Returns:
         `[B, 2]`, `(x, y)`; negative along an axis on which the view is flipped.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import geometry
         >>> import tensorflow as tf
         >>> left_half_flipped = tf.constant([[0.5, 0.0, 0.0, 1.0]])
@@ -30,16 +30,16 @@ def bin_size(box: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def bin_centres(box: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Centres of a view's bins, in the coordinates of the image.
+    """Computes the centres of a view's bins in the coordinates of the image.
 
     Args:
-        box: float `[B, 4]`, `(x0, y0, x1, y1)` in [0, 1] of the image's axes.
+        box: boxes of the views, float `[B, 4]`, `(x0, y0, x1, y1)` in [0, 1] along the axes of the image.
         height, width: size of the feature map in bins.
 
     Returns:
-        `[B, height, width, 2]`, `(x, y)` in [0, 1], of `box`'s dtype.
+        `[B, height, width, 2]`, `(x, y)` in [0, 1], with the dtype of `box`.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import geometry
         >>> import tensorflow as tf
         >>> right_half = tf.constant([[0.5, 0.0, 1.0, 1.0]])
@@ -58,9 +58,9 @@ def bin_centres(box: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def bin_diagonal(box: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Length of a bin's diagonal, `[B]`, in the unit square.
+    """Computes the length of a bin's diagonal in the unit square, `[B]`.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import geometry
         >>> import tensorflow as tf
         >>> geometry.bin_diagonal(tf.constant([[0.0, 0.0, 0.6, 0.8]]), height=2, width=2).numpy().tolist()
@@ -70,13 +70,13 @@ def bin_diagonal(box: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 class Bins(NamedTuple):
-    """Where the bins of a view's feature map lie.
+    """Positions of the bins of a view's feature map.
 
     Attributes:
-        centres: `[B, N, 2]`, `(x, y)` in the coordinates of the image, row-major; N = height * width.
-        diagonal: `[B]`, length of one bin's diagonal.
+        centres: centres of the bins, `[B, N, 2]`, `(x, y)` in the coordinates of the image, row-major; N = height * width.
+        diagonal: length of one bin's diagonal, `[B]`.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import geometry
         >>> import tensorflow as tf
         >>> bins = geometry.bins_of(tf.constant([[0.0, 0.0, 1.0, 1.0]]), height=7, width=7)
@@ -89,9 +89,9 @@ class Bins(NamedTuple):
 
 
 def bins_of(box: tf.Tensor, height: int, width: int) -> Bins:
-    """The bins of a map of `height` x `width` on views with boxes `[B, 4]`.
+    """Returns the bins of a map of `height` x `width` on views with boxes `[B, 4]`.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import geometry
         >>> import tensorflow as tf
         >>> geometry.bins_of(tf.constant([[0.0, 0.0, 1.0, 0.5]]), height=1, width=2).centres.numpy().tolist()
@@ -104,18 +104,18 @@ def bins_of(box: tf.Tensor, height: int, width: int) -> Bins:
 def same_place(
     centres_1: tf.Tensor, centres_2: tf.Tensor, unit: tf.Tensor, threshold: float
 ) -> tf.Tensor:
-    """Which bins of one image's views see the same place.
+    """Returns which bins of two views of an image are positive pairs, i.e. lie at the same position.
 
     Args:
-        centres_1: `[..., N, 2]`, of bins of one view.
-        centres_2: `[..., M, 2]`, of bins of the other.
-        unit: `[..., N]` or `[..., 1]`, the larger bin diagonal of the two views.
-        threshold: largest distance of a positive pair, exclusive, in these units.
+        centres_1: centres of bins of one view, `[..., N, 2]`.
+        centres_2: centres of bins of the other view, `[..., M, 2]`.
+        unit: larger bin diagonal of the two views, `[..., N]` or `[..., 1]`.
+        threshold: largest distance of a positive pair, exclusive, in multiples of `unit`.
 
     Returns:
         bool `[..., N, M]`.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import geometry
         >>> import tensorflow as tf
         >>> centres = tf.constant([[0.1, 0.1], [0.9, 0.1]])
@@ -130,15 +130,15 @@ def same_place(
 def may_meet(
     centres_1: tf.Tensor, centres_2: tf.Tensor, unit: tf.Tensor, threshold: float
 ) -> tf.Tensor:
-    """Whether any of some bins of one view may see the same place as any of some bins of the other.
+    """Returns whether some bins of one view and some bins of the other may contain a positive pair.
 
     Args:
-        centres_1, centres_2, unit, threshold: as of `same_place`, of one image.
+        centres_1, centres_2, unit, threshold: see `same_place`; those of one image.
 
     Returns:
-        One bool, false only if `same_place` is false for all pairs: the rectangles around the centres are too far apart.
+        One bool. It is false only if `same_place` is false for all pairs, because the rectangles around the centres are too far apart.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import geometry
         >>> import tensorflow as tf
         >>> left, right = tf.constant([[0.1, 0.1], [0.2, 0.1]]), tf.constant([[0.8, 0.1], [0.9, 0.1]])
@@ -150,28 +150,29 @@ def may_meet(
         for centres in (centres_1, centres_2)
     )
     gap = tf.maximum(tf.maximum(low_1 - high_2, low_2 - high_1), 0)
-    # A little more than the threshold, for what rounding does to distances.
+    # The factor, slightly greater than 1, allows for rounding errors of the distances.
     return tf.norm(gap) < 1.001 * threshold * tf.reduce_max(unit)
 
 
 def positive_mask(
     box_1: tf.Tensor, box_2: tf.Tensor, height: int, width: int, threshold: float = 0.7
 ) -> tf.Tensor:
-    """Which bins of two views see the same place, all pairs at once.
+    """Returns which bins of two views are positive pairs, for all pairs at once.
 
     Args:
-        box_1, box_2: float `[B, 4]`, `(x0, y0, x1, y1)` in [0, 1] of the image's axes; flipped views have x0 > x1.
+        box_1, box_2: boxes of the views, float `[B, 4]`, `(x0, y0, x1, y1)` in [0, 1] along the axes of the image; flipped views have
+            x0 > x1.
         height, width: size of both feature maps in bins.
-        threshold: largest distance of a positive pair, exclusive, in units of the larger bin diagonal of the two views.
+        threshold: largest distance of a positive pair, exclusive, in multiples of the larger bin diagonal of the two views.
 
     Returns:
-        bool `[B, N, N]`, N = height * width, row-major; `[b, i, j]` is about bin i of view 1 and bin j of view 2.
-        All false for an image whose views do not overlap.
+        bool `[B, N, N]`, N = height * width, row-major; `[b, i, j]` refers to bin i of view 1 and bin j of view 2.
+        All false for an image whose views lie far apart.
 
     Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), equation 1. The paper normalises distances to "the diagonal length
-        of a feature map bin"; of two views with different bins, the authors' code takes the larger, and so do we.
+        of a feature map bin"; if the bins of the two views differ, this function uses the larger diagonal, as the authors' code does.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import geometry
         >>> import tensorflow as tf
         >>> whole, flipped = tf.constant([[0.0, 0.0, 1.0, 1.0]]), tf.constant([[1.0, 0.0, 0.0, 1.0]])

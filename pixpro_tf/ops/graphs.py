@@ -1,4 +1,4 @@
-"""Graphs traced from Python as it is written."""
+"""Tracing of graphs without AutoGraph."""
 
 import inspect
 from collections.abc import Callable
@@ -10,15 +10,16 @@ Function = TypeVar("Function", bound=Callable)
 
 
 def as_written(function: Function) -> Function:
-    """Keeps AutoGraph out of a function and of all that it calls, where no Python statement branches or loops on a tensor.
+    """Excludes a function, and everything that it calls, from conversion by AutoGraph.
 
-    AutoGraph rewrites every function that it meets while a graph is traced, which takes a third of the time until a run's first step.
-    Objectives of others may rely on it; the project's own layers, objectives and crops use TensorFlow's control flow.
+    No Python statement in these functions may branch or loop on a tensor. AutoGraph converts every function that is called while a
+    graph is traced, which takes a third of the time until the first step of a run. Custom objectives may rely on AutoGraph; the
+    project's own layers, objectives and crops use TensorFlow's control flow.
 
     Args:
         function: a function, or a method in the body of its class.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops.graphs import as_written
         >>> @as_written
         ... def double(x):
@@ -27,6 +28,6 @@ def as_written(function: Function) -> Function:
         6
     """
     kept = tf.autograph.experimental.do_not_convert(function)
-    # Keras reads the names of a layer's arguments.
+    # Keras reads the names of a layer's arguments from the signature.
     kept.__signature__ = inspect.signature(function)
     return kept

@@ -1,4 +1,4 @@
-"""Precision and norms shared by everything that must not be computed in half precision."""
+"""Casts and norms for computations that must not run in half precision."""
 
 import tensorflow as tf
 
@@ -6,9 +6,9 @@ NORM_EPSILON = 1e-12
 
 
 def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
-    """float16 and bfloat16 become float32; float32 and float64 stay.
+    """Casts float16 and bfloat16 to float32; float32 and float64 stay unchanged.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import numerics
         >>> import tensorflow as tf
         >>> [numerics.at_least_float32(tf.zeros([1], name)).dtype.name for name in ("bfloat16", "float64")]
@@ -18,12 +18,12 @@ def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def unit_length(tensor: tf.Tensor) -> tf.Tensor:
-    """`tensor / max(||tensor||, 1e-12)` along the last axis, in at least float32.
+    """Computes `tensor / max(||tensor||, 1e-12)` along the last axis, in at least float32.
 
-    The gradient at an all-zero vector is finite (the incoming one times 1e12, as PyTorch has it), not NaN: the floor is put under
-    the sum of squares.
+    The gradient at an all-zero vector is finite (the incoming gradient times 1e12, as in PyTorch) instead of NaN, because the
+    lower limit is applied to the sum of squares.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import numerics
         >>> import tensorflow as tf
         >>> numerics.unit_length(tf.constant([[3.0, 4.0], [0.0, 0.0]])).numpy().tolist()

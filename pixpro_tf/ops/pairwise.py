@@ -1,4 +1,4 @@
-"""Work on all pairs of bins, a block of them at a time: memory that grows with the bins, and not with their square."""
+"""Computations on all pairs of bins, one block at a time: memory grows with the number of bins, not with its square."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,23 +6,25 @@ from typing import Any, NamedTuple, TypeVar
 
 import tensorflow as tf
 
-# Up to here the pairs of all images are taken at once; those of one image are then at most four times a map of 256 channels.
+# Maps of at most this many bins are computed for all pairs of all images at once; the pairs of one image then have at most four times
+# the size of a map of 256 channels.
 DENSE_BINS = 1024
-# Bins on a side of a square block, at most: enough to keep a matrix product busy, and few enough for blocks of views that lie apart.
+# Maximum number of bins on a side of a square block: enough to keep a matrix product busy, and few enough that blocks which lie apart
+# in the two views can be skipped.
 BLOCK_BINS = 896
 
 Tensors = Sequence[tf.Tensor]
-# Of some rows and some columns, to matrices of what their pairs give.
+# Function from some rows and some columns to matrices with a value for each pair.
 PairFunction = Callable[[Tensors, Tensors], Tensors]
-# Whether a block of rows and one of columns have anything to say to each other, one bool.
+# Function from a block of rows and a block of columns to one bool: whether any pair of them may contribute.
 Meet = Callable[[Tensors, Tensors], tf.Tensor]
 Structure = TypeVar("Structure")
 
 
 def is_large(num_bins: int | None) -> bool:
-    """Whether a map's pairs should be taken block by block; also where its size is not known before the run.
+    """Returns whether a map's pairs should be computed block by block; true if its size is not known before the run.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import pairwise
         >>> pairwise.is_large(7 * 7), pairwise.is_large(56 * 56), pairwise.is_large(None)
         (False, True, True)
@@ -33,20 +35,24 @@ def is_large(num_bins: int | None) -> bool:
 def weighted_sums(
     weights: PairFunction, rows: Tensors, columns: Tensors, values: Tensors, meet: Meet
 ) -> Tensors:
-    """`sum_j weights(i, j) * values_j` for every row i of each image: at once for small maps, by square blocks for large ones.
+    """Computes `sum_j weights(i, j) * values_j` for every row i of each image.
+
+    Small maps are computed at once, large ones by square blocks.
 
     Args:
-        weights: of rows `[..., b, ...]` and columns `[..., c, ...]`; gives a matrix `[..., b, c]` for each of `values`. What comes of
-            rows and columns of zeros, which fill up the last blocks, does not matter as long as it is finite.
-        rows: `[B, N, ...]`.
-        columns: `[B, M, ...]`.
-        values: `[B, M, C]`, each with its own C.
-        meet: of a block of an image's rows and one of its columns; false where all weights are zero. Such blocks are left out.
+        weights: function of rows `[..., b, ...]` and columns `[..., c, ...]` that returns a matrix `[..., b, c]` for each of `values`.
+            The last blocks are padded with rows and columns of zeros, for which the weights may have any finite value.
+        rows: tensors `[B, N, ...]` that describe the rows.
+        columns: tensors `[B, M, ...]` that describe the columns.
+        values: tensors `[B, M, C]` to sum, each with its own C.
+        meet: function of a block of an image's rows and a block of its columns; returns false if all weights are zero. Such blocks
+            are skipped.
 
     Returns:
-        `[B, N, C]` for each of the values. A gradient through blocks would keep all of them: there must be none, or one of its own.
+        `[B, N, C]` for each of the values. A gradient through the blocks would keep all of them in memory, so the caller must stop
+        the gradient or define its own.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import pairwise
         >>> import tensorflow as tf
         >>> places = tf.constant([[[0.0], [1.0], [2.0]]])
@@ -80,14 +86,14 @@ def weighted_sums(
 
 
 class Softmax(NamedTuple):
-    """The softmax of each row's logits, and the average of the columns' values by it.
+    """Softmax of each row's logits, and the average of the columns' values weighted by it.
 
     Attributes:
-        largest: `[..., N, 1]`, the largest logit; -inf for a row without any.
-        total: `[..., N, 1]`, sum of the exponentials of the logits less the largest.
-        sums: `[..., N, C]`, sums of the values with these weights.
+        largest: largest logit, `[..., N, 1]`; -inf for a row without logits.
+        total: sum of `exp(logit - largest)`, `[..., N, 1]`.
+        sums: sums of the values weighted by these exponentials, `[..., N, C]`.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import pairwise
         >>> import tensorflow as tf
         >>> empty = pairwise.Softmax(tf.constant([[-float("inf")]]), tf.zeros([1, 1]), tf.zeros([1, 1]))
@@ -101,15 +107,15 @@ class Softmax(NamedTuple):
     sums: tf.Tensor
 
     def averages(self) -> tf.Tensor:
-        """`[..., N, C]`; 0 for a row without logits."""
+        """Returns the weighted averages `[..., N, C]`; 0 for a row without logits."""
         return tf.math.divide_no_nan(self.sums, self.total)
 
     def log_sum(self) -> tf.Tensor:
-        """`[..., N]`, the logarithm of the sum of the logits' exponentials; -inf for a row without logits."""
+        """Returns the logarithm of the sum of the logits' exponentials, `[..., N]`; -inf for a row without logits."""
         return (tf.math.log(self.total) + self.largest)[..., 0]
 
     def with_more(self, logits: tf.Tensor, values: tf.Tensor) -> "Softmax":
-        """Some more columns: exponentials are relative to the largest logit, and what was summed up before follows it."""
+        """Adds more columns; sums so far are rescaled if the largest logit, to which exponentials are relative, changes."""
         largest = tf.maximum(self.largest, tf.reduce_max(logits, axis=-1, keepdims=True))
         shift = tf.where(largest > -math.inf, largest, tf.zeros_like(largest))
         kept, weights = tf.exp(self.largest - shift), tf.exp(logits - shift)
@@ -125,20 +131,21 @@ def softmax_of_all_and_some(
     values: tf.Tensor,
     meet: Meet,
 ) -> tuple[Softmax, Softmax]:
-    """For every row of each image, the softmax over all columns and that over some: at once, or by square blocks.
+    """Computes the softmax over all columns and that over some for every row of each image: at once or by square blocks.
 
     Args:
-        logits: of rows `[..., b, ...]` and columns `[..., c, ...]`; gives `[..., b, c]`.
-        some: of the same; bool `[..., b, c]`.
-        rows: `[B, N, ...]`.
-        columns: `[B, M, ...]`.
-        values: `[B, M, C]`.
-        meet: as of `weighted_sums`, false where `some` is.
+        logits: function of rows `[..., b, ...]` and columns `[..., c, ...]` that returns `[..., b, c]`.
+        some: function of the same arguments that returns bool `[..., b, c]`: the pairs of the second softmax.
+        rows: tensors `[B, N, ...]` that describe the rows.
+        columns: tensors `[B, M, ...]` that describe the columns.
+        values: values to average, `[B, M, C]`.
+        meet: see `weighted_sums`; returns false if `some` is false for all pairs.
 
     Returns:
-        The softmax of all and that of some, with `[B, N]` in front. As of `weighted_sums`, not to take a gradient through.
+        The softmax over all columns and that over some, with leading dimensions `[B, N]`. Gradients must not be taken through them,
+        see `weighted_sums`.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import pairwise
         >>> import tensorflow as tf
         >>> features, values = tf.constant([[[1.0], [0.0]]]), tf.constant([[[4.0], [8.0]]])
@@ -177,26 +184,27 @@ def softmax_of_all_and_some(
         )
         return [*empty, *empty]
 
-    # The columns that fill up the last block are no columns.
+    # Columns that pad the last block do not count.
     real = tf.ones(tf.shape(values)[:2], tf.bool)
     state = _fold(add, start, rows, (columns, values, real), meet, [values.dtype] * 6)
     return Softmax(*state[:3]), Softmax(*state[3:])
 
 
 def symmetric_weighted_sums(weights: PairFunction, bins: Tensors, values: Tensors) -> Tensors:
-    """`sum_j weights(i, j) * values_j` for every bin i of each image, where `weights(i, j) = weights(j, i)`: by square blocks.
+    """Computes `sum_j weights(i, j) * values_j` for every bin i of each image, for symmetric weights.
 
-    Each block of weights off the diagonal is computed once, and used for its rows and, transposed, for its columns.
+    `weights(i, j)` must equal `weights(j, i)`. The sums are computed by square blocks. Each block of weights off the diagonal is computed
+    once, and used for its rows and, transposed, for its columns.
 
     Args:
-        weights: of the `bins` `[b, ...]` of two blocks of one image; gives a matrix `[b, b]` for each of `values`.
-        bins: `[B, N, ...]`.
-        values: `[B, N, C]`, each with its own C.
+        weights: function of the `bins` `[b, ...]` of two blocks of one image that returns a matrix `[b, b]` for each of `values`.
+        bins: tensors `[B, N, ...]` that describe the bins.
+        values: tensors `[B, N, C]` to sum, each with its own C.
 
     Returns:
-        `[B, N, C]` for each of the values. As of `weighted_sums`, not to take a gradient through.
+        `[B, N, C]` for each of the values. Gradients must not be taken through them, see `weighted_sums`.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.ops import pairwise
         >>> import tensorflow as tf
         >>> bins = tf.constant([[[1.0], [2.0]]])
@@ -245,9 +253,9 @@ def _fold(
     meet: Meet,
     dtypes: Sequence[tf.DType],
 ) -> Tensors:
-    """What `add` makes of a start for each row and of the columns, all at once or one block after another.
+    """Folds the columns into a state for each row with `add`, all at once or one block after another.
 
-    `columns[0]` are those that `meet` sees.
+    `meet` is called with `columns[0]`.
     """
     if not is_large(rows[0].shape[1]):
         return add(start(tf.unstack(tf.shape(rows[0])[:2])), rows, columns, True)
@@ -275,7 +283,7 @@ def _fold(
 def _map(
     function: Callable[[Structure], Tensors], elements: Structure, dtypes: Sequence[tf.DType]
 ) -> Tensors:
-    # In parallel, blocks would be in memory together.
+    # Parallel iterations would have several blocks in memory at the same time.
     return tf.map_fn(
         lambda element: list(function(element)),
         elements,
@@ -287,7 +295,11 @@ def _map(
 def _if(
     condition: tf.Tensor | bool, function: Callable[[Structure], Structure], tensors: Structure
 ) -> Structure:
-    """`function(tensors)` or the tensors themselves, by a bool known now or not. A loop of one turn, for XLA leaves what a `tf.cond` does to a single core."""
+    """Returns `function(tensors)` if the condition is true, otherwise the tensors themselves.
+
+    The condition is a Python bool or a tensor. Anything but a Python `True` becomes a loop of at most one iteration, because XLA
+    runs the body of a `tf.cond` on a single core.
+    """
     if condition is True:
         return function(tensors)
     _, tensors = tf.while_loop(
@@ -297,7 +309,7 @@ def _if(
 
 
 def _divide(length: int | tf.Tensor) -> tuple[int | tf.Tensor, int | tf.Tensor]:
-    """How many blocks, of how many bins, the last of them filled up."""
+    """Returns the number of blocks and the number of bins in each; the last block is padded."""
     num_blocks = _ceil_divide(length, BLOCK_BINS)
     return num_blocks, _ceil_divide(length, num_blocks)
 

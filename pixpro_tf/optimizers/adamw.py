@@ -1,4 +1,4 @@
-"""Keras' AdamW, with decay excluded by rank."""
+"""Keras' AdamW, with variables excluded from weight decay by their rank."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,15 +8,16 @@ import tensorflow as tf
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class AdamW(tf.keras.optimizers.AdamW):
-    """AdamW whose one-dimensional variables (BN, biases) get no decay.
+    """AdamW without weight decay for one-dimensional variables (BN, biases).
 
     Args:
-        learning_rate: float or schedule.
-        weight_decay: of variables with more than one dimension; decoupled, so it takes `learning_rate * weight_decay` of them a step.
+        learning_rate: learning rate, a float or a schedule.
+        weight_decay: weight decay of variables with more than one dimension. It is decoupled: each step subtracts
+            `learning_rate * weight_decay` times the variable.
 
     Source: Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.optimizers.adamw import AdamW
         >>> import tensorflow as tf
         >>> kernel, bias = tf.Variable([[1.0]]), tf.Variable([1.0])
@@ -32,11 +33,14 @@ class AdamW(tf.keras.optimizers.AdamW):
         weight_decay: float = 4e-3,
         **kwargs: Any,
     ) -> None:
-        # XLA does not compile it by itself, but with the step if with anything.
+        # XLA compiles the update together with the step, if at all, and not separately.
         super().__init__(learning_rate, weight_decay, **{"jit_compile": False, **kwargs})
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
-        """Makes the moments of some variables, and finds those without decay; called in every step, and heard in the first."""
+        """Creates the moments of the variables and finds the variables without weight decay.
+
+        Keras calls this in every step; it has an effect only in the first.
+        """
         if not getattr(self, "_built", False):
             flat = [variable for variable in var_list if variable.shape.rank <= 1]
             self.exclude_from_weight_decay(var_list=flat)

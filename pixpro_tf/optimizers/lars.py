@@ -1,4 +1,4 @@
-"""Momentum SGD with decay in the gradient, and layer-wise adaptive rate scaling on top of it."""
+"""Momentum SGD with weight decay in the gradient, and layer-wise adaptive rate scaling (LARS) on top of it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,26 +9,27 @@ NORM_EPSILON = 1e-8
 
 
 def _norm(tensor: tf.Tensor | tf.Variable) -> tf.Tensor:
-    """As `tf.norm`, without a tensor of squares."""
+    """Computes `tf.norm` without creating a tensor of squares."""
     return tf.sqrt(2 * tf.nn.l2_loss(tensor))
 
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class MomentumSGD(tf.keras.optimizers.Optimizer):
-    """SGD as PyTorch has it: decay is part of the gradient, the rate is outside the momentum buffer.
+    """SGD as in PyTorch: weight decay is part of the gradient, and the learning rate is outside the momentum buffer.
 
         g += weight_decay * w
         v  = momentum * v + g
         w -= learning_rate * v
 
-    Keras' SGD keeps the rate inside the buffer, and its decay is decoupled, which differ while the rate changes.
+    Keras' SGD keeps the learning rate inside the buffer and decouples weight decay; its updates differ while the learning rate
+    changes.
 
     Args:
-        learning_rate: float or schedule.
-        momentum: in [0, 1).
-        weight_decay: of every variable, BN scales and biases included, as in the authors' SGD.
+        learning_rate: learning rate, a float or a schedule.
+        momentum: decay of the momentum buffer, in [0, 1).
+        weight_decay: weight decay of every variable, including BN scales and biases, as in the authors' SGD.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.optimizers.lars import MomentumSGD
         >>> import tensorflow as tf
         >>> weight = tf.Variable([[1.0]])
@@ -49,7 +50,7 @@ class MomentumSGD(tf.keras.optimizers.Optimizer):
         super().__init__(name=name, **kwargs)
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum = momentum
-        # Not `weight_decay`, which Keras would apply a second time, to the weights themselves.
+        # The attribute is not named `weight_decay`, because Keras would apply that a second time, to the weights themselves.
         self.gradient_decay = weight_decay
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
@@ -63,9 +64,10 @@ class MomentumSGD(tf.keras.optimizers.Optimizer):
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         rate = tf.cast(self.learning_rate, variable.dtype)
         velocity = self.momentums[self._index_dict[self._var_key(variable)]]
-        # Not before the gradient is there: what needs only weights and momentum would otherwise wait in memory through the whole step.
+        # The update waits for the gradient: otherwise, results that need only weights and momentum would be computed early and stay in
+        # memory through the whole step.
         with tf.control_dependencies([gradient]):
-            # One pass over the weights in the place of four.
+            # This takes one pass over the weights instead of four.
             tf.raw_ops.ResourceApplyMomentum(
                 var=variable.handle,
                 accum=velocity.handle,
@@ -89,25 +91,25 @@ class MomentumSGD(tf.keras.optimizers.Optimizer):
 class LARS(MomentumSGD):
     """LARS with momentum, in the form that PixPro's authors use.
 
-    For every weight with more than one dimension, in this order:
+    Every weight with more than one dimension is updated in this order:
 
         g += weight_decay * w
-        g *= trust_coefficient * ||w|| / (||g|| + 1e-8)     where both norms are above 0
+        g *= trust_coefficient * ||w|| / (||g|| + 1e-8)     if both norms are greater than 0
         v  = momentum * v + g
         w -= learning_rate * v
 
-    Variables of one dimension (BN scales and shifts, biases) get neither decay nor adaptation, only momentum. They are told by
-    their rank, which survives saving and loading, not by name.
+    Variables with one dimension (BN scales and shifts, biases) get neither weight decay nor adaptation, only momentum. They are
+    recognised by their rank, which survives saving and loading, not by name.
 
     Args:
-        learning_rate: float or schedule; it is not inside the momentum buffer.
-        momentum: in [0, 1).
-        weight_decay: of variables with more than one dimension.
-        trust_coefficient: of the adaptation.
+        learning_rate: learning rate, a float or a schedule; it is outside the momentum buffer.
+        momentum: decay of the momentum buffer, in [0, 1).
+        weight_decay: weight decay of variables with more than one dimension.
+        trust_coefficient: coefficient of the adaptation.
 
     Source: You et al., 2017 (https://arxiv.org/abs/1708.03888), with decay before the adaptation, as in the authors' implementation.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> import tensorflow as tf
         >>> weight = tf.Variable([[3.0], [4.0]])
@@ -135,7 +137,7 @@ class LARS(MomentumSGD):
         gradient = super()._regularize(gradient, variable)
         weight_norm, gradient_norm = _norm(variable), _norm(gradient)
         ratio = self.trust_coefficient * weight_norm / (gradient_norm + NORM_EPSILON)
-        # A zero-initialised weight has no norm to scale by: it takes its first steps at the plain rate.
+        # A zero-initialised weight has no norm to scale by, so its first steps use the plain learning rate.
         return gradient * tf.where((weight_norm > 0) & (gradient_norm > 0), ratio, 1.0)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Learning rate and EMA momentum as functions of the step, the run's only clock.
+"""Learning rate and EMA momentum as functions of the step, which is the only clock of a run.
 
-The cosines are written as squared cosines of half the angle, `(1 + cos(a)) / 2 = cos(a / 2)^2`, and those near a half turn as
-sines of what is left: in float32, which is all a TPU has, `1 + cos(a)` loses every digit where it approaches 0.
+The cosines are computed as squared cosines of half the angle, `(1 + cos(a)) / 2 = cos(a / 2)^2`, and the latter as sines of the
+remaining angle: in float32, the only precision of a TPU, `1 + cos(a)` loses every digit where it approaches 0.
 """
 
 import math
@@ -20,7 +20,7 @@ def _remaining_cosine(step: tf.Tensor, total_steps: int) -> tf.Tensor:
 
 
 class _WarmupSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from a hundredth of the peak, up to and including step `warmup_steps`; then `_after_warmup`."""
+    """Linear warm-up from a hundredth of the peak, up to and including step `warmup_steps`, followed by `_after_warmup`."""
 
     def __init__(self, peak: float, warmup_steps: int) -> None:
         self.peak = peak
@@ -44,17 +44,17 @@ class _WarmupSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class WarmupCosine(_WarmupSchedule):
-    """Warm-up, then a cosine from the peak to 1e-6 at step `total_steps`.
+    """Learning-rate schedule with linear warm-up, then a cosine from the peak to 1e-6 at step `total_steps`.
 
     Args:
-        peak: highest rate.
-        warmup_steps: w; the rate at step i <= w is `peak / 100 * (99 * i / w + 1)`.
-        total_steps: n; the cosine spans n - w steps.
+        peak: highest learning rate.
+        warmup_steps: number of warm-up steps w; the learning rate at step i <= w is `peak / 100 * (99 * i / w + 1)`.
+        total_steps: total number of steps n; the cosine spans n - w steps.
 
-    Source: the authors' schedule (https://github.com/zdaxie/PixPro). As there, the warm-up ends at the peak in step w, and so the
-        cosine's first value repeats it.
+    Source: the authors' schedule (https://github.com/zdaxie/PixPro). As there, the warm-up ends at the peak in step w, which is also
+        the first value of the cosine.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.optimizers.schedules import WarmupCosine
         >>> schedule = WarmupCosine(peak=1.0, warmup_steps=10, total_steps=110)
         >>> [float(schedule(step)) for step in (0, 10, 60, 110)]
@@ -77,15 +77,15 @@ class WarmupCosine(_WarmupSchedule):
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
 class WarmupSteps(_WarmupSchedule):
-    """Warm-up, then the peak, multiplied by 0.1 from each of `boundaries` on.
+    """Learning-rate schedule with linear warm-up, then the peak, multiplied by `factor` from each of `boundaries` on.
 
     Args:
-        peak: highest rate.
-        warmup_steps: as in `WarmupCosine`.
-        boundaries: steps, increasing.
-        factor: of each drop.
+        peak: highest learning rate.
+        warmup_steps: number of warm-up steps, see `WarmupCosine`.
+        boundaries: steps at which the learning rate drops, increasing.
+        factor: factor of each drop.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.optimizers.schedules import WarmupSteps
         >>> schedule = WarmupSteps(peak=1.0, warmup_steps=0, boundaries=[10, 20])
         >>> [float(schedule(step)) for step in (0, 10, 20)]
@@ -109,16 +109,16 @@ class WarmupSteps(_WarmupSchedule):
 
 
 class EmaSchedule:
-    """How much of the online network the target takes over in a step.
+    """Schedule of the share of the online network that the target network takes over in a step.
 
     Args:
-        base_momentum: momentum in step 0.
-        total_steps: K; the momentum reaches 1 there.
+        base_momentum: EMA momentum in step 0.
+        total_steps: number of steps K after which the EMA momentum reaches 1.
 
-    Called with step k, returns `1 - m_k = (1 - base) * (cos(pi * k / K) + 1) / 2` as a float32 scalar: the share taken over, which
-    keeps the digits that the momentum itself loses near 1.
+    Call with step k. Returns `1 - m_k = (1 - base) * (cos(pi * k / K) + 1) / 2` as a float32 scalar: the share taken over, which keeps
+    the digits that the EMA momentum itself loses near 1.
 
-    Example:
+    Examples:
         >>> from pixpro_tf.optimizers.schedules import EmaSchedule
         >>> schedule = EmaSchedule(base_momentum=0.99, total_steps=100)
         >>> [float(schedule(step)) for step in (0, 100)]

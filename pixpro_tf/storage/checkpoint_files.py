@@ -1,4 +1,4 @@
-"""The files of a folder's checkpoints. They decide what there is; the list that TensorFlow keeps beside them does not."""
+"""Checkpoint files of a folder. The files decide which checkpoints exist, not the list that TensorFlow writes beside them."""
 
 import contextlib
 import os
@@ -10,17 +10,17 @@ import tensorflow as tf
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.storage.hub_handles import is_hub_address
 
-# What TensorFlow raises for a checkpoint that is damaged or holds something else; IndexError is of one that has been cut.
+# Errors that TensorFlow raises for a checkpoint that is damaged or has other contents; IndexError is raised for a truncated one.
 UNREADABLE = (tf.errors.OpError, ValueError, AssertionError, IndexError)
 KEPT = "kept"
 _STEP = "optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"
-# Of a checkpoint; its files have suffixes beside.
+# Name of a checkpoint; the names of its files have suffixes in addition.
 NAME = r"(?:step|imported)-\d+"
 _FILE = re.compile(rf"({NAME})\.(index|data-\d{{5}}-of-\d{{5}})")
 
 
 def checkpoints_in(folder: str) -> list[str]:
-    """Paths of a folder's checkpoints, those that it keeps for good included; the newest first."""
+    """Returns the paths of a folder's checkpoints, newest first, including those that are kept permanently."""
     found = {
         checkpoint for path, checkpoint in _checkpoint_files(folder) if path.endswith(".index")
     }
@@ -33,18 +33,18 @@ def checkpoints_in(folder: str) -> list[str]:
 
 
 def holds_any(folder: str) -> bool:
-    """Whether there is a checkpoint in a folder, or a file that is left of one."""
+    """Returns whether a folder contains a checkpoint, or a leftover file of one."""
     return any(True for _ in _checkpoint_files(folder))
 
 
 def left_over_files(folder: str) -> list[str]:
-    """Paths of files that belong to no checkpoint of a folder any more, for its index is missing."""
+    """Returns the paths of checkpoint files that cannot be used because the index of their checkpoint is missing."""
     whole = set(checkpoints_in(folder))
     return [path for path, checkpoint in _checkpoint_files(folder) if checkpoint not in whole]
 
 
 def _checkpoint_files(folder: str) -> Iterator[tuple[str, str]]:
-    """Paths of the files of a folder's checkpoints, and the checkpoint that each is of."""
+    """Yields the path of each checkpoint file in a folder, and the checkpoint that it belongs to."""
     for part in (folder, os.path.join(folder, KEPT)):
         for name in _names_in(part):
             if match := _FILE.fullmatch(name):
@@ -52,14 +52,14 @@ def _checkpoint_files(folder: str) -> Iterator[tuple[str, str]]:
 
 
 def _files_of(checkpoint: str) -> list[str]:
-    """Paths of a checkpoint's files, the index first."""
+    """Returns the paths of a checkpoint's files, the index first."""
     folder = os.path.dirname(checkpoint)
     files = [path for path, of in _checkpoint_files(folder) if of == checkpoint]
     return sorted(files, key=lambda path: not path.endswith(".index"))
 
 
 def damage_of(checkpoint: str) -> str | None:
-    """Why a checkpoint cannot be read, in a line; None if it can. Reads it whole: each value has a checksum."""
+    """Returns the reason why a checkpoint cannot be read; None if it can be. Reads every value and checks its checksum."""
     try:
         reader = tf.train.load_checkpoint(checkpoint)
         for name in reader.get_variable_to_shape_map():
@@ -70,13 +70,16 @@ def damage_of(checkpoint: str) -> str | None:
 
 
 def delete(checkpoint: str) -> None:
-    """Deletes a checkpoint's files, the index first: an end in between leaves no checkpoint, rather than half of one."""
+    """Deletes a checkpoint's files, the index first: an interrupted deletion leaves no checkpoint rather than half of one."""
     for path in _files_of(checkpoint):
         tf.io.gfile.remove(path)
 
 
 def sync(checkpoint: str) -> None:
-    """Has the disk hold a checkpoint's files before anything relies on them; of a file system behind an address, that is its own work."""
+    """Flushes a checkpoint's files to disk before anything relies on them.
+
+    Does nothing for remote file systems (`gs://` and the like), which are responsible for this themselves.
+    """
     if "://" in checkpoint:
         return
     for path in (*_files_of(checkpoint), os.path.dirname(checkpoint)):
@@ -88,7 +91,12 @@ def sync(checkpoint: str) -> None:
 
 
 def list_for_tensorflow(folder: str, checkpoints: list[str]) -> None:
-    """Writes the list of a folder's checkpoints, the oldest first, by which `tf.train.latest_checkpoint` finds the newest."""
+    """Writes the list with which `tf.train.latest_checkpoint` finds the newest checkpoint of a folder.
+
+    Args:
+        folder: folder of the checkpoints.
+        checkpoints: paths of the checkpoints, oldest first.
+    """
     names = [os.path.basename(path) for path in checkpoints]
     lines = [f'model_checkpoint_path: "{names[-1]}"']
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
@@ -96,7 +104,7 @@ def list_for_tensorflow(folder: str, checkpoints: list[str]) -> None:
 
 
 def write_atomically(path: str, text: str) -> None:
-    """Writes a file that is there as a whole or not at all."""
+    """Writes a file atomically: it appears complete or not at all."""
     temporary = f"{path}.writing"
     with tf.io.gfile.GFile(temporary, "w") as file:
         file.write(text)
@@ -111,7 +119,13 @@ def _names_in(folder: str) -> list[str]:
 
 
 def find_checkpoint(path: str) -> str | None:
-    """The newest checkpoint of a run's folder, of a folder of checkpoints, or the checkpoint itself; None if there is none.
+    """Finds the checkpoint that a path refers to.
+
+    Args:
+        path: path of a run folder or of a folder of checkpoints, which stand for their newest checkpoint, or of a checkpoint.
+
+    Returns:
+        The path of the checkpoint; None if there is none.
 
     Raises:
         RunError: if the file system cannot be reached.
@@ -123,7 +137,7 @@ def find_checkpoint(path: str) -> str | None:
         for folder in (os.path.join(path, "checkpoints"), path):
             if found := checkpoints_in(folder):
                 return found[0]
-        # Others name theirs otherwise.
+        # Checkpoints of other programs have other names.
         if latest := tf.train.latest_checkpoint(path):
             return latest
         prefix = path.removesuffix(".index")
@@ -132,7 +146,7 @@ def find_checkpoint(path: str) -> str | None:
 
 @contextlib.contextmanager
 def reached(path: str) -> Iterator[None]:
-    """Turns the error of a file system that is not there, or does not answer, into a line."""
+    """Converts the error of a file system that does not exist or does not respond into a `RunError` of one line."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -140,10 +154,10 @@ def reached(path: str) -> Iterator[None]:
 
 
 def step_of(checkpoint: str) -> int:
-    """The step of a run's checkpoint.
+    """Returns the step at which a run's checkpoint was saved.
 
     Raises:
-        RunError: if it cannot be read.
+        RunError: if the checkpoint cannot be read.
     """
     try:
         return int(tf.train.load_variable(checkpoint, _STEP))

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written whole or not at all, the last few kept, some for good."""
+"""Checkpoints of a run: written completely or not at all; the last few are kept, and some are kept permanently."""
 
 import os
 from typing import Any
@@ -11,28 +11,28 @@ from pixpro_tf.storage import checkpoint_files
 from pixpro_tf.storage.checkpoint_files import KEPT, UNREADABLE
 
 DIVERGED = (
-    "lower --base_lr, lengthen --warmup_epochs, or with --precision=float16 try bfloat16. "
-    "The last checkpoint is from before it happened"
+    "lower --base_lr, increase --warmup_epochs, or use bfloat16 instead of --precision=float16. "
+    "The last checkpoint was saved before this happened"
 )
 
 
 def parts_of(model: PixPro) -> dict[str, tf.keras.layers.Layer]:
-    """The parts that hold weights, by their names in a checkpoint."""
+    """Returns the parts of the model that have weights, keyed by their names in a checkpoint."""
     networks = {"online": model.online, "target": model.target}
     return networks | {objective.name: objective for objective in model.objectives}
 
 
 def checkpoint_of(model: PixPro) -> tf.train.Checkpoint:
-    """All that a run needs to go on: its parts, and the optimiser with its slots and the step."""
+    """Returns a checkpoint of all that a run needs to resume: the model's parts, and the optimizer with its slots and step."""
     return tf.train.Checkpoint(**parts_of(model), optimizer=model.optimizer)
 
 
 def save_weights(parts: dict[str, Any], folder: str) -> None:
-    """Writes a checkpoint of weights alone, with which no training goes on.
+    """Writes a checkpoint that contains weights only, from which training cannot be resumed.
 
     Args:
-        parts: "online" and "target", each an `Encoder` or a checkpoint with a backbone, and what other parts there are.
-        folder: of checkpoints.
+        parts: "online" and "target", each an `Encoder` or a checkpoint with a backbone, and any other parts.
+        folder: folder of the checkpoints.
     """
     path = os.path.join(folder, "imported-0")
     tf.train.Checkpoint(**parts).write(path)
@@ -43,12 +43,12 @@ def restore_part(checkpoint: str, name: str, part: tf.keras.layers.Layer) -> Non
     """Restores one part of a checkpoint.
 
     Args:
-        checkpoint: path of it.
-        name: attributes from the checkpoint's root down, as "online/backbone".
-        part: whose variables exist.
+        checkpoint: path of the checkpoint.
+        name: path of attributes from the root of the checkpoint, e.g. "online/backbone".
+        part: layer to restore; its variables must exist.
 
     Raises:
-        RunError: if the part is not in it, or differs, or it cannot be read.
+        RunError: if the checkpoint cannot be read, does not contain the part, or contains a different one.
     """
     root: tf.train.Checkpoint | tf.keras.layers.Layer = part
     for attribute in reversed(name.split("/")):
@@ -56,25 +56,27 @@ def restore_part(checkpoint: str, name: str, part: tf.keras.layers.Layer) -> Non
     try:
         root.read(checkpoint).expect_partial().assert_existing_objects_matched()
     except UNREADABLE as error:
-        raise RunError(f"{checkpoint} gives no {name}: {first_line(error)}") from error
+        raise RunError(
+            f"{name} cannot be restored from {checkpoint}: {first_line(error)}"
+        ) from error
 
 
 class CheckpointStore:
-    """Saves and restores a run.
+    """Saves and restores the checkpoints of a run.
 
-    The files decide which checkpoints there are. TensorFlow writes a checkpoint's index last, so that one without it does not count;
-    one that was damaged later is passed over for the newest that can be read.
+    The files decide which checkpoints exist. TensorFlow writes the index of a checkpoint last, so a checkpoint without an index does not
+    count; `restore` skips checkpoints that were damaged later, and restores the newest readable one.
 
     Args:
-        folder: for the checkpoints.
+        folder: folder of the checkpoints.
         model: compiled model.
-        keep: how many of the last ones stay.
-        keep_every_steps: those of steps divisible by this stay for good, under `kept/`; 0 is none.
-        chief: whether this process writes.
+        keep: number of most recent checkpoints to keep.
+        keep_every_steps: checkpoints of steps divisible by this number are kept permanently, under `kept/`; 0 keeps none.
+        chief: whether this process writes checkpoints.
 
     Attributes:
         latest: path of the checkpoint that was restored or saved last; None before either.
-        damaged: paths of the newer ones that `restore` passed over, with the reason for each.
+        damaged: paths of the newer checkpoints that `restore` skipped, with the reason for each.
     """
 
     def __init__(
@@ -91,16 +93,16 @@ class CheckpointStore:
         self._keep_every_steps = keep_every_steps
         self._chief = chief
         self._checkpoint = checkpoint_of(model)
-        # TensorFlow makes this variable at the first save otherwise: inside `fit` that takes all workers, and one process saves.
+        # Otherwise TensorFlow creates this variable at the first save: inside `fit` all workers must take part in that, but only one saves.
         self._save_counter = self._checkpoint.save_counter
         self.latest: str | None = None
         self.damaged: dict[str, str] = {}
 
     def restore(self) -> int:
-        """Restores the newest checkpoint that can be read, if there are any, and returns the step of the model.
+        """Restores the newest readable checkpoint, if the folder contains any, and returns the step of the model.
 
         Raises:
-            RunError: if there are some and none can be read, or one does not fit the model.
+            RunError: if there are checkpoints but none of them can be read, or the newest readable one does not fit the model.
         """
         self.damaged = {}
         for path in checkpoint_files.checkpoints_in(self._folder):
@@ -111,7 +113,7 @@ class CheckpointStore:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
             except UNREADABLE as error:
                 raise RunError(
-                    f"{path} is not a checkpoint of this run: {first_line(error)}; give another --run_dir"
+                    f"{path} is not a checkpoint of this run: {first_line(error)}; use another --run_dir"
                 ) from error
             self.latest = path
             break
@@ -120,26 +122,26 @@ class CheckpointStore:
         return self._model.finished_steps
 
     def _refuse_what_is_left(self) -> None:
-        """A folder that held a run is not begun anew: what is in it may be worth mending."""
+        """Raises `RunError` if the folder contains the remains of a run: they may be worth repairing, so no new run starts in it."""
         problems = [f"{path} is damaged ({reason})" for path, reason in self.damaged.items()]
         problems += [
-            f"{path} is left of a checkpoint whose index is missing"
+            f"{path} belongs to a checkpoint whose index is missing"
             for path in checkpoint_files.left_over_files(self._folder)
         ]
         if problems:
             raise RunError(
                 f"no checkpoint in {self._folder} can be read: {listed(problems, 3)}; "
-                "put the files back from a copy, or begin anew with another --run_dir"
+                "restore the files from a copy, or start a new run with another --run_dir"
             )
 
     def save(self) -> str | None:
-        """Saves the model's step; a step that is saved already is left alone.
+        """Saves the model at its current step, unless that step has already been saved.
 
         Returns:
-            The path, or None in a process that does not write.
+            The path of the checkpoint, or None in a process that does not write.
 
         Raises:
-            RunError: if the weights are not finite, or it cannot be written; the older checkpoints stay.
+            RunError: if the weights are not finite, or the checkpoint cannot be written; older checkpoints are kept.
         """
         if not self._chief:
             return None
@@ -147,27 +149,27 @@ class CheckpointStore:
         path = os.path.join(self._folder, f"step-{step}")
         if self.latest == path:
             return path
-        # The loss is looked at every few steps only: without this a run could go on from what had diverged.
+        # The loss is checked only every few steps: without this check, a run could resume from weights that have diverged.
         if not all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in self._model.weights):
             raise RunError(f"the weights are not finite at step {step}; {DIVERGED}")
         self._save_counter.assign_add(1)
         try:
             if self.keeps(step):
                 self._write(os.path.join(self._folder, KEPT, f"step-{step}"))
-            # Last, for once this step is the newest it is not saved again.
+            # This one is written last: once the step is the newest checkpoint, it is not saved again.
             self._write(path)
             self.damaged.pop(path, None)
             self._forget_old_ones()
         except (tf.errors.OpError, OSError) as error:
             raise RunError(
                 f"the checkpoint of step {step} could not be written: {first_line(error)}; "
-                "the run goes on from the one before when it is started again"
+                "the run resumes from the previous checkpoint when it is restarted"
             ) from error
         self.latest = path
         return path
 
     def keeps(self, step: int) -> bool:
-        """Whether the checkpoint of a step stays for good."""
+        """Returns whether the checkpoint of a step is kept permanently."""
         return bool(self._keep_every_steps) and step % self._keep_every_steps == 0
 
     def _write(self, path: str) -> None:
@@ -176,7 +178,7 @@ class CheckpointStore:
         checkpoint_files.sync(path)
 
     def _forget_old_ones(self) -> None:
-        """Deletes all but the last few; those that are damaged count as none, and stay."""
+        """Deletes all but the last few checkpoints; damaged ones do not count and are kept."""
         folders: dict[str, list[str]] = {self._folder: []}
         for path in checkpoint_files.checkpoints_in(self._folder):
             if path not in self.damaged:

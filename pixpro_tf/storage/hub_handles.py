@@ -1,4 +1,4 @@
-"""TF Hub-style handles: a folder, a .tar.gz, a gs:// path or an https:// address of a SavedModel."""
+"""TF Hub-style handles of SavedModels: a folder, a .tar.gz file, a gs:// path or an https:// address."""
 
 import contextlib
 import os
@@ -10,39 +10,39 @@ from pixpro_tf.errors import RunError, first_line
 
 
 def is_hub_address(handle: str) -> bool:
-    """Whether a handle names a place on the web, which no file system of TensorFlow's reads."""
+    """Returns whether a handle is a web address, which TensorFlow's file systems cannot read."""
     return handle.startswith(("http://", "https://"))
 
 
 def is_archive(path: str) -> bool:
-    """Whether a path is of one file that holds a SavedModel, by its suffix."""
+    """Returns whether a path is that of an archive of a SavedModel, judging by its suffix."""
     return path.endswith((".tar.gz", ".tgz"))
 
 
 @contextlib.contextmanager
 def local_copy(handle: str) -> Iterator[str]:
-    """The folder of a SavedModel, where TensorFlow can read it.
+    """Yields the folder of a SavedModel, in a location that TensorFlow can read.
 
-    What comes from an address is kept in `TFHUB_CACHE_DIR`, as TF Hub does; a local archive is unpacked for the block only.
+    Downloads are kept in `TFHUB_CACHE_DIR`, as in TF Hub; a local archive is unpacked for the duration of the block only.
 
     Raises:
-        RunError: if nothing is there, or it is no archive that can be unpacked.
+        RunError: if the handle does not exist, or its archive cannot be unpacked.
     """
     path = os.path.expanduser(handle)
     with contextlib.ExitStack() as stack:
         try:
             folder = _unpacked(path, stack) if _is_local_archive(path) else _resolved(path)
         except Exception as error:
-            # A handle can fail in its file system, in HTTP and in an archive, each with exceptions of its own.
+            # A handle can fail in its file system, in HTTP or in its archive, each with different exceptions.
             raise RunError(
-                f"{handle} is neither a run's folder, a checkpoint, nor a SavedModel or hub handle that can be read: "
+                f"{handle} is not a run folder, a checkpoint, or a SavedModel or TF Hub handle that can be read: "
                 f"{first_line(error)}"
             ) from error
         yield folder
 
 
 def _is_local_archive(path: str) -> bool:
-    # TF Hub unpacks what comes from an address, and nothing else.
+    # TF Hub itself unpacks only what it downloads.
     return is_archive(path) and "://" not in path and not os.path.isdir(path)
 
 
@@ -59,5 +59,5 @@ def _resolved(path: str) -> str:
 
     folder = hub.resolve(path)
     if not tf.io.gfile.isdir(folder):
-        raise RunError("there is no such folder")
+        raise RunError("the folder does not exist")
     return folder

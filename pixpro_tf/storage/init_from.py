@@ -1,4 +1,4 @@
-"""Starting from somebody's weights: a run, a checkpoint, a SavedModel or a TF Hub handle."""
+"""Initialisation from existing weights: a run, a checkpoint, a SavedModel or a TF Hub handle."""
 
 from collections.abc import Sequence
 
@@ -15,20 +15,20 @@ from pixpro_tf.storage.saved_model import heads_of
 
 
 def initialize_from(model: PixPro, handle: str) -> str:
-    """Loads weights into the online network and makes the target its copy.
+    """Loads weights into the online network and copies them to the target network.
 
-    A run's folder or checkpoint gives the backbone, and the heads whose shapes fit; so does a SavedModel that this project exported.
-    Another SavedModel gives the backbone, by the names of its variables.
+    The backbone, and the heads whose shapes match, are loaded from a run folder, a checkpoint, or a SavedModel that this project exported.
+    Only the backbone is loaded from any other SavedModel, by the names of its variables.
 
     Args:
         model: built model.
         handle: path or TF Hub handle.
 
     Returns:
-        One line on what was loaded.
+        One line that lists what was loaded.
 
     Raises:
-        RunError: if nothing is there, it cannot be read, or it holds another backbone.
+        RunError: if the handle does not exist, cannot be read, or contains a different backbone.
     """
     try:
         checkpoint = checkpoint_files.find_checkpoint(handle)
@@ -36,7 +36,7 @@ def initialize_from(model: PixPro, handle: str) -> str:
     except RunError as error:
         raise RunError(f"--init_from: {error}") from error
     model.start_target_from_online()
-    return f"Starts from {handle}: {loaded}"
+    return f"Initialised from {handle}: {loaded}"
 
 
 def _load_run(model: PixPro, checkpoint: str) -> str:
@@ -47,7 +47,7 @@ def _load_run(model: PixPro, checkpoint: str) -> str:
     backbone = model.online.backbone
     if not _same_shapes(stored, "online/backbone", backbone):
         raise _another_backbone(model, f"the backbone in {checkpoint}")
-    # A lone checkpoint does not say what it is.
+    # A checkpoint outside a run folder does not record its layout.
     if is_run(checkpoint):
         _check_layout(model, checkpoint, Run.open(checkpoint).config.backbone_layout)
     parts = {
@@ -59,7 +59,7 @@ def _load_run(model: PixPro, checkpoint: str) -> str:
 
 
 def _heads_of_run(model: PixPro) -> dict[str, tuple[str, tf.keras.layers.Layer]]:
-    """What a run may give beside the backbone: its place in a checkpoint and the part, by words for the user."""
+    """Returns the parts to load beside the backbone: path in the checkpoint and part, keyed by a label for the user."""
     heads = {"neck": ("online/neck", model.online.neck)}
     for objective in model.objectives:
         name = objective.name
@@ -99,17 +99,17 @@ def _restore(checkpoint: str, parts: dict[str, tuple[str, tf.keras.layers.Layer]
 
 def _another_backbone(model: PixPro, what: str) -> RunError:
     return RunError(
-        f"{what} is not a {model.online.backbone.architecture}; give the --backbone that it was made with"
+        f"{what} is not a {model.online.backbone.architecture}; use the --backbone that it was trained with"
     )
 
 
 def _check_layout(model: PixPro, name: str, layout: str) -> None:
-    """Weights have the same shapes in all layouts, and give other features."""
+    """Raises `RunError` if the layout differs: weights have the same shapes in all layouts, but their features differ."""
     wanted = model.online.backbone.layout
     if layout != wanted:
         raise RunError(
-            f"the backbone in {name} has the layout {layout} and would give other features as {wanted}; "
-            f"give --backbone_layout={layout}"
+            f"the backbone in {name} has the layout {layout} and would compute different features with {wanted}; "
+            f"use --backbone_layout={layout}"
         )
 
 
@@ -128,24 +128,28 @@ def _load_by_names(model: PixPro, handle: str, folder: str) -> str:
     try:
         variables = tf.saved_model.load(folder).variables
     except Exception as error:
-        # A SavedModel may want ops, devices or attributes that are not here.
+        # A SavedModel may require ops, devices or attributes that are not available here.
         raise RunError(
-            f"{handle} is neither a run's folder, a checkpoint, nor a SavedModel that loads: {first_line(error)}"
+            f"{handle} is not a run folder, a checkpoint or a SavedModel that can be loaded: {first_line(error)}"
         ) from error
     stored = {_name_in_layer(variable): variable for variable in variables}
     if len(stored) < len(variables):
         raise RunError(
-            f"{handle} holds several variables of one name, so it is not a backbone alone; export one"
+            f"{handle} contains several variables with the same name, so it is more than a backbone; export the backbone alone"
         )
     backbone = model.online.backbone
     fitting = []
     for variable in backbone.variables:
         found = stored.get(_name_in_layer(variable))
         if found is None or found.shape != variable.shape:
-            what = "has no" if found is None else f"has another shape ({found.shape}) of"
+            what = (
+                "does not contain"
+                if found is None
+                else f"has a different shape ({found.shape}) for"
+            )
             raise RunError(
                 f"{handle} {what} {_name_in_layer(variable)}, so it is not a {backbone.architecture}; "
-                "give the --backbone that it was made with"
+                "use the --backbone that it was trained with"
             )
         fitting.append((variable, np.asarray(found)))
     for variable, value in fitting:
@@ -154,5 +158,5 @@ def _load_by_names(model: PixPro, handle: str, folder: str) -> str:
 
 
 def _name_in_layer(variable: tf.Variable) -> str:
-    """`layer1.0.conv1/kernel`, whatever the scopes around it."""
+    """Returns the name of a variable without its outer scopes, e.g. `layer1.0.conv1/kernel`."""
     return "/".join(variable.name.split(":")[0].split("/")[-2:])

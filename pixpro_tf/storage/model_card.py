@@ -1,4 +1,4 @@
-"""The card of an exported backbone: what it is, what it was trained on and how, and the checksum of its weights."""
+"""Model card of an exported backbone: its architecture, training data and recipe, and the checksum of its weights."""
 
 import dataclasses
 import hashlib
@@ -15,7 +15,7 @@ from pixpro_tf.config import Config
 from pixpro_tf.errors import RunError
 
 FILE_NAME = "model_card.json"
-# What a reader of a card goes by; the rest is for people.
+# Entries that code reads from a card; the others are for people.
 _REQUIRED = {
     "backbone": {"architecture", "layout", "output_stride"},
     "network": None,
@@ -24,7 +24,7 @@ _REQUIRED = {
     "weights": {"sha256"},
 }
 
-# Of a head's configuration.
+# Keys of a head's configuration that a card contains.
 _DESCRIBED = (
     "levels",
     "channels",
@@ -39,15 +39,15 @@ _DESCRIBED = (
     "gamma",
     "propagates",
 )
-# Left out where they have these values, so that cards which were written before them compare.
+# Keys that are omitted where they have these values, so that cards written before the keys existed still compare equal.
 _SINCE_FIRST_CARDS = {"final_norm": False, "propagates": True}
 
 
 def weights_checksum(variables: Sequence[tf.Variable]) -> str:
-    """SHA-256 of the bytes of variables, one after the other.
+    """Computes the SHA-256 checksum of the concatenated bytes of variables.
 
     Args:
-        variables: in their order in the SavedModel's `variables`, so that it can be computed again without this project.
+        variables: variables in the order of the SavedModel's `variables`, so that the checksum can be computed without this project.
     """
     digest = hashlib.sha256()
     for variable in variables:
@@ -68,21 +68,21 @@ def compose(
     metrics: dict[str, Any] | None,
     licence: str,
 ) -> dict[str, Any]:
-    """The card of a run's backbone.
+    """Returns the model card of a run's backbone.
 
     Args:
-        backbone: a `ResNet`.
+        backbone: exported `ResNet`.
         network: "online" or "target".
-        heads: that are exported with it, by their names.
-        variables: of the SavedModel, in its order.
-        config: of the run.
-        description: the run's `config.json`.
-        step, total_steps: made, and those of the whole run; None where the weights were imported.
-        metrics: the last that the run logged; None if it logged none.
-        licence: of the weights, in its owner's words.
+        heads: heads that are exported with the backbone, by name.
+        variables: variables of the SavedModel, in its order.
+        config: configuration of the run.
+        description: content of the run's `config.json`.
+        step, total_steps: number of completed steps, and of steps of the whole run; None for imported weights.
+        metrics: last metrics that the run logged; None if it logged none.
+        licence: licence of the weights, in the words of their owner.
     """
     imported = description.get("imported")
-    # What another program trained with is not in our flags.
+    # Our flags do not describe how another program trained.
     recipe = (
         None
         if imported
@@ -137,7 +137,7 @@ def compose(
 
 
 def describe_head(head: tf.keras.layers.Layer) -> dict[str, Any]:
-    """What a head is made of; two that give the same here have the same weights' shapes."""
+    """Returns the description of a head; heads with equal descriptions have weights of the same shapes."""
     config = head.get_config()
     config |= config.get("settings", {})
     described = {
@@ -145,7 +145,7 @@ def describe_head(head: tf.keras.layers.Layer) -> dict[str, Any]:
         for key in _DESCRIBED
         if key in config and config[key] != _SINCE_FIRST_CARDS.get(key)
     }
-    # As JSON has it, so that a card that was read compares.
+    # A list, as in JSON, so that the description equals that of a card read from a file.
     described["levels"] = list(described["levels"])
     return described | {"parameters": sum(int(tf.size(variable)) for variable in head.variables)}
 
@@ -178,25 +178,25 @@ def _outputs(
 
 
 def output_name(what: str, level: str, levels: Sequence[str]) -> str:
-    """Name of what a head gives on a level: `projected`, or `projected_p3` where there are several."""
+    """Returns the name of a head's output for a level: `projected`, or `projected_p3` if the head has several levels."""
     return what if len(levels) == 1 else f"{what}_{level}"
 
 
 def write(card: dict[str, Any], folder: str) -> None:
-    """Writes a card into the folder of its SavedModel."""
+    """Writes a card to the folder of its SavedModel."""
     with open(os.path.join(folder, FILE_NAME), "w") as file:
         json.dump(card, file, indent=2)
         file.write("\n")
 
 
 def read(folder: str) -> dict[str, Any] | None:
-    """The card of a SavedModel, or None if it has none: then this project has not written it.
+    """Returns the card of a SavedModel, or None if it has none because another program wrote the SavedModel.
 
     Args:
-        folder: local, or of any file system that TensorFlow reads.
+        folder: folder of the SavedModel, on any file system that TensorFlow reads.
 
     Raises:
-        RunError: if it is damaged.
+        RunError: if the card is damaged.
     """
     path = os.path.join(folder, FILE_NAME)
     if not tf.io.gfile.exists(path):

@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, and whether a run may go on in it."""
+"""Run folder: its contents, and whether a run may start or resume in it."""
 
 import contextlib
 import dataclasses
@@ -21,56 +21,56 @@ from pixpro_tf.storage.checkpoint_files import write_atomically
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """Paths inside the folder; any file system that TensorFlow writes.
+    """Paths inside a run folder, on any file system that TensorFlow can write to.
 
     Attributes:
-        path: of the folder.
+        path: path of the folder.
     """
 
     path: str
 
     @property
     def config(self) -> str:
-        """Flags, versions and git commit, as JSON."""
+        """Path of the JSON file with flags, versions and git commit."""
         return os.path.join(self.path, "config.json")
 
     @property
     def checkpoints(self) -> str:
-        """The last few checkpoints, and under `kept/` those that stay."""
+        """Path of the folder with the last few checkpoints, and under `kept/` those that are kept permanently."""
         return os.path.join(self.path, "checkpoints")
 
     @property
     def tensorboard(self) -> str:
-        """Logs for TensorBoard."""
+        """Path of the folder with the logs for TensorBoard."""
         return os.path.join(self.path, "tensorboard")
 
     @property
     def pictures(self) -> str:
-        """Pictures of the views, as PNG."""
+        """Path of the folder with the figures of the views, as PNG files."""
         return os.path.join(self.path, "pictures")
 
     @property
     def metrics(self) -> str:
-        """One JSON object a line, one line every `--log_every` steps."""
+        """Path of the metrics: one JSON object per line, one line every `--log_every` steps."""
         return os.path.join(self.path, "metrics.jsonl")
 
     @property
     def bad_images(self) -> str:
-        """Names of the images that `--on_bad_image=skip` left out, as a JSON list."""
+        """Path of the JSON list with the names of the images that `--on_bad_image=skip` skipped."""
         return os.path.join(self.path, "bad_images.json")
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether there is a run to go on with, or what is left of one."""
+        """Whether the folder contains a run that can be resumed, or the remains of one."""
         return checkpoint_files.holds_any(self.checkpoints)
 
 
 def find_run_folder(config: Config) -> RunFolder:
-    """The folder of a run; refuses one that belongs to another run. Writes nothing.
+    """Returns the run folder of a configuration, and rejects one that belongs to another run. Writes nothing.
 
     Raises:
-        ConfigError: if the folder holds checkpoints of a run with other flags, or of any run and `--noresume` was given.
-        RunError: if what it holds cannot be understood.
+        ConfigError: if the folder contains checkpoints of a run with different flags, or of any run if `--noresume` was passed.
+        RunError: if the description of the run in the folder is missing or damaged.
     """
     folder = RunFolder(os.path.expanduser(config.run_dir))
     if folder.has_checkpoint:
@@ -80,12 +80,12 @@ def find_run_folder(config: Config) -> RunFolder:
 
 @contextlib.contextmanager
 def locked(folder: RunFolder) -> Iterator[None]:
-    """Keeps other processes of this machine out of a folder while one trains in it; however that one ends.
+    """Locks a folder against other processes of this machine while a run trains in it, however that run ends.
 
-    File systems behind an address (gs://) have no locks; there it does nothing.
+    Does nothing for remote file systems (gs://), which have no locks.
 
     Raises:
-        ConfigError: if another process holds the folder.
+        ConfigError: if another process has locked the folder.
         RunError: if the folder cannot be written.
     """
     if "://" in folder.path:
@@ -93,17 +93,17 @@ def locked(folder: RunFolder) -> Iterator[None]:
         return
     try:
         os.makedirs(folder.path, exist_ok=True)
-        file = open(os.path.join(folder.path, ".lock"), "w")  # noqa: SIM115 - held to the end
+        file = open(os.path.join(folder.path, ".lock"), "w")  # noqa: SIM115 - kept open until the end of the block
     except OSError as error:
         raise RunError(
-            f"--run_dir={folder.path} cannot be written: {error.strerror}; give another"
+            f"--run_dir={folder.path} cannot be written: {error.strerror}; use another folder"
         ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"--run_dir={folder.path} is in use by a run that is going on; wait for it, or give another"
+                f"--run_dir={folder.path} is in use by another run; wait until it ends, or use another folder"
             ) from None
         except OSError:
             # Some network file systems have no locks.
@@ -112,23 +112,23 @@ def locked(folder: RunFolder) -> Iterator[None]:
 
 
 def check_same_images(config: Config, folder: RunFolder, num_images: int) -> None:
-    """Refuses to go on with a run whose dataset has since gained or lost images: the order of all would change.
+    """Rejects resuming a run whose dataset has gained or lost images since: the order of all images would change.
 
     Args:
-        config: of the run.
-        folder: of the run; one without a checkpoint is new, and passes.
-        num_images: that the dataset has now, bad ones left out.
+        config: configuration of the run.
+        folder: run folder; a folder without a checkpoint is new and always accepted.
+        num_images: current number of images in the dataset, without skipped ones.
 
     Raises:
-        RunError: if the run was begun with another number.
+        RunError: if the run was started with a different number of images.
     """
     if not folder.has_checkpoint:
         return
     begun_with = read_description(folder)["num_images"]
     if num_images != begun_with:
         raise RunError(
-            f"--dataset={config.dataset} has {num_images} images, and the run in {config.run_dir} was begun with {begun_with}; "
-            "put them back as they were to go on with it, or begin another with a new --run_dir "
+            f"--dataset={config.dataset} has {num_images} images, but the run in {config.run_dir} was started with {begun_with}; "
+            "restore the dataset to resume the run, or start a new run with another --run_dir "
             f"and --init_from={config.run_dir}"
         )
 
@@ -136,16 +136,16 @@ def check_same_images(config: Config, folder: RunFolder, num_images: int) -> Non
 def start_run_folder(
     config: Config, folder: RunFolder, num_images: int, bad_images: list[bytes]
 ) -> None:
-    """Makes the folder of a run that is about to begin, with its `config.json`.
+    """Creates the folder of a new run, with its `config.json`.
 
     Args:
-        config: of the run.
-        folder: without a checkpoint; what an earlier try left in it is overwritten.
-        num_images: that the run uses.
-        bad_images: names of those that it leaves out.
+        config: configuration of the run.
+        folder: run folder without a checkpoint; files from an earlier attempt are overwritten.
+        num_images: number of images that the run uses.
+        bad_images: names of the images that the run skips.
 
     Raises:
-        RunError: if it cannot be written.
+        RunError: if the folder cannot be written.
     """
     try:
         tf.io.gfile.makedirs(folder.path)
@@ -154,7 +154,7 @@ def start_run_folder(
         write_description(config, folder, num_images)
     except (OSError, tf.errors.OpError) as error:
         raise RunError(
-            f"--run_dir={config.run_dir} cannot be written: {error}; give another"
+            f"--run_dir={config.run_dir} cannot be written: {error}; use another folder"
         ) from error
 
 
@@ -167,10 +167,10 @@ def write_description(
     """Writes `config.json`.
 
     Args:
-        config: of the run.
-        folder: that exists.
-        num_images: that the run uses; None for a folder that holds weights only, in which no run can go on.
-        imported: where weights that this project did not train came from.
+        config: configuration of the run.
+        folder: existing run folder.
+        num_images: number of images that the run uses; None for a folder that contains weights only and cannot be resumed.
+        imported: origin of weights that this project did not train.
     """
     description = {
         "flags": config.to_dict(),
@@ -188,10 +188,10 @@ def write_description(
 
 
 def read_description(folder: RunFolder) -> dict[str, Any]:
-    """What `write_description` wrote.
+    """Reads the description that `write_description` wrote.
 
     Raises:
-        RunError: if it is missing or damaged.
+        RunError: if the description is missing or damaged.
     """
     try:
         with tf.io.gfile.GFile(folder.config) as file:
@@ -199,18 +199,18 @@ def read_description(folder: RunFolder) -> dict[str, Any]:
         return description | {name: description[name] for name in ("flags", "num_images")}
     except (ValueError, KeyError, TypeError, tf.errors.OpError):
         raise RunError(
-            f"{folder.config} is missing or damaged, so it cannot be told whose run this is; give another folder"
+            f"{folder.config} is missing or damaged, so the run cannot be identified; use another folder"
         ) from None
 
 
 def read_config(folder: RunFolder) -> Config:
-    """The configuration of a folder's run.
+    """Reads the configuration of the run in a folder.
 
     Raises:
-        RunError: if it is missing or damaged.
+        RunError: if the configuration is missing or damaged.
     """
     flags = read_description(folder)["flags"]
-    # A flag of another version of this project may be unknown to this one.
+    # The run may have flags of another version of this project that this version does not know.
     known = {field.name for field in dataclasses.fields(Config)}
     try:
         return Config(**{name: value for name, value in flags.items() if name in known})
@@ -219,7 +219,7 @@ def read_config(folder: RunFolder) -> Config:
 
 
 def read_bad_images(folder: RunFolder) -> list[bytes]:
-    """Names that the folder's run leaves out."""
+    """Reads the names of the images that the run in a folder skips."""
     with tf.io.gfile.GFile(folder.bad_images) as file:
         return [os.fsencode(name) for name in json.load(file)]
 
@@ -227,24 +227,24 @@ def read_bad_images(folder: RunFolder) -> list[bytes]:
 def _check_same_run(config: Config, folder: RunFolder) -> None:
     if not config.resume:
         raise ConfigError(
-            f"--run_dir={config.run_dir} holds a run already; leave out --noresume to go on with it, or give another folder"
+            f"--run_dir={config.run_dir} already contains a run; omit --noresume to resume it, or use another folder"
         )
     description = read_description(folder)
     if description["num_images"] is None:
         raise ConfigError(
-            f"--run_dir={config.run_dir} holds weights and no run to go on with; "
+            f"--run_dir={config.run_dir} contains weights only and cannot be resumed; "
             f"start from them with --init_from={config.run_dir} and another --run_dir"
         )
     differing = config.differing_flags(description["flags"])
     if differing:
         raise ConfigError(
-            f"--run_dir={config.run_dir} holds a run with other flags: {', '.join(differing)}; "
-            "give the same flags to go on with it, or another --run_dir"
+            f"--run_dir={config.run_dir} contains a run with different flags: {', '.join(differing)}; "
+            "use the same flags to resume it, or another --run_dir"
         )
 
 
 def _git_commit() -> str | None:
-    """Commit of the code that runs, with "-dirty" where it was changed; None outside a checkout."""
+    """Returns the commit of the running code, with "-dirty" if it has uncommitted changes; None outside a checkout."""
     package = os.path.dirname(os.path.abspath(pixpro_tf.__file__))
     try:
         described = subprocess.run(

@@ -1,4 +1,4 @@
-"""A run on disk: its configuration, its checkpoint, and how far it has come."""
+"""Run on disk: its configuration, checkpoint and progress."""
 
 import dataclasses
 import os
@@ -27,41 +27,43 @@ AnyRun = TypeVar("AnyRun", bound="Run")
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a run has come; both are None for imported weights, which belong to no run here.
+    """Progress of a run; both attributes are None for imported weights, which do not belong to a run of this project.
 
     Attributes:
-        step: steps it has made.
-        total_steps: steps of the whole run.
+        step: number of completed steps.
+        total_steps: number of steps of the whole run.
     """
 
     step: int | None
     total_steps: int | None
 
     def require_finished(self, name: str) -> None:
-        """Raises `RunError` if a run has not made all its steps: before that its learning rate and momentum are not at their ends.
+        """Raises `RunError` if a run has not completed all its steps.
+
+        Until then, its learning rate and EMA momentum have not reached their final values.
 
         Args:
-            name: name of the run, for the message.
+            name: name of the run for the message.
         """
         if self.step is None or self.total_steps is None:
             return
         if self.step < self.total_steps:
             raise RunError(
-                f"{name} has made {self.step} of its {self.total_steps} steps; train it to its end, "
-                "or take it as it is with --allow_unfinished"
+                f"{name} has completed {self.step} of its {self.total_steps} steps; finish the training, "
+                "or use it as it is with --allow_unfinished"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run, or imported weights, on disk.
+    """Run or imported weights on disk.
 
     Attributes:
-        name: the path by which it was opened.
-        folder: paths of its files.
-        checkpoint: path of its newest checkpoint, or of the one by which it was opened.
-        config: its configuration.
-        description: content of its `config.json`.
+        name: path with which the run was opened.
+        folder: paths of the run's files.
+        checkpoint: path of the newest checkpoint, or of the one with which the run was opened.
+        config: configuration of the run.
+        description: content of the run's `config.json`.
     """
 
     name: str
@@ -75,20 +77,22 @@ class Run:
         """Opens a run.
 
         Args:
-            path: folder of the run, its `checkpoints`, or one of those, as `runs/mine/checkpoints/kept/step-500`.
+            path: path of the run folder, of its `checkpoints`, or of one of them, e.g. `runs/mine/checkpoints/kept/step-500`.
 
         Raises:
-            RunError: if it has no checkpoint, or its configuration is missing or damaged.
+            RunError: if the run has no checkpoint, or its configuration is missing or damaged.
         """
         checkpoint = checkpoint_files.find_checkpoint(path)
         if checkpoint is None:
-            raise RunError(f"{path} holds no checkpoint; train the run until it has written one")
+            raise RunError(
+                f"{path} does not contain a checkpoint; train the run until it has saved one"
+            )
         folder = _folder_of(path)
         return cls(path, folder, checkpoint, read_config(folder), read_description(folder))
 
     @property
     def progress(self) -> Progress:
-        """How far it has come; reads the step from the checkpoint.
+        """Progress of the run; the step is read from the checkpoint.
 
         Raises:
             RunError: if the checkpoint cannot be read.
@@ -101,12 +105,12 @@ class Run:
         return Progress(checkpoint_files.step_of(self.checkpoint), config.epochs * steps)
 
     def load_model(self) -> PixPro:
-        """The whole model in float32, neither compiled nor for training.
+        """Returns the whole model in float32, not compiled and not meant for training.
 
         Raises:
             RunError: if the checkpoint lacks a part of the model or cannot be read.
         """
-        # No steps: this model has its weights, and no schedule to train by.
+        # The number of steps does not matter: this model has trained weights and does not follow a schedule.
         config = dataclasses.replace(self.config, jit="off")
         model = build_model(config, total_steps=1, policy="float32")
         for name, part in parts_of(model).items():
@@ -115,7 +119,7 @@ class Run:
 
 
 def is_run(path: str) -> bool:
-    """Whether a path is of a run, or inside one.
+    """Returns whether a path is that of a run or is inside one.
 
     Raises:
         RunError: if the file system cannot be reached.
@@ -127,5 +131,5 @@ def is_run(path: str) -> bool:
 
 
 def _folder_of(path: str) -> RunFolder:
-    """The folder of a run, given its path, that of its `checkpoints`, or that of one of them."""
+    """Returns the run folder for the path of a run, of its `checkpoints`, or of one of them."""
     return RunFolder(_IN_A_RUN.sub("", os.path.expanduser(path).rstrip("/")))

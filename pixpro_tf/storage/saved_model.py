@@ -1,4 +1,4 @@
-"""Backbones as Reusable SavedModels: how one is made, and how one becomes a Keras layer."""
+"""Backbones as Reusable SavedModels: saving them, and loading them as Keras layers."""
 
 import contextlib
 import tempfile
@@ -25,19 +25,21 @@ def reusable(
     projector: Projector | None = None,
     propagation: PixelConsistency | None = None,
 ) -> tuple[tf.train.Checkpoint, dict[str, Callable[..., dict[str, tf.Tensor]]]]:
-    """What has to be saved for a backbone to be reusable.
+    """Returns the object and the signatures to save as a Reusable SavedModel of a backbone.
 
     Args:
-        backbone: a built `ResNet`, in float32.
-        neck: `Neck` that was trained with it; None without.
-        projector: `Projector` to save with it; None without.
-        propagation: `PixelConsistency`, for its propagation of what the projector gives; None without.
+        backbone: built `ResNet`, in float32.
+        neck: `Neck` that was trained with the backbone; None omits it.
+        projector: `Projector` to save with the backbone; None omits it.
+        propagation: `PixelConsistency`, whose propagation is applied to the output of the projector; None omits it.
 
     Returns:
         A trackable object and its signatures. The object's `__call__(inputs, training=False, return_endpoints=False)` takes
-        float32 RGB `[B, H, W, 3]` in [0, 1], of any size, and normalises it; it returns the pooled features `[B, C]`, or a dict of
-        the maps "c2" to "c5" and "pooled", with a neck "p3" and what other levels it has (and "head_p3" behind its dense head), and
-        with heads "projected" and "propagated", not normalised ("projected_p3" and so on where there are several levels). It has `variables`, `trainable_variables` and `regularization_losses` (none: decay is the user's choice).
+        float32 RGB images `[B, H, W, 3]` in [0, 1], of any size, and normalises them. It returns the pooled features `[B, C]` or, with
+        `return_endpoints`, a dict: the maps "c2" to "c5" and "pooled"; with a neck also "p3" and its other levels (and "head_p3" etc.,
+        the outputs of its dense head); with heads also "projected" and "propagated", not normalised ("projected_p3" etc. if there are
+        several levels). The object has `variables`, `trainable_variables` and `regularization_losses`, which is empty because weight decay
+        is the user's choice.
 
     Source: the Reusable SavedModel interface of TensorFlow.
     """
@@ -50,7 +52,7 @@ def reusable(
     parts = {name: part for name, part in parts.items() if part is not None}
     images = tf.TensorSpec([None, None, None, 3], tf.float32, name="inputs")
 
-    # Traced for each value of `training` alone; all that is public below calls these two graphs.
+    # Traced only once for each value of `training`; all public functions below call these two graphs.
     @tf.function
     def endpoints(inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         found = backbone(normalize(inputs), training=training)
@@ -99,7 +101,10 @@ def reusable(
 
 
 def _weights_of(part: tf.keras.layers.Layer) -> tf.Module:
-    """The variables under the names that checkpoints give them. Of a Keras layer, saving would trace each layer in it once more."""
+    """Returns a module with a part's variables, under their names in checkpoints.
+
+    Saving the Keras layer itself would trace each of its layers once more.
+    """
     view = tf.train.TrackableView(part)
     originals = view.descendants()
     copies = {
@@ -113,10 +118,10 @@ def _weights_of(part: tf.keras.layers.Layer) -> tf.Module:
 
 
 def heads_of(model: PixPro, network: str) -> dict[str, tf.keras.layers.Layer]:
-    """What is exported beside the backbone of a network, by its name there.
+    """Returns the parts that are exported beside the backbone of a network, by their names in the export.
 
     Returns:
-        The "neck", where there is one; and of a pixel objective the "projector" and, on the online side, the "propagation".
+        The "neck", if there is one; for a pixel objective also the "projector" and, for the online network, the "propagation".
     """
     encoder = getattr(model, network)
     heads = {"neck": encoder.neck} if encoder.neck is not None else {}
@@ -131,9 +136,9 @@ def heads_of(model: PixPro, network: str) -> dict[str, tf.keras.layers.Layer]:
 def load_backbone(
     handle: str, trainable: bool = False, return_endpoints: bool = False
 ) -> tf.keras.layers.Layer:
-    """A backbone as a Keras layer, for `tf.keras.Sequential` and everywhere else.
+    """Loads a backbone as a Keras layer, for `tf.keras.Sequential` and any other Keras model.
 
-    A SavedModel is a program that runs with your rights: load only those you trust.
+    A SavedModel is a program that runs with your permissions: load only those you trust.
 
         model = tf.keras.Sequential([
             pixpro_tf.load_backbone("exported/mine", trainable=True),
@@ -141,20 +146,20 @@ def load_backbone(
         ])
 
     Args:
-        handle: TF Hub-style handle of a SavedModel (a folder, a .tar.gz, a gs:// path or an https:// address, which is kept in
-            `TFHUB_CACHE_DIR`), or the folder of a run.
-        trainable: whether its weights are trained, and its BN by the statistics of each batch.
-        return_endpoints: whether it gives a dict of the maps "c2" to "c5" and "pooled" in the place of the pooled features.
+        handle: TF Hub-style handle of a SavedModel (a folder, a .tar.gz file, a gs:// path, or an https:// address, whose download is
+            kept in `TFHUB_CACHE_DIR`), or the path of a run folder.
+        trainable: whether to train the weights; batch norm then normalises with the statistics of each batch.
+        return_endpoints: whether to return a dict of the maps "c2" to "c5" and "pooled" instead of the pooled features.
 
     Returns:
-        A `hub.KerasLayer`, in float32 whatever the policy. It takes float32 RGB `[B, H, W, 3]` in [0, 1], of any size. It can be built
-        again from its configuration (`clone_model`, H5 files) if the handle is a folder or an address; what a run or a local
-        archive was unpacked to is gone by then.
+        A `hub.KerasLayer`, in float32 whatever the policy. It takes float32 RGB images `[B, H, W, 3]` in [0, 1], of any size. It can be
+        rebuilt from its configuration (`clone_model`, H5 files) if the handle is a folder or an address; the temporary folder of a run
+        or of a local archive no longer exists by then.
 
     Raises:
-        RunError: if nothing is there, or it cannot be loaded.
+        RunError: if the handle does not exist or cannot be loaded.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> import tensorflow as tf
         >>> backbone = pixpro_tf.load_backbone("exported/mine", trainable=True)  # doctest: +SKIP
@@ -173,11 +178,13 @@ def load_backbone(
             folder = stack.enter_context(hub_handles.local_copy(handle))
         try:
             return hub.KerasLayer(
-                # A layer that is built again from its configuration asks for the same address.
+                # A layer that is rebuilt from its configuration requests the same address.
                 handle if hub_handles.is_hub_address(handle) else folder,
                 trainable=trainable,
                 arguments={"return_endpoints": return_endpoints},
                 dtype=tf.float32,
             )
         except Exception as error:
-            raise RunError(f"{handle} is no SavedModel that loads: {first_line(error)}") from error
+            raise RunError(
+                f"{handle} is not a SavedModel that can be loaded: {first_line(error)}"
+            ) from error

@@ -1,4 +1,4 @@
-"""A trained network from the folder of its run or from an exported SavedModel, as exports and evaluations take it."""
+"""Trained networks from run folders and exported SavedModels, for exports and evaluations."""
 
 import contextlib
 import dataclasses
@@ -21,13 +21,13 @@ from pixpro_tf.storage.runs import Progress, Run, is_run
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A trained backbone on disk.
+    """Trained backbone on disk.
 
     Attributes:
         checkpoint: path of the checkpoint.
-        part: name of the backbone in it, attributes from its root down; that of the neck differs in its last.
+        part: name of the backbone in the checkpoint, a path of attributes from its root; the neck's path differs in the last one.
         architecture, layout, output_stride: see `resnet.ResNet`.
-        neck: configuration of the `Neck` that was trained with it; None where there is none.
+        neck: configuration of the `Neck` that was trained with the backbone; None if there is none.
     """
 
     checkpoint: str
@@ -41,20 +41,20 @@ class Weights:
 def restore_backbone(
     run_or_handle: str, network: str | None = None, allow_unfinished: bool = True
 ) -> resnet.ResNet:
-    """A trained backbone, in float32; arguments and errors as of `open_weights`."""
+    """Returns a trained backbone, in float32; see `open_weights` for the arguments and errors."""
     with open_weights(run_or_handle, network, allow_unfinished) as weights:
         return restore(weights)
 
 
 def restore(weights: Weights) -> resnet.ResNet:
-    """The backbone of weights on disk, in float32; raises `RunError` if they cannot be read."""
+    """Returns the backbone of weights on disk, in float32; raises `RunError` if they cannot be read."""
     backbone = resnet.build(weights.architecture, weights.layout, weights.output_stride)
     restore_part(weights.checkpoint, weights.part, backbone)
     return backbone
 
 
 def restore_with_neck(weights: Weights) -> tuple[resnet.ResNet, Neck | None]:
-    """The backbone, and the neck that was trained with it or None, in float32; raises `RunError` as `restore` does."""
+    """Returns the backbone and its neck (None if there is none), in float32; raises `RunError` as `restore` does."""
     backbone = restore(weights)
     if weights.neck is None:
         return backbone, None
@@ -73,14 +73,14 @@ def open_weights(
     Args:
         run_or_handle: folder of a run or of imported weights, or a TF Hub-style handle of a SavedModel that
             `export.savedmodel` wrote.
-        network: "online" or "target"; None is the online one of a run, and of a SavedModel the one that it holds.
-        allow_unfinished: whether a run is taken that has not made all its steps.
+        network: "online" or "target"; None selects the online network of a run, and the only network of a SavedModel.
+        allow_unfinished: whether to accept a run that has not completed all its steps.
 
     Yields:
-        Where the weights lie, for as long as the block lasts.
+        The location of the weights, valid for the duration of the block.
 
     Raises:
-        RunError: if there are none, or it cannot be told what they are, or the run is unfinished.
+        RunError: if the weights are not found, their layout is unknown, or the run is unfinished.
     """
     if is_run(run_or_handle) or find_checkpoint(run_or_handle) is not None:
         yield _weights_of_run(run_or_handle, network or "online", allow_unfinished)
@@ -89,12 +89,12 @@ def open_weights(
         card = model_card.read(folder)
         if card is None:
             raise RunError(
-                f"{run_or_handle} is neither a run's folder nor a SavedModel with a {model_card.FILE_NAME}, without which its "
-                "layout cannot be told; export one with `python -m export.savedmodel`"
+                f"{run_or_handle} is not a run folder or a SavedModel with a {model_card.FILE_NAME}, which contains the "
+                "layout; export one with `python -m export.savedmodel`"
             )
         if network is not None and network != card["network"]:
             raise RunError(
-                f"{run_or_handle} holds the {card['network']} network, not the {network} one; leave out --network"
+                f"{run_or_handle} contains the {card['network']} network, not the {network} network; omit --network"
             )
         if not allow_unfinished:
             Progress(**card["training"]).require_finished(run_or_handle)
@@ -102,7 +102,7 @@ def open_weights(
 
 
 def weights_of_saved_model(folder: str, card: dict) -> Weights:
-    """Where the weights of a SavedModel lie, and what its card says of them."""
+    """Returns the location of a SavedModel's weights, with the details from its card."""
     backbone = card["backbone"]
     return Weights(
         os.path.join(folder, "variables", "variables"),
@@ -115,7 +115,7 @@ def weights_of_saved_model(folder: str, card: dict) -> Weights:
 
 
 def _neck_of_card(card: dict) -> dict[str, Any] | None:
-    """Configuration of the neck that a SavedModel has beside its backbone."""
+    """Returns the configuration of the neck that a SavedModel contains beside its backbone; None if it has none."""
     neck = card["heads"].get("neck")
     return neck and {key: neck[key] for key in ("levels", "channels", "layout", "head_layers")}
 

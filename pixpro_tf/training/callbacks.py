@@ -1,4 +1,4 @@
-"""What happens beside the training: progress, logs, alarms, pictures, checkpoints, and leaving in good order."""
+"""Callbacks of a training run: progress, logs, alarms, figures, checkpoints, and a clean exit on signals."""
 
 import contextlib
 import json
@@ -19,10 +19,10 @@ from pixpro_tf.training import view_pictures
 from pixpro_tf.training.pace import Pace
 from pixpro_tf.training.signals import Leaving
 
-# A batch whose unrelated bins agree this much, or spread this little, is drifting towards one constant feature.
+# Features drift towards a constant if bins of different images are more similar than this, or if their spread is smaller than this.
 MAX_CROSS_IMAGE_COSINE = 0.8
 MIN_FEATURE_SPREAD = 0.4
-# Where a place in the grid explains more than half of what varies, the padding is being read, not the image.
+# If the position in the grid explains more than half of the variance, the network reads the padding, not the image.
 MAX_POSITION_SHARE = 0.5
 
 _SCALAR_NAMES = {
@@ -49,20 +49,20 @@ _SUCCESS = ("consistency", "matching_accuracy", "instance_consistency", "instanc
 
 
 def scalar_name(metric: str) -> str:
-    """Where TensorBoard shows a metric: `loss/pixel_p3`, and for one of an objective from elsewhere, `objective/its_name`."""
+    """Returns the name of a metric in TensorBoard, e.g. `loss/pixel_p3`, or `objective/NAME` for one of a custom objective."""
     if metric.startswith("pixel_loss_"):
         return f"loss/pixel_{metric.removeprefix('pixel_loss_')}"
     return _SCALAR_NAMES.get(metric, f"objective/{metric}")
 
 
 class StepCallback(tf.keras.callbacks.Callback):
-    """A callback that counts the run's steps, not those of one call of `fit`.
+    """Callback that counts the steps of the run, not those of one call of `fit`.
 
     Args:
         start_step: step at which this process begins.
     """
 
-    # Keras would otherwise fetch the logs to the host after every step, and the accelerator would wait for it.
+    # Otherwise Keras copies the logs to the host after every step, and the accelerator waits for that.
     _supports_tf_logs = True
 
     def __init__(self, start_step: int) -> None:
@@ -75,21 +75,23 @@ class StepCallback(tf.keras.callbacks.Callback):
         self.on_step_end(self.start_step + batch + 1, logs or {})
 
     def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
-        """Called after each step; `step` counts the finished ones of the whole run."""
+        """Called after each step; `step` is the number of completed steps of the whole run."""
         raise NotImplementedError
 
 
 class TrainingLog(StepCallback):
-    """Progress lines, TensorBoard scalars and `metrics.jsonl`, each the mean over the steps since the one before.
+    """Writes progress lines, TensorBoard scalars and `metrics.jsonl`.
+
+    Each value is the mean over the steps since the previous line.
 
     Args:
-        start_step: step at which this process begins.
-        folder: of the run.
-        every: steps between lines.
-        last_step: at which this process ends.
-        steps_per_epoch, epochs, batch_size: of the run.
-        rate: from the step to the learning rate.
-        print_line: takes a line for the user.
+        start_step: step at which this process starts.
+        folder: run folder.
+        every: number of steps between lines.
+        last_step: step at which this process ends.
+        steps_per_epoch, epochs, batch_size: settings of the run.
+        rate: learning-rate schedule, a function of the step.
+        print_line: function that prints a line for the user.
 
     Raises:
         RunError: when the loss is not finite.
@@ -142,7 +144,7 @@ class TrainingLog(StepCallback):
         self._interval_start = now
         steps = len(self._pending)
         values["learning_rate"] = float(self._rate(step - 1))
-        # The first step is mostly compilation; as a rate it would say nothing.
+        # The first step is mostly compilation, so its throughput would be meaningless.
         if not first:
             self._seconds_per_step = elapsed / steps
             values["images_per_second"] = self._batch_size / self._seconds_per_step
@@ -167,13 +169,13 @@ class TrainingLog(StepCallback):
             left = (self._last_step - step) * self._seconds_per_step
             parts += [f"{values['images_per_second']:.1f} images/s", f"{duration(left)} left"]
         parts.append(f"loss {values['loss']:.4f}")
-        # Of one objective or two, the first figure that says how well it is met.
+        # Only the first available measure of success is shown, also if there are several objectives.
         shown = [name for name in _SUCCESS if name in values][:1]
         parts += [f"{name.replace('_', ' ')} {values[name]:.4f}" for name in shown]
         return "  ".join(parts)
 
     def _write(self, step: int, values: dict[str, float]) -> None:
-        # JSON has no infinity; in float16 the gradients of a step that loss scaling leaves out can be infinite.
+        # JSON cannot represent infinity; in float16, the gradients of a step that loss scaling skips can be infinite.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with _writing(self._folder):
             with tf.io.gfile.GFile(self._folder.metrics, "a") as file:
@@ -189,10 +191,10 @@ class TrainingLog(StepCallback):
             or values["feature_spread"] < MIN_FEATURE_SPREAD
         )
         alarms = {
-            "features collapse: images that have nothing in common agree by a cosine of "
-            f"{values['cross_image_cosine']:.2f}, spread {values['feature_spread']:.2f}": collapsed,
-            "position shortcut: the place in the grid explains "
-            f"{values['position_share']:.0%} of what varies": values["position_share"]
+            "features collapse: bins of different images have a mean cosine of "
+            f"{values['cross_image_cosine']:.2f}, feature spread {values['feature_spread']:.2f}": collapsed,
+            "position shortcut: the position in the grid explains "
+            f"{values['position_share']:.0%} of the variance": values["position_share"]
             > MAX_POSITION_SHARE,
         }
         raised = {text.split(":")[0]: text for text, holds in alarms.items() if holds}
@@ -203,7 +205,7 @@ class TrainingLog(StepCallback):
         self._alarms = set(raised)
 
     def _drop_lines_after(self, step: int) -> None:
-        """A run that was killed wrote of steps that it is about to do again."""
+        """Removes the lines after a step: a run that was killed may have logged steps that are now repeated."""
         if not tf.io.gfile.exists(self._folder.metrics):
             return
         with tf.io.gfile.GFile(self._folder.metrics) as file:
@@ -215,15 +217,16 @@ class TrainingLog(StepCallback):
 
 
 class Pictures(StepCallback):
-    """Pictures of pairs of views, as PNG files and in TensorBoard.
+    """Plots pairs of views, as PNG files and in TensorBoard.
 
     Args:
-        start_step: step at which this process begins.
-        folder: of the run.
-        every: steps between pictures; there is one at the start too.
-        last_step: at which this process ends.
-        seconds_between: pictures that would follow one another faster are left out, and there is one at the end; 0 leaves out none.
-        views: gives `(view_1, view_2, box_1, box_2)` for a step, views RGB in [0, 1].
+        start_step: step at which this process starts.
+        folder: run folder.
+        every: number of steps between figures; another figure is plotted at the start.
+        last_step: step at which this process ends.
+        seconds_between: minimum number of seconds between figures; a figure that is due sooner is skipped, and another one is plotted at
+            the end. 0 skips none.
+        views: function that returns `(view_1, view_2, box_1, box_2)` for a step, with views in RGB in [0, 1].
         map_size, threshold: see `view_pictures.matched_views`.
     """
 
@@ -269,18 +272,19 @@ class Pictures(StepCallback):
 
 
 class Checkpoints(StepCallback):
-    """Saves every so often, and inside `catching_signals` leaves in good order on SIGTERM and Ctrl-C.
+    """Saves checkpoints regularly, and inside `catching_signals` stops cleanly on SIGTERM and Ctrl-C.
 
     Args:
-        start_step: step at which this process begins.
-        store: of the checkpoints.
-        every: steps between checkpoints.
-        last_step: is saved too.
-        seconds_between: checkpoints that would follow one another faster are left out, except for those that stay for good.
-        agree: for several processes, which have to leave after the same step: takes whether this one was told to, returns whether
-            any was. It is called every `agree_every` steps.
-        agree_every: 1 for a single process.
-        leaving: what is done on signals.
+        start_step: step at which this process starts.
+        store: store of the checkpoints.
+        every: number of steps between checkpoints.
+        last_step: last step, which is always saved.
+        seconds_between: minimum number of seconds between checkpoints; a checkpoint that is due sooner is skipped, unless it is to be kept
+            permanently.
+        agree: function for several processes, which must stop after the same step: takes whether this process has received a signal, and
+            returns whether any process has. It is called every `agree_every` steps.
+        agree_every: number of steps between calls of `agree`; 1 for a single process.
+        leaving: handling of signals.
     """
 
     def __init__(
@@ -306,7 +310,7 @@ class Checkpoints(StepCallback):
         self.left_on: int | None = None
 
     def catching_signals(self) -> contextlib.AbstractContextManager[None]:
-        """Inside, signals do what `Leaving` says."""
+        """Returns a context in which signals are handled as described in `Leaving`."""
         return self._leaving.catching()
 
     def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
@@ -323,12 +327,12 @@ class Checkpoints(StepCallback):
 
 
 class Profile(StepCallback):
-    """A TensorBoard profile of some steps.
+    """Records a TensorBoard profile of some steps.
 
     Args:
-        start_step: step at which this process begins.
-        folder: of the run.
-        first, last: steps profiled, counted from 1.
+        start_step: step at which this process starts.
+        folder: run folder.
+        first, last: first and last step of the profile, counted from 1.
     """
 
     def __init__(self, start_step: int, folder: RunFolder, *, first: int, last: int) -> None:
@@ -358,7 +362,7 @@ class Profile(StepCallback):
 
 @contextlib.contextmanager
 def summaries(folder: RunFolder, step: int) -> Iterator[None]:
-    """What `tf.summary` is told inside stands in the run's TensorBoard at this step."""
+    """Context in which `tf.summary` writes to the run's TensorBoard logs at a step."""
     with _writing(folder):
         writer = tf.summary.create_file_writer(folder.tensorboard)
         with writer.as_default(step):
@@ -368,18 +372,18 @@ def summaries(folder: RunFolder, step: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _writing(folder: RunFolder) -> Iterator[None]:
-    """A full disk among what is written here is not the accelerator's memory, though TensorFlow calls both exhausted."""
+    """Reports failed writes as such: TensorFlow raises the same error for a full disk and for exhausted accelerator memory."""
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
         raise RunError(
             f"{folder.path} cannot be written: {first_line(error)}; "
-            "the run goes on from its last checkpoint when it is started again"
+            "the run resumes from its last checkpoint when it is restarted"
         ) from error
 
 
 def duration(seconds: float) -> str:
-    """`2h 05m`, `4m 10s` or `12s`."""
+    """Formats a duration as `2h 05m`, `4m 10s` or `12s`."""
     seconds = round(seconds)
     if seconds >= 3600:
         return f"{seconds // 3600}h {seconds % 3600 // 60:02d}m"

@@ -21,11 +21,12 @@ def training_command(
     *,
     objectives: "Callable[[Config], Sequence[Objective]] | None" = None,
 ) -> Command[Config]:
-    """A command that trains by the flags of `train.py`.
+    """Returns a command that trains with the flags of `train.py`.
 
     Args:
-        doc, checkout, installed: as of `Command`.
-        objectives: from the configuration to what is learnt; None is what the flags say. examples/densecl.py has one of its own.
+        doc, checkout, installed: see `Command`.
+        objectives: function that returns the objectives for a configuration; None uses those that the flags select. See
+            examples/densecl.py for a custom objective.
     """
 
     def run(config: Config) -> int:

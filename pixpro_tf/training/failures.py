@@ -1,4 +1,4 @@
-"""Why a step of a training run failed, in a line for its user."""
+"""Explanations of why a training step failed, in one line for the user."""
 
 import tensorflow as tf
 
@@ -10,42 +10,43 @@ from pixpro_tf.training.session import Session
 
 
 def explained(session: Session, error: tf.errors.OpError) -> RunError | None:
-    """The error of TensorFlow as a user's; None if nothing is known of it.
+    """Returns an error for the user that explains an error of TensorFlow; None if its cause is unknown.
 
     Args:
-        session: the run that failed.
-        error: what `fit` has raised.
+        session: run that failed.
+        error: error that `fit` raised.
     """
     config = session.config
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return RunError(
-            f"out of memory at --batch_size={config.batch_size}, --image_size={config.image_size}; "
-            "make one of them smaller, split the batch by --gradient_accumulation, or use more devices or --precision=bfloat16"
+            f"out of memory with --batch_size={config.batch_size} and --image_size={config.image_size}; "
+            "reduce one of them, split the batch with --gradient_accumulation, or use more devices or --precision=bfloat16"
         )
     if isinstance(error, tf.errors.DataLossError):
         return damaged_dataset(config, first_line(error))
     if SEVERAL_WORKERS in str(error):
         return RunError(
-            f"--data_service={config.data_service} gave views out of order: a worker was started anew, or a dispatcher has several; "
-            "run one `python -m pixpro_tf.data_service` for each address. The same command goes on from the last checkpoint"
+            f"--data_service={config.data_service} returned views out of order: "
+            "a worker was restarted, or a dispatcher has several workers; "
+            "run one `python -m pixpro_tf.data_service` for each address. The same command resumes from the last checkpoint"
         )
     if short := missing_records(config, session.source, error):
         return short
     step = session.model.finished_steps
     bad = pipeline.bad_images_of_step(session.source, step, config.batch_size, config.seed)
     if bad:
-        kept = f", delete what {config.cache_dir} has kept of it" if config.cache == "disk" else ""
+        kept = f", delete the cached copy in {config.cache_dir}" if config.cache == "disk" else ""
         return RunError(
             f"{names_of_images(bad)} cannot be read as an image (step {step}: {first_line(error)}); "
-            f"mend it{kept}, or leave out such files with --on_bad_image=skip and a new --run_dir"
+            f"fix it{kept}, or skip such files with --on_bad_image=skip and another --run_dir"
         )
     if isinstance(session.strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return RunError(
-            f"this worker or another one failed after step {step}: {first_line(error)}; see what the others say"
+            f"this worker or another one failed after step {step}: {first_line(error)}; check the output of the other workers"
         )
     if config.data_service:
         return RunError(
             f"--data_service={config.data_service} failed after step {step}: {first_line(error)}; "
-            "it has to find the images at the same paths as this process. The same command goes on from the last checkpoint"
+            "it must find the images at the same paths as this process. The same command resumes from the last checkpoint"
         )
     return None

@@ -1,4 +1,4 @@
-"""The input of a training run: its images, its distributed dataset, and the views that it plots."""
+"""Inputs of a training run: its images, its distributed dataset, and the views that it plots."""
 
 import os
 from collections.abc import Callable
@@ -17,15 +17,18 @@ from pixpro_tf.storage.run_folder import RunFolder, read_bad_images
 PICTURED_IMAGES = 4
 _NAMED_BAD_IMAGES = 20
 
-# Two batches of views, RGB in [0, 1], and their boxes.
+# Two batches of views, in RGB in [0, 1], and their boxes.
 PicturedViews = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, list[bytes]]:
-    """The images of the run, without the bad ones where they are to be skipped, and the names of those.
+    """Opens the images of a run.
+
+    Returns:
+        The images, without the bad ones if `--on_bad_image=skip`, and the names of the skipped ones.
 
     Raises:
-        ConfigError, RunError: if there is no such dataset, or it has less than one batch of images.
+        ConfigError, RunError: if the dataset does not exist, or contains less than one batch of images.
     """
     source = sources.open_source(
         config.dataset,
@@ -40,42 +43,44 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, 
         if folder.has_checkpoint:
             bad = read_bad_images(folder)
         else:
-            print(f"Decoding {source.num_images} files once, to find those that are no images ...")
+            print(f"Decoding {source.num_images} files once to find those that are not images ...")
             try:
                 bad = sources.find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source)
             except tf.errors.OpError as error:
                 short = missing_records(config, source, error)
                 raise (short or damaged_dataset(config, first_line(error))) from error
     if bad:
-        print(f"Left out {len(bad)} files that cannot be read as images: {names_of_images(bad)}")
+        print(f"Skipped {len(bad)} files that cannot be read as images: {names_of_images(bad)}")
         if len(bad) == source.num_images:
-            raise RunError(f"--dataset={config.dataset} has no file that can be read as an image")
+            raise RunError(
+                f"--dataset={config.dataset} contains no files that can be read as images"
+            )
         source = source.without(bad)
     if source.num_images < config.batch_size:
         raise ConfigError(
             f"--batch_size={config.batch_size} is more than the {source.num_images} images of {config.dataset}; "
-            f"give at most {source.num_images}"
+            f"use at most {source.num_images}"
         )
     return source, bad
 
 
 def names_of_images(names: list[bytes]) -> str:
-    """Names as one line of text, the first of many."""
+    """Returns names as one line of text; only the first ones if there are many."""
     shown = [os.fsdecode(name).encode(errors="backslashreplace").decode() for name in names]
     return listed(shown, _NAMED_BAD_IMAGES)
 
 
 def damaged_dataset(config: Config, reason: str) -> RunError:
-    """The error of a dataset whose shards are damaged."""
+    """Returns the error for a dataset whose shards are damaged."""
     return RunError(
-        f"--dataset={config.dataset} is damaged, and its shards have to be made anew: {reason}"
+        f"--dataset={config.dataset} is damaged, and its shards must be created again: {reason}"
     )
 
 
 def missing_records(
     config: Config, source: sources.Source, error: tf.errors.OpError
 ) -> RunError | None:
-    """The error of shards that have fewer records than they should, if that is what tf.data has noticed; otherwise None."""
+    """Returns the error for shards with fewer records than expected, if that is what tf.data reports; otherwise None."""
     if "expected to contain" not in str(error) or not isinstance(source, ShardSource):
         return None
     short = source.short_shards()
@@ -83,29 +88,30 @@ def missing_records(
 
 
 def data_service(config: Config) -> DataService | None:
-    """The processes that make the run's batches, if it is not this one."""
+    """Returns the data service that creates the batches of a run; None if this process creates them."""
     return DataService(tuple(config.data_services)) if config.data_service else None
 
 
 def training_dataset(
     config: Config, source: sources.Source | None = None, *, start_step: int = 0
 ) -> tf.data.Dataset:
-    """Endless batches of pairs of views, as `model.fit` of a `PixPro` takes them on one device.
+    """Returns an infinite dataset of batches of pairs of views, for `model.fit` of a `PixPro` on one device.
 
     Args:
-        config: its `dataset`, `data_dir`, `split`, `batch_size`, `image_size`, `augmentation`, `seed` and other flags of the data.
-        source: images; by default those that `config.dataset` names.
-        start_step: step of the first batch; from the same step on, two datasets have the same batches.
+        config: configuration; `dataset`, `data_dir`, `split`, `batch_size`, `image_size`, `augmentation`, `seed` and the other flags for
+            data are used.
+        source: images; by default those of `config.dataset`.
+        start_step: step of the first batch. Datasets with different start steps have the same batch at the same step.
 
     Returns:
-        Elements `{"view_1", "view_2": [B, S, S, 3], "box_1", "box_2": [B, 4] float32}`: two views of each image, normalized float32,
-        and where they lie in it (see `ops.geometry`). With `augment_on="device"`, views are uint8, and `"seed": [B, 2] int32` says
-        which colours the model draws.
+        A dataset of elements `{"view_1", "view_2": [B, S, S, 3], "box_1", "box_2": [B, 4] float32}`: two views of each image, as normalised
+        float32, and their boxes (see `ops.geometry`). With `augment_on="device"`, views are uint8, and `"seed": [B, 2] int32` determines
+        the photometric augmentation that the model applies.
 
     Raises:
-        UserError: if there is no such dataset, or it has less than one batch of images.
+        UserError: if the dataset does not exist, or contains less than one batch of images.
 
-    Example:
+    Examples:
         >>> import pixpro_tf
         >>> config = pixpro_tf.Config(dataset="photographs", batch_size=4, image_size=64)
         >>> batch = next(iter(pixpro_tf.training_dataset(config)))
@@ -148,7 +154,7 @@ def _dataset_of_host(
 def distributed_dataset(
     config: Config, source: sources.Source, strategy: tf.distribute.Strategy, start_step: int
 ) -> tf.distribute.DistributedDataset:
-    """The run's batches from a step on; each host reads its own part of every global batch."""
+    """Returns the run's batches from a step on; each host reads only its share of each global batch."""
 
     def dataset_of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
         hosts = context.num_input_pipelines
@@ -167,9 +173,9 @@ def distributed_dataset(
 def pictured_views(
     config: Config, source: sources.Source, replicas: int
 ) -> Callable[[int], PicturedViews]:
-    """The views of the first images of the epoch that a step is in, exactly as the training sees them.
+    """Returns a function from a step to the views of the first images of its epoch, exactly as in training.
 
-    They are made a replica's batch at a time, a shape for which the photometric work has been compiled already.
+    Views are created one per-replica batch at a time, a shape for which the photometric augmentation has already been compiled.
     """
     replica_batch = config.batch_size // replicas // config.gradient_accumulation
     data_steps = pipeline.batches_per_epoch(source.num_images, config.batch_size)

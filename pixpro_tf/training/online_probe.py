@@ -1,4 +1,4 @@
-"""A look at what the features are good for while they are trained."""
+"""Evaluation of the features during training."""
 
 import concurrent.futures
 from typing import Any
@@ -19,16 +19,16 @@ _EPOCHS, _BATCH_SIZE, _RATE = 10, 20, 1e-2
 
 
 class OnlineProbe(StepCallback):
-    """The mIoU of a linear layer on the frozen c5 of the online backbone, on a part of `scenes`.
+    """Measures the mIoU of a linear layer on the frozen c5 of the online backbone, on a part of `scenes`.
 
-    It draws nothing from the run's random streams and writes to none of its variables: the run's numbers are the same without it.
+    The probe does not use the run's random streams or write to its variables: all other results of the run are the same without it.
 
     Args:
-        start_step: step at which this process begins.
-        folder: of the run.
-        backbone: that is looked at.
-        every: steps between looks; there is one at the start too.
-        data_dir: of TFDS.
+        start_step: step at which this process starts.
+        folder: run folder.
+        backbone: backbone to evaluate.
+        every: number of steps between evaluations; another evaluation takes place at the start.
+        data_dir: data folder of TFDS.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class OnlineProbe(StepCallback):
         self._every = every
         data = open_segmentation(DATASET, data_dir)
         self._num_classes = len(data.class_names)
-        # Some 20 MB, decoded once.
+        # About 20 MB, decoded once.
         self._batches = {
             split: image_batches(data.split(split), _BATCH_SIZE).cache()
             for split in (TRAIN_SPLIT, SPLIT)
@@ -54,7 +54,7 @@ class OnlineProbe(StepCallback):
             self._look(step)
 
     def _look(self, step: int) -> None:
-        # In a thread of its own there is no strategy: with one, the layer's variables would be every replica's and every worker's.
+        # A separate thread has no strategy scope: within one, the layer's variables would be mirrored on all replicas and workers.
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
             mean_iou = thread.submit(self._mean_iou).result()
         print(f"probe at step {step}: mIoU {100 * mean_iou:.1f} % on {DATASET}", flush=True)

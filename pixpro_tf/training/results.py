@@ -1,4 +1,4 @@
-"""What a finished run tells its user: where its results are, and which commands come next."""
+"""Summary that a finished run prints: where its results are, and which commands to run next."""
 
 import os
 import shlex
@@ -10,7 +10,7 @@ from pixpro_tf.storage.run_folder import RunFolder
 
 
 def summary(folder: RunFolder, checkpoint: str | None, config: Config) -> str:
-    """Paths of the results, and the next commands."""
+    """Returns a text with the paths of the results and the next commands."""
     return f"""
   checkpoint    {checkpoint}
   TensorBoard   {folder.tensorboard}
@@ -22,7 +22,7 @@ Next:
 
 
 def next_commands(folder: RunFolder, config: Config) -> str:
-    """Commands that work for this run as they are, except for the images of the last one."""
+    """Returns commands that work for this run as printed, except that the last one needs the path of the user's images."""
     python = os.path.relpath(sys.executable)
     python = shlex.quote(sys.executable if python.startswith("..") else python)
     train = f"{python} train.py --flagfile=configs/pixpro.flags"
@@ -31,7 +31,7 @@ def next_commands(folder: RunFolder, config: Config) -> str:
         train, export = "pixpro-train --flagfile=pixpro", "pixpro-export savedmodel"
     run = shlex.quote(folder.path)
     exported = shlex.quote(os.path.join("exported", os.path.basename(folder.path.rstrip("/"))))
-    # A run may end before its schedule does.
+    # A run with --max_steps may end before its schedule does.
     unfinished = " --allow_unfinished" if config.max_steps else ""
     backbone = f"--backbone={config.backbone}"
     if config.backbone_layout != Config.backbone_layout:

@@ -1,4 +1,4 @@
-"""A training run from its configuration: data, model and strategy put together, trained, logged and saved."""
+"""Training run: creates data, model and strategy from a configuration, then trains, logs and saves checkpoints."""
 
 import contextlib
 import io
@@ -29,22 +29,23 @@ from pixpro_tf.training.online_probe import OnlineProbe
 from pixpro_tf.training.session import Session, Steps
 from pixpro_tf.training.strategy import check_strategy, is_chief, make_strategy, set_numerics
 
-# Between checkpoints, and between pictures, unless flags ask for more: a small folder's epoch takes less than either.
+# Minimum time between checkpoints and between figures, unless flags set their frequency: an epoch of a small folder may be shorter.
 _SECONDS_BETWEEN = 180.0
 
 
 def train(config: Config, make_objectives: BuildObjectives = build.build_objectives) -> int:
-    """Trains until the run's last step, or until it is told to leave.
+    """Trains until the last step of the run, or until a signal stops it.
 
     Args:
-        config: what to train, and on what.
-        make_objectives: what to learn; the default is what the configuration says. See docs/objectives.md.
+        config: configuration of the run.
+        make_objectives: function that returns the objectives for a configuration; by default those that the configuration selects. See
+            docs/objectives.md.
 
     Returns:
-        The exit code: 0, or 128 plus the number of the signal that ended the run early.
+        The exit code: 0, or 128 plus the number of the signal that stopped the run early.
 
     Raises:
-        UserError: whatever the user can mend.
+        UserError: if the run fails because of a problem that the user can fix.
     """
     set_numerics(config)
     folder = find_run_folder(config)
@@ -53,18 +54,18 @@ def train(config: Config, make_objectives: BuildObjectives = build.build_objecti
     chief = is_chief(strategy)
     if service := inputs.data_service(config):
         service.check()
-    # The chief speaks for all.
+    # Only the chief prints.
     with contextlib.nullcontext() if chief else contextlib.redirect_stdout(io.StringIO()):
         source, bad_images = inputs.open_source(config, folder)
         check_same_images(config, folder, source.num_images)
         with locked(folder) if chief else contextlib.nullcontext():
-            # Another process may have had the folder until now.
+            # Another process may have used the folder until now.
             find_run_folder(config)
             images: sources.Source = source
             if config.cache != "off":
                 images = cache.keep(source, config.dataset, config.cache, config.cache_dir)
             session = _open_session(config, make_objectives, strategy, folder, images)
-            # Last, for a start that is refused leaves the folder as it was.
+            # This comes last, so that a rejected start leaves the folder unchanged.
             if chief and session.store.latest is None:
                 start_run_folder(config, folder, source.num_images, bad_images)
             return _train_session(session)
@@ -77,7 +78,7 @@ def _open_session(
     folder: RunFolder,
     source: sources.Source,
 ) -> Session:
-    """Builds the model, and restores it from the newest checkpoint or from `--init_from`."""
+    """Builds the model, and restores it from the newest checkpoint or initialises it from `--init_from`."""
     steps = Steps.of(config, source.num_images)
     learning_rate = build.build_schedule(config, steps.per_epoch)
     with strategy.scope():
@@ -92,7 +93,7 @@ def _open_session(
     start_step = store.restore()
     for path, reason in store.damaged.items():
         print(
-            f"{path} is damaged ({reason}); going on from the newest that can be read, {store.latest}"
+            f"{path} is damaged ({reason}); resuming from the newest readable checkpoint, {store.latest}"
         )
     if store.latest is None and config.init_from:
         print(init_from.initialize_from(model, config.init_from))
@@ -104,7 +105,7 @@ def _train_session(session: Session) -> int:
     print(_description(session))
     last_step = session.steps.last
     if session.start_step >= last_step:
-        print(f"There is nothing left to do: the run has made its {session.start_step} steps.")
+        print(f"Nothing to do: the run has already completed its {session.start_step} steps.")
         _print_results(session)
         return 0
 
@@ -120,14 +121,14 @@ def _train_session(session: Session) -> int:
     watchers = _watchers(session) if is_chief(session.strategy) else []
     started = time.monotonic()
     with saver.catching_signals():
-        # The checkpoint first: what is drawn or written after it may fail.
+        # Checkpoints come first, because plotting and logging may fail.
         _fit(session, [saver, *watchers])
 
     step = session.model.finished_steps
     if saver.left_on is not None and step < last_step:
         print(
-            f"Stopped by {signal.Signals(saver.left_on).name} at step {step} of {last_step}; the checkpoint is written. "
-            "The same command goes on from there."
+            f"Stopped by {signal.Signals(saver.left_on).name} at step {step} of {last_step}; the checkpoint has been saved. "
+            "The same command resumes from there."
         )
         return 128 + saver.left_on
     print(f"Done: {step} steps, this time {callbacks.duration(time.monotonic() - started)}.")
@@ -144,10 +145,10 @@ def _description(session: Session) -> str:
     start = session.start_step
     return (
         f"{config.dataset}: {source.num_images} images, {data_steps} batches of {config.batch_size} an epoch"
-        + (f", each in {parts} parts" if parts > 1 else "")
+        + (f", each in {parts} micro-batches" if parts > 1 else "")
         + (f", {left_over} images left over each epoch" if left_over else "")
         + f"\n{config.backbone} ({config.backbone_layout}) on {strategy.num_replicas_in_sync} x {device}, {session.steps.last} steps"
-        + (f", going on from step {start}" if start else "")
+        + (f", resuming from step {start}" if start else "")
     )
 
 
@@ -165,7 +166,7 @@ def _fit(session: Session, run_callbacks: list[callbacks.StepCallback]) -> None:
                 inputs.distributed_dataset(
                     session.config, session.source, session.strategy, start_step
                 ),
-                # One Keras epoch is what this process does; the run's own epochs are counted from its steps.
+                # This process trains for one Keras epoch; the epochs of the run are computed from its steps.
                 epochs=1,
                 steps_per_epoch=session.steps.last - start_step,
                 callbacks=run_callbacks,
@@ -184,7 +185,7 @@ def _leave_at_once(error: RunError) -> None:
 
 
 def _watchers(session: Session) -> list[callbacks.StepCallback]:
-    """What logs, draws and measures during a run."""
+    """Returns the callbacks that log, plot and evaluate during a run."""
     config, folder, steps = session.config, session.folder, session.steps
     start_step = session.start_step
     found: list[callbacks.StepCallback] = [

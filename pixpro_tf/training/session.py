@@ -1,4 +1,4 @@
-"""What the parts of a training run share."""
+"""State that the parts of a training run share."""
 
 import dataclasses
 
@@ -13,12 +13,12 @@ from pixpro_tf.storage.run_folder import RunFolder
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The steps of a run.
+    """Numbers of steps of a run.
 
     Attributes:
-        per_epoch: steps of an epoch.
-        total: steps of the whole run, by which its schedules go.
-        last: step at which this process ends; `--max_steps` may be less than the total.
+        per_epoch: number of steps per epoch.
+        total: number of steps of the whole run, which its schedules span.
+        last: step at which this process ends; less than `total` if `--max_steps` is.
     """
 
     per_epoch: int
@@ -27,7 +27,7 @@ class Steps:
 
     @classmethod
     def of(cls, config: Config, num_images: int) -> "Steps":
-        """The steps of a configuration on so many images."""
+        """Returns the numbers of steps for a configuration and a number of images."""
         per_epoch = config.steps_per_epoch or pipeline.batches_per_epoch(
             num_images, config.batch_size
         )
@@ -37,18 +37,18 @@ class Steps:
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """A training run in this process, its model restored.
+    """Training run in this process, with its model restored.
 
     Attributes:
         config: configuration of the run.
         folder: folder of the run.
-        strategy: what its devices are.
-        source: images.
+        strategy: distribution strategy over the devices.
+        source: images of the run.
         steps: steps of the run.
         learning_rate: schedule of the learning rate.
         model: compiled model.
         store: checkpoints of the model.
-        start_step: step at which this process begins.
+        start_step: step at which this process starts.
     """
 
     config: Config

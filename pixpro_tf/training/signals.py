@@ -1,4 +1,4 @@
-"""Leaving a training in good order on SIGTERM and Ctrl-C, and leaving it at all where a step does not end."""
+"""Clean exit from training on SIGTERM and Ctrl-C, even if a step never finishes."""
 
 import contextlib
 import math
@@ -11,9 +11,9 @@ import types
 from collections.abc import Callable, Iterator
 
 SIGNALS: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT)
-# For a step that is being made, at least; a long one has three times what the longest before it took.
+# Minimum number of seconds in which a running step must finish; three times the duration of the longest step so far, if that is more.
 _PATIENCE = 60.0
-# After a second signal, for what Python itself does on it.
+# Number of seconds after a second signal, for Python's own handling of it.
 _LAST_PATIENCE = 2.0
 
 
@@ -23,17 +23,17 @@ def _end(number: int, reason: str) -> None:
 
 
 class Leaving:
-    """What a training does on signals.
+    """Handling of signals during training.
 
-    The first signal is noted, for the training to leave after its step. Where no step has been made yet, the process ends at once. A second
-    signal acts as it would outside.
+    The first signal is recorded, so that training stops after the current step. If no step has been completed yet, the process ends
+    immediately. A second signal has its usual effect.
 
-    Python runs its handlers in the main thread, and that may wait inside TensorFlow for an image that never comes. So a thread of its own
-    hears of signals too, and ends the process when the step does not.
+    Python runs signal handlers in the main thread, which may be waiting inside TensorFlow for an image that never arrives. Therefore a
+    separate thread receives signals too, and ends the process if the step does not finish.
 
     Args:
-        end: takes the signal's number and a reason for the user, and ends the process.
-        patience: seconds that a step has to end in.
+        end: function that takes the number of the signal and a reason for the user, and ends the process.
+        patience: number of seconds in which a step must finish.
 
     Attributes:
         told: number of the first signal; None before it.
@@ -47,9 +47,9 @@ class Leaving:
         self.told: int | None = None
 
     def step_ended(self) -> None:
-        """Has to be called after each step."""
+        """Records the end of a step; must be called after each step."""
         now = time.monotonic()
-        # The first one is mostly compilation.
+        # The first step is mostly compilation.
         if self._step_began is not None:
             self._longest_step = max(self._longest_step, now - self._step_began)
         self._step_began = now
@@ -60,7 +60,7 @@ class Leaving:
 
     @contextlib.contextmanager
     def catching(self) -> Iterator[None]:
-        """Inside, signals do what the class says; has to be entered in the main thread."""
+        """Context in which signals are handled as the class describes; must be entered in the main thread."""
 
         def receive(number: int, frame: types.FrameType | None) -> None:
             self.told = number
@@ -87,10 +87,10 @@ class Leaving:
             os.close(heard)
 
     def _end_before_a_step(self, number: int) -> None:
-        self._end(number, "no step has been made yet, so there is nothing to save.")
+        self._end(number, "no step has been completed yet, so there is nothing to save.")
 
     def _watch(self, heard: int) -> None:
-        """Ends the process at the deadline that a signal sets; returns when the other end of the pipe is closed."""
+        """Ends the process at the deadline that a signal starts; returns when the other end of the pipe is closed."""
         told: list[int] = []
         deadline = math.inf
         while True:
@@ -112,5 +112,5 @@ class Leaving:
         else:
             self._end(
                 told[0],
-                "the step did not end, so nothing was saved; the same command goes on from the last checkpoint.",
+                "the step did not finish, so nothing was saved; the same command resumes from the last checkpoint.",
             )

@@ -1,4 +1,4 @@
-"""The hardware of a run: its `tf.distribute` strategy, and how exactly it computes. Has to run before TensorFlow touches a device."""
+"""Hardware of a run: `tf.distribute` strategy and numerical settings. Must run before TensorFlow initialises a device."""
 
 import importlib.metadata
 
@@ -9,15 +9,16 @@ from pixpro_tf.errors import ConfigError, RunError, first_line
 
 
 def make_strategy(name: str, tpu: str = "", num_devices: int = 0) -> tf.distribute.Strategy:
-    """The strategy that `--strategy` names.
+    """Returns the strategy that `--strategy` selects.
 
     Args:
         name: "auto", "one_device", "mirrored", "multi_worker" or "tpu".
         tpu: name or address of the TPU, for "tpu".
-        num_devices: for "mirrored" and "auto": GPUs to use, or without any, logical CPUs to make; 0 is all GPUs.
+        num_devices: number of devices, for "mirrored" and "auto": GPUs to use, or logical CPUs to create on a machine without GPUs; 0 uses
+            all GPUs.
 
     Raises:
-        ConfigError: if there are fewer GPUs than asked for.
+        ConfigError: if there are fewer GPUs than requested.
         RunError: if the TPU cannot be reached.
     """
     if name == "tpu":
@@ -29,7 +30,7 @@ def make_strategy(name: str, tpu: str = "", num_devices: int = 0) -> tf.distribu
         return tf.distribute.MultiWorkerMirroredStrategy()
     if gpus and num_devices > len(gpus):
         raise ConfigError(
-            f"--num_devices={num_devices} is more than the {len(gpus)} GPUs of this machine; give at most {len(gpus)}"
+            f"--num_devices={num_devices} is more than the {len(gpus)} GPUs of this machine; use at most {len(gpus)}"
         )
     if name == "auto":
         name = (
@@ -47,14 +48,14 @@ def make_strategy(name: str, tpu: str = "", num_devices: int = 0) -> tf.distribu
 
 
 def _logical_cpus(count: int) -> list[str]:
-    """Splits the CPU into `count` devices, which share its cores."""
+    """Splits the CPU into `count` logical devices, which share its cores."""
     (cpu,) = tf.config.list_physical_devices("CPU")
     try:
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * count
         )
     except RuntimeError:
-        # TensorFlow has started already; what it started with may be enough.
+        # TensorFlow has already created its devices; there may be enough of them.
         if len(tf.config.list_logical_devices("CPU")) < count:
             raise
     return [f"/cpu:{i}" for i in range(count)]
@@ -66,7 +67,7 @@ def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except Exception as error:
-        # Whatever is wrong with a TPU's name, address or state surfaces here as one of a dozen exception types.
+        # A problem with a TPU's name, address or state can raise any of a dozen exception types.
         raise RunError(
             f"--tpu={tpu} cannot be reached: {first_line(error)}; {_tpu_advice(tpu)}"
         ) from error
@@ -79,27 +80,27 @@ def _tpu_advice(tpu: str) -> str:
     except importlib.metadata.PackageNotFoundError:
         if tpu == "local":
             return (
-                "this TensorFlow has no kernels for TPUs: on a TPU VM, install the package tensorflow-tpu "
-                "(2.16.1 to 2.20.0) in the place of tensorflow"
+                "this TensorFlow does not support TPUs: on a TPU VM, install the package tensorflow-tpu "
+                "(2.16.1 to 2.20.0) instead of tensorflow"
             )
     return "check its name, its state and this machine's access to it"
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the run's files."""
+    """Returns whether this process is the chief, which writes the files of the run."""
     resolver = strategy.cluster_resolver
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
         return True
-    # A cluster names its chief, or the first of its workers is it.
+    # The chief is the one that the cluster specification names, otherwise the first worker.
     first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
     return resolver.task_type is None or (resolver.task_type, resolver.task_id) == (first, 0)
 
 
 def check_strategy(config: Config, strategy: tf.distribute.Strategy) -> None:
-    """What can be said of the flags only once the devices are known.
+    """Checks the flags that depend on the devices.
 
     Raises:
-        ConfigError: if the batch does not divide, or a whole step is to be compiled for several replicas.
+        ConfigError: if the batch cannot be divided among the replicas, or `--jit=step` is used with several replicas.
     """
     replicas = strategy.num_replicas_in_sync
     config.check_replicas(replicas)
@@ -109,16 +110,16 @@ def check_strategy(config: Config, strategy: tf.distribute.Strategy) -> None:
         and not isinstance(strategy, tf.distribute.TPUStrategy)
     ):
         raise ConfigError(
-            f"--jit=step compiles the step of one device, and there are {replicas}; use --jit=ppm"
+            f"--jit=step supports one device only, but there are {replicas}; use --jit=ppm"
         )
 
 
 def set_numerics(config: Config) -> None:
-    """The seed of the process, and how exactly it computes; before its first computation."""
+    """Sets the seed and the numerical settings of the process; must be called before its first computation."""
     tf.keras.utils.set_random_seed(config.seed)
-    # XLA, which compiles whole steps and everything for TPUs, refuses the gradient of max-pooling under op determinism; on CPUs
-    # and TPUs it is deterministic anyway.
+    # XLA, which compiles whole steps and everything for TPUs, rejects the gradient of max-pooling under op determinism; on CPUs
+    # and TPUs this gradient is deterministic anyway.
     if config.deterministic and config.jit != "step" and config.strategy != "tpu":
         tf.config.experimental.enable_op_determinism()
-    # What is called float32 here has its 24 bits on newer GPUs too; those who want speed have the half precisions.
+    # float32 keeps its 24 bits of precision on newer GPUs too; users who want speed can choose half precision.
     tf.config.experimental.enable_tensor_float_32_execution(False)

@@ -1,4 +1,4 @@
-"""Pictures of what the training sees."""
+"""Figures of the views that a run trains on."""
 
 import io
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pixpro_tf.ops import geometry
 
-# Reads as an order of places, also to the colour-blind and in grey.
+# A colour map that shows the order of positions, also to colour-blind readers and in greyscale.
 _COLOURS = matplotlib.colormaps["viridis"]
 
 
@@ -22,17 +22,17 @@ def matched_views(
     map_size: int,
     threshold: float,
 ) -> bytes:
-    """Two views of each image side by side, with their bins and which of them see the same place.
+    """Plots two views of each image, with their bins and which of them see the same position.
 
     Args:
-        view_1, view_2: float `[B, S, S, 3]`, RGB in [0, 1].
-        box_1, box_2: float32 `[B, 4]`, see `ops.geometry`.
-        map_size: side of the map of bins.
+        view_1, view_2: views, float `[B, S, S, 3]`, RGB in [0, 1].
+        box_1, box_2: boxes of the views, float32 `[B, 4]`, see `ops.geometry`.
+        map_size: side length of the map of bins.
         threshold: see `ops.geometry.positive_mask`.
 
     Returns:
-        A PNG file's bytes: a column of two views for each image. Positive pairs that are each other's nearest carry a dot of the
-        same number and colour.
+        The bytes of a PNG file with a column of two views for each image. Positive pairs that are each other's nearest neighbours are
+        marked by dots with the same number and colour.
     """
     count = view_1.shape[0]
     positives = geometry.positive_mask(
@@ -60,7 +60,7 @@ def matched_views(
             if image == 0:
                 panel.set_ylabel(f"view {row + 1}", fontsize=10)
     figure.suptitle(
-        "Two views of each image; equal numbers mark bins that see the same place", fontsize=10
+        "Two views of each image; equal numbers mark bins that see the same position", fontsize=10
     )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
@@ -70,7 +70,7 @@ def matched_views(
 def _nearest_pairs(
     positives: np.ndarray, centres_1: np.ndarray, centres_2: np.ndarray
 ) -> list[tuple[int, int]]:
-    """`(bin of view 1, bin of view 2)` of positive pairs that are each other's nearest, in reading order."""
+    """Returns `(bin of view 1, bin of view 2)` for positive pairs that are each other's nearest neighbours, in reading order."""
     distance = np.linalg.norm(centres_1[:, None] - centres_2[None], axis=-1)
     distance = np.where(positives, distance, np.inf)
     of_1, of_2 = distance.argmin(axis=1), distance.argmin(axis=0)

@@ -1,4 +1,4 @@
-"""What the workers of a cluster have to agree on: where they start, what they read, and when they leave."""
+"""Agreement between the workers of a cluster: their start step, their images, and when they stop."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,30 +7,36 @@ import tensorflow as tf
 
 from pixpro_tf.errors import RunError
 
-# Steps between two times that the workers ask each other whether one was told to leave.
+# Number of steps between checks of whether any worker has received a signal to stop.
 _AGREE_EVERY = 5
 
 
 def check_workers_agree(strategy: tf.distribute.Strategy, start_step: int, num_images: int) -> None:
-    """Raises `RunError` if processes start at different steps or see different images: they would train different networks without a word."""
+    """Raises `RunError` if workers start at different steps or have different numbers of images.
+
+    Otherwise they would silently train different networks.
+    """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return
     replicas = strategy.num_replicas_in_sync
     total = _sum_over_replicas(strategy)
     for what, value, remedy in (
-        ("starts at step {}", start_step, "--run_dir has to be one folder that all of them reach"),
-        ("has {} images", num_images, "--dataset has to be the same for all of them"),
+        ("starts at step {}", start_step, "--run_dir must be on storage that all workers share"),
+        ("has {} images", num_images, "--dataset must be the same for all workers"),
     ):
         mean = total(value) / replicas
-        # The mean of the squares exceeds the square of the mean where any of them differs.
+        # The mean of the squares exceeds the square of the mean if any values differ.
         if total(value**2) / replicas > mean**2 * (1 + 1e-12):
             raise RunError(
-                f"the workers differ: this one {what.format(value)}, their mean is {mean:.1f}; {remedy}"
+                f"the workers differ: this worker {what.format(value)}, the mean of all workers is {mean:.1f}; {remedy}"
             )
 
 
 def agreement(strategy: tf.distribute.Strategy) -> dict[str, Any]:
-    """Arguments of `callbacks.Checkpoints` for several processes, which have to leave after the same step; a single one need not ask."""
+    """Returns arguments of `callbacks.Checkpoints` with which all workers stop after the same step.
+
+    The dict is empty if there is only one process.
+    """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return {}
     total = _sum_over_replicas(strategy)

@@ -1,4 +1,4 @@
-"""The FPN against convolutions of NumPy, and what it refuses."""
+"""FPN compared with convolutions in NumPy, and the arguments that it rejects."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def backbone_maps(sizes=SIZES, seed=0):
 
 
 def convolved(features, layer, strides=1, before=1):
-    """A 1x1 or 3x3 convolution with bias; `before` rows and columns of padding on the near side."""
+    """Computes a 1x1 or 3x3 convolution with bias, with `before` rows and columns of padding on the near side."""
     kernel, bias = layer.kernel.numpy(), layer.bias.numpy()
     size = len(kernel)
     height, width = (-(-side // strides) for side in features.shape[1:3])
@@ -42,7 +42,7 @@ def set_random(layer, seed=1):
 
 
 def pyramid_of(fpn, maps, coarser_from, before):
-    """What the FPN should give, before its norms."""
+    """Expected output of the FPN before its norms."""
     merged = {5: convolved(maps["c5"], fpn.laterals["c5"])}
     for number in (4, 3, 2):
         if f"c{number}" in fpn.laterals:
@@ -68,7 +68,7 @@ def symmetric(_):
 
 
 def same(features):
-    # Of an even size, SAME pads a strided 3x3 on the far side alone.
+    # SAME pads a strided 3x3 convolution of an even size only on the far side.
     return features.shape[1] % 2
 
 
@@ -84,7 +84,7 @@ def same(features):
         ("model_garden", "p5", same),
     ],
 )
-def test_levels_are_those_of_numpy(levels, layout, coarser_from, before):
+def test_levels_match_numpy(levels, layout, coarser_from, before):
     fpn, maps = FPN(levels, 4, layout), backbone_maps()
     fpn(maps)
     set_random(fpn)
@@ -100,7 +100,7 @@ def test_levels_are_those_of_numpy(levels, layout, coarser_from, before):
 
 
 @pytest.mark.parametrize("sizes", [(25, 13, 7, 4), (23, 12, 6, 3), (9, 5, 3, 2)])
-def test_sizes_that_do_not_halve_are_cut(sizes):
+def test_maps_are_cropped_to_sizes_that_do_not_halve(sizes):
     maps = backbone_maps(dict(zip(SIZES, sizes, strict=True)))
     fpn = FPN(["p2", "p3", "p4", "p5"], 4)
     fpn(maps)
@@ -112,7 +112,7 @@ def test_sizes_that_do_not_halve_are_cut(sizes):
         np.testing.assert_allclose(found, wanted[f"p{number}"], rtol=1e-4, atol=1e-4)
 
 
-def test_it_runs_under_xla():
+def test_fpn_runs_under_xla():
     fpn, maps = FPN(["p3", "p4", "p5", "p6"], 4), backbone_maps()
     plain = fpn(maps)
     compiled = tf.function(fpn, jit_compile=True)(maps)
@@ -122,8 +122,8 @@ def test_it_runs_under_xla():
 
 @pytest.mark.parametrize("levels", [["p3"], ["p3", "p4", "p5"], ["p2", "p5", "p6", "p7"]])
 @pytest.mark.parametrize("layout", ["torchvision", "model_garden"])
-def test_every_weight_of_it_is_trained(levels, layout):
-    """What no chosen level reaches is not there."""
+def test_every_weight_is_trained(levels, layout):
+    """Layers that no chosen level needs do not exist."""
     maps = backbone_maps()
     neck = Neck(levels, 4, layout, head_layers=2)
     with tf.GradientTape() as tape:
@@ -132,7 +132,7 @@ def test_every_weight_of_it_is_trained(levels, layout):
     assert all(grad is not None for grad in tape.gradient(loss, neck.trainable_variables))
 
 
-def test_the_dense_head_is_shared_by_all_levels():
+def test_dense_head_is_shared_by_all_levels():
     maps = backbone_maps()
     neck = Neck(["p3", "p4"], 4, head_layers=3)
     pyramid = neck(maps)
@@ -148,13 +148,13 @@ def test_the_dense_head_is_shared_by_all_levels():
     assert len(neck.dense_head.trainable_variables) == 6
 
 
-def test_without_a_head_the_last_map_is_the_level():
+def test_without_head_the_last_map_is_the_level():
     neck = Neck(["p3"], 4)
     pyramid = neck(backbone_maps())
     assert set(pyramid) == {"p3"} and neck.last(pyramid)["p3"] is pyramid["p3"]
 
 
-def test_only_the_gardens_layout_has_norms():
+def test_only_model_garden_layout_has_norms():
     norms = {
         layout: [
             layer.name
@@ -169,19 +169,19 @@ def test_only_the_gardens_layout_has_norms():
 @pytest.mark.parametrize(
     ("levels", "layout", "message"),
     [
-        ([], "torchvision", "some of p2 to p7"),
-        (["p3", "c4"], "torchvision", "some of p2 to p7"),
-        (["p6"], "torchvision", "p6 is made from p5"),
-        (["p5", "p7"], "torchvision", "p7 is made from p6"),
+        ([], "torchvision", "one or more of p2 to p7"),
+        (["p3", "c4"], "torchvision", "one or more of p2 to p7"),
+        (["p6"], "torchvision", "must contain p5, because p6 is computed from it"),
+        (["p5", "p7"], "torchvision", "must contain p6, because p7 is computed from it"),
         (["p3"], "keras", "unknown layout 'keras'"),
     ],
 )
-def test_what_cannot_be_built_is_refused(levels, layout, message):
+def test_invalid_arguments_are_rejected(levels, layout, message):
     with pytest.raises(ValueError, match=message):
         FPN(levels, layout=layout)
 
 
-def test_layers_are_built_again_from_their_configuration():
+def test_layers_are_rebuilt_from_their_configuration():
     neck = Neck(["p3", "p4"], 4, "model_garden", 2)
     copy = Neck.from_config(neck.get_config())
     assert copy.get_config() == neck.get_config()

@@ -1,4 +1,4 @@
-"""The ResNet family: published sizes, shapes, and features against other implementations of each layout."""
+"""ResNet family: published sizes, shapes, and features compared with other implementations of each layout."""
 
 import functools
 
@@ -11,8 +11,8 @@ from pixpro_tf.layers.batch_norm import BatchNorm
 from pixpro_tf.layers.convolution import Convolution
 from pixpro_tf.layers.layouts import LAYOUTS
 
-# With the classifier of 1000 classes: torchvision's documentation of its weights, and for the "d" variants timm's table of results
-# (11.71, 21.82, 25.58, 44.57 and 60.21 million).
+# Sizes with the classifier of 1000 classes, from torchvision's documentation of its weights and, for the "d" variants, timm's table of
+# results (11.71, 21.82, 25.58, 44.57 and 60.21 million).
 PUBLISHED_SIZES = {
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
@@ -26,7 +26,7 @@ PUBLISHED_SIZES = {
     "resnet101d": 44_568_392,
     "resnet152d": 60_212_040,
 }
-# Blocks, bottleneck, width, groups, channels of a group in the first stage, deep stem.
+# Number of blocks, bottleneck, width, number of groups, channels of a group in the first stage, deep stem.
 DESCRIPTIONS = {
     "resnet10w0.5": ((1, 1, 1, 1), False, 0.5, 1, 64, False),
     "resnet10": ((1, 1, 1, 1), False, 1, 1, 64, False),
@@ -52,7 +52,7 @@ ALL = [
 
 
 def counted_size(blocks, bottleneck, width, groups, group_width, deep):
-    """Weights of convolutions, and a scale and a shift of the BN behind each."""
+    """Counts the weights of the convolutions, and the scale and shift of the BN after each."""
 
     def convolution(inputs, outputs, size, groups=1):
         return size * size * inputs // groups * outputs + 2 * outputs
@@ -92,7 +92,7 @@ SMALL_ARCHITECTURES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def small_architectures():
-    """Members of the family for this module alone, with one bottleneck in each stage."""
+    """Adds members to the family for this module only, with one bottleneck in each stage."""
     resnet.ARCHITECTURES.update(SMALL_ARCHITECTURES)
     yield
     for name in SMALL_ARCHITECTURES:
@@ -102,7 +102,7 @@ def small_architectures():
 
 @functools.cache
 def built(architecture, layout="torchvision", output_stride=32):
-    """A backbone of which a test may change nothing but its batch normalisation."""
+    """Returns a shared backbone; tests may change nothing in it but its batch norm."""
     return resnet.build(architecture, layout, output_stride)
 
 
@@ -115,7 +115,7 @@ def images(*shape, seed=0):
 
 
 def randomize(model, seed=0):
-    """Batch normalisation with scales, shifts and averages in which no mistake can hide."""
+    """Sets the scales, shifts and running averages of batch norm to random values, so that no mistake can hide in them."""
     rng = np.random.default_rng(seed)
     for norm in sorted(layers_of(model, BatchNorm), key=lambda layer: layer.name):
         channels = norm.gamma.shape[0]
@@ -148,7 +148,7 @@ def assert_same_features(result, expected, tolerance):
 
 
 def explicit_forward(model, inputs, symmetric, stride_on_first=False, mode="CONSTANT"):
-    """The network without dilation, from TensorFlow's functions and the weights' names, in inference mode."""
+    """Computes a network without dilation from TensorFlow's functions and the weights' names, in inference mode."""
     convolutions = {layer.name: layer.kernel for layer in layers_of(model, Convolution)}
     norms = {layer.name: layer for layer in layers_of(model, BatchNorm)}
 
@@ -209,7 +209,7 @@ def test_every_architecture_is_described_here():
 
 
 @pytest.mark.parametrize("architecture", PUBLISHED_SIZES)
-def test_the_count_here_gives_the_published_sizes(architecture):
+def test_counted_size_matches_published_size(architecture):
     description = DESCRIPTIONS[architecture]
     size = counted_size(*description) + classifier_size(bottleneck=description[1])
     assert size == PUBLISHED_SIZES[architecture]
@@ -217,11 +217,11 @@ def test_the_count_here_gives_the_published_sizes(architecture):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ALL)
-def test_a_backbone_has_the_published_size(architecture):
+def test_backbone_has_counted_size(architecture):
     model = built(architecture) if architecture in QUICK else resnet.build(architecture)
     size = sum(variable.shape.num_elements() for variable in model.trainable_variables)
     assert size == counted_size(*DESCRIPTIONS[architecture])
-    # Running averages, two for each scale and shift.
+    # There are two running averages for each pair of scale and shift.
     averages = sum(variable.shape.num_elements() for variable in model.non_trainable_variables)
     assert averages == 2 * sum(norm.gamma.shape[0] for norm in layers_of(model, BatchNorm))
 
@@ -236,9 +236,7 @@ def test_a_backbone_has_the_published_size(architecture):
         ("bottleneck", "torchvision", 8),
     ],
 )
-def test_endpoints_have_the_size_of_the_image_over_their_stride(
-    architecture, layout, output_stride, size
-):
+def test_endpoints_have_image_size_divided_by_stride(architecture, layout, output_stride, size):
     endpoints = built(architecture, layout, output_stride)(tf.zeros([1, *size, 3]))
     channels = (64, 128, 256, 512) if architecture == "resnet10" else (256, 512, 1024, 2048)
     strides = [min(stride, output_stride) for stride in (4, 8, 16, 32)]
@@ -247,7 +245,7 @@ def test_endpoints_have_the_size_of_the_image_over_their_stride(
         assert tuple(endpoints[name].shape) == expected, name
 
 
-def test_a_view_of_the_main_recipe_gives_the_published_map():
+def test_view_of_main_recipe_gives_published_map():
     assert built("resnet50")(tf.zeros([1, 224, 224, 3]))["c5"].shape == (1, 7, 7, 2048)
 
 
@@ -255,7 +253,7 @@ def test_a_view_of_the_main_recipe_gives_the_published_map():
     ("architecture", "output_stride"), [("resnet10", 32), ("resnet10", 8), ("resnet18d", 32)]
 )
 @pytest.mark.parametrize("size", [(1, 1), (45, 63)])
-def test_features_of_any_size_are_computed(architecture, output_stride, size):
+def test_features_are_computed_for_any_size(architecture, output_stride, size):
     model = built(architecture, "torchvision", output_stride)
     endpoints = model(images(1, *size), training=True)
     assert all(np.all(np.isfinite(value)) for value in endpoints.values())
@@ -263,7 +261,7 @@ def test_features_of_any_size_are_computed(architecture, output_stride, size):
 
 
 def copy_to_keras(model, keras_model):
-    """The weights of a ResNet-50 into `tf.keras.applications.ResNet50`, whose convolutions have biases; those become 0."""
+    """Copies a ResNet-50's weights to `tf.keras.applications.ResNet50`, whose convolutions have biases; those become 0."""
     pairs = {"conv1": "conv1_conv", "bn1": "conv1_bn"}
     for stage, count in enumerate((3, 4, 6, 3)):
         for block in range(count):
@@ -285,7 +283,7 @@ def copy_to_keras(model, keras_model):
 
 @pytest.fixture(scope="module")
 def keras_features():
-    """Our ResNet-50 in the layout of the Object Detection API, and the features that Keras computes from its weights."""
+    """Our ResNet-50 in the layout of the Object Detection API, and a Keras model with the same weights."""
     model = randomize(resnet.build("resnet50", "od_api"))
     keras_model = tf.keras.applications.ResNet50(weights=None, include_top=False)
     copy_to_keras(model, keras_model)
@@ -298,16 +296,16 @@ def keras_features():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 64), (97, 130)])
-def test_od_api_is_the_resnet_of_keras(keras_features, size):
+def test_od_api_layout_matches_keras(keras_features, size):
     model, keras_model = keras_features
     inputs = images(1, *size)
-    # Keras' BN epsilon is 1.001e-5; beside variances of 0.5 and more that is nothing in float32.
+    # Keras' BN epsilon is 1.001e-5; with variances of at least 0.5, the difference is negligible in float32.
     assert_same_features(model(inputs), keras_model(inputs), 1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["torchvision", "model_garden"])
-def test_the_other_layouts_have_the_same_weights_and_other_features(layout):
+def test_other_layouts_have_same_weights_but_different_features(layout):
     model = randomize(built("bottleneck", "od_api"))
     other = copy_weights(model, resnet.build("bottleneck", layout))
     inputs = images(1, 64, 64)
@@ -334,7 +332,7 @@ def test_the_other_layouts_have_the_same_weights_and_other_features(layout):
         pytest.param("resnet50", "torchvision", marks=pytest.mark.thorough),
     ],
 )
-def test_features_are_those_of_explicit_padding(architecture, layout, size):
+def test_features_match_explicit_padding(architecture, layout, size):
     model = randomize(built(architecture, layout))
     inputs = images(1, *size)
     mode = "SYMMETRIC" if layout == "mirror" else "CONSTANT"
@@ -343,7 +341,7 @@ def test_features_are_those_of_explicit_padding(architecture, layout, size):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_stride_is_where_the_layout_says(layout):
+def test_strided_convolutions_are_those_of_layout(layout):
     strided = {
         layer.name: layer.strides[0]
         for layer in layers_of(built("bottleneck", layout), Convolution)
@@ -358,7 +356,7 @@ def test_the_stride_is_where_the_layout_says(layout):
     ("output_stride", "by_stage"), [(32, (1, 1, 1, 1)), (16, (1, 1, 1, 2)), (8, (1, 1, 2, 4))]
 )
 @pytest.mark.parametrize("architecture", ["resnet10", "bottleneck"])
-def test_stages_that_do_not_stride_dilate_instead(architecture, output_stride, by_stage):
+def test_stages_without_stride_are_dilated(architecture, output_stride, by_stage):
     model = built(architecture, "torchvision", output_stride)
     for layer in layers_of(model, Convolution):
         expected = 1
@@ -367,7 +365,7 @@ def test_stages_that_do_not_stride_dilate_instead(architecture, output_stride, b
         assert layer.dilation_rate == (expected, expected), layer.name
 
 
-def test_dilation_leaves_the_weights_as_they_are():
+def test_dilation_does_not_change_weights():
     plain, dilated = built("resnet10"), built("resnet10", "torchvision", 8)
     shapes = [
         [
@@ -381,19 +379,19 @@ def test_dilation_leaves_the_weights_as_they_are():
 
 
 @pytest.mark.parametrize("architecture", ["resnet10", "bottleneck"])
-def test_convolutions_start_normal_with_the_variance_of_he_by_fan_out(architecture):
+def test_convolutions_have_he_normal_initialisation_by_fan_out(architecture):
     model = resnet.build(architecture)
     deviations = []
     for layer in layers_of(model, Convolution):
         kernel = layer.kernel.numpy()
         expected = np.sqrt(2 / (kernel.shape[0] * kernel.shape[1] * kernel.shape[3]))
         deviations.append((kernel.std() / expected - 1) * np.sqrt(2 * kernel.size))
-    # In units of its own standard deviation each is normal.
+    # Each deviation is in units of its standard error and is therefore normally distributed.
     assert np.abs(deviations).max() < 5
 
 
 @pytest.mark.parametrize("architecture", ["resnet10", "bottleneck"])
-def test_the_last_scale_of_each_block_starts_at_zero_and_every_other_at_one(architecture):
+def test_last_scale_of_each_block_starts_at_zero_and_every_other_at_one(architecture):
     model = resnet.build(architecture)
     last = ".bn3" if architecture == "bottleneck" else ".bn2"
     blocks = sum(resnet.ARCHITECTURES[architecture].blocks)
@@ -406,7 +404,7 @@ def test_the_last_scale_of_each_block_starts_at_zero_and_every_other_at_one(arch
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_block_starts_as_its_shortcut(training):
+def test_block_starts_as_its_shortcut(training):
     model = resnet.build("resnet18")
     features = tf.nn.relu(images(2, 8, 8) @ tf.random.stateless_normal([3, 64], [0, 1]))
     first, second = model.stages[0]
@@ -430,19 +428,19 @@ def test_every_weight_receives_a_gradient(architecture):
     gradients = tape.gradient(objective, model.trainable_variables)
     for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
         assert gradient is not None and np.all(np.isfinite(gradient)), variable.name
-        # Behind the last stage of two images of 2 x 2 bins a channel may be silent, but no weight as a whole.
+        # A channel after the last stage may be inactive for two images of 2 x 2 bins, but not a whole weight.
         assert np.any(gradient), variable.name
 
 
 @pytest.mark.parametrize("architecture", ["resnet10", "resnet18d", "resnet50"])
-def test_names_of_layers_are_unique(architecture):
+def test_layer_names_are_unique(architecture):
     names = [layer.name for layer in layers_of(built(architecture), (Convolution, BatchNorm))]
     assert len(set(names)) == len(names)
     variables = [variable.name for variable in built(architecture).variables]
     assert len(set(variables)) == len(variables)
 
 
-def test_names_are_those_of_pytorch():
+def test_layer_names_are_those_of_pytorch():
     names = {layer.name for layer in layers_of(built("resnet10"), (Convolution, BatchNorm))}
     expected = {"conv1", "bn1"}
     for stage in (1, 2, 3, 4):
@@ -452,7 +450,7 @@ def test_names_are_those_of_pytorch():
     assert names == expected
 
 
-def test_names_of_a_deep_stem_are_those_of_pytorch():
+def test_layer_names_of_deep_stem_are_those_of_pytorch():
     names = {layer.name for layer in layers_of(built("resnet18d"), (Convolution, BatchNorm))}
     stem = {"conv1.0.0", "conv1.0.1", "conv1.1.0", "conv1.1.1", "conv1.2", "bn1"}
     assert {name for name in names if not name.startswith("layer")} == stem
@@ -469,12 +467,12 @@ def test_mixed_precision_is_close_to_float32(policy):
     inputs = images(2, 48, 48)
     result = model(inputs)
     assert all(value.dtype == policy.removeprefix("mixed_") for value in result.values())
-    # Roundings of 2**-9 (bfloat16) or 2**-12 (float16) in each of ten layers.
+    # Each of ten layers has rounding errors of 2**-9 (bfloat16) or 2**-12 (float16).
     tolerance = 0.05 if policy == "mixed_bfloat16" else 0.01
     assert_same_features(result, expected_model(inputs), tolerance)
 
 
-def test_residual_branches_start_at_zero_or_as_large_as_their_shortcuts():
+def test_last_scale_of_residual_branches_starts_at_zero_or_one():
     for zero_init, scale in ((True, 0.0), (False, 1.0)):
         tf.keras.utils.set_random_seed(0)
         model = resnet.build("resnet10", zero_init_residual=zero_init)
@@ -495,11 +493,11 @@ def test_config_round_trip():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"architecture": "resnet51"}, "unknown backbone 'resnet51'; one of .*resnet50"),
-        ({"layout": "pytorch"}, "unknown layout 'pytorch'; one of torchvision"),
+        ({"architecture": "resnet51"}, "unknown backbone 'resnet51'; use one of .*resnet50"),
+        ({"layout": "pytorch"}, "unknown layout 'pytorch'; use one of torchvision"),
         ({"output_stride": 4}, "output_stride must be one of .*, not 4"),
     ],
 )
-def test_unknown_names_are_refused(arguments, text):
+def test_unknown_names_are_rejected(arguments, text):
     with pytest.raises(ValueError, match=text):
         resnet.ResNet(**arguments)

@@ -1,4 +1,4 @@
-"""Features of the whole family against the same networks in PyTorch, computed in float64 from the same weights."""
+"""Features of the whole family compared with the same networks in PyTorch, computed in float64 from the same weights."""
 
 import functools
 
@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from tests.support import reference_torch as reference  # noqa: E402
 
-# Batch, height and width; a map of one bin needs images enough for the variance of its batch normalisation.
+# Batch size, height and width; a map of one bin needs enough images for the variance of its batch norm.
 SIZES = {"224x224": (2, 224, 224), "193x257": (2, 193, 257), "32x32": (16, 32, 32)}
 # One of each kind of block and stem; the rest of the family differs in the number of blocks and channels.
 QUICK = ("resnet10", "resnet18d", "resnet50")
@@ -29,13 +29,13 @@ LARGE = (
 )
 DILATED = [(name, stride) for name in ("resnet18", "resnet18d", "resnet50") for stride in (16, 8)]
 QUICK_DILATED = [("resnet18", 16), ("resnet50", 8)]
-# Relative to the largest magnitude of a map: one wrong pixel at a border is an error of that order. Rounding gives up to 6e-6 behind
-# 152 layers, 3e-6 behind 50.
+# Tolerance relative to the largest magnitude of a map: one wrong pixel at a border is an error of that order. Rounding errors are up to
+# 6e-6 after 152 layers, and up to 3e-6 after 50.
 TOLERANCE = 1e-5
 
 
 def random_reference(architecture, output_stride):
-    """A network in float64 whose batch normalisation hides no mistake, with activations of order 1 in inference too."""
+    """Returns a float64 network whose batch norm hides no mistake, with activations of order 1 in inference mode, too."""
     torch.manual_seed(0)
     model = reference.resnet(architecture, output_stride)
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
@@ -47,13 +47,14 @@ def random_reference(architecture, output_stride):
                 weight.uniform_(0.5, 1.5)
             else:
                 weight.normal_(0, 0.2)
-        # Small branches beside their shortcuts, as in trained networks: with branches as large as the shortcut, a random network
-        # doubles a rounding error every few blocks.
+        # The branches are small compared with their shortcuts, as in trained networks: with branches as large as the shortcut, a random
+        # network doubles a rounding error every few blocks.
         for block in model.modules():
             if isinstance(block, reference.BasicBlock | reference.Bottleneck):
                 last = block.bn2 if isinstance(block, reference.BasicBlock) else block.bn3
                 last.weight *= 0.1
-        # Averages near those of some batch: of a random network, random ones let activations grow from block to block.
+        # The running averages are close to those of a batch: random averages would let the activations of a random network grow from
+        # block to block.
         for norm in norms:
             norm.momentum = 1.0
         model.train()(torch.randn(4, 3, 64, 64))
@@ -65,7 +66,7 @@ def random_reference(architecture, output_stride):
 
 
 def copy_to_ours(model, backbone):
-    """Every weight of the PyTorch model into ours, by name; float32."""
+    """Copies every weight of the PyTorch model to ours, by name, in float32."""
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     for layer in backbone.submodules:
         if isinstance(layer, Convolution):
@@ -80,13 +81,19 @@ def copy_to_ours(model, backbone):
 
 @functools.lru_cache(maxsize=1)
 def networks(architecture, output_stride):
-    """The reference and our network, for consecutive tests; each of them copies the weights, as averages have moved by then."""
+    """Returns the reference and our network, cached for consecutive tests.
+
+    Each test copies the weights again, because the previous one has changed the running averages.
+    """
     model = random_reference(architecture, output_stride)
     return model, resnet.build(architecture, output_stride=output_stride)
 
 
 def cases():
-    """Architecture, output stride and size; large networks at the one size at which every stage meets an odd number."""
+    """Yields architecture, output stride and size.
+
+    Large networks are tested only at the one size for which every stage meets an odd number.
+    """
     for architecture in reference.RESNETS:
         for size in ["193x257"] if architecture in LARGE else SIZES:
             quick = architecture in QUICK and (size == "193x257" or architecture == "resnet10")
@@ -106,13 +113,13 @@ def assert_close(ours, expected, name):
     )
 
 
-def test_the_reference_has_the_whole_family():
+def test_reference_has_whole_family():
     assert reference.RESNETS.keys() == resnet.ARCHITECTURES.keys()
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
 @pytest.mark.parametrize(("architecture", "output_stride", "size"), cases())
-def test_features_and_averages_are_those_of_pytorch(architecture, output_stride, size, training):
+def test_features_and_running_averages_match_pytorch(architecture, output_stride, size, training):
     model, backbone = networks(architecture, output_stride)
     copy_to_ours(model, backbone)
     images = np.random.default_rng(0).standard_normal((*SIZES[size], 3)).astype(np.float32)

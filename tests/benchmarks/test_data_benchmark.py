@@ -14,7 +14,7 @@ def test_every_stage_is_measured_and_written(tmp_path, capsys):
     assert data.main([*flags, f"--json={path}"]) == 0
     rates = json.loads(path.read_text())["images_per_second"]
     assert all(len(each) == 2 and min(each) > 0 for each in rates.values())
-    # Each does what the one before does, and more.
+    # Each stage includes the previous one.
     names = ["read", "read, decode", "read, decode, crop and resize"]
     medians = [np.median(rates[name]) for name in names]
     assert medians == sorted(medians, reverse=True)
@@ -25,7 +25,7 @@ def test_every_stage_is_measured_and_written(tmp_path, capsys):
     assert {f"pipeline, --augment_on={where}" for where in ("host", "device")} < rates.keys()
 
 
-def test_the_images_are_photographs_in_the_size_of_imagenets(tmp_path):
+def test_images_are_photographs_of_imagenet_size(tmp_path):
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         data_stages.write_images(tmp_path / name, 12)
@@ -38,7 +38,7 @@ def test_the_images_are_photographs_in_the_size_of_imagenets(tmp_path):
             assert np.std(np.asarray(image)) > 5
 
 
-def test_a_table_has_medians_ranges_and_units():
+def test_table_shows_medians_ranges_and_units():
     rows = data.table({"read": [9.0, 1.0, 5.0], data.ON_ALL_CORES: [40.0]}, 16).splitlines()
     assert rows[1].split() == ["read", "1", "5.0", "1..9", "images"]
     assert rows[2].split()[-4:] == ["16", "40.0", "40..40", "pairs"]
@@ -47,10 +47,10 @@ def test_a_table_has_medians_ranges_and_units():
 @pytest.mark.parametrize(
     ("flag", "problem"),
     [
-        ("--batch_size=300", "--batch_size=300 is more than --images=220"),
-        ("--rounds=0", "--rounds=0 is too small; give at least 1"),
+        ("--batch_size=300", "--batch_size=300 must be at most --images=220"),
+        ("--rounds=0", "--rounds=0 is too small; the minimum is 1"),
     ],
 )
-def test_a_mistake_is_told(flag, problem, capsys):
+def test_reports_invalid_flags(flag, problem, capsys):
     assert data.main([flag]) == 2
     assert problem in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Operations counted against PyTorch's counter, published figures, and products whose number is known."""
+"""Operation counts, compared with PyTorch's counter, published values, and products of known size."""
 
 import math
 
@@ -15,13 +15,13 @@ from pixpro_tf.config import Config
 @pytest.mark.parametrize(
     ("name", "published"),
     [
-        # Multiplications and additions of the classifiers at 224 pixels, less the last layer's, in 1e9.
+        # Multiply-adds of the classifiers at 224 pixels, in 1e9; those of the last layer are added below.
         ("resnet18", 1.814),
         ("resnet50", 4.089),
         ("resnext101_32x8d", 16.414),
     ],
 )
-def test_backbones_have_the_published_figures(name, published):
+def test_backbones_match_published_counts(name, published):
     backbone = ResNet(name)
     images = tf.zeros([1, 224, 224, 3])
     backbone(images)
@@ -39,7 +39,7 @@ def test_backbones_have_the_published_figures(name, published):
         ("b,bnc->bnc", [(2,), (2, 3, 4)], 2 * 3 * 4),
     ],
 )
-def test_products_are_counted(equation, shapes, products):
+def test_einsum_products_are_counted(equation, shapes, products):
     tensors = [tf.zeros(shape) for shape in shapes]
     assert flops.flops_of(lambda *args: tf.einsum(equation, *args), *tensors) == 2 * products
 
@@ -53,7 +53,7 @@ def test_each_call_of_a_function_counts():
     assert flops.flops_of(lambda m: product(product(m)), matrix) == 2 * 2 * 4**3
 
 
-def test_what_nobody_needs_does_not_count():
+def test_unused_operations_do_not_count():
     def function(matrix):
         tf.matmul(matrix, matrix)
         return matrix + 1
@@ -61,16 +61,18 @@ def test_what_nobody_needs_does_not_count():
     assert flops.flops_of(function, tf.zeros([4, 4])) == 0
 
 
-def test_a_product_in_a_loop_is_refused():
+def test_rejects_a_product_in_a_loop():
     def function(matrix):
         return tf.while_loop(lambda m: m[0, 0] < 1, lambda m: [tf.matmul(m, m)], [matrix])
 
-    with pytest.raises(ValueError, match=r"MatMul .* is in a loop of unknown turns"):
+    with pytest.raises(
+        ValueError, match=r"MatMul .* is in a loop with an unknown number of iterations"
+    ):
         flops.flops_of(function, tf.zeros([4, 4]))
 
 
 @pytest.mark.slow
-def test_a_step_has_as_many_as_pytorch_counts():
+def test_count_of_a_step_matches_pytorch():
     torch = pytest.importorskip("torch")
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -93,7 +95,7 @@ def test_a_step_has_as_many_as_pytorch_counts():
     boxes = [torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2) for _ in range(2)]
     with FlopCounterMode(display=False) as counter:
         other.loss(*views, *boxes).backward()
-    # Of pairs of bins, which are few here, it counts matrix products alone.
+    # PyTorch counts only matrix products of the pairs of bins, which are few here.
     pairs = 2 * config.batch_size * 4 * config.projector_dim * 2
     assert math.isclose(ours, counter.get_total_flops(), abs_tol=10 * pairs)
     assert ours > 1000 * pairs

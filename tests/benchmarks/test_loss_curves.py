@@ -8,7 +8,7 @@ from pixpro_tf.errors import RunError
 
 @pytest.fixture
 def run(tmp_path):
-    """Logs of two processes, the second of which went on from step 3."""
+    """Logs of two processes, the second of which resumed at step 3."""
     for first, last in ((1, 4), (3, 6)):
         with tf.summary.create_file_writer(str(tmp_path)).as_default():
             for step in range(first, last + 1):
@@ -17,14 +17,16 @@ def run(tmp_path):
     return str(tmp_path)
 
 
-def test_a_curve_is_read_from_all_of_a_runs_files(run):
+def test_reads_a_curve_from_all_files_of_a_run(run):
     curve = loss_curves.read_curve("mine", run, "loss")
     np.testing.assert_array_equal(curve.steps, [1, 2, 3, 4, 5, 6])
     np.testing.assert_array_equal(curve.values, [10, 20, 30, 40, 50, 60])
 
 
-def test_a_tag_that_is_not_there_is_named(run):
-    with pytest.raises(RunError, match="has no Loss/total_loss; it has loss, rate"):
+def test_reports_a_missing_tag(run):
+    with pytest.raises(
+        RunError, match="does not contain the scalar Loss/total_loss; it contains loss, rate"
+    ):
         loss_curves.read_curve("mine", run, "Loss/total_loss")
 
 

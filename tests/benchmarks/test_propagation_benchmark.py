@@ -21,8 +21,8 @@ def test_both_forms_are_measured_and_written(loss, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_memory_of_a_large_map_keeps_the_promise(tmp_path):
-    """At most 300 MB above the inputs, for the propagation and the loss of four maps of 56 x 56 x 256."""
+def test_memory_of_a_large_map_stays_below_its_limit(tmp_path):
+    """Propagation and loss of four maps of 56 x 56 x 256 take at most 300 MB in addition to the inputs."""
     path = tmp_path / "figures.json"
     flags = ["--sizes=56x56x4", "--forms=blockwise", "--repeats=1", f"--json={path}"]
     assert propagation.main(flags) == 0
@@ -30,12 +30,15 @@ def test_the_memory_of_a_large_map_keeps_the_promise(tmp_path):
     assert cost["megabytes"] <= 300
 
 
-def test_a_size_that_is_none_is_refused(capsys):
+def test_rejects_an_invalid_size(capsys):
     assert propagation.main(["--sizes=56x56"]) == 2
-    assert "--sizes=56x56 has 56x56; write HEIGHTxWIDTHxIMAGES" in capsys.readouterr().err
+    assert (
+        "--sizes=56x56 contains the invalid size 56x56; use HEIGHTxWIDTHxIMAGES"
+        in capsys.readouterr().err
+    )
 
 
-def test_a_table_has_the_ratio_of_the_medians():
+def test_table_shows_the_ratio_of_medians():
     costs = {"dense": propagation.Cost([1.0, 2.0, 9.0], 10.0)} | {
         "blockwise": propagation.Cost([3.0, 3.0, 3.0], 5.0)
     }

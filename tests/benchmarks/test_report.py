@@ -1,4 +1,4 @@
-"""The report: what a plan asks for, how it is chosen and summed up, and a small one from end to end."""
+"""Tests of the report: plans, choice of learning rates, summaries, and a small report from end to end."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ PLANS = sorted((ROOT / "configs" / "report").glob("*.json"))
 
 @pytest.fixture(autouse=True)
 def at_the_root(monkeypatch):
-    """The plans name their flag files from there."""
+    """The paths of flag files in plans are relative to the root."""
     monkeypatch.chdir(ROOT)
 
 
@@ -82,7 +82,7 @@ def put_all(plan, place, rates):
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
-def test_a_plan_that_comes_along_can_be_trained(path):
+def test_included_plans_have_valid_training_flags(path):
     plan = read_plan(str(path))
     for method in plan.methods:
         if method.kind == "pretrained":
@@ -93,7 +93,7 @@ def test_a_plan_that_comes_along_can_be_trained(path):
     assert any(method.of == "pixpro" for method in plan.methods)
 
 
-def test_rates_are_chosen_on_the_validation_split_at_one_seed(plan, place):
+def test_learning_rates_are_chosen_on_the_validation_split_with_one_seed(plan, place):
     runs = plan.selection_runs()
     assert [(run.method.name, run.rate, run.seed) for run in runs] == [
         ("pixpro", 0.1, 0),
@@ -101,25 +101,25 @@ def test_rates_are_chosen_on_the_validation_split_at_one_seed(plan, place):
     ]
     put(place, runs[0], CHOICE, mean_iou=0.3)
     put(place, runs[1], CHOICE, mean_iou=0.2)
-    # What the test split says does not matter.
+    # The result on the test split must not matter.
     put(place, runs[1], MEASUREMENT, mean_iou=0.9)
     assert chosen_rates(plan, place) == {"random": 0.0, "supervised": 0.3, "pixpro": 0.1}
 
 
-def test_ablations_take_the_rate_of_their_method(plan):
+def test_ablations_use_the_learning_rate_of_their_method(plan):
     rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2}
     runs = [(run.method.name, run.rate, run.seed) for run in plan.measured_runs(rates)]
     assert ("gamma_1", 0.2, 0) in runs and ("pixpro", 0.2, 1) in runs and len(runs) == 7
 
 
-def test_no_two_runs_share_a_name(plan):
+def test_run_names_are_unique(plan):
     rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2}
     names = {run.name for run in plan.measured_runs(rates) + plan.selection_runs()}
-    # The run of the chosen rate and the selection's seed serves both.
+    # The run with the chosen learning rate and the selection seed is in both lists.
     assert len(names) == 7 + 1
 
 
-def test_spread_is_that_of_a_seed():
+def test_spread_is_the_standard_deviation_over_seeds():
     sample = Sample((0.1, 0.2, 0.3, 0.4))
     assert sample.mean == pytest.approx(0.25)
     assert sample.deviation == pytest.approx(np.std([0.1, 0.2, 0.3, 0.4]) * math.sqrt(4 / 3))
@@ -132,7 +132,7 @@ def test_spread_is_that_of_a_seed():
     )
 
 
-def test_what_is_missing_is_told(plan, place):
+def test_reports_a_missing_result(plan, place):
     with pytest.raises(RunError, match=r"pixpro-rate0\.1-seed0\.choice\.json cannot be read"):
         chosen_rates(plan, place)
 
@@ -140,30 +140,33 @@ def test_what_is_missing_is_told(plan, place):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seeds": []}, "seeds is empty"),
-        ({"detection_seeds": [9]}, "detection_seeds have to be some of seeds"),
-        ({"ablation_seeds": [1]}, "ablation_seeds have to be the first of seeds"),
-        ({"split": "validation"}, "rates are chosen on validation, which is no split to measure"),
-        ({"common": "nowhere.flags"}, "no flag file nowhere.flags"),
-        ({"unknown": 1}, "is no plan"),
-        ({"methods": [{"name": "a", "title": "A", "kind": "magic"}]}, "no kind 'magic'"),
+        ({"seeds": []}, "seeds must not be empty"),
+        ({"detection_seeds": [9]}, "detection_seeds must be a subset of seeds"),
+        ({"ablation_seeds": [1]}, "ablation_seeds must be the first of seeds"),
+        (
+            {"split": "validation"},
+            "rates are chosen on validation, so that results must not be measured on it",
+        ),
+        ({"common": "nowhere.flags"}, "flag file not found: nowhere.flags"),
+        ({"unknown": 1}, "is not a valid plan"),
+        ({"methods": [{"name": "a", "title": "A", "kind": "magic"}]}, "unknown kind 'magic'"),
         ({"methods": [{"name": "a", "title": "A", "of": "b"}]}, "ablation of 'b'"),
-        ({"methods": 2 * [{"name": "a", "title": "A"}]}, "given twice"),
+        ({"methods": 2 * [{"name": "a", "title": "A"}]}, "methods must have different names"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused(tmp_path, change, message):
+def test_rejects_an_invalid_plan(tmp_path, change, message):
     content = json.loads((ROOT / "configs/report/full.json").read_text()) | change
     (tmp_path / "plan.json").write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=message):
         read_plan(str(tmp_path / "plan.json"))
 
 
-def test_a_plan_that_is_not_there_is_told(tmp_path):
+def test_reports_a_missing_plan(tmp_path):
     with pytest.raises(RunError, match="cannot be read"):
         read_plan(str(tmp_path / "plan.json"))
 
 
-def test_what_is_done_is_not_done_again(plan, place, capsys, monkeypatch):
+def test_finished_runs_are_skipped(plan, place, capsys, monkeypatch):
     runs = plan.selection_runs()
     put(place, runs[0], CHOICE)
     started = []
@@ -186,15 +189,15 @@ def test_what_is_done_is_not_done_again(plan, place, capsys, monkeypatch):
     assert "1 of 2 backbones are measured" in printed and "2 of 2, pixpro-rate0.2" in printed
 
 
-def test_results_of_another_plan_are_not_taken(plan, place, tmp_path):
+def test_rejects_results_of_a_different_plan(plan, place, tmp_path):
     command.check_conditions(plan, place)
     command.check_conditions(plan, place)
-    # What is in a result's name may change, and methods may be added.
+    # Seeds and learning rates, which are in the name of a result, may change, and methods may be added.
     more = dataclasses.replace(
         plan, seeds=(0, 1, 2), rates=(0.1,), methods=(*plan.methods, Method("new", "new"))
     )
     command.check_conditions(more, place)
-    message = "of another plan, which differs in {}; give another one"
+    message = "of a different plan, which differs in {}; use another folder"
     with pytest.raises(RunError, match=message.format("margin")):
         command.check_conditions(dataclasses.replace(plan, margin=8), place)
     changed = dataclasses.replace(plan.methods[-1], flags=("--gamma=3",))
@@ -204,7 +207,7 @@ def test_results_of_another_plan_are_not_taken(plan, place, tmp_path):
         )
     common = tmp_path / "common.flags"
     with open(plan.common) as file:
-        common.write_text(f"# A word more.\n{file.read()}")
+        common.write_text(f"# One more comment.\n{file.read()}")
     command.check_conditions(dataclasses.replace(plan, common=str(common)), place)
     including = tmp_path / "including.flags"
     including.write_text(f"--flagfile={common}\n")
@@ -214,7 +217,7 @@ def test_results_of_another_plan_are_not_taken(plan, place, tmp_path):
         command.check_conditions(dataclasses.replace(plan, common=str(including)), place)
     with pytest.raises(RunError, match=message.format("common")):
         command.check_conditions(dataclasses.replace(plan, common=str(common)), place)
-    # Those of a method that was added later count too.
+    # The flags of a method that was added later count too.
     changed = dataclasses.replace(more.methods[-1], flags=("--gamma=3",))
     with pytest.raises(RunError, match=message.format("method new")):
         command.check_conditions(
@@ -222,25 +225,25 @@ def test_results_of_another_plan_are_not_taken(plan, place, tmp_path):
         )
 
 
-def test_a_run_that_fails_shows_the_end_of_its_log(plan, place, tmp_path):
+def test_a_failed_run_shows_the_end_of_its_log(plan, place, tmp_path):
     runs = [Run(Method("nothing", "is not in the plan"), 0.1, 0)]
     with pytest.raises(RunError, match=r"nothing-rate0.1-seed0 failed; the end of .*logs"):
         command.measure_all("configs/report/full.json", plan, place, runs, CHOICE, 1)
 
 
-def test_no_process_outlives_an_error():
+def test_an_error_terminates_the_processes():
     process = subprocess.Popen(["sleep", "60"])
     with pytest.raises(KeyboardInterrupt), command._stopped_at_the_end({0: (None, process)}):
         raise KeyboardInterrupt
     assert process.returncode == -signal.SIGTERM
 
 
-def test_cores_are_shared_out():
+def test_jobs_share_the_cores():
     assert command._shared_out([0, 1, 2, 3], 2) == [[0, 2], [1, 3]]
     assert command._shared_out([5], 3) == [[5], [5], [5]]
 
 
-def test_a_plot_has_a_dot_for_each_seed():
+def test_plot_shows_a_dot_for_each_seed():
     figure = plots.dots([("a", Sample((0.1, 0.2))), ("b", Sample((0.3,)))], "x", "title")
     (axes,) = figure.axes
     counts = [len(collection.get_offsets()) for collection in axes.collections]
@@ -248,7 +251,7 @@ def test_a_plot_has_a_dot_for_each_seed():
     np.testing.assert_allclose(axes.collections[0].get_offsets()[:, 0], [10, 20])
 
 
-def test_the_page_says_what_the_numbers_say(plan, place, tmp_path, monkeypatch):
+def test_page_agrees_with_the_results(plan, place, tmp_path, monkeypatch):
     from benchmarks.report import page
 
     rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2}
@@ -257,20 +260,23 @@ def test_the_page_says_what_the_numbers_say(plan, place, tmp_path, monkeypatch):
         put(place, run, CHOICE, mean_iou=run.rate, seconds={"training": 3600, "measuring": 0})
     for run in plan.measured_runs(rates):
         level = {"random": 0.1, "supervised": 0.6, "pixpro": 0.3, "gamma_1": 0.25}[run.method.name]
-        # By which PixPro is behind.
+        # AP, by which PixPro is behind random weights.
         ap = {"random": 0.3, "pixpro": 0.2}.get(run.method.name)
         detection = {"detection": {"ap": ap, "ap_50": ap, "ap_75": ap}} if ap else {}
         put(place, run, MEASUREMENT, mean_iou=level + 0.01 * run.seed, **detection)
     write_page(str(tmp_path / "page"), "configs/report/full.json", plan, place, rates)
     text = (tmp_path / "page" / "README.md").read_text()
-    assert re.search(r"\*\*Met.\*\* To be fit .* most half of that: 60.5 and 10.5", text)
-    # 0.2 of 0.5.
-    assert re.search(r"\*\*Met.\*\* PixPro was to close a third .* it closes 40 %\.", text)
+    assert re.search(
+        r"\*\*Met.\*\* On a suitable dataset, .* at most half of its score: they reach 60.5 and 10.5",
+        text,
+    )
+    # PixPro closes 0.2 of the gap of 0.5.
+    assert re.search(r"\*\*Met.\*\* PixPro was expected to close a third .* it closes 40 %\.", text)
     assert "| PixPro | 30.5 ± 0.7 |" in text
     assert "Here it is random weights (10.5 ± 0.7), PixPro (30.5 ± 0.7), " in text
-    # Over the seed that the ablations have.
+    # Ablations are compared over their only seed.
     assert "| PixPro | 30.0 |  |" in text and "| gamma 1 | 25.0 | -5.0 |" in text
-    assert "Guessing finds 2.0 and 3.0." in text
+    assert "The chance levels are 2.0 and 3.0." in text
     assert "**0.2: 20.0**" in text
     assert "took 2.0 hours of one core" in text
     assert f"--work_dir={place.work_dir} --output={tmp_path / 'page'}" in text
@@ -283,7 +289,7 @@ def test_the_page_says_what_the_numbers_say(plan, place, tmp_path, monkeypatch):
     assert [seed["mean_iou"] for seed in results["pixpro"]["seeds"]] == pytest.approx([0.3, 0.31])
 
 
-def test_a_lead_within_the_noise_is_none(plan, place):
+def test_a_lead_within_the_noise_does_not_count(plan, place):
     from benchmarks.report.page import _findings
 
     plan = dataclasses.replace(
@@ -294,8 +300,8 @@ def test_a_lead_within_the_noise_is_none(plan, place):
         level = {"pixpro": 0.2, "instance": 0.16}.get(run.method.name, 0.1)
         put(place, run, MEASUREMENT, mean_iou=level + 0.08 * run.seed)
     text = _findings(measured(plan, place, rates))
-    assert "**Missed.** PixPro was to lead" in text and "it does by 4.0 points" in text
-    assert "**Missed.** To be fit for the question" in text
+    assert "**Missed.** PixPro was expected to lead" in text and "its lead is 4.0 points" in text
+    assert "**Missed.** On a suitable dataset" in text
 
 
 @pytest.mark.thorough

@@ -12,7 +12,7 @@ COST = scaling.Cost([1.0], [8, 4_000_000, 12], 4_000_000, 1e9)
 
 
 @pytest.mark.thorough
-def test_all_ways_to_scale_are_measured_and_written(tmp_path, capsys):
+def test_all_kinds_of_scaling_are_measured_and_written(tmp_path, capsys):
     path = tmp_path / "scaling.json"
     flags = ["--backbone=resnet10w0.5", "--image_size=64", "--batch_size=4", "--repeats=2"]
     assert scaling.main([*flags, "--pairs_per_core=100", f"--json={path}"]) == 0
@@ -30,14 +30,14 @@ def test_all_ways_to_scale_are_measured_and_written(tmp_path, capsys):
     for devices in (scaling.LOGICAL_CPUS, scaling.PROCESSES):
         gradients, others = scaling.parts_of(by_name[devices]["reduced"])
         assert gradients == by_name[devices]["parameter_bytes"]
-        # Moments of 12 and 2 normalisations in four passes, and in two of them their gradients; and the metrics.
+        # Moments of 12 normalisations in the backbone and 1 in the projector, in four passes; their gradients in two passes; the metrics.
         assert len(others) == 13 * (4 + 2) + 1
     assert by_name[scaling.ALONE]["flops_per_image"] > 1e8
     assert [each["accelerators"] for each in content["computed"]] == [8, 64, 512, 64, 512]
 
 
 @pytest.mark.slow
-def test_where_one_process_fails_none_goes_on():
+def test_a_failed_process_stops_the_others():
     case = scaling.Case(scaling.PROCESSES, 2, 4, "resnet10w0.5", 64, 1)
     started = time.monotonic()
     with pytest.raises(SystemExit, match=r"2 processes failed: .*--image_size=3"):
@@ -45,17 +45,17 @@ def test_where_one_process_fails_none_goes_on():
     assert time.monotonic() - started < 60
 
 
-def test_a_ring_within_a_host():
+def test_a_host_uses_a_ring():
     # Each link carries 7/8 of the bytes twice, in 14 messages.
     assert ONE_HOST.all_reduce(8e9, 8) == pytest.approx(14 * (1 + 1e-3))
     assert ONE_HOST.all_reduce(1e9, 1) == 0
 
 
-def test_between_hosts_the_faster_of_ring_and_tree():
+def test_hosts_use_the_faster_of_ring_and_tree():
     within = ONE_HOST.all_reduce(1e9, 8)
     # Many bytes: a ring of 4 hosts carries 3/4 of them twice.
     assert ONE_HOST.all_reduce(1e9, 32) - within == pytest.approx(6 * (1e9 / 4 / 1e8 + 1e-2))
-    # Few bytes: two times two messages.
+    # Few bytes: a tree of 4 hosts takes two times two messages.
     few = ONE_HOST.all_reduce(8, 32) - ONE_HOST.all_reduce(8, 8)
     assert few == pytest.approx(4e-2, rel=1e-3)
 
@@ -72,7 +72,7 @@ def test_a_step_is_the_sum_of_its_parts():
     assert "cores" not in scaling.forecast_table([found], pairs_per_core=0)
 
 
-def test_efficiency_is_against_one_core():
+def test_efficiency_is_relative_to_one_core():
     alone = scaling.Case(scaling.ALONE, 1, 8, "resnet18", 64, 1)
     costs = {
         alone: dataclasses.replace(COST, seconds=[4.0]),
@@ -85,29 +85,29 @@ def test_efficiency_is_against_one_core():
     assert [(row.split()[-1], row.split()[0]) for row in rows] == [
         ("100%", "1"),
         ("100%", "1"),
-        # 3.2 images/s, of two times 2 and of two times 1.6.
+        # 3.2 images/s, relative to two times 2 and to two times 1.6.
         ("80%", "2"),
         ("100%", "2"),
     ]
     assert "strong" in rows[2] and "weak" in rows[3]
 
 
-def test_what_is_reduced_is_told():
+def test_describes_what_a_step_sums():
     text = scaling.reduced_text(COST)
-    assert "1.0000 of the trained parameters' 3.8 MiB; 2 others" in text
+    assert "1.0000 of the trained parameters' 3.8 MiB); 2 other tensors" in text
 
 
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
-        (["--batch_size=7"], "--batch_size=7 cannot be split over 2 replicas"),
-        (["--replicas=1"], "--replicas=1 has nothing to scale"),
-        (["--per_host=6"], "--per_host=6 makes no whole hosts of 8 accelerators"),
+        (["--batch_size=7"], "--batch_size=7 must be divisible by the number of replicas, 2"),
+        (["--replicas=1"], "--replicas=1 must contain a number greater than 1"),
+        (["--per_host=6"], "--per_host=6 does not divide 8 accelerators into whole hosts"),
         (["--tflops=0"], "--tflops=0.0 is too small"),
-        (["--replicas=1000", "--batch_size=1000"], "--replicas=1000 is more than this machine's"),
+        (["--replicas=1000", "--batch_size=1000"], "--replicas=1000 exceeds the"),
     ],
 )
-def test_a_mistake_is_told(flags, problem, monkeypatch, capsys):
+def test_reports_invalid_flags(flags, problem, monkeypatch, capsys):
     if problem.startswith("--batch"):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     assert scaling.main(flags) == 2

@@ -1,4 +1,4 @@
-"""The benchmark of `scenes`: what labels teach, and what it prints and writes."""
+"""Tests of the benchmark on `scenes`: training with labels, and what the command prints and writes."""
 
 import json
 
@@ -34,7 +34,7 @@ def trained_for(data, steps):
 
 
 @pytest.mark.slow
-def test_labels_teach_the_scenes_that_they_belong_to(few):
+def test_training_with_labels_fits_the_training_scenes(few):
     data = open_segmentation("scenes/128_plain", few)
 
     def accuracy(steps):
@@ -46,7 +46,7 @@ def test_labels_teach_the_scenes_that_they_belong_to(few):
 
 
 @pytest.mark.slow
-def test_prints_what_it_writes(few, tmp_path, capsys):
+def test_prints_the_results_that_it_writes(few, tmp_path, capsys):
     path = tmp_path / "found.json"
     arguments = [f"--data_dir={few}", f"--json={path}", "--backbone=resnet10w0.5"]
     flags = [*arguments, "--steps=2", "--batch_size=2", "--crop_size=64"]
@@ -58,6 +58,6 @@ def test_prints_what_it_writes(few, tmp_path, capsys):
     assert lines[11].split()[1:] == [f"{100 * each['mean_iou']:.1f}" for each in found.values()]
 
 
-def test_an_unknown_split_is_refused(capsys):
+def test_rejects_an_unknown_split(capsys):
     assert benchmark.main(["--split=train"]) == 2
     assert "--split" in capsys.readouterr().err

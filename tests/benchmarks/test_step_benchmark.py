@@ -27,20 +27,20 @@ def test_both_frameworks_are_measured_and_written(tmp_path, capsys):
         cost = result["cost"]
         assert len(cost["seconds"]) == len(cost["product_flops"]) == 2
         assert 0 < min(cost["seconds"]) < cost["first_step"] and cost["megabytes"] > 200
-    # Colours are changed in ours alone.
+    # Only the TensorFlow step includes photometric augmentation.
     assert len(tensorflow["cost"]["colours"]) == 2 and not torch["cost"]["colours"]
     assert tensorflow["cost"]["flops"] == pytest.approx(torch["cost"]["flops"], rel=0.01)
 
 
 @pytest.mark.thorough
-def test_a_whole_step_is_compiled_in_half_precision(capsys):
+def test_a_whole_step_compiles_in_half_precision(capsys):
     flags = ["--backbones=resnet10w0.5", "--batch_sizes=2", "--image_size=64", "--repeats=1"]
     assert step.main([*flags, "--precisions=bfloat16", "--jit_modes=step"]) == 0
     (row,) = capsys.readouterr().out.splitlines()[2:]
     assert row.split()[:4] == ["resnet10w0.5", "2", "bfloat16", "step"] and "%" in row
 
 
-def test_every_combination_is_a_row(monkeypatch, capsys):
+def test_each_combination_is_a_row(monkeypatch, capsys):
     monkeypatch.setattr(step.measuring, "apart", lambda *_: "not run")
     assert (
         step.main(["--batch_sizes=2,4", "--precisions=float32,bfloat16", "--jit_modes=ppm,off"])
@@ -55,16 +55,16 @@ def test_every_combination_is_a_row(monkeypatch, capsys):
     ]
 
 
-def test_a_table_has_medians_and_shares():
+def test_table_shows_medians_and_shares():
     head, row = step.table([(CASE, "tensorflow", COST)]).splitlines()
     assert head.split()[:3] == ["backbone", "batch", "precision"]
-    # 100 GFLOP in 1, 2 and 4 seconds, of 200, 100 and 200 GFLOP/s.
+    # 100 GFLOP in 1, 2 and 4 seconds, relative to 200, 100 and 200 GFLOP/s.
     assert COST.of_peak == [0.5, 0.5, 0.125]
     assert "4.00" in row and "2.000 (1.000..4.000)" in row and "50 % (12..50)" in row
     assert row.split()[-3:] == ["1234", "9.5", "s"]
 
 
-def test_two_batch_sizes_tell_what_an_image_takes():
+def test_two_batch_sizes_show_the_memory_of_an_image():
     rows = [
         (
             dataclasses.replace(CASE, batch_size=size),
@@ -74,7 +74,7 @@ def test_two_batch_sizes_tell_what_an_image_takes():
         for size, peak in ((8, 1800.0), (24, 4200.0))
     ]
     assert step.memory_by_image(rows) == (
-        "resnet18, float32, --jit=ppm: 150 MB an image, 600 MB beside; 19.8 GB with 128 images"
+        "resnet18, float32, --jit=ppm: 150 MB per image plus 600 MB; 19.8 GB with 128 images"
     )
     assert step.memory_by_image([*rows[:1], (rows[1][0], "tensorflow", "killed")]) == ""
 
@@ -87,12 +87,12 @@ def test_a_recipe_is_measured_with_its_own_flags(monkeypatch):
     assert CASE.config().pixel_levels == Config.pixel_levels
 
 
-def test_pytorch_has_the_main_recipe_alone(capsys):
+def test_pytorch_supports_only_the_main_recipe(capsys):
     assert step.main(["--torch", "--recipe=configs/pixpro_fpn.flags"]) == 2
     assert "--torch" in capsys.readouterr().err
 
 
-def test_a_case_that_failed_says_why():
+def test_table_shows_why_a_case_failed():
     assert step.table([(CASE, "tensorflow", "killed")]).endswith("ppm     killed")
 
 
@@ -107,7 +107,7 @@ def test_pytorch_is_compared_with_the_same_case():
     assert text == "resnet18, 8 images, --jit=ppm: 1.50 times PyTorch's images/s"
 
 
-def test_views_are_what_the_pipeline_gives():
+def test_views_have_the_format_of_the_pipeline():
     for place, dtype in (("host", "float32"), ("device", "uint8")):
         batch = step_cost.random_batch(Config(augment_on=place, image_size=32, output_stride=8), 3)
         assert batch["view_1"].shape == (3, 32, 32, 3) and batch["view_1"].dtype == dtype
@@ -117,17 +117,17 @@ def test_views_are_what_the_pipeline_gives():
 @pytest.mark.parametrize(
     ("flag", "problem"),
     [
-        ("--backbones=resnet51", "resnet51 is not known; did you mean resnet50? choose one of"),
-        ("--batch_sizes=8,0", "--batch_sizes=8,0 is too small; give at least 1"),
-        ("--precisions=int8", "int8 is not known; choose one of float32, bfloat16, float16"),
+        ("--backbones=resnet51", "resnet51 is unknown; did you mean resnet50? choose one of"),
+        ("--batch_sizes=8,0", "--batch_sizes=8,0 is too small; the minimum is 1"),
+        ("--precisions=int8", "int8 is unknown; choose one of float32, bfloat16, float16"),
     ],
 )
-def test_a_mistake_is_told(flag, problem, capsys):
+def test_reports_invalid_flags(flag, problem, capsys):
     assert step.main([flag]) == 2
     assert problem in capsys.readouterr().err
 
 
-def test_a_process_that_fails_says_why():
+def test_reports_why_a_process_failed():
     assert measuring.apart("benchmarks.nothing").endswith("No module named benchmarks.nothing")
     assert measuring.reason(-9, "") == "killed by signal 9, out of memory?"
     assert measuring.reason(3, " \n") == "exit code 3"

@@ -1,4 +1,4 @@
-"""One dialect for all commands: how flags are written, what the help says of them, and one line for every mistake."""
+"""Flag syntax of all commands: parsing, help, and one line for every mistake."""
 
 import dataclasses
 import importlib
@@ -41,15 +41,15 @@ COMMANDS = (
 class Settings(CheckedSettings):
     """Flags of every type."""
 
-    source: str = required("First", "where from", name="from", alias="run")
-    kind: str = required("First", "which", choices=("big", "small"))
-    side: int = flag(4, "Second", "of a square", unit="pixels", minimum=1, maximum=8)
+    source: str = required("First", "source of the data", name="from", alias="run")
+    kind: str = required("First", "size class", choices=("big", "small"))
+    side: int = flag(4, "Second", "side of a square", unit="pixels", minimum=1, maximum=8)
     rates: tuple[float, ...] = flag((0.5, 1.0), "Second", "several", minimum=0.1)
     counts: tuple[int, ...] = flag((1,), "Second", "several", minimum=1)
     names: tuple[str, ...] = flag(("a",), "Second", "several", choices=("a", "b"))
     switch: bool = flag(True, "First", "on or off")
-    margin: int = flag(0, "Second", "of a big one", minimum=0, used_by={"kind": ("big",)})
-    case: str = flag("", INTERNAL, "for processes of its own")
+    margin: int = flag(0, "Second", "margin of a big one", minimum=0, used_by={"kind": ("big",)})
+    case: str = flag("", INTERNAL, "flag of a subprocess")
 
 
 def parse(*arguments):
@@ -63,7 +63,7 @@ def refusal(*arguments):
     return str(caught.value)
 
 
-def test_all_types_are_read():
+def test_flags_of_all_types_are_parsed():
     settings = parse("--side", "5", "--rates=0.1, 2", "--counts=3,4", "--names=b,a", "--noswitch")
     assert (settings.source, settings.kind, settings.side) == ("here", "big", 5)
     assert settings.rates == (0.1, 2.0) and settings.counts == (3, 4)
@@ -71,16 +71,16 @@ def test_all_types_are_read():
     assert parse() == Settings(source="here", kind="big")
 
 
-def test_a_former_name_is_understood():
+def test_former_name_is_accepted():
     assert command_line.parse(Settings, ["--run=there", "--kind=big"]).source == "there"
 
 
-def test_a_command_line_is_made_from_settings():
+def test_settings_can_be_written_as_a_command_line():
     settings = parse("--noswitch", "--rates=0.1,2", "--counts=3,4", "--names=b,a", "--margin=3")
     assert command_line.parse(Settings, command_line.arguments_of(settings)) == settings
 
 
-def test_a_flag_file_is_read_by_every_command(tmp_path):
+def test_flag_file_is_read(tmp_path):
     path = tmp_path / "some.flags"
     path.write_text("# mine\n--side=7\n--noswitch\n")
     settings = parse(f"--flagfile={path}", "--side=6")
@@ -92,25 +92,25 @@ def test_a_flag_file_is_read_by_every_command(tmp_path):
     [
         ([], "--from and --kind are missing; --help lists the flags"),
         (["--from=here"], "--kind is missing; --help lists the flags"),
-        (["--from=x", "--kind=bug"], "--kind=bug is not known; did you mean big? choose one of"),
-        (["--from=x", "--kind=big", "--side=0"], "--side=0 is too small; give at least 1"),
-        (["--from=x", "--kind=big", "--side=9"], "--side=9 is too large; give at most 8"),
+        (["--from=x", "--kind=bug"], "--kind=bug is unknown; did you mean big? choose one of"),
+        (["--from=x", "--kind=big", "--side=0"], "--side=0 is too small; the minimum is 1"),
+        (["--from=x", "--kind=big", "--side=9"], "--side=9 is too large; the maximum is 8"),
         (["--from=x", "--kind=big", "--side=x"], "--side=x: "),
         (["--from=x", "--kind=big", "--rates=1,0.01"], "--rates=1,0.01 is too small"),
-        (["--from=x", "--kind=big", "--rates=nan"], "--rates=nan is no finite number"),
+        (["--from=x", "--kind=big", "--rates=nan"], "--rates=nan is not a finite number"),
         (["--from=x", "--kind=big", "--rates="], "--rates=: not a list of numbers"),
-        (["--from=x", "--kind=big", "--counts=1.5"], "not a list of whole numbers, as 1,2"),
-        (["--from=x", "--kind=big", "--names=a,c"], "--names=a,c is not known; choose one of a, b"),
-        (["--from=x", "--kind=small", "--margin=1"], "--margin=1 is not used by --kind=small"),
+        (["--from=x", "--kind=big", "--counts=1.5"], "not a list of whole numbers, e.g. 1,2"),
+        (["--from=x", "--kind=big", "--names=a,c"], "--names=a,c is unknown; choose one of a, b"),
+        (["--from=x", "--kind=small", "--margin=1"], "--margin=1 is unused with --kind=small"),
         (["--from=x", "--kind=big", "--sid=3"], "Unknown command line flag 'sid'"),
-        (["--from=x", "--kind=big", "here"], "'here' is no flag; flags are written --name=value"),
+        (["--from=x", "--kind=big", "here"], "'here' is not a flag; write flags as --name=value"),
     ],
 )
-def test_a_mistake_is_one_line(arguments, said):
+def test_mistake_is_reported_in_one_line(arguments, said):
     assert said in refusal(*arguments)
 
 
-def test_help_is_in_groups_and_leaves_out_what_is_internal():
+def test_help_is_grouped_and_omits_internal_flags():
     lines = command_line.help_text(Settings, "Does it.", ["python -m it"], 80).splitlines()
     assert lines[:3] == ["Does it.", "", "  python -m it"]
     first, second = lines.index("First:"), lines.index("Second:")
@@ -120,12 +120,12 @@ def test_help_is_in_groups_and_leaves_out_what_is_internal():
         "--[no]switch",
     ]
     assert "  --side=4  [pixels]" in lines and "  --rates=0.5,1" in lines
-    assert "      which (big | small)" in lines
+    assert "      size class (big | small)" in lines
     assert not any("--case" in line for line in lines)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_of_a_command_tells_every_flag(name, capsys):
+def test_help_of_a_command_lists_every_flag(name, capsys):
     main = importlib.import_module(name).main
     assert main(["--help"]) == 0
     printed = capsys.readouterr().out
@@ -136,15 +136,15 @@ def test_the_help_of_a_command_tells_every_flag(name, capsys):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_mistake_in_a_command_is_one_line_and_code_two(name, capsys):
+def test_command_reports_a_mistake_in_one_line_with_exit_code_two(name, capsys):
     assert importlib.import_module(name).main(["--such_a_flag=1"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
 
 
-def test_no_other_module_reads_a_command_line():
-    """Every command is in the list above, and none has a dialect of its own."""
+def test_no_other_module_parses_a_command_line():
+    """Every command is in the list above, and none has its own flag syntax."""
     for folder in ("pixpro_tf", "export", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text()

@@ -1,4 +1,4 @@
-"""The programs of an installed package: their commands, their help, and a user's mistakes."""
+"""Programs of an installed package: their commands, their help, and mistakes of the user."""
 
 import sys
 
@@ -14,7 +14,7 @@ COMMANDS = [(name, command) for name, program in PROGRAMS.items() for command in
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_help_lists_the_commands_and_what_they_do(name, capsys):
+def test_help_lists_the_commands_with_a_summary(name, capsys):
     for arguments in (["--help"], ["-h"]):
         assert PROGRAMS[name](arguments) == 0
         printed = capsys.readouterr().out
@@ -25,18 +25,18 @@ def test_help_lists_the_commands_and_what_they_do(name, capsys):
 
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS)
-def test_each_command_helps_under_the_name_of_the_program(name, command, monkeypatch, capsys):
+def test_help_of_a_command_shows_the_name_of_the_program(name, command, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"/usr/bin/{name}"])
     assert PROGRAMS[name]([command, "--help"]) == 0
     assert f"  {name} {command} --" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_an_unknown_command_is_rejected_in_a_line(name, capsys):
+def test_missing_or_unknown_command_is_rejected_in_one_line(name, capsys):
     names = ", ".join(PROGRAMS[name].modules)
     for arguments, said in (
         (["nothing"], f"error: {name} has no command 'nothing'; use one of {names}\n"),
-        ([], f"error: {name} needs a command: one of {names}; --help says what they do\n"),
+        ([], f"error: {name} needs a command; use one of {names}, or --help for what they do\n"),
     ):
         assert PROGRAMS[name](arguments) == 2
         assert capsys.readouterr().err == said

@@ -1,4 +1,4 @@
-"""Images in zip archives: which members count, how they are read, and what is said of archives that cannot be."""
+"""Images in zip archives: which members count, how they are read, and errors of archives that cannot be read."""
 
 import io
 import os
@@ -54,11 +54,11 @@ def test_members_are_read_as_zipfile_reads_them(tmp_path, compression):
         assert found == {name: archive.read(name) for name in members}
 
 
-def test_the_header_before_the_data_says_where_they_begin(tmp_path):
-    """It may be longer than the archive's directory says: members of a stream have other extra fields there."""
+def test_the_header_before_the_data_determines_where_the_data_begin(tmp_path):
+    """The header can be longer than the archive's directory says: members of a stream have other extra fields there."""
     path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        # Room for sizes of 64 bits in the header alone.
+        # Only the header reserves space for 64-bit sizes.
         with archive.open("large.png", "w", force_zip64=True) as member:
             member.write(png(7))
         archive.writestr("small.png", png(8))
@@ -70,7 +70,7 @@ def test_the_header_before_the_data_says_where_they_begin(tmp_path):
     assert values == {b"large.png": 7, b"small.png": 8}
 
 
-def test_members_count_by_their_names(tmp_path):
+def test_members_are_selected_by_their_names(tmp_path):
     members = {
         "a.PNG": png(1),
         "deep/er/b.jpeg": png(2),
@@ -88,7 +88,7 @@ def test_members_count_by_their_names(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_of_one_name_the_last_counts(tmp_path):
+def test_the_last_member_of_a_name_counts(tmp_path):
     path = make_archive(tmp_path / "images.zip", {"a.png": png(1)})
     make_archive(path, {"a.png": png(2)}, mode="a")
     source = ZipSource(path)
@@ -106,8 +106,8 @@ def test_without_leaves_images_out(tmp_path):
         assert record["name"].numpy() == b"%d.png" % value
 
 
-def test_a_changed_byte_of_a_stored_member_is_noticed(tmp_path):
-    """Such a member can be read with any bytes; only its checksum tells."""
+def test_a_changed_byte_of_a_stored_member_is_detected(tmp_path):
+    """A stored member can be read whatever its bytes are; only the checksum reveals the change."""
     path = make_archive(tmp_path / "images.zip", {"a.png": png(7)}, zipfile.ZIP_STORED)
     with zipfile.ZipFile(path) as archive:
         (member,) = archive.infolist()
@@ -120,7 +120,7 @@ def test_a_changed_byte_of_a_stored_member_is_noticed(tmp_path):
         source.encoded(record)
 
 
-def test_members_that_are_damaged_are_found_by_name(tmp_path):
+def test_damaged_members_are_found_by_name(tmp_path):
     members = {f"{index}.png": os.urandom(50) + png(index) for index in range(3)}
     members |= {f"good {index}.png": png(index) for index in range(3)}
     for name, compression in (("a.zip", zipfile.ZIP_STORED), ("b.zip", zipfile.ZIP_DEFLATED)):
@@ -138,7 +138,7 @@ def test_members_that_are_damaged_are_found_by_name(tmp_path):
 
 
 def cut(path):
-    """An archive whose end, with the directory of its members, is missing."""
+    """Removes the end of an archive, which contains the directory of its members."""
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
 
@@ -146,13 +146,15 @@ def cut(path):
 @pytest.mark.parametrize(
     ("members", "compression", "spoil", "message"),
     [
-        ({"notes.txt": b""}, zipfile.ZIP_STORED, None, "has no image in it"),
-        ({"a.png": png(0)}, zipfile.ZIP_LZMA, None, r"is packed by method 14 \(a.png\)"),
-        ({"a.png": png(0)}, zipfile.ZIP_STORED, cut, "is no zip archive, or a part of one"),
+        ({"notes.txt": b""}, zipfile.ZIP_STORED, None, "contains no images"),
+        ({"a.png": png(0)}, zipfile.ZIP_LZMA, None, r"uses compression method 14 \(a.png\)"),
+        ({"a.png": png(0)}, zipfile.ZIP_STORED, cut, "is not a zip archive, or is truncated"),
         ({"a.png": png(0)}, zipfile.ZIP_STORED, os.remove, "cannot be read: No such file"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, members, compression, spoil, message):
+def test_unreadable_archives_are_rejected_in_one_line(
+    tmp_path, members, compression, spoil, message
+):
     path = tmp_path / "images.zip"
     make_archive(path, members, compression)
     if spoil:
@@ -162,22 +164,22 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, members, compressi
     assert "\n" not in str(error.value)
 
 
-def test_an_encrypted_archive_is_refused(tmp_path, monkeypatch):
+def test_an_encrypted_archive_is_rejected(tmp_path, monkeypatch):
     path = make_archive(tmp_path / "images.zip", {"a.png": png(0)})
     data = bytearray((tmp_path / "images.zip").read_bytes())
-    # The flags in the archive's directory.
+    # These are the flags in the archive's directory.
     data[data.rindex(b"PK\x01\x02") + 8] |= zip_archives._ENCRYPTED
     (tmp_path / "images.zip").write_bytes(data)
     with pytest.raises(RunError, match=r"is encrypted \(a.png\)"):
         ZipSource(path)
 
 
-def test_an_address_is_refused():
-    with pytest.raises(RunError, match="is an address; copy the archive"):
+def test_a_remote_path_is_rejected():
+    with pytest.raises(RunError, match="is a remote path; copy the archive"):
         ZipSource("gs://bucket/images.zip")
 
 
-def test_an_archive_gives_the_batches_of_the_folder_that_it_was_made_from(photos, tmp_path):
+def test_an_archive_has_the_same_batches_as_the_folder_that_it_contains(photos, tmp_path):
     path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(photos.iterdir()):

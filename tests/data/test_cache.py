@@ -1,4 +1,4 @@
-"""Images kept in memory or on disk: the same batches, from there and not from their files."""
+"""Cache in memory or on disk: the batches are the same and come from the cache, not from the original files."""
 
 import io
 import shutil
@@ -17,7 +17,7 @@ COUNT = 23
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory):
-    """A folder, an archive and shards of the same images, in one folder."""
+    """Folder that contains a folder, an archive and shards of the same images."""
     root = tmp_path_factory.mktemp("originals")
     write_noise(root, COUNT)
     with zipfile.ZipFile(root / "archive.zip", "w") as archive:
@@ -28,7 +28,7 @@ def originals(tmp_path_factory):
 
 @pytest.fixture
 def images(originals, tmp_path):
-    """A copy of them that a test may spoil."""
+    """Copy of the images that a test may damage."""
     return shutil.copytree(originals, tmp_path / "images")
 
 
@@ -42,7 +42,7 @@ def open_source(images, kind):
 
 
 def batches(source, host=0):
-    # Over the end of an epoch.
+    # The batches pass the end of an epoch.
     dataset = pipeline.training_dataset(
         source, batch_size=4, image_size=16, min_crop_area=0.2, seed=5, num_hosts=2, host=host
     )
@@ -55,7 +55,7 @@ def assert_all_same(streams, others):
 
 
 def spoil(images):
-    """Nothing is left of the images but their names."""
+    """Empties all files; only their names are left."""
     for path in images.rglob("*.*"):
         path.write_bytes(b"")
 
@@ -78,7 +78,7 @@ def test_batches_are_the_same_and_come_from_the_cache(images, tmp_path, kind, wh
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["ram", "disk"])
-def test_images_that_were_left_out_stay_so(images, tmp_path, where):
+def test_images_that_were_left_out_stay_left_out(images, tmp_path, where):
     source = open_source(images, "tfrecord")
     records = source.epoch(0, tf.constant(0, tf.int64))
     left_out = sorted(record["name"].numpy() for record in records)[7:9]
@@ -92,7 +92,7 @@ def test_images_that_were_left_out_stay_so(images, tmp_path, where):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "zip", "tfrecord"])
-def test_nothing_is_read_where_an_earlier_run_has_left_all(images, tmp_path, kind):
+def test_nothing_is_read_if_an_earlier_run_cached_all_images(images, tmp_path, kind):
     source = open_source(images, kind)
     expected = batches(source)
     cache.keep(source, kind, "disk", str(tmp_path / "cache"))
@@ -104,14 +104,14 @@ def test_nothing_is_read_where_an_earlier_run_has_left_all(images, tmp_path, kin
     assert not lines
 
 
-def test_what_an_earlier_run_lacks_is_read(images, tmp_path):
+def test_images_missing_from_an_earlier_cache_are_read(images, tmp_path):
     source = open_source(images, "folder")
     expected = batches(source)
     folder = tmp_path / "cache"
     cache.keep(source, "folder", "disk", str(folder))
     (kept,) = folder.glob("*/0")
     (kept / "3").unlink()
-    # As of a process that was killed while it wrote, and as a power cut leaves them.
+    # Files like these remain after a process was killed while it wrote, and after a power cut.
     (kept / "4").rename(kept / "tmp1234")
     (kept / "5").write_bytes(b"")
     for path in images.rglob("*.png"):
@@ -124,7 +124,7 @@ def test_what_an_earlier_run_lacks_is_read(images, tmp_path):
     assert lines == [f"Reading 3 images into {kept.parent} ..."]
 
 
-def test_other_images_of_the_same_names_have_a_folder_of_their_own(images, tmp_path, monkeypatch):
+def test_other_images_with_the_same_names_have_their_own_folder(images, tmp_path, monkeypatch):
     shutil.copytree(images, tmp_path / "others" / "images")
     path = str(images / "same size.zip")
     digests = set()
@@ -135,7 +135,7 @@ def test_other_images_of_the_same_names_have_a_folder_of_their_own(images, tmp_p
         digests.add(source.digest())
     names = ("folder:folder", "zip:archive.zip", "tfrecord:shards/*")
     for root in (images, tmp_path / "others" / "images"):
-        # Paths that are relative too.
+        # Relative paths are distinguished, too.
         monkeypatch.chdir(root)
         for name in names:
             source = sources.open_source(name, data_dir="", split="", shuffle_buffer=1)
@@ -143,28 +143,28 @@ def test_other_images_of_the_same_names_have_a_folder_of_their_own(images, tmp_p
     assert len(digests) == 2 + 2 * len(names)
 
 
-def test_images_that_cannot_be_read_are_told(images, tmp_path):
+def test_unreadable_images_are_reported(images, tmp_path):
     source = open_source(images, "folder")
     (images / "folder" / "07.png").unlink()
     with pytest.raises(RunError, match=r"^dataset=folder:x cannot be read: .*07\.png"):
         cache.keep(source, "folder:x", "ram", "")
 
 
-def test_images_beyond_the_memory_are_refused_early():
+def test_images_that_exceed_the_memory_are_rejected_early():
     store = cache.MemoryStore(num_images=100, memory=1000)
     store.put([0, 1], [b"1234567", b"123456789"])
-    with pytest.raises(RunError, match=r"^cache=ram needs some 0.0 GiB.*; use disk$"):
+    with pytest.raises(RunError, match=r"^cache=ram needs about 0.0 GiB.*; use disk$"):
         store.put([2], [b"123456789"])
 
 
-def test_a_folder_that_cannot_be_written_is_told(images, tmp_path):
+def test_an_unwritable_folder_is_reported(images, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"^cache_dir=.*file/.* cannot be written: Not a directory"):
         cache.keep(open_source(images, "folder"), "x", "disk", str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tfrecord"])
-def test_records_are_told_apart_by_their_index(images, kind):
+def test_records_are_identified_by_their_index(images, kind):
     source = open_source(images, kind)
     epoch = tf.constant(2, tf.int64)
     named = [
@@ -175,7 +175,7 @@ def test_records_are_told_apart_by_their_index(images, kind):
     assert len(set(named[0].values())) == COUNT
 
 
-def test_the_limit_of_a_container_counts(monkeypatch):
+def test_the_memory_limit_of_a_container_counts(monkeypatch):
     assert 0 < cache.memory_bytes() <= 2**50
     monkeypatch.setattr("builtins.open", lambda *_: io.StringIO("1000000\n"))
     assert cache.memory_bytes() == 1000000

@@ -1,4 +1,4 @@
-"""Crops: where they lie, what their boxes say, and that the pixels come from there."""
+"""Crops: their positions, their boxes, and that their pixels come from these boxes."""
 
 import math
 
@@ -30,7 +30,7 @@ def draw_many(count, height, width, min_area, max_area, view):
 
 
 def crops_of(count, height, width, min_area=0.08, view=1, max_area=1.0):
-    """Rows, columns, heights and widths, and the flips."""
+    """Returns rows, columns, heights and widths of crops, and whether each is flipped."""
     size = tf.constant(height), tf.constant(width)
     areas = tf.constant(min_area), tf.constant(max_area)
     drawn, flipped = draw_many(tf.constant(count), *size, *areas, view)
@@ -43,7 +43,8 @@ def keys(count):
 
 # Boxes
 
-# Height, width, (row, column, crop height, crop width), and the box by hand: first and last pixel of the crop over the image's last pixel.
+# Height, width, (row, column, crop height, crop width), and the box by hand: the indices of the crop's first and last pixel, divided by the
+# index of the image's last pixel.
 # Source: the authors, (j/(W-1), i/(H-1), (j+w-1)/(W-1), (i+h-1)/(H-1)).
 BOXES = [
     (101, 201, (0, 0, 101, 201), (0, 0, 1, 1)),
@@ -61,7 +62,7 @@ def test_box_by_hand(height, width, crop, expected):
     height, width = tf.constant(height), tf.constant(width)
     box = crop_box(crop, height, width, tf.constant(False))
     assert box.dtype == tf.float32
-    # A float32 division, so half a unit in the last place of at most 1.
+    # The error of a float32 division is half a unit in the last place of a number of at most 1.
     np.testing.assert_allclose(box, expected, atol=1e-7)
     flipped = crop_box(crop, height, width, tf.constant(True))
     np.testing.assert_array_equal(flipped, tf.gather(box, [2, 1, 0, 3]))
@@ -75,7 +76,7 @@ def test_boxes_of_random_crops_equal_a_derivation_in_float64():
     np.testing.assert_allclose(box, expected, atol=1e-7)
 
 
-def test_make_view_gives_the_box_of_the_crop_that_was_drawn():
+def test_make_view_returns_the_box_of_the_drawn_crop():
     image = tf.zeros([60, 90, 3], tf.uint8)
     flips = []
     for key in keys(20):
@@ -101,7 +102,7 @@ def test_crops_lie_inside_the_image(height, width):
 
 
 def reference_crop(rng, height, width, min_area):
-    """Random resized crop as the paper has it, with NumPy's generator."""
+    """Random resized crop as in the paper, with NumPy's generator."""
     for _ in range(10):
         area = height * width * rng.uniform(min_area, 1)
         ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
@@ -121,7 +122,7 @@ def kolmogorov_distance(sample, other):
 
 
 @pytest.mark.parametrize(("height", "width"), [(400, 500), (300, 900)])
-def test_crops_are_distributed_as_those_of_a_numpy_implementation(height, width):
+def test_crops_have_the_distribution_of_a_numpy_implementation(height, width):
     rng = np.random.default_rng(0)
     ours, _ = crops_of(4000, height, width)
     theirs = np.array([reference_crop(rng, height, width, 0.08) for _ in range(20000)]).T
@@ -134,7 +135,7 @@ def test_crops_are_distributed_as_those_of_a_numpy_implementation(height, width)
 
 
 def test_small_areas_are_uniform_and_ratios_log_uniform():
-    # Up to 9/16 of a square image every ratio fits, so nothing is rejected there: area is uniform as drawn.
+    # If the area is at most 9/16 of a square image, every aspect ratio fits, so no crop is rejected and the area is uniform as drawn.
     (_, _, height, width), _ = crops_of(5000, 600, 600)
     area, log_ratio = height * width / 600**2, np.log(width / height)
     assert 0.08 - 0.002 < area.min() < 0.085
@@ -142,29 +143,29 @@ def test_small_areas_are_uniform_and_ratios_log_uniform():
     small = area < 9 / 16
     counts, _ = np.histogram(area[small], bins=10, range=(0.08, 9 / 16))
     mean = small.sum() / 10
-    # Chi-square with 9 degrees of freedom is above 45 once in a million.
+    # Chi-square with 9 degrees of freedom exceeds 45 once in a million.
     assert ((counts - mean) ** 2 / mean).sum() < 45
     counts, _ = np.histogram(
         log_ratio[small], bins=10, range=(-math.log(4 / 3) - 1e-3, math.log(4 / 3) + 1e-3)
     )
-    # Rounding to whole pixels moves a few ratios to a neighbouring bin.
+    # Rounding to whole pixels moves a few aspect ratios to a neighbouring bin.
     assert ((counts - mean) ** 2 / mean).sum() < 50
 
 
-def test_areas_end_at_the_largest():
+def test_areas_are_uniform_up_to_the_largest():
     _, _, height, width = crops_of(4000, 600, 600, min_area=0.1, max_area=0.4)[0]
     area = height * width / 600**2
-    # Half a pixel more on a side is rounding.
+    # Rounding can add half a pixel to a side.
     assert area.min() > 0.1 - 0.002 and 0.39 < area.max() < 0.4 + 0.002
     counts, _ = np.histogram(area, bins=6, range=(0.1, 0.4))
-    # Six standard deviations of a bin.
+    # The tolerance is six standard deviations of a bin's count.
     np.testing.assert_allclose(counts, 4000 / 6, atol=6 * (4000 / 6) ** 0.5)
 
 
 def test_half_of_the_views_are_flipped_and_views_are_independent():
     first, flips_1 = crops_of(4000, 300, 300)
     second, flips_2 = crops_of(4000, 300, 300, view=2)
-    # Five standard deviations of 4000 coins, and of a correlation of 4000 pairs.
+    # The bound is five standard deviations of 4000 coin flips, and of a correlation of 4000 pairs.
     bound = 5 / math.sqrt(4000)
     assert abs(flips_1.mean() - 0.5) < bound / 2 and abs(flips_2.mean() - 0.5) < bound / 2
     assert abs(np.corrcoef(flips_1, flips_2)[0, 1]) < bound
@@ -175,9 +176,9 @@ def test_half_of_the_views_are_flipped_and_views_are_independent():
 
 def test_rows_and_columns_are_independent():
     row, column, height, width = crops_of(4000, 300, 300, max_area=0.2)[0]
-    # As shares of the space that the crop leaves: a large crop leaves little along both axes.
+    # Positions are divided by the space that the crop leaves, because a large crop leaves little space along both axes.
     correlation = np.corrcoef(row / (300 - height), column / (300 - width))[0, 1]
-    # Five standard deviations of a correlation of 4000 pairs.
+    # The bound is five standard deviations of a correlation of 4000 pairs.
     assert abs(correlation) < 5 / math.sqrt(4000)
 
 
@@ -190,14 +191,14 @@ def test_rows_and_columns_are_independent():
         (200, 10, (93, 0, 13, 10)),
     ],
 )
-def test_no_attempt_fits_an_extreme_image_so_the_crop_is_central(height, width, expected):
-    # Whole image: at 20:1 the wanted area of a ratio of at most 4/3 never fits, from a share of 0.9 on. Rounded: 10 * 4/3 = 13.
+def test_crops_of_extreme_images_are_central_because_no_attempt_fits(height, width, expected):
+    # No crop of at least 0.9 of a 20:1 image fits with an aspect ratio of at most 4/3. The central crop has 10 * 4/3 = 13 pixels, rounded.
     drawn, _ = crops_of(50, height, width, min_area=0.9)
     np.testing.assert_array_equal(drawn.T, [expected] * 50)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 200), (200, 1), (3, 2)])
-def test_tiny_images_give_views_and_finite_boxes(height, width):
+def test_tiny_images_have_views_and_finite_boxes(height, width):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     for key in keys(10):
         view, box = make_view(tf.constant(image), key, 1, 16, 0.08)
@@ -205,7 +206,7 @@ def test_tiny_images_give_views_and_finite_boxes(height, width):
         assert np.isfinite(box).all() and np.min(box) >= 0 and np.max(box) <= 1
 
 
-def test_the_only_pixel_of_an_image_fills_the_view():
+def test_a_single_pixel_fills_the_view():
     image = tf.constant([[[10, 20, 30]]], tf.uint8)
     view, box = make_view(image, keys(1)[0], 1, 8, 0.08)
     np.testing.assert_array_equal(view, np.broadcast_to([10, 20, 30], (8, 8, 3)))
@@ -216,7 +217,7 @@ def test_the_only_pixel_of_an_image_fills_the_view():
 
 
 @pytest.mark.parametrize("size", [16, 64, 224])
-def test_views_equal_those_of_pillow(size):
+def test_views_equal_the_crops_of_pillow(size):
     coarse = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
     picture = Image.fromarray(coarse).resize((150, 100), Image.Resampling.BICUBIC)
     for key in keys(6):
@@ -227,7 +228,7 @@ def test_views_equal_those_of_pillow(size):
         if flipped:
             expected = expected.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         view, _ = make_view(tf.constant(np.asarray(picture)), key, 1, size, 0.08)
-        # Pillow rounds to whole levels between its two passes and works in fixed point: one level.
+        # Pillow rounds to integers between its two passes and uses fixed-point numbers, hence a tolerance of one level.
         difference = np.asarray(expected, np.int32) - view.numpy()
         assert abs(difference).max() <= 1
 
@@ -238,27 +239,27 @@ def test_downscaling_is_antialiased():
     key = keys(1)[0]
     view, _ = make_view(tf.constant(stripes), key, 1, 8, 1.0)
     inside = view.numpy()[:, 2:-2].astype(float)
-    # Stripes of one pixel, reduced several times, are a flat grey up to the tails of the kernel.
+    # Stripes of one pixel become a flat grey when they are reduced several times, except for the tails of the kernel.
     assert abs(inside - 127.5).max() < 20
 
 
 def ramp(height, width):
-    """Red says the column and green the row, one level a pixel."""
+    """Image whose red channel is the column and whose green channel is the row, one level per pixel."""
     image = np.zeros([height, width, 3], np.uint8)
     image[..., 0] = np.arange(width)
     image[..., 1] = np.arange(height)[:, None]
     return image
 
 
-def test_pixels_come_from_where_the_bin_centres_of_the_box_say():
+def test_pixels_come_from_the_bin_centres_of_the_box():
     size, flips = 32, set()
     image = tf.constant(ramp(180, 256))
     for key in keys(12):
         view, box = make_view(image, key, 1, size, 0.2)
         centres = geometry.bin_centres(box[None], size, size)[0].numpy()
         seen = view.numpy()[..., :2].astype(np.float64)
-        # Boxes span pixel centres and bins pixel areas: half a pixel between them. Half a level is rounding.
-        # The outermost pixels see a kernel that is cut off at the crop's edge.
+        # Boxes span pixel centres, bins span pixel areas: they differ by up to half a pixel. Rounding adds half a level.
+        # The outermost pixels are excluded, because their kernel is cut off at the edge of the crop.
         inside = slice(2, -2)
         np.testing.assert_allclose(
             seen[inside, inside], (centres * [255, 179])[inside, inside], rtol=0, atol=1.01
@@ -267,17 +268,17 @@ def test_pixels_come_from_where_the_bin_centres_of_the_box_say():
     assert flips == {False, True}
 
 
-def test_bins_of_a_feature_map_average_the_place_that_their_centres_name():
+def test_bins_of_a_feature_map_average_the_pixels_around_their_centres():
     image = tf.constant(ramp(256, 256))
     for key in keys(8):
         view, box = make_view(image, key, 2, 56, 0.3)
         means = view.numpy().reshape(7, 8, 7, 8, 3).mean(axis=(1, 3))[..., :2]
         centres = geometry.bin_centres(box[None], 7, 7)[0].numpy()
-        # As above, in the mean over the bin.
+        # The tolerance is that of the test above, for the mean over the bin.
         np.testing.assert_allclose(means, centres * 255, rtol=0, atol=1.01)
 
 
-def test_both_views_of_a_pixel_agree_on_its_place():
+def test_both_views_of_a_pixel_agree_on_its_position():
     image = tf.constant(ramp(256, 256))
     compared = 0
     for key in keys(10):
@@ -289,7 +290,7 @@ def test_both_views_of_a_pixel_agree_on_its_place():
         near = np.linalg.norm(places[0][:, None] - places[1][None], axis=-1) < 1e-2
         one, other = np.nonzero(near)
         distance = np.linalg.norm(colours[0][one] - colours[1][other], axis=-1)
-        # 1e-2 of the image is 2.55 levels; each view adds up to one pixel an axis, and its outermost pixels another two.
+        # 1e-2 of the image is 2.55 levels; each view adds up to one pixel per axis, and its outermost pixels another two.
         assert distance.max() < 2.55 + 2 * np.sqrt(2) * 3
         assert np.median(distance) < 2.55 + 1
         compared += len(one)
@@ -313,7 +314,7 @@ def test_a_crop_of_the_whole_image_has_the_unit_box():
     assert seen == {False, True}
 
 
-def test_a_view_does_not_depend_on_how_it_is_run():
+def test_a_view_is_the_same_in_a_dataset_and_in_a_function():
     image = tf.constant(np.random.default_rng(2).integers(0, 256, (50, 70, 3), np.uint8))
     key = keys(3)
     mapped = tf.data.Dataset.from_tensor_slices(key).map(
@@ -322,5 +323,5 @@ def test_a_view_does_not_depend_on_how_it_is_run():
     for one, (view, box) in zip(key, mapped, strict=True):
         expected_view, expected_box = make_view(image, one, 1, 24, 0.08)
         assert abs(view.numpy().astype(int) - expected_view.numpy()).max() <= 1
-        # Graph rewriting may turn a division into a multiplication: one unit in the last place.
+        # Graph rewriting may turn a division into a multiplication, which changes one unit in the last place.
         np.testing.assert_allclose(box, expected_box, rtol=0, atol=1e-7)

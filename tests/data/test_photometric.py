@@ -1,4 +1,4 @@
-"""Photometric operations against Pillow and NumPy, and the policies: how often, in what order, and independent of the batch."""
+"""Photometric operations compared with Pillow and NumPy, and frequency, order and independence of the policies."""
 
 import colorsys
 import itertools
@@ -24,7 +24,7 @@ def keys(count, seed=5):
 
 
 def pictures(count=4, size=24):
-    """Smooth ones and noise, light ones and dark ones; uint8."""
+    """Smooth and noisy, light and dark images; uint8."""
     rng = np.random.default_rng(0)
     images = []
     for index in range(count):
@@ -36,17 +36,17 @@ def pictures(count=4, size=24):
 
 
 def planes(images):
-    """As the operations take images, `[B, 3, H, W]`."""
+    """Converts `[B, H, W, 3]` to `[B, 3, H, W]`, the layout of the operations."""
     return tf.transpose(tf.constant(images, tf.float32), [0, 3, 1, 2])
 
 
 def pixels(planes):
-    """Back to `[B, H, W, 3]`."""
+    """Converts `[B, 3, H, W]` back to `[B, H, W, 3]`."""
     return np.moveaxis(np.asarray(planes), 1, -1)
 
 
 def levels_of(augmented):
-    """Undoes the normalisation, by the definition."""
+    """Inverts the normalisation by its definition."""
     return 255 * (np.asarray(augmented, np.float64) * STD + MEAN)
 
 
@@ -68,7 +68,7 @@ BRIGHTNESS, CONTRAST, SATURATION = range(3)
 @pytest.mark.parametrize(
     ("kind", "enhance", "tolerance"),
     [
-        # Pillow truncates to whole levels: 1. It also rounds the grey it blends with: half a level, times up to 1.
+        # Pillow truncates to integers (1 level). It also rounds the grey that it blends with (half a level, times a factor of up to 1).
         pytest.param(BRIGHTNESS, ImageEnhance.Brightness, 1, id="brightness"),
         pytest.param(CONTRAST, ImageEnhance.Contrast, 1.6, id="contrast"),
         pytest.param(SATURATION, ImageEnhance.Color, 1.6, id="saturation"),
@@ -81,15 +81,15 @@ def test_blends_equal_those_of_pillow(kind, enhance, tolerance, factor):
     assert_within(pixels(blended), expected, tolerance)
 
 
-def test_grey_equals_pillows_luma():
+def test_grey_equals_the_luma_of_pillow():
     images = pictures()
     expected = by_pillow(lambda image: image.convert("L"), images)[..., None]
-    # Pillow's weights are fixed-point and it rounds.
+    # Pillow uses fixed-point weights and rounds.
     assert_within(pixels(photometric.grey_of(planes(images))), expected, 0.51)
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.1, 0.05, 0.1, 0.37, 1.0])
-def test_hue_turns_as_in_colorsys(turn):
+def test_turned_hue_equals_colorsys(turn):
     images = pictures(size=8)
     images[0, 0] = [[0, 0, 0], [255, 255, 255], [7, 7, 7], [255, 0, 0]] * 2
     images[0, 1] = [[9, 200, 200], [200, 9, 200], [200, 200, 9], [0, 0, 255]] * 2
@@ -99,7 +99,7 @@ def test_hue_turns_as_in_colorsys(turn):
         return 255 * np.array(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value))
 
     expected = np.apply_along_axis(turned_by_colorsys, -1, images)
-    # Float32 against float64 on a scale of 255.
+    # Float32 is compared with float64, on a scale of 255.
     turned = photometric.turn_hue(planes(images), tf.fill([4], turn))
     assert_within(pixels(turned), expected, 1e-3)
 
@@ -115,7 +115,7 @@ def test_hue_keeps_value_and_chroma():
 
 
 def blurred_by_numpy(image, sigma, radius=30):
-    """Direct convolution in float64 with a kernel sampled far out; edges are continued."""
+    """Direct convolution in float64 with a wide kernel; edge pixels are repeated outwards."""
     offsets = np.arange(-radius, radius + 1)
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
     kernel /= kernel.sum()
@@ -134,7 +134,7 @@ def test_blur_equals_a_convolution_in_numpy(size):
     sigmas = np.array([0.1, 0.55, 1.0]) * largest
     blurred = photometric.gaussian_blur(planes(images), tf.constant(sigmas, tf.float32))
     for image, sigma, result in zip(images, sigmas, pixels(blurred), strict=True):
-        # What lies beyond four sigmas is 6e-5 of the kernel: 0.02 levels, on both axes, and float32.
+        # The tails beyond four sigmas are 6e-5 of the kernel, i.e. 0.02 levels, on both axes; float32 adds to this.
         assert_within(result, blurred_by_numpy(image, sigma), 0.05)
 
 
@@ -155,7 +155,7 @@ def test_blur_keeps_a_flat_image():
 
 @pytest.mark.parametrize("size", [224, 448])
 @pytest.mark.parametrize(("view", "probability"), [(1, 1.0), (2, 0.1)])
-def test_byol_blurs_as_often_and_as_much_as_it_should(monkeypatch, view, probability, size):
+def test_frequency_and_sigma_of_the_byol_blur(monkeypatch, view, probability, size):
     monkeypatch.setattr(photometric, "gaussian_blur", lambda images, sigma_px: sigma_px)
     images = tf.zeros([1, 3, size, size])
     policy = photometric.POLICIES["byol"][view]
@@ -163,18 +163,18 @@ def test_byol_blurs_as_often_and_as_much_as_it_should(monkeypatch, view, probabi
     assert_share(sigmas > 0, probability)
     at_224 = sigmas[sigmas > 0] * 224 / size
     assert 0.1 - 1e-6 <= at_224.min() < 0.12 and 1.98 < at_224.max() < 2 + 1e-6
-    # Uniform: standard deviation 1.9 / sqrt(12); five standard errors.
+    # A uniform sigma has standard deviation 1.9 / sqrt(12); the bound is five standard errors.
     assert abs(at_224.mean() - 1.05) < 5 * 1.9 / math.sqrt(12 * len(at_224))
 
 
-# Operations of RandAugment, all against Pillow
+# Operations of RandAugment, compared with Pillow
 
 
 def at(level):
     return tf.fill([4, 1, 1, 1], level)
 
 
-# The highest level is 1; then a factor is 1.9, 4 bits are kept, nothing is solarised and 110 is added.
+# The highest level is 1: the factor is then 1.9, 4 bits are kept, nothing is solarised and 110 is added.
 LEVELS = [1.0, 0.97, 0.8]
 
 
@@ -184,21 +184,21 @@ def assert_equals_pillow(operation, function, level, tolerance):
     assert_within(pixels(operation(planes(images), at(level))), expected, tolerance)
 
 
-def test_auto_contrast_equals_pillows():
-    # Both truncate; a product in float32 may fall just below a whole number.
+def test_auto_contrast_equals_pillow():
+    # Both truncate; a product in float32 may be just below an integer.
     assert_equals_pillow(photometric.auto_contrast, ImageOps.autocontrast, 1.0, 1)
 
 
-def test_equalize_equals_pillows():
+def test_equalize_equals_pillow():
     assert_equals_pillow(photometric.equalize, ImageOps.equalize, 1.0, 0)
 
 
-def test_invert_equals_pillows():
+def test_invert_equals_pillow():
     assert_equals_pillow(photometric.invert, ImageOps.invert, 1.0, 0)
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_posterize_equals_pillows(level):
+def test_posterize_equals_pillow(level):
     bits = int(4 * level)
     assert_equals_pillow(
         photometric.posterize, lambda image: ImageOps.posterize(image, bits), level, 0
@@ -206,7 +206,7 @@ def test_posterize_equals_pillows(level):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_solarize_equals_pillows(level):
+def test_solarize_equals_pillow(level):
     threshold = int(256 * level)
     assert_equals_pillow(
         photometric.solarize, lambda image: ImageOps.solarize(image, threshold), level, 0
@@ -224,20 +224,20 @@ def test_solarize_add_equals_a_table_in_pillow(level):
 @pytest.mark.parametrize(
     ("operation", "enhance", "tolerance"),
     [
-        # As for the jitter, with a factor of up to 1.9.
+        # The tolerances are those of the jitter, with a factor of up to 1.9.
         (photometric.color, ImageEnhance.Color, 1.6),
         (photometric.contrast, ImageEnhance.Contrast, 1.6),
         (photometric.brightness, ImageEnhance.Brightness, 1),
         (photometric.sharpness, ImageEnhance.Sharpness, 1.1),
     ],
 )
-def test_enhancements_equal_pillows(operation, enhance, tolerance, level):
+def test_enhancements_equal_pillow(operation, enhance, tolerance, level):
     factor = 1.8 * level + 0.1
     assert_equals_pillow(operation, lambda image: enhance(image).enhance(factor), level, tolerance)
 
 
 @pytest.mark.parametrize("value", [0, 7, 255])
-def test_flat_images_survive_auto_contrast_and_equalize(value):
+def test_auto_contrast_and_equalize_of_flat_images_equal_pillow(value):
     flat = np.full([4, 8, 8, 3], value, np.uint8)
     for operation, function in (
         (photometric.auto_contrast, ImageOps.autocontrast),
@@ -246,7 +246,7 @@ def test_flat_images_survive_auto_contrast_and_equalize(value):
         assert_within(pixels(operation(planes(flat), at(1.0))), by_pillow(function, flat), 0)
 
 
-def test_equalize_counts_each_channel_of_each_image_for_itself():
+def test_equalize_has_a_separate_histogram_for_each_channel_of_each_image():
     images = pictures()
     together = photometric.equalize(planes(images), at(1.0))
     for index in range(4):
@@ -254,8 +254,8 @@ def test_equalize_counts_each_channel_of_each_image_for_itself():
         np.testing.assert_array_equal(alone[0], together[index])
 
 
-def test_the_pool_keeps_every_pixel_in_its_place():
-    # A mirrored image gives the mirrored result exactly where nothing but the values of pixels and their neighbours count.
+def test_the_pool_does_not_move_pixels():
+    # A mirrored image has the mirrored result if the operation depends only on the values of pixels and their neighbours.
     images = planes(pictures())
     for name, operation in photometric.RAND_AUGMENT_POOL.items():
         result = operation(images, at(0.9))
@@ -266,7 +266,7 @@ def test_the_pool_keeps_every_pixel_in_its_place():
 # Policies
 
 
-def test_an_unknown_policy_is_refused_by_name():
+def test_an_unknown_policy_is_rejected_by_name():
     with pytest.raises(ValueError, match=r"'colour'.*byol"):
         photometric.Photometric("colour")
 
@@ -279,7 +279,7 @@ def test_policy_none_only_normalises(view):
     np.testing.assert_allclose(result, (images / 255 - MEAN) / STD, atol=1e-5)
 
 
-def test_denormalize_undoes_normalize():
+def test_denormalize_inverts_normalize():
     images = tf.constant(pictures() / 255, tf.float32)
     np.testing.assert_allclose(
         photometric.denormalize(photometric.normalize(images)), images, atol=1e-6
@@ -293,7 +293,7 @@ def test_every_policy_runs_and_stays_within_the_levels(policy, view):
     result = photometric._augment.python_function(images, key, policy, view)
     assert result.shape == (8, 16, 16, 3) and result.dtype == tf.float32
     assert np.isfinite(result).all()
-    # Float32 on a scale of 255.
+    # The tolerance is that of float32 on a scale of 255.
     assert np.min(levels_of(result)) > -1e-3 and np.max(levels_of(result)) < 255 + 1e-3
     assert policy == "none" or np.any(abs(levels_of(result) - images.numpy()) > 1)
 
@@ -301,7 +301,7 @@ def test_every_policy_runs_and_stays_within_the_levels(policy, view):
 @pytest.mark.parametrize(
     ("policy", "view"), [("byol", 2), pytest.param("rand_augment", 1, marks=pytest.mark.slow)]
 )
-def test_compiled_equals_uncompiled_in_any_order_of_the_batch(policy, view):
+def test_results_do_not_depend_on_compilation_or_batch_order(policy, view):
     images, key = tf.constant(pictures(8, 16)), keys(8, seed=1)
     augment = photometric.Photometric(policy)
     result = augment(images, key, view)
@@ -310,15 +310,15 @@ def test_compiled_equals_uncompiled_in_any_order_of_the_batch(policy, view):
     for other in (uncompiled, reordered):
         difference = abs(np.asarray(result) - np.asarray(other))
         if policy == "rand_augment":
-            # Rounding before an operation can turn the last bit of a float into a level, here and there.
+            # Rounding before an operation can occasionally turn the last bit of a float into a whole level.
             assert np.mean(difference > 1e-4) < 0.02
         else:
-            # Other orders of float32 sums.
+            # The order of float32 sums may differ.
             assert difference.max() < 1e-4
 
 
 @pytest.mark.parametrize("policy", ["byol", "inst_disc"])
-def test_an_image_alone_is_what_it_is_in_a_batch(policy):
+def test_an_image_is_augmented_alone_as_in_a_batch(policy):
     images, key = tf.constant(pictures(6, 16)), keys(6)
     augment = photometric._augment.python_function
     together = augment(images, key, policy, 1)
@@ -327,8 +327,8 @@ def test_an_image_alone_is_what_it_is_in_a_batch(policy):
         np.testing.assert_allclose(alone[0], together[index], atol=1e-4)
 
 
-def test_policies_say_what_the_reference_says():
-    # From the papers of the policies: jitter, its probability, grey, blur, solarisation.
+def test_policies_equal_those_of_the_papers():
+    # Values from the papers of the policies: jitter, probability of the jitter, grey, blur, solarisation.
     expected = {
         "byol": [
             ((0.4, 0.4, 0.2, 0.1), 0.8, 0.2, 1.0, 0),
@@ -338,7 +338,7 @@ def test_policies_say_what_the_reference_says():
         "byol_symmetric": [((0.4, 0.4, 0.2, 0.1), 0.8, 0.2, 0.55, 0.1)] * 2,
         "moco_v2": [((0.4, 0.4, 0.4, 0.1), 0.8, 0.2, 0.5, 0)] * 2,
         "simclr": [((0.8, 0.8, 0.8, 0.2), 0.8, 0.2, 0.5, 0)] * 2,
-        # Our own: without colour.
+        # Our own: the views have no colour.
         "simclr_grey": [((0.8, 0.8, 0.8, 0.2), 0.8, 1.0, 0.5, 0)] * 2,
         "inst_disc": [((0.4, 0.4, 0.4, 0.4), 1.0, 0.2, 0, 0)] * 2,
         "none": [((0, 0, 0, 0), 0, 0, 0, 0)] * 2,
@@ -360,14 +360,14 @@ def test_policies_say_what_the_reference_says():
 
 
 def assert_share(happened, probability):
-    # Five standard deviations of a binomial share.
+    # The bound is five standard deviations of a binomial share.
     bound = 5 * math.sqrt(probability * (1 - probability) / len(happened))
     assert abs(np.mean(happened) - probability) <= bound, np.mean(happened)
 
 
 @pytest.fixture(scope="module")
 def events():
-    """What happened to each of many equal images under byol, by view: jitter, grey, solarisation."""
+    """Which of many equal images each operation of byol changed, by view: jitter, grey, solarisation."""
     key = keys(MANY, seed=9)
     colours = planes(np.broadcast_to([100.0, 50.0, 20.0], [MANY, 1, 1, 3]))
     light = tf.fill([MANY, 3, 1, 1], 200.0)
@@ -394,7 +394,7 @@ def events():
         (2, {"jitter": 0.8, "grey": 0.2, "solarize": 0.2}),
     ],
 )
-def test_operations_of_byol_happen_as_often_as_they_should(events, view, expected):
+def test_frequency_of_the_byol_operations(events, view, expected):
     for name, probability in expected.items():
         assert_share(events[view][name], probability)
 
@@ -406,7 +406,7 @@ def test_operations_and_views_are_independent(events):
     assert abs(correlation).max() < 5 / math.sqrt(MANY)
 
 
-def test_views_of_an_image_draw_their_own_colours():
+def test_views_of_an_image_have_different_augmentations():
     images, key = tf.constant(pictures(8, 16)), keys(8)
     augment = photometric._augment.python_function
     one, other = (augment(images, key, "moco_v2", view).numpy() for view in (1, 2))
@@ -434,14 +434,14 @@ def test_grey_replaces_all_channels_by_luma():
 
 
 def test_factors_are_uniform_around_one():
-    # Only brightness: 100 becomes 100 times the factor.
+    # Only brightness changes: 100 becomes 100 times the factor.
     policy = photometric.ViewPolicy((0.4, 0.0, 0.0, 0.0), 1.0)
     images = tf.fill([MANY, 3, 1, 1], 100.0)
     factors = np.asarray(photometric._jitter(images, keys(MANY), policy, 1))[:, 0, 0, 0] / 100
     assert 0.6 - 1e-5 <= factors.min() < 0.61 and 1.39 < factors.max() <= 1.4 + 1e-5
     counts, _ = np.histogram(factors, bins=10, range=(0.6, 1.4))
     mean = MANY / 10
-    # Chi-square with 9 degrees of freedom is above 45 once in a million.
+    # Chi-square with 9 degrees of freedom exceeds 45 once in a million.
     assert ((counts - mean) ** 2 / mean).sum() < 45
 
 
@@ -452,12 +452,12 @@ def test_hue_turns_are_uniform_around_zero():
     turns = np.array([colorsys.rgb_to_hsv(*pixel)[0] for pixel in turned]) - 1 / 12
     turns = (turns + 0.5) % 1 - 0.5
     assert -0.1 - 1e-4 <= turns.min() < -0.098 and 0.098 < turns.max() <= 0.1 + 1e-4
-    # Standard deviation of the mean of uniform numbers; five of them.
+    # The bound is five standard deviations of the mean of uniform numbers.
     assert abs(turns.mean()) < 5 * 0.2 / math.sqrt(12 * MANY)
 
 
 def jittered_by_numpy(image, order, factors, turn):
-    """Brightness, contrast, saturation and hue of one image in the given order, in float64."""
+    """Applies brightness, contrast, saturation and hue to one image in the given order, in float64."""
     image = image.astype(np.float64)
     for kind in order:
         grey = (image @ [0.299, 0.587, 0.114])[..., None]
@@ -474,7 +474,7 @@ def jittered_by_numpy(image, order, factors, turn):
 def test_the_jitter_equals_a_numpy_implementation_in_some_order():
     count = 60
     policy = photometric.ViewPolicy((0.8, 0.8, 0.8, 0.2), 1.0)
-    # Light colours, so that clipping makes the orders differ.
+    # The colours are light, so that clipping makes the orders differ.
     image = np.array([[[250, 120, 30], [20, 230, 210]], [[90, 60, 240], [250, 250, 180]]])
     images = planes(np.broadcast_to(image, [count, 2, 2, 3]))
     key = keys(count)
@@ -487,16 +487,16 @@ def test_the_jitter_equals_a_numpy_implementation_in_some_order():
         candidates = np.array(
             [jittered_by_numpy(image, order, factors[index], turns[index]) for order in orders]
         )
-        # Float32 against float64: 0.01 levels.
+        # Float32 and float64 differ by up to 0.01 levels.
         assert abs(candidates - result[index]).max(axis=(1, 2, 3)).min() < 0.01, index
 
 
-def test_the_jitter_happens_in_each_of_the_24_orders_equally_often(monkeypatch):
+def test_the_jitter_uses_each_of_the_24_orders_equally_often(monkeypatch):
     def append(images, digit):
         return 10 * images + tf.cast(digit, tf.float32)[:, None, None, None]
 
     def blend(images, kind, factor):
-        # A factor of 1 is how an image is left alone.
+        # A factor of 1 leaves the image unchanged.
         return tf.where(factor[:, None, None, None] == 1, images, append(images, kind + 1))
 
     def turn_hue(images, turn):
@@ -508,14 +508,14 @@ def test_the_jitter_happens_in_each_of_the_24_orders_equally_often(monkeypatch):
     digits = photometric._jitter(tf.zeros([MANY, 3, 1, 1]), keys(MANY), policy, 1)
     found, counts = np.unique(np.asarray(digits)[:, 0, 0, 0], return_counts=True)
     assert list(found) == sorted(int("".join(order)) for order in itertools.permutations("1234"))
-    # Chi-square with 23 degrees of freedom is above 71 once in a million.
+    # Chi-square with 23 degrees of freedom exceeds 71 once in a million.
     assert ((counts - MANY / 24) ** 2 / (MANY / 24)).sum() < 71
 
 
 # RandAugment
 
 
-def test_each_operation_of_randaugment_is_reached(monkeypatch):
+def test_each_operation_of_randaugment_is_equally_frequent(monkeypatch):
     count = 4000
     names = list(photometric.RAND_AUGMENT_POOL)
     counting = {
@@ -531,7 +531,7 @@ def test_each_operation_of_randaugment_is_reached(monkeypatch):
         assert_share(chosen == index + 1, 0.5 / len(names))
 
 
-def test_magnitudes_of_randaugment_are_ten_plus_minus_a_half_at_most_ten(monkeypatch):
+def test_magnitudes_of_randaugment_are_normal_around_ten_and_at_most_ten(monkeypatch):
     count = 4000
     monkeypatch.setattr(
         photometric, "RAND_AUGMENT_POOL", {"level": lambda images, level: level + 0 * images}
@@ -541,6 +541,6 @@ def test_magnitudes_of_randaugment_are_ten_plus_minus_a_half_at_most_ten(monkeyp
     level = result[:, 0, 0, 0]
     level = 10 * level[level >= 0]
     assert_share(level == 10, 0.5)
-    # The lower half of a normal distribution of standard deviation 0.5: root mean square 0.5.
+    # The lower half of a normal distribution with standard deviation 0.5 has a root mean square of 0.5.
     below = level[level < 10] - 10
     assert abs(np.sqrt((below**2).mean()) - 0.5) < 5 * 0.5 / math.sqrt(2 * len(below))

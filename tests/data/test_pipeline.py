@@ -1,4 +1,4 @@
-"""Batches: what an element holds, and that it depends on the run's seed, the epoch and the position alone."""
+"""Batches of the input pipeline: their contents, which depend only on the run's seed, the epoch and the position."""
 
 import itertools
 
@@ -23,7 +23,7 @@ STEPS = 5
 
 @pytest.fixture(scope="module")
 def flat(tmp_path_factory):
-    """Images of one colour, whose red says which they are, of several sizes; 22 of them."""
+    """22 images of several sizes, each of one colour; the red channel encodes the index of the image."""
     folder = tmp_path_factory.mktemp("flat")
     for index in range(COUNT):
         size = ((40, 30), (30, 40), (9, 5), (1, 1), (3, 50))[index % 5]
@@ -60,11 +60,11 @@ def identities(batch):
 
 
 def scaled(images, key, view):
-    """A photometric function that XLA need not compile; it depends on all of its arguments."""
+    """Photometric function that does not need XLA; it depends on all of its arguments."""
     return tf.cast(images, tf.float32) / 255 + view + tf.cast(key[:, :1, None, None], tf.float32)
 
 
-# What an element holds
+# Contents of an element
 
 BOXES = {name: tf.TensorSpec([BATCH, 4], tf.float32) for name in ("box_1", "box_2")}
 
@@ -80,18 +80,18 @@ def test_views_have_at_most_the_largest_area(textured):
         for name in ("box_1", "box_2")
     ]
     left, top, right, bottom = np.concatenate(boxes).T
-    # A flipped box has its sides swapped. From pixel centre to pixel centre is a little less than the area.
+    # Flipped boxes have left and right swapped. Boxes span pixel centres, so they are slightly smaller than the area of the crop.
     area = abs(right - left) * (bottom - top)
     assert 0.15 < area.max() < 0.2
 
 
-def test_elements_for_the_device_are_bytes_with_their_seeds(flat):
+def test_elements_augmented_on_the_device_are_uint8_with_seeds(flat):
     seed = {"seed": tf.TensorSpec([BATCH, 2], tf.int32)}
     assert dataset_of(flat).element_spec == views(tf.uint8) | BOXES | seed
 
 
 @pytest.mark.parametrize("photometric", [scaled, Photometric("none")], ids=["function", "none"])
-def test_elements_finished_on_the_host_are_floats_without_seeds(flat, photometric):
+def test_elements_augmented_on_the_host_are_float32_without_seeds(flat, photometric):
     spec = dataset_of(flat, photometric=photometric).element_spec
     assert spec == views(tf.float32) | BOXES
 
@@ -110,7 +110,7 @@ def test_boxes_lie_in_the_unit_square_and_follow_the_views(textured):
 
 
 @pytest.mark.slow
-# A policy with random operations is compiled four times here, which takes long on a CPU.
+# A policy with random operations is compiled four times here, which is slow on a CPU.
 @pytest.mark.parametrize(
     "photometric",
     [scaled, Photometric("none"), pytest.param(Photometric("byol"), marks=pytest.mark.slow)],
@@ -122,13 +122,13 @@ def test_host_and_device_augmentation_give_the_same_views(textured, photometric)
     raw = batches(textured, 1, **options)[0]
     for view in (1, 2):
         by_hand = photometric(raw[f"view_{view}"], tf.constant(raw["seed"]), view)
-        # The same function, compiled once for either place.
+        # The same function, compiled separately for host and device.
         np.testing.assert_allclose(on_host[f"view_{view}"], by_hand, atol=1e-4)
         np.testing.assert_array_equal(on_host[f"box_{view}"], raw[f"box_{view}"])
 
 
-def test_views_are_made_of_the_image_they_belong_to(flat):
-    # A crop of a flat image is flat, so both views tell the image, also the one of a single pixel.
+def test_both_views_come_from_the_same_image(flat):
+    # Crops of a flat image are flat, so both views identify the image, even an image with a single pixel.
     for batch in batches(flat, STEPS):
         for name in ("view_1", "view_2"):
             np.testing.assert_array_equal(
@@ -140,7 +140,7 @@ def test_views_are_made_of_the_image_they_belong_to(flat):
 # Order
 
 
-def test_every_image_comes_at_most_once_an_epoch_and_the_remainder_is_dropped(flat):
+def test_every_image_is_used_at_most_once_per_epoch_and_the_remainder_is_dropped(flat):
     assert pipeline.batches_per_epoch(COUNT, BATCH) == STEPS
     seen = [identities(batch) for batch in batches(flat, 3 * STEPS)]
     epochs = [list(itertools.chain(*seen[i : i + STEPS])) for i in range(0, 3 * STEPS, STEPS)]
@@ -150,7 +150,7 @@ def test_every_image_comes_at_most_once_an_epoch_and_the_remainder_is_dropped(fl
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-def test_a_whole_epoch_is_the_order_of_the_source(flat):
+def test_an_epoch_has_the_order_of_the_source(flat):
     for epoch in range(2):
         names = [record["name"].numpy() for record in flat.epoch(3, tf.constant(epoch, tf.int64))]
         expected = [int(name[-6:-4]) for name in names[: STEPS * BATCH]]
@@ -158,7 +158,7 @@ def test_a_whole_epoch_is_the_order_of_the_source(flat):
         assert [image for batch in given for image in identities(batch)] == expected
 
 
-def test_what_an_image_becomes_differs_between_epochs_and_seeds(textured, uninterrupted):
+def test_crops_differ_between_epochs_and_seeds(textured, uninterrupted):
     streams = [*uninterrupted[: 2 * STEPS], *batches(textured, STEPS, seed=4)]
     boxes = [batch["box_1"] for batch in streams]
     rows = np.concatenate(boxes)
@@ -168,14 +168,16 @@ def test_what_an_image_becomes_differs_between_epochs_and_seeds(textured, uninte
 # Resuming
 
 
-def test_a_stream_is_repeatable_with_another_number_of_workers(textured, uninterrupted):
+def test_batches_do_not_depend_on_the_number_of_workers(textured, uninterrupted):
     for batch, other in zip(uninterrupted[:7], batches(textured, 7, workers=1), strict=True):
         assert_same(batch, other)
 
 
 @pytest.mark.parametrize("start_step", [1, 4, 5])
-def test_a_resumed_stream_is_the_rest_of_the_uninterrupted_one(textured, uninterrupted, start_step):
-    # With 5 steps an epoch: within one, at its last step, and at a boundary; each continues over the next.
+def test_resumed_batches_are_the_rest_of_the_uninterrupted_ones(
+    textured, uninterrupted, start_step
+):
+    # An epoch has 5 steps. The starts are within an epoch, at its last step and at a boundary; each stream passes the next boundary.
     resumed = batches(textured, 7, start_step=start_step)
     for batch, other in zip(uninterrupted[start_step : start_step + 7], resumed, strict=True):
         assert_same(batch, other)
@@ -185,7 +187,7 @@ def test_a_resumed_stream_is_the_rest_of_the_uninterrupted_one(textured, uninter
 
 
 @pytest.mark.parametrize(("num_hosts", "replicas", "start_step"), [(1, 2, 0), (2, 2, 3)])
-def test_hosts_share_the_global_batch_in_turn_and_replicas_their_hosts_part_in_order(
+def test_hosts_take_images_of_the_global_batch_in_turn_and_replicas_take_theirs_in_order(
     textured, uninterrupted, num_hosts, replicas, start_step
 ):
     steps = 4
@@ -211,15 +213,15 @@ def test_hosts_share_the_global_batch_in_turn_and_replicas_their_hosts_part_in_o
 
 @pytest.mark.slow
 @pytest.mark.parametrize("division", ["replicas_per_host", "accumulation"])
-def test_photometric_work_does_not_depend_on_how_a_batch_is_shared(textured, division):
+def test_photometric_augmentation_does_not_depend_on_how_a_batch_is_divided(textured, division):
     (whole,) = batches(textured, 1, photometric=scaled)
     parts = batches(textured, 2, photometric=scaled, **{division: 2})
     for name in NAMES:
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), whole[name])
 
 
-def test_a_batch_in_parts_is_the_batch(textured, uninterrupted):
-    # From the middle of an epoch over its end, where two images of the data are left over.
+def test_micro_batches_add_up_to_the_batch(textured, uninterrupted):
+    # The steps start in the middle of an epoch and pass its end, where two images are left over.
     parts = batches(textured, 4 * 4, start_step=3, replicas_per_host=2, accumulation=2)
     for step, batch in enumerate(uninterrupted[3:7]):
         shares = parts[4 * step : 4 * step + 4]
@@ -230,7 +232,7 @@ def test_a_batch_in_parts_is_the_batch(textured, uninterrupted):
 # Bad images
 
 
-def test_bad_images_of_a_step_are_named_and_others_are_not(tmp_path):
+def test_only_the_bad_images_of_a_step_are_named(tmp_path):
     for index in range(12):
         Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / f"{index:02d}.png")
     for index in (3, 8):
@@ -248,7 +250,7 @@ def test_bad_images_of_a_step_are_named_and_others_are_not(tmp_path):
             assert names == sorted(set(bad) & set(order[4 * step : 4 * step + 4]))
 
 
-def test_a_stream_stops_at_the_step_whose_image_is_bad(tmp_path):
+def test_the_pipeline_stops_at_the_step_with_the_bad_image(tmp_path):
     for index in range(8):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{index}.png")
     (tmp_path / "5.png").write_bytes(b"no image")

@@ -1,4 +1,4 @@
-"""Draws: the published vectors of the generator, the same bits everywhere, uniform and independent."""
+"""Random draws: known answers of the generator, the same bits everywhere, uniformity and independence."""
 
 import numpy as np
 import pytest
@@ -13,11 +13,11 @@ from pixpro_tf.data.views.randomness import Stream
 
 
 def words(text):
-    """uint32 array of hexadecimal words, `[..., 2]` pairs by line."""
+    """Returns a uint32 array of hexadecimal words."""
     return np.array([int(word, 16) for word in text.split()], np.uint32)
 
 
-# Key, counter, result of threefry2x32 with 20 rounds: the known-answer tests (`kat_vectors`) of the authors' Random123. Exact.
+# Key, counter and result of threefry2x32 with 20 rounds, from the known-answer tests (`kat_vectors`) of the authors' Random123. Exact.
 KNOWN_ANSWERS = [
     ("00000000 00000000", "00000000 00000000", "6b200159 99ba4efe"),
     ("ffffffff ffffffff", "ffffffff ffffffff", "1cb996fc bb002be7"),
@@ -26,7 +26,7 @@ KNOWN_ANSWERS = [
 
 
 @pytest.mark.parametrize(("key", "counter", "result"), KNOWN_ANSWERS)
-def test_threefry_gives_the_published_vectors(key, counter, result):
+def test_threefry_returns_the_published_vectors(key, counter, result):
     bits = randomness.threefry_2x32(tf.constant(words(key)), tf.constant(words(counter)))
     np.testing.assert_array_equal(bits, words(result))
 
@@ -56,7 +56,7 @@ def test_functions_draw_the_same_bits_as_eager_code(compiled):
     other = tf.function(everything, jit_compile=compiled)(positions)
     np.testing.assert_array_equal(other[0], key)
     np.testing.assert_array_equal(other[1], uniform)
-    # Logarithm and cosine are the compiler's own: a few units in the last place, and up to 1e-5 near a root of the cosine.
+    # The compiler's logarithm and cosine differ by a few units in the last place, and by up to 1e-5 near a root of the cosine.
     np.testing.assert_allclose(other[2], normal, rtol=1e-5, atol=1e-5)
 
 
@@ -75,7 +75,7 @@ def test_draws_of_an_image_do_not_depend_on_its_batch():
     np.testing.assert_array_equal(randomness.uniform(key[::-1], Stream.CROP, 1, 4), batched[::-1])
 
 
-def test_more_draws_begin_with_the_fewer():
+def test_more_draws_begin_with_the_same_numbers():
     key = randomness.image_key(0, 0, tf.range(3))
     few, many = (
         randomness.uniform(key, Stream.CROP, 1, 4),
@@ -84,7 +84,7 @@ def test_more_draws_begin_with_the_fewer():
     np.testing.assert_array_equal(many[:, :4], few)
 
 
-def test_both_halves_of_the_run_seed_count():
+def test_keys_depend_on_both_halves_of_the_run_seed():
     keys = {
         tuple(randomness.image_key(seed, 0, 0).numpy().tolist())
         for seed in (0, 1, 2**31, 2**32, 2**32 + 1, 2**63, 2**64 - 1)
@@ -95,7 +95,7 @@ def test_both_halves_of_the_run_seed_count():
 def test_keys_of_all_images_and_epochs_differ():
     keys = np.concatenate([randomness.image_key(0, epoch, tf.range(5000)) for epoch in range(4)])
     assert keys.dtype == np.int32
-    # Of 20000 random 64-bit numbers two are equal once in 1e11 trials.
+    # Two of 20000 random 64-bit numbers are equal once in 1e11 trials.
     assert len(np.unique(keys, axis=0)) == 20000
 
 
@@ -115,7 +115,7 @@ def test_uniform_draws_are_multiples_of_two_to_the_minus_24_below_one():
     assert draws.min() >= 0 and draws.max() < 1
     scaled = draws.astype(np.float64) * 2**24
     np.testing.assert_array_equal(scaled, np.round(scaled))
-    # Of 200000 draws half are odd multiples; the bound is five standard deviations.
+    # Half of the 200000 draws are odd multiples; the bound is five standard deviations.
     assert abs((scaled % 2).mean() - 0.5) < 5 * 0.5 / np.sqrt(draws.size)
 
 
@@ -125,7 +125,7 @@ def test_draws_are_uniform(epoch, stream):
     draws = draws_of(epoch=epoch, stream=stream)
     counts, _ = np.histogram(draws, bins=100, range=(0, 1))
     chi_square = ((counts - 200.0) ** 2 / 200).sum()
-    # Chi-square with 99 degrees of freedom: mean 99, standard deviation 14.1; the bounds are five of them.
+    # Chi-square with 99 degrees of freedom has mean 99 and standard deviation 14.1; the bounds are five standard deviations.
     assert 28 < chi_square < 170
 
 
@@ -141,14 +141,14 @@ def test_draws_are_uniform(epoch, stream):
 )
 def test_draws_are_independent_between(other):
     draws, others = draws_of()[:, 0], draws_of(**other)[:, 0]
-    # Five standard deviations of a sample correlation of 20000 independent pairs.
+    # The bound is five standard deviations of a sample correlation of 20000 independent pairs.
     bound = 5 / np.sqrt(20000)
     assert abs(np.corrcoef(draws, others)[0, 1]) < bound
-    # Dependence that a correlation does not see: distance from the middle.
+    # The distance from the middle reveals dependence that the first correlation does not.
     assert abs(np.corrcoef(abs(draws - 0.5), abs(others - 0.5))[0, 1]) < bound
 
 
-def test_draws_are_independent_between_places_and_neighbours():
+def test_draws_of_one_image_and_of_neighbouring_images_are_independent():
     draws = draws_of(count=6)
     between_places = np.corrcoef(draws, rowvar=False) - np.eye(6)
     neighbours = np.corrcoef(draws[1:, 0], draws[:-1, 0])[0, 1]
@@ -160,7 +160,7 @@ def test_normal_draws_are_normal():
     key = randomness.image_key(0, 0, tf.range(20000))
     draws = randomness.normal(key, Stream.BLUR, 1, 2).numpy().astype(np.float64)
     assert draws.shape == (20000, 2) and np.isfinite(draws).all()
-    # Moments 0, 1, 0, 3 of the standard normal; bounds are five standard deviations of the sample moments of 40000.
+    # The moments of the standard normal are 0, 1, 0, 3; the bounds are five standard deviations of the sample moments of 40000 draws.
     root = np.sqrt(draws.size)
     assert abs(draws.mean()) < 5 / root
     assert abs((draws**2).mean() - 1) < 5 * np.sqrt(2) / root

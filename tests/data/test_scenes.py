@@ -1,4 +1,4 @@
-"""The dataset `scenes`: what is drawn, what it gives away, and how it is built."""
+"""The dataset `scenes`: its contents, what they reveal about the classes, and how it is built."""
 
 import subprocess
 
@@ -38,17 +38,17 @@ def assert_same_scene(scene, other):
 # Renderer
 
 
-def test_a_seed_always_gives_the_same_scene():
+def test_equal_seeds_render_equal_scenes():
     assert_same_scene(renderer.render((1, 2), 64), renderer.render((1, 2), 64))
 
 
-def test_another_seed_gives_another_scene():
+def test_different_seeds_render_different_scenes():
     scene, other = renderer.render((1, 2), 64), renderer.render((1, 3), 64)
     assert np.mean(scene.mask != other.mask) > 0.3
 
 
 @pytest.mark.slow
-def test_plain_scenes_have_the_same_composition_and_surfaces_of_one_grey(rendered):
+def test_plain_scenes_have_the_same_composition_and_equally_grey_surfaces(rendered):
     levels: dict[str, list] = {"coloured": [], "plain": []}
     for index, scene in enumerate(rendered[:40]):
         plain = renderer.render((7, index), 128, plain=True)
@@ -56,7 +56,7 @@ def test_plain_scenes_have_the_same_composition_and_surfaces_of_one_grey(rendere
             np.testing.assert_array_equal(getattr(plain, name), getattr(scene, name))
         for name, each in (("coloured", scene), ("plain", plain)):
             grey = each.image.mean(axis=-1)
-            # Of the fields of stuff in one image, which share its light.
+            # The fields of stuff in one image have the same light.
             fields = [grey[each.mask == kind] for kind in range(NUM_STUFF)]
             means = [field.mean() for field in fields if field.size > 1500]
             if len(means) > 1:
@@ -64,7 +64,7 @@ def test_plain_scenes_have_the_same_composition_and_surfaces_of_one_grey(rendere
     assert np.mean(levels["plain"]) < 0.5 * np.mean(levels["coloured"])
 
 
-def test_types_and_shapes(rendered):
+def test_scenes_have_the_documented_types_and_shapes(rendered):
     scene = rendered[0]
     assert scene.image.dtype == scene.mask.dtype == scene.instances.dtype == np.uint8
     assert scene.image.shape == (128, 128, 3)
@@ -73,11 +73,11 @@ def test_types_and_shapes(rendered):
     assert scene.labels.dtype == np.int64
 
 
-def test_a_seed_gives_the_same_composition_at_both_sizes(rendered):
+def test_a_seed_has_the_same_composition_at_both_sizes(rendered):
     for index, small in enumerate(rendered[:10]):
         large = renderer.render((7, index), 256)
         np.testing.assert_array_equal(large.labels, small.labels)
-        # An edge lies within half a pixel on either grid, and a tip of a star is thin.
+        # Each grid shifts edges by up to half a pixel, and the tips of a star are thin.
         np.testing.assert_allclose(large.boxes, small.boxes, atol=3 / 128)
         assert np.mean(large.mask[::2, ::2] == small.mask) > 0.96
         halved = large.image.reshape(128, 2, 128, 2, 3).mean(axis=(1, 3))
@@ -138,7 +138,7 @@ def test_textures_have_zero_mean_and_unit_variance(name):
 
 
 def region_colours(rendered):
-    """Mean colour `[R, 3]` and class `[R]` of every stuff and every thing in sight."""
+    """Mean colour `[R, 3]` and class `[R]` of every visible field of stuff and every visible thing."""
     colours, labels = [], []
     for scene in rendered:
         stuff = [(scene.mask == kind, kind) for kind in range(NUM_STUFF)]
@@ -151,14 +151,14 @@ def region_colours(rendered):
 
 
 def nearest_mean_recall(colours, labels):
-    """Mean recall of a nearest-class-mean classifier, fitted to every other region."""
+    """Mean recall of a nearest-class-mean classifier that is fitted to every other region."""
     means = np.array([colours[::2][labels[::2] == k].mean(axis=0) for k in range(NUM_CLASSES)])
     guess = np.linalg.norm(colours[1::2, None] - means, axis=-1).argmin(axis=-1)
     return np.mean([np.mean(guess[labels[1::2] == k] == k) for k in range(NUM_CLASSES)])
 
 
 def nearest_neighbour_recall(colours, labels, neighbours=15):
-    """The same of a vote among the nearest regions, which sees spread as well as means."""
+    """Mean recall of a nearest-neighbour classifier, which detects differences of spread as well as of means."""
     distance = np.linalg.norm(colours[1::2, None] - colours[None, ::2], axis=-1)
     nearest = labels[::2][np.argpartition(distance, neighbours, axis=-1)[:, :neighbours]]
     votes = (nearest[..., None] == np.arange(NUM_CLASSES)).sum(axis=1)
@@ -168,17 +168,17 @@ def nearest_neighbour_recall(colours, labels, neighbours=15):
 
 
 @pytest.mark.parametrize("recall", [nearest_mean_recall, nearest_neighbour_recall])
-def test_colour_does_not_tell_the_class(rendered, recall):
+def test_colour_does_not_reveal_the_class(rendered, recall):
     colours, labels = region_colours(rendered)
-    # About 1000 regions are judged: the standard deviation of a guess's recall is 0.01.
+    # About 1000 regions are classified, so the standard deviation of the recall of random guesses is 0.01.
     assert len(labels) > 1800
     assert recall(colours, labels) < 1 / NUM_CLASSES + 0.035
-    # The same judge finds a tint of 5 % of the range that follows the class.
+    # The same classifier detects a tint of 5 % of the range that depends on the class.
     tinted = colours + 12 * np.random.default_rng(0).choice([-1, 1], (NUM_CLASSES, 3))[labels]
     assert recall(tinted, labels) > 1 / NUM_CLASSES + 0.05
 
 
-def test_too_small_an_image_is_refused():
+def test_too_small_images_are_rejected():
     with pytest.raises(ValueError, match="at least 32"):
         renderer.render(0, 16)
 
@@ -187,7 +187,7 @@ def test_too_small_an_image_is_refused():
 
 
 @pytest.mark.parametrize(("config", "size"), [("128", 128), ("256", 256), ("128_plain", 128)])
-def test_builds_with_the_right_features_and_splits(tiny, tmp_path, config, size, capfd):
+def test_the_built_dataset_has_the_right_features_and_splits(tiny, tmp_path, config, size, capfd):
     builder = scenes.prepare(tmp_path, config)
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == TINY
     assert builder.info.features["objects"]["label"].names == list(renderer.CLASS_NAMES)
@@ -210,10 +210,10 @@ def test_builds_with_the_right_features_and_splits(tiny, tmp_path, config, size,
         np.testing.assert_allclose(example["objects"]["bbox"], scene.boxes, atol=1e-6)
         wanted = scene.image
         if plain:
-            # Luma of ITU-R 601.
+            # These are the luma weights of ITU-R 601.
             wanted = np.repeat(wanted @ [0.299, 0.587, 0.114], 3).reshape(wanted.shape)
             assert np.ptp(example["image"], axis=-1).max() == 0
-        # What JPEG loses at this quality.
+        # The tolerance is the loss of JPEG at this quality.
         assert np.abs(example["image"].astype(int) - wanted).mean() < 6
         assert example["image"].dtype == np.uint8
 
@@ -225,7 +225,7 @@ def test_no_two_splits_share_a_scene():
     assert len({mask.tobytes() for mask in masks}) == len(scenes.SPLITS)
 
 
-def test_registered_with_tfds(tiny, tmp_path):
+def test_scenes_are_registered_with_tfds(tiny, tmp_path):
     builder = tfds.builder("scenes/128", data_dir=tmp_path)
     assert isinstance(builder, scenes.Scenes)
 
@@ -240,7 +240,7 @@ def test_a_second_call_builds_nothing(tiny, tmp_path, monkeypatch):
     assert scenes.prepare(tmp_path).info.splits["train"].num_examples == TINY["train"]
 
 
-def test_an_interrupted_build_leaves_nothing_behind(tiny, tmp_path, monkeypatch):
+def test_an_interrupted_build_leaves_no_dataset(tiny, tmp_path, monkeypatch):
     render = renderer.render
 
     def interrupted(seed, size, plain):
@@ -256,8 +256,8 @@ def test_an_interrupted_build_leaves_nothing_behind(tiny, tmp_path, monkeypatch)
     assert scenes.prepare(tmp_path).info.splits["test"].num_examples == TINY["test"]
 
 
-def test_an_unknown_config_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="as 128, 256, 128_plain, not 64"):
+def test_an_unknown_config_is_rejected(tmp_path):
+    with pytest.raises(ValueError, match=r"one of 128, 256, 128_plain \(got 64\)"):
         scenes.prepare(tmp_path, "64")
 
 
@@ -272,7 +272,7 @@ assert sum(1 for _ in builder.as_dataset(split="unlabelled")) == 100
 
 
 @pytest.mark.slow
-def test_of_two_processes_one_builds_and_both_read(tmp_path):
+def test_one_of_two_processes_builds_and_both_read(tmp_path):
     processes = [
         subprocess.Popen(warm.python("-c", _BUILD, tmp_path), stderr=subprocess.PIPE, text=True)
         for _ in range(2)

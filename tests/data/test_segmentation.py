@@ -1,4 +1,4 @@
-"""Images with masks, from every kind of place."""
+"""Images with masks from every kind of dataset."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def draw(path, pixels, palette=None, **options):
 
 @pytest.fixture
 def voc(tmp_path):
-    """The folder of the challenge with one image of 6 x 8, whose mask has a palette."""
+    """VOC folder with one image of 6 x 8 pixels, whose mask has a palette."""
     mask = np.zeros([6, 8], np.uint8)
     mask[1:4, 2:5], mask[4:] = 15, 255
     draw(tmp_path / "JPEGImages" / "2007_1.jpg", np.full([6, 8, 3], 90, np.uint8))
@@ -43,7 +43,7 @@ def voc(tmp_path):
     return tmp_path, mask
 
 
-def test_voc_is_read_from_the_challenges_folder(voc):
+def test_voc_is_read_from_the_folder_of_the_challenge(voc):
     path, mask = voc
     (example,) = examples_of(f"voc:{path}", "val")
     np.testing.assert_array_equal(example["mask"], mask)
@@ -54,7 +54,7 @@ def test_voc_is_read_from_the_challenges_folder(voc):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two training images and one to validate with, of two classes."""
+    """Folder with two training images and one validation image, of two classes."""
     (tmp_path / "classes.txt").write_text("sky\nland\n")
     rng = np.random.default_rng(0)
     for split, count in (("train", 2), ("validation", 1)):
@@ -69,7 +69,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_folder_of_images_and_masks(folder):
+def test_a_folder_of_images_and_masks_is_read(folder):
     assert open_segmentation(f"folder:{folder}").class_names == ("sky", "land")
     first, second = examples_of(f"folder:{folder}", "train")
     masks = [np.asarray(Image.open(folder / f"train/masks/{index}.png")) for index in range(2)]
@@ -78,25 +78,25 @@ def test_a_folder_of_images_and_masks(folder):
 
 
 @pytest.mark.slow
-def test_scenes_come_with_their_masks(scenes_dir):
+def test_scenes_have_masks(scenes_dir):
     data = open_segmentation("scenes/128", str(scenes_dir))
     example = next(data.split("validation[:1]").as_numpy_iterator())
     assert len(data.class_names) == 10 and "striped_ball" in data.class_names
     assert example["mask"].shape == (128, 128) and example["mask"].max() < 10
     assert data.split("test").element_spec["image"].shape == (128, 128, 3)
-    with pytest.raises(ConfigError, match="'tset' is no split of scenes/128; it has"):
+    with pytest.raises(ConfigError, match="'tset' is not a split of scenes/128; use one of"):
         data.split("tset")
 
 
-def test_cityscapes_has_its_nineteen_classes(monkeypatch, tmp_path):
-    """TFDS's own features, with random pixels in the place of the data set, which may not be passed on."""
+def test_cityscapes_has_nineteen_classes(monkeypatch, tmp_path):
+    """Uses the features of TFDS, with random pixels instead of the dataset, which must not be redistributed."""
     with tfds.testing.mock_data(1, policy=tfds.testing.MockPolicy.USE_CODE):
         builder = tfds.builder("cityscapes/semantic_segmentation", data_dir=tmp_path)
         monkeypatch.setattr(segmentation, "prepared_builder", lambda name, data_dir: builder)
         ids = next(builder.as_dataset(split="train").as_numpy_iterator())["segmentation_label"]
         (example,) = examples_of("cityscapes", "train")
     expected = np.full(ids.shape[:2], IGNORED)
-    # The benchmark's label table: the id of each of the classes that are scored.
+    # The benchmark's label table: the id of each class that is scored.
     table = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
     for number, identity in enumerate(table):
         expected[ids[..., 0] == identity] = number
@@ -105,7 +105,7 @@ def test_cityscapes_has_its_nineteen_classes(monkeypatch, tmp_path):
 
 
 def striped(height=40, width=60):
-    """An image that shows its mask: each class has its own grey, in blocks of ten pixels."""
+    """Image that shows its mask: each class has its own grey level, in blocks of ten pixels."""
     mask = np.add.outer(np.arange(height) // 10, np.arange(width) // 10).astype(np.uint8)
     image = np.repeat(20 * mask[..., None], 3, axis=-1)
     return tf.data.Dataset.from_tensors({"image": image, "mask": mask})
@@ -118,7 +118,7 @@ def test_random_crops_keep_image_and_mask_together():
         counted = mask != IGNORED
         ignored.append(1 - counted.mean())
         agree = np.abs(image[..., 0].astype(int) - 20 * mask)[counted] < 4
-        # Edges are blurred by the change of size.
+        # Resizing blurs the edges.
         assert agree.mean() > 0.5
         scales.append(len(np.unique(mask[counted])))
         np.testing.assert_array_equal(
@@ -137,7 +137,7 @@ def test_random_crops_are_a_function_of_their_seed():
     assert not np.array_equal(crops(3)[0], crops(3)[1])
 
 
-def test_batches_hold_one_image_where_sizes_differ(voc, tmp_path):
+def test_images_of_different_sizes_are_batched_one_at_a_time(voc, tmp_path):
     path, _ = voc
     ((images, masks),) = image_batches(open_segmentation(f"voc:{path}").split("val"), 4)
     assert images.shape == (1, 6, 8, 3) and masks.shape == (1, 6, 8)
@@ -148,29 +148,29 @@ def test_batches_hold_one_image_where_sizes_differ(voc, tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "error", "message"),
     [
-        ("coco", ConfigError, "give scenes/128, scenes/256, cityscapes, voc:PATH or folder:PATH"),
-        ("voc:/nowhere", RunError, "there is no folder /nowhere"),
-        ("folder:/nowhere", RunError, "there is no /nowhere/classes.txt; write the names"),
+        ("coco", ConfigError, "use scenes/128, scenes/256, cityscapes, voc:PATH or folder:PATH"),
+        ("voc:/nowhere", RunError, "cannot be read: folder not found: /nowhere"),
+        ("folder:/nowhere", RunError, "file not found: /nowhere/classes.txt; create it"),
     ],
 )
-def test_what_is_not_there_is_said(dataset, error, message):
+def test_missing_datasets_are_rejected(dataset, error, message):
     with pytest.raises(error, match=message):
         examples_of(dataset, "train")
 
 
-def test_a_split_that_is_not_there_is_said(voc, folder):
-    with pytest.raises(ConfigError, match="'train' is no split of voc:"):
+def test_missing_splits_and_masks_are_rejected(voc, folder):
+    with pytest.raises(ConfigError, match="'train' is not a split of voc:"):
         examples_of(f"voc:{voc[0]}", "train")
-    with pytest.raises(ConfigError, match="'test' is no split of folder:"):
+    with pytest.raises(ConfigError, match="'test' is not a split of folder:"):
         examples_of(f"folder:{folder}", "test")
     (folder / "train" / "masks" / "1.png").unlink()
-    with pytest.raises(RunError, match=r"1\.jpg has no .*1\.png"):
+    with pytest.raises(RunError, match=r"the mask of .*1\.jpg was not found: .*1\.png"):
         examples_of(f"folder:{folder}", "train")
 
 
-def test_a_mask_of_colours_is_refused(folder):
+def test_a_mask_with_three_channels_is_rejected(folder):
     draw(folder / "train" / "masks" / "0.png", np.zeros([10, 12, 3], np.uint8))
-    message = rf"^dataset=mine cannot be read: {folder}.*0\.png is no mask: it has to be 8-bit, of one channel$"
+    message = rf"^dataset=mine cannot be read: {folder}.*0\.png is not a mask: it must be 8-bit with a single channel$"
     with pytest.raises(RunError, match=message), reading("mine"):
         examples_of(f"folder:{folder}", "train")
 
@@ -180,26 +180,26 @@ def test_a_mask_of_colours_is_refused(folder):
     [
         (
             np.full([10, 12], 7, np.uint8),
-            r"0\.png has the value 7, which is no class; give 0 to 1, or 255",
+            r"0\.png contains the value 7, which is not a class; use 0 to 1, or 255",
         ),
-        (np.zeros([12, 10], np.uint8), r"0\.png is 12 x 10 pixels and its image 10 x 12"),
+        (np.zeros([12, 10], np.uint8), r"0\.png is 12 x 10 pixels but its image is 10 x 12"),
     ],
 )
-def test_a_mask_that_does_not_fit_is_refused(folder, mask, message):
+def test_a_mask_with_wrong_values_or_size_is_rejected(folder, mask, message):
     draw(folder / "train" / "masks" / "0.png", mask)
     with pytest.raises(RunError, match=message), reading("mine"):
         examples_of(f"folder:{folder}", "train")
 
 
-def test_too_little_memory_is_not_blamed_on_the_dataset():
+def test_too_little_memory_is_not_reported_as_a_fault_of_the_dataset():
     with (
-        pytest.raises(RunError, match=r"^out of memory; give a smaller batch_size"),
+        pytest.raises(RunError, match=r"^out of memory; use a smaller batch_size"),
         reading("x"),
     ):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
 
-def test_large_examples_are_neither_kept_nor_shuffled_by_the_thousand(monkeypatch):
+def test_large_examples_are_neither_cached_nor_shuffled_in_large_buffers(monkeypatch):
     decoded = []
 
     def example(index):
@@ -211,7 +211,7 @@ def test_large_examples_are_neither_kept_nor_shuffled_by_the_thousand(monkeypatc
         list(random_crops(tf.data.Dataset.range(8).map(example), 16, seed=0).take(crops))
         return len(decoded)
 
-    # One is looked at for its size; those that are kept are decoded once.
+    # One example is decoded for its size; examples that are kept in memory are decoded once.
     assert decodings(40) <= 1 + 8
     monkeypatch.setattr(segmentation, "_KEPT_BYTES", 0)
     monkeypatch.setattr(segmentation, "_SHUFFLED_BYTES", 0)

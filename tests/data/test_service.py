@@ -1,4 +1,4 @@
-"""Batches made by a data service: those of a single process, in its order."""
+"""Batches produced by a data service: the same as in a single process, in the same order."""
 
 import subprocess
 import time
@@ -23,7 +23,7 @@ COUNT, BATCH = 22, 8
 
 
 class Service:
-    """A dispatcher with workers, of which `_num_tasks` tells whether they had any work."""
+    """Dispatcher with workers, whose `_num_tasks` shows whether they had any work."""
 
     def __init__(self, workers=1):
         self.dispatcher = service.DispatchServer()
@@ -39,7 +39,7 @@ def two():
     servers = Service(), Service()
     yield servers
     for each in servers:
-        # Before their dispatcher, for which they would ask on.
+        # The workers end before their dispatcher, because they would keep looking for it.
         each.workers.clear()
 
 
@@ -73,22 +73,22 @@ def batches(dataset, count, **options):
     "options",
     [
         {},
-        # From the middle of an epoch; elements are the shares of replicas in parts.
+        # Start in the middle of an epoch; elements are the micro-batches of each replica.
         {"start_step": 1, "num_hosts": 2, "host": 1, "replicas_per_host": 2, "accumulation": 2},
         {"photometric": Photometric("none")},
     ],
     ids=["whole", "shares", "photometric"],
 )
-def test_batches_are_the_same_in_the_same_order(root, two, kind, options):
+def test_batches_of_a_service_are_the_same_in_the_same_order(root, two, kind, options):
     dataset = kind.format(root)
-    # Over the end of an epoch, and no multiple of the workers.
+    # The batches pass the end of an epoch, and their number per epoch is not a multiple of the number of workers.
     expected = batches(dataset, 10, **options)
     made = batches(dataset, 10, service=service_of(two), **options)
     for batch, other in zip(made, expected, strict=True):
         assert_same(batch, other)
 
 
-def test_each_makes_its_part(root, two):
+def test_each_worker_produces_its_share(root, two):
     before = [sum(worker._num_tasks() for worker in each.workers) for each in two]
     batches(f"folder:{root / 'folder'}", 4, service=service_of(two))
     after = [sum(worker._num_tasks() for worker in each.workers) for each in two]
@@ -96,7 +96,7 @@ def test_each_makes_its_part(root, two):
 
 
 @pytest.mark.slow
-def test_a_run_has_its_batches_from_there(root, two):
+def test_a_run_gets_its_batches_from_the_service(root, two):
     config = Config(
         dataset=f"folder:{root / 'folder'}",
         data_service=",".join(each.address for each in two),
@@ -113,14 +113,14 @@ def test_a_run_has_its_batches_from_there(root, two):
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1]
 
 
-def test_several_workers_of_one_dispatcher_are_noticed(root):
+def test_several_workers_of_one_dispatcher_are_detected(root):
     several = Service(workers=2)
     with pytest.raises(tf.errors.InvalidArgumentError, match=SEVERAL_WORKERS):
-        # Until both have given one.
+        # Enough batches for both workers to return one.
         batches(f"folder:{root / 'folder'}", 5000, service=service_of([several]))
 
 
-def test_an_address_that_does_not_answer_is_told(two):
+def test_a_dispatcher_that_does_not_answer_is_reported(two):
     (port,) = free_ports(1)
     address = f"grpc://localhost:{port}"
     with pytest.raises(RunError, match=rf"^data_service={address} does not answer: "):
@@ -137,9 +137,9 @@ sys.exit(exit_code_of(service.DataService((sys.argv[1],)).check))
 """
 
 
-def test_a_worker_that_cannot_be_reached_is_told():
+def test_a_worker_that_cannot_be_reached_is_reported():
     lone = service.DispatchServer()
-    # In a process of its own, for a thread of it waits on.
+    # A separate process, because one of its threads keeps waiting.
     process = subprocess.run(
         warm.python("-c", UNREACHABLE, lone.target),
         cwd=ROOT,
@@ -148,13 +148,11 @@ def test_a_worker_that_cannot_be_reached_is_told():
         timeout=60,
     )
     assert process.returncode == 1
-    message = (
-        f"error: --data_service={lone.target} answers, but its worker does not; give it a --host"
-    )
+    message = f"error: --data_service={lone.target} answers, but its worker does not; start it with a --host"
     assert message in process.stderr and "Traceback" not in process.stderr
 
 
-def test_a_service_that_ends_is_noticed(two):
+def test_a_service_that_ends_is_detected(two):
     (port,) = free_ports(1)
     address = f"grpc://localhost:{port}"
     for watched, told in ((service_of(two), 0), (DataService((two[0].address, address)), 1)):
@@ -162,30 +160,30 @@ def test_a_service_that_ends_is_noticed(two):
         with watched.watched(lines.append, every=0.05, patience=0.2):
             time.sleep(1)
         assert len(lines) == told
-    assert lines[0].line.startswith(f"--data_service={address} does not answer any more")
+    assert lines[0].line.startswith(f"--data_service={address} no longer answers")
 
 
-def test_ports_that_cannot_be_served_are_refused(capsys):
-    # By a name of its own: it ends with its last reference.
+def test_invalid_ports_are_rejected(capsys):
+    # The variable keeps the server alive: it ends with its last reference.
     server = Service()
     taken = int(server.address.rpartition(":")[2])
     for flags, message in (
-        ([f"--port={taken}"], f"--port={taken} cannot be served: Address already in use"),
-        (["--port=5060", "--worker_port=5060"], "--worker_port=5060 is the dispatcher's"),
-        (["--port=70000"], "--port=70000 is too large; give at most 65535"),
+        ([f"--port={taken}"], f"--port={taken} cannot be used: Address already in use"),
+        (["--port=5060", "--worker_port=5060"], "--worker_port=5060 is the port of the dispatcher"),
+        (["--port=70000"], "--port=70000 is too large; the maximum is 65535"),
     ):
         assert data_service.main(flags) != 0
         assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
 @pytest.mark.slow
-def test_what_a_service_cannot_read_is_refused():
+def test_options_that_a_service_does_not_support_are_rejected():
     address = "grpc://host:5050"
-    with pytest.raises(ConfigError, match=r"^--data_service=grpc://host:5050,host must be addr"):
+    with pytest.raises(ConfigError, match=r"^--data_service=grpc://host:5050,host must be a list"):
         Config(data_service=f"{address},host")
-    with pytest.raises(ConfigError, match=r"^--data_service=, must be addresses"):
+    with pytest.raises(ConfigError, match=r"^--data_service=, must be a list of addresses"):
         Config(data_service=",")
     with pytest.raises(ConfigError, match=r"cannot read archives"):
         Config(dataset="zip:images.zip", data_service=address)
-    with pytest.raises(ConfigError, match=r"^--cache=ram is of this process"):
+    with pytest.raises(ConfigError, match=r"^--cache=ram works only in this process"):
         Config(cache="ram", data_service=address)

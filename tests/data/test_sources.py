@@ -1,4 +1,4 @@
-"""Sources: which files and shards count, in which order, how they decode, and what is said when they are not there."""
+"""Sources: which files and shards count, their order, how images are decoded, and errors of missing datasets."""
 
 import errno
 import io
@@ -57,7 +57,7 @@ def write(path, data=None):
 
 
 def listed(folder):
-    """Names relative to the folder, in order of the listing."""
+    """Sorted names of the images, relative to the folder."""
     prefix = os.fsencode(str(folder)) + b"/"
     return sorted(name.removeprefix(prefix) for name in names_of(FolderSource(str(folder))))
 
@@ -81,7 +81,7 @@ def test_folders_are_searched_at_any_depth_for_suffixes_in_any_case(tmp_path):
     assert listed(tmp_path) == expected
 
 
-def test_hidden_files_and_folders_are_passed_over(tmp_path):
+def test_hidden_files_and_folders_are_skipped(tmp_path):
     for name in (".a.jpg", "._b.jpg", ".thumbnails/c.jpg", "d/.cache/e/f.jpg", "d/g.jpg"):
         write(tmp_path / name)
     assert listed(tmp_path) == [b"d/g.jpg"]
@@ -129,7 +129,7 @@ def test_links_to_files_and_folders_are_followed(tmp_path):
     assert listed(folder) == [b"file.jpg", b"link/b.jpg"]
 
 
-def test_loops_of_links_end_and_each_folder_counts_once(tmp_path):
+def test_link_loops_end_and_each_folder_counts_once(tmp_path):
     write(tmp_path / "a" / "x.jpg")
     write(tmp_path / "y.jpg")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
@@ -139,20 +139,20 @@ def test_loops_of_links_end_and_each_folder_counts_once(tmp_path):
     assert listed(tmp_path) == [b"a/x.jpg", b"y.jpg"]
 
 
-def test_a_folder_named_like_an_image_is_no_image(tmp_path):
+def test_a_folder_named_like_an_image_is_not_an_image(tmp_path):
     write(tmp_path / "folder.jpg" / "a.png")
     assert listed(tmp_path) == [b"folder.jpg/a.png"]
 
 
 @pytest.mark.parametrize("kind", ["empty", "missing", "file"])
-def test_a_folder_without_images_is_refused_in_one_line(tmp_path, kind):
+def test_a_folder_without_images_is_rejected_in_one_line(tmp_path, kind):
     path = tmp_path / kind
     if kind == "empty":
         write(path / "notes.txt", b"")
     elif kind == "file":
         write(path)
     said = {
-        "empty": "has no image in it",
+        "empty": "contains no images",
         "missing": "No such file or directory",
         "file": "Not a directory",
     }
@@ -161,7 +161,7 @@ def test_a_folder_without_images_is_refused_in_one_line(tmp_path, kind):
     assert "\n" not in str(error.value) and str(path) in str(error.value)
 
 
-def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
     write(tmp_path / "a.jpg")
     (tmp_path / "locked").mkdir()
     scandir = os.scandir
@@ -171,26 +171,26 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return scandir(path)
 
-    # Whoever runs the tests may be allowed to read everything.
+    # The user who runs the tests may have permission to read everything.
     monkeypatch.setattr(os, "scandir", refusing)
     message = f"cannot be read: {tmp_path}/locked: Permission denied$"
     with pytest.raises(RunError, match=message):
         FolderSource(str(tmp_path))
 
 
-def test_files_that_are_no_images_are_counted_by_their_suffixes(tmp_path):
+def test_files_that_are_not_images_are_counted_by_suffix(tmp_path):
     for name in ("a.jpg", "b.webp", "c/d.WEBP", "e.tif", "README", ".hidden", ".git/config"):
         write(tmp_path / name)
-    said = "Passed over 4 files: 2 .webp, 1 .tif, 1 without a suffix"
+    said = "Skipped 4 files: 2 .webp, 1 .tif, 1 without a suffix"
     counted = FolderSource(str(tmp_path)).passed_over
     assert sorted(counted.split(": ")[1].split(", ")) == sorted(said.split(": ")[1].split(", "))
-    assert counted.startswith("Passed over 4 files: 2 .webp")
+    assert counted.startswith("Skipped 4 files: 2 .webp")
     (tmp_path / "only").mkdir()
     write(tmp_path / "only" / "a.jpg")
     assert FolderSource(str(tmp_path / "only")).passed_over == ""
 
 
-def test_other_file_systems_of_tensorflow_are_listed_alike():
+def test_other_file_systems_of_tensorflow_are_listed():
     for name in ("a.jpg", "b/c.PNG", ".d.jpg", ".e/f.jpg", "g.txt"):
         path = f"ram://listing/{name}"
         tf.io.gfile.makedirs(os.path.dirname(path))
@@ -208,7 +208,7 @@ def numbered(count):
     return FolderSource("somewhere", [b"%04d" % index for index in range(count)])
 
 
-def test_the_order_does_not_depend_on_the_order_of_the_directory_entries(tmp_path, monkeypatch):
+def test_the_order_does_not_depend_on_the_order_of_directory_entries(tmp_path, monkeypatch):
     for name in ("a.jpg", "b.jpg", "c/d.jpg", "e/f.jpg", "e/g.jpg"):
         write(tmp_path / name)
     expected = names_of(FolderSource(str(tmp_path)))
@@ -224,7 +224,7 @@ def test_the_order_does_not_depend_on_the_order_of_the_directory_entries(tmp_pat
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 64, 65])
-def test_each_image_comes_once_an_epoch(count):
+def test_each_image_occurs_once_per_epoch(count):
     for epoch in range(3):
         assert sorted(names_of(numbered(count), epoch=epoch)) == [
             b"%04d" % index for index in range(count)
@@ -245,21 +245,21 @@ def test_the_order_does_not_depend_on_the_global_seed():
     assert names_of(numbered(50)) == expected
 
 
-def test_orders_are_as_random_as_permutations_should_be():
+def test_orders_are_as_random_as_permutations():
     count, epochs = 400, 6
     orders = np.array(
         [[int(name) for name in names_of(numbered(count), 0, e)] for e in range(epochs)]
     )
     identity = np.arange(count)
-    # Five standard deviations of the rank correlation of independent orders.
+    # The bound is five standard deviations of the rank correlation of independent orders.
     correlation = np.corrcoef(np.concatenate([identity[None], orders])) - np.eye(epochs + 1)
     assert abs(correlation).max() < 5 / np.sqrt(count - 1)
-    # Neighbours of the listing stay neighbours about twice in an order (a Poisson number of mean 2).
+    # About two pairs of neighbours in the list stay neighbours in an order (a Poisson number with mean 2).
     together = (abs(np.diff(orders, axis=1)) == 1).sum(axis=1)
     assert together.max() <= 12
 
 
-def test_without_leaves_out_and_keeps_on_leaving_out():
+def test_images_left_out_stay_left_out():
     source = numbered(10).without([b"0003", b"not there"]).without([b"0007", b"0003"])
     assert source.num_images == 8
     assert sorted(names_of(source)) == [
@@ -267,12 +267,12 @@ def test_without_leaves_out_and_keeps_on_leaving_out():
     ]
 
 
-def test_nothing_left_is_an_error():
+def test_a_source_without_remaining_images_is_rejected():
     with pytest.raises(RunError):
         numbered(1).without([b"0000"])
 
 
-# Decoding, against Pillow
+# Decoding, compared with Pillow
 
 
 def rgb(image):
@@ -302,14 +302,14 @@ LOSSLESS = {
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_lossless_images_equal_pillows(name):
+def test_lossless_images_equal_those_of_pillow(name):
     image, file_format, options = LOSSLESS[name]
     data = encode(image, file_format, **options)
     np.testing.assert_array_equal(decoded(data), rgb(Image.open(io.BytesIO(data))))
 
 
 def with_size(file_format, width, height):
-    """A small file whose header declares another size."""
+    """Returns a small file whose header declares another size."""
     data = bytearray(encode(picture((8, 8)), file_format))
     if file_format == "JPEG":
         place = data.index(b"\xff\xc0") + 5
@@ -324,29 +324,31 @@ def with_size(file_format, width, height):
     return bytes(data)
 
 
-# The rows of a BMP of a negative height begin at its top.
+# A negative height of a BMP means that its rows are stored from top to bottom.
 @pytest.mark.parametrize(
     ("file_format", "height"),
     [("JPEG", 20_000), ("PNG", 20_000), ("GIF", 20_000), ("BMP", 20_000), ("BMP", -20_000)],
 )
-def test_what_a_header_declares_is_limited_before_anything_is_decoded(file_format, height):
+def test_the_declared_size_is_checked_before_anything_is_decoded(file_format, height):
     with pytest.raises(tf.errors.InvalidArgumentError) as raised:
         decode(tf.constant(with_size(file_format, 23_000, height)))
-    said = "the image has 23000 x 20000 pixels; at most 100 million are read"
+    said = "the image has 23000 x 20000 pixels; at most 100 million are supported"
     assert said in str(raised.value)
 
 
-def test_as_many_pixels_as_the_limit_are_read():
-    # Of one colour it is a file of a hundred kilobytes.
+def test_an_image_at_the_pixel_limit_is_decoded():
+    # A file with a single colour has only a hundred kilobytes.
     data = encode(Image.new("L", (10_000, 10_000)), "PNG")
     assert decode(tf.constant(data)).shape == (10_000, 10_000, 3)
 
 
 @pytest.mark.parametrize("packed", [1, 2])
-def test_a_bmp_of_run_lengths_is_refused(packed):
+def test_a_run_length_encoded_bmp_is_rejected(packed):
     data = bytearray(encode(picture().convert("L"), "BMP"))
     data[30] = packed
-    with pytest.raises(tf.errors.InvalidArgumentError, match="a BMP of run lengths"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="run-length encoded BMP files are not supported"
+    ):
         decode(tf.constant(bytes(data)))
 
 
@@ -363,7 +365,7 @@ def test_sixteen_bits_are_reduced_to_the_upper_eight():
     np.testing.assert_array_equal(decoded(data), np.repeat((values >> 8)[..., None], 3, axis=-1))
 
 
-# Both use libjpeg-turbo with the accurate transform; colour conversion and the upsampling of chroma may round otherwise.
+# Both use libjpeg-turbo with the accurate transform; colour conversion and chroma upsampling may round differently.
 @pytest.mark.parametrize(
     ("mode", "options", "tolerance"),
     [
@@ -371,17 +373,17 @@ def test_sixteen_bits_are_reduced_to_the_upper_eight():
         pytest.param("RGB", {"quality": 90, "subsampling": 0}, 2, id="full chroma"),
         pytest.param("RGB", {"quality": 90, "progressive": True}, 2, id="progressive"),
         pytest.param("L", {"quality": 90}, 1, id="grey"),
-        # Simple multiplication of inverted CMYK in both, with other roundings.
+        # Both multiply the inverted CMYK values, with different roundings.
         pytest.param("CMYK", {"quality": 95}, 3, id="CMYK"),
     ],
 )
-def test_jpeg_equals_pillows(mode, options, tolerance):
+def test_jpeg_images_equal_those_of_pillow(mode, options, tolerance):
     data = encode(picture((40, 30)).convert(mode), "JPEG", **options)
     assert abs(decoded(data) - rgb(Image.open(io.BytesIO(data)))).max() <= tolerance
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG"])
-def test_of_an_animation_the_first_frame_counts(file_format):
+def test_the_first_frame_of_an_animation_is_decoded(file_format):
     first, second = picture(seed=1).quantize(32), picture(seed=2).quantize(32)
     data = encode(first, file_format, save_all=True, append_images=[second], duration=100)
     with Image.open(io.BytesIO(data)) as animation:
@@ -390,7 +392,7 @@ def test_of_an_animation_the_first_frame_counts(file_format):
     np.testing.assert_array_equal(decoded(data), expected)
 
 
-def test_orientation_tags_are_not_followed():
+def test_orientation_tags_are_ignored():
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encode(picture((24, 16)), "JPEG", exif=exif)
@@ -412,7 +414,7 @@ def test_bad_images_are_found_by_name(tmp_path):
     }
     for name, data in bad.items():
         write(os.fsencode(str(tmp_path / name)), data)
-    # The suffix does not say the format.
+    # The suffix does not determine the format.
     for name, data in {"good.jpg": jpeg, "png.jpg": png, "jpeg.png": jpeg}.items():
         write(tmp_path / name, data)
     source = FolderSource(str(tmp_path))
@@ -436,7 +438,7 @@ class TinyConfig(tfds.core.BuilderConfig):
 
 
 class PixproTiny(tfds.core.GeneratorBasedBuilder):
-    """Grey images whose level says which they are."""
+    """Dataset of grey images; the level encodes the index of the image."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [TinyConfig(name=name) for name in COUNTS]
@@ -472,18 +474,18 @@ def open_tiny(data_dir, name="pixpro_tiny/2001", split="", shuffle_buffer=1000):
 
 
 def level_of(source, record):
-    """Which image a record holds, by its grey level."""
+    """Returns the grey level of a record, which identifies the image."""
     return int(decode(source.encoded(record))[0, 0, 0])
 
 
 def levels(source, seed=0, epoch=0):
-    """Which images come, by their grey level."""
+    """Returns the grey levels of an epoch, which identify the images."""
     return [level_of(source, record) for record in source.epoch(seed, epoch_of(epoch))]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shuffle_buffer", [1, 10, 1000])
-def test_each_image_of_a_tfds_dataset_comes_once_an_epoch(data_dir, shuffle_buffer):
+def test_each_image_of_a_tfds_dataset_occurs_once_per_epoch(data_dir, shuffle_buffer):
     source = open_tiny(data_dir, shuffle_buffer=shuffle_buffer)
     assert source.num_images == 50
     orders = [levels(source, seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
@@ -496,7 +498,7 @@ def test_each_image_of_a_tfds_dataset_comes_once_an_epoch(data_dir, shuffle_buff
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [0, 3])
 def test_a_shard_with_too_few_records_ends_an_epoch(data_dir, tmp_path, kept):
-    """Without a check, one that has none would be read again and again, for ever."""
+    """An empty shard would be read again and again, forever, if this were not checked."""
     shutil.copytree(f"{data_dir}/pixpro_tiny", tmp_path / "pixpro_tiny")
     (shard,) = (tmp_path / "pixpro_tiny" / "2001" / "1.0.0").glob("*train.tfrecord-00002-of-*")
     records = list(tf.data.TFRecordDataset(str(shard)).take(kept).as_numpy_iterator())
@@ -520,7 +522,7 @@ def test_names_of_a_tfds_dataset_are_unique_and_the_same_in_each_epoch(data_dir)
 
 
 @pytest.mark.slow
-# Expected levels as TFDS itself reads them, in `images_of`.
+# The expected levels are those that TFDS itself reads.
 @pytest.mark.parametrize(
     ("split", "count"),
     [
@@ -533,7 +535,7 @@ def test_names_of_a_tfds_dataset_are_unique_and_the_same_in_each_epoch(data_dir)
         ("train[:10%]+test", 10),
     ],
 )
-def test_splits_mean_what_they_mean_to_tfds(data_dir, split, count):
+def test_splits_have_the_same_meaning_as_in_tfds(data_dir, split, count):
     source = open_tiny(data_dir, split=split)
     builder = PixproTiny(data_dir=data_dir, config="2001")
     dataset = builder.as_dataset(split=split, shuffle_files=False)
@@ -541,11 +543,11 @@ def test_splits_mean_what_they_mean_to_tfds(data_dir, split, count):
     assert source.num_images == len(expected) == count
     records = list(source.epoch(0, epoch_of(0)))
     assert sorted(level_of(source, record) for record in records) == expected
-    # A cache tells the images apart by their indices.
+    # A cache identifies images by their indices.
     assert sorted(int(record["index"]) for record in records) == list(range(count))
 
 
-def test_two_configurations_are_joined_and_each_image_keeps_a_name_of_its_own(data_dir):
+def test_two_configurations_are_combined_and_image_names_are_unique(data_dir):
     source = open_tiny(data_dir, "pixpro_tiny/2001+2002")
     assert source.num_images == 80
     assert sorted(levels(source)) == [*range(50), *range(100, 130)]
@@ -556,7 +558,7 @@ def test_two_configurations_are_joined_and_each_image_keeps_a_name_of_its_own(da
     assert sorted(names_of(rest)) == sorted([names[3], *names[5:]])
 
 
-def test_without_leaves_images_of_a_tfds_dataset_out(data_dir):
+def test_images_of_a_tfds_dataset_can_be_left_out(data_dir):
     source = open_tiny(data_dir)
     left_out = names_of(source)[:5]
     rest = source.without([*left_out, left_out[0]])
@@ -571,7 +573,7 @@ def refusal(data_dir, error_class, **kwargs):
     return str(error.value)
 
 
-def test_an_unknown_dataset_is_refused_with_a_suggestion(data_dir):
+def test_an_unknown_dataset_is_rejected_with_a_suggestion(data_dir):
     message = refusal(data_dir, ConfigError, name="imagenet2013")
     assert "did you mean imagenet2012?" in message
     assert "did you mean scenes?" in refusal(data_dir, ConfigError, name="scnes")
@@ -579,31 +581,31 @@ def test_an_unknown_dataset_is_refused_with_a_suggestion(data_dir):
 
 
 @pytest.mark.parametrize("name", ["pixpro_tiny/2003", "pixpro_tiny/2001+2003"])
-def test_an_unknown_configuration_is_refused_with_those_there_are(data_dir, name):
+def test_an_unknown_configuration_is_rejected_with_a_list(data_dir, name):
     message = refusal(data_dir, ConfigError, name=name)
     assert "'2003'" in message and "2001, 2002" in message
 
 
 @pytest.mark.parametrize("name", ["imagenet2012:9.9.9", "pixpro_tiny/2001:9.0.0"])
-def test_an_unknown_version_is_refused(data_dir, name):
+def test_an_unknown_version_is_rejected(data_dir, name):
     assert name in refusal(data_dir, ConfigError, name=name)
 
 
 @pytest.mark.parametrize("name", ["", "imagenet 2012", "a:b:c", "/path/to/images"])
-def test_a_malformed_name_is_refused(data_dir, name):
+def test_a_malformed_name_is_rejected(data_dir, name):
     assert "dataset=" in refusal(data_dir, ConfigError, name=name)
 
 
 @pytest.mark.parametrize(
     "split", ["training", "train[:", "train[:200%]", "train[50:40]", "train[:0]"]
 )
-def test_a_split_that_is_not_there_is_refused_with_those_there_are(data_dir, split):
+def test_an_unknown_or_empty_split_is_rejected_with_a_list(data_dir, split):
     message = refusal(data_dir, ConfigError, split=split)
     assert f"split={split}" in message and "train" in message and "validation" in message
 
 
 @pytest.mark.parametrize("name", ["imagenet2012", "voc/2007+2012", "cifar10"])
-def test_a_dataset_that_is_not_prepared_says_how_to_prepare_it(tmp_path, name):
+def test_the_error_of_an_unprepared_dataset_says_how_to_prepare_it(tmp_path, name):
     message = refusal(str(tmp_path), RunError, name=name)
     first = name.partition("+")[0]
     assert f"tfds.builder('{first}', data_dir='{tmp_path}', file_format='tfrecord')" in message
@@ -625,8 +627,8 @@ def jpeg(level):
     return buffer.getvalue()
 
 
-def test_imagenet_is_read_as_the_message_says_to_prepare_it(tmp_path):
-    """With archives like those of image-net.org: an archive of each class inside the one of the training images."""
+def test_imagenet_prepared_as_the_error_says_is_read(tmp_path):
+    """The archives are like those of image-net.org: the training archive contains one archive for each class."""
     manual = tmp_path / "downloads" / "manual"
     manual.mkdir(parents=True)
     with tarfile.open(manual / "ILSVRC2012_img_train.tar", "w") as archive:

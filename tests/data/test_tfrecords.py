@@ -1,4 +1,4 @@
-"""Images in TFRecord files: those that the command writes, those of others, and what is said of files that are no such."""
+"""Images in TFRecord files: files of this package and of others, and errors of files that are not TFRecord files."""
 
 import os
 import zipfile
@@ -25,7 +25,7 @@ def epoch_of(number):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Grey images whose level says which they are."""
+    """Folder of grey images; the level encodes the index of the image."""
     path = tmp_path_factory.mktemp("images")
     for index in range(COUNT):
         Image.fromarray(np.full([4, 5, 3], index, np.uint8)).save(path / f"{index:02d}.png")
@@ -64,7 +64,7 @@ def example(**features):
     ).SerializeToString()
 
 
-def test_shards_hold_the_files_bytes_and_names(folder, shards):
+def test_shards_contain_the_bytes_and_names_of_the_files(folder, shards):
     assert sorted(os.listdir(shards)) == [
         f"images-{shard:05d}-of-00005.tfrecord" for shard in range(5)
     ]
@@ -76,22 +76,22 @@ def test_shards_hold_the_files_bytes_and_names(folder, shards):
             features = tf.train.Example.FromString(record).features.feature
             (name,) = features["image/filename"].bytes_list.value
             (found[os.path.basename(name.decode())],) = features["image/encoded"].bytes_list.value
-            # In a fixed order, which protobuf does not promise unless asked.
+            # Features are in a fixed order, which protobuf guarantees only on request.
             assert record.index(b"image/encoded") < record.index(b"image/filename")
     assert counts == [5, 5, 5, 5, 3]
     assert found == {path.name: path.read_bytes() for path in folder.iterdir()}
-    # Each shard is a sample: not the files in their order.
+    # Each shard is a random sample of the files, not a part of the sorted list.
     assert list(found) != sorted(found)
 
 
-def test_a_count_that_divides_evenly_makes_no_empty_shard(folder, tmp_path):
+def test_no_empty_shard_is_written_if_the_count_divides_evenly(folder, tmp_path):
     write_tfrecords.write(f"folder:{folder}", str(tmp_path / "made"), per_shard=COUNT)
     assert os.listdir(tmp_path / "made") == ["images-00000-of-00001.tfrecord"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shuffle_buffer", [1, 1000])
-def test_each_image_comes_once_an_epoch(shards, shuffle_buffer):
+def test_each_image_occurs_once_per_epoch(shards, shuffle_buffer):
     source = open_tfrecords(shards / "*", shuffle_buffer)
     assert source.num_images == COUNT
     orders = [levels(source, epoch) for epoch in range(2)]
@@ -108,7 +108,7 @@ def test_without_leaves_images_out(shards):
 
 
 @pytest.mark.parametrize("feature", ["image_encoded", "image", "encoded"])
-def test_records_of_others_are_read(folder, tmp_path, feature):
+def test_records_with_other_feature_names_are_read(folder, tmp_path, feature):
     data = [path.read_bytes() for path in sorted(folder.iterdir())]
     write_records(tmp_path / "empty", [])
     for part in (0, 1):
@@ -117,7 +117,7 @@ def test_records_of_others_are_read(folder, tmp_path, feature):
     assert sorted(levels(open_tfrecords(tmp_path / "*"))) == list(range(COUNT))
 
 
-def test_an_archive_becomes_shards_too(folder, tmp_path):
+def test_an_archive_can_be_converted_to_shards(folder, tmp_path):
     path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for file in folder.iterdir():
@@ -144,11 +144,11 @@ def test_the_seed_changes_the_order(folder, shards, tmp_path):
         ),
         (["--images=zip:/not/there"], "--images=zip:/not/there cannot be read: No such file"),
         (["--images=scenes/128"], "--images=scenes/128 must be folder:PATH or zip:FILE"),
-        (["--images_per_shard=0"], "--images_per_shard=0 is too small; give at least 1"),
-        (["--output=."], "--output=. exists already"),
+        (["--images_per_shard=0"], "--images_per_shard=0 is too small; the minimum is 1"),
+        (["--output=."], "--output=. already exists"),
     ],
 )
-def test_mistakes_are_told_in_one_line(folder, tmp_path, capsys, flags, message):
+def test_mistakes_are_reported_in_one_line(folder, tmp_path, capsys, flags, message):
     output = tmp_path / "made"
     assert tfrecords.main([f"--images=folder:{folder}", f"--output={output}", *flags]) != 0
     error = capsys.readouterr().err
@@ -156,7 +156,7 @@ def test_mistakes_are_told_in_one_line(folder, tmp_path, capsys, flags, message)
     assert not output.exists()
 
 
-def test_an_image_that_cannot_be_read_leaves_nothing_behind(folder, tmp_path, capsys):
+def test_an_unreadable_image_leaves_no_output(folder, tmp_path, capsys):
     path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for file in folder.iterdir():
@@ -175,22 +175,22 @@ def test_an_image_that_cannot_be_read_leaves_nothing_behind(folder, tmp_path, ca
     [
         (
             b"no records, but a text of some length",
-            "is no file of TFRecords, or only a part of one",
+            "is not a TFRecord file, or is truncated",
         ),
-        (b"short", "is no file of TFRecords, or only a part of one"),
-        (b"", "has no record in 1 files"),
+        (b"short", "is not a TFRecord file, or is truncated"),
+        (b"", "contains no records; number of files: 1"),
     ],
 )
-def test_files_that_are_no_records_are_refused(tmp_path, content, message):
+def test_files_without_records_are_rejected(tmp_path, content, message):
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(RunError, match=rf"^dataset=tfrecord:.*{message}"):
         open_tfrecords(tmp_path / "file")
 
 
-def test_a_part_of_a_file_is_refused(shards, tmp_path):
+def test_a_truncated_file_is_rejected(shards, tmp_path):
     data = next(iter(shards.iterdir())).read_bytes()
     (tmp_path / "file").write_bytes(data[:-3])
-    with pytest.raises(RunError, match="only a part of one"):
+    with pytest.raises(RunError, match="or is truncated"):
         open_tfrecords(tmp_path / "file")
 
 
@@ -199,15 +199,15 @@ def test_a_part_of_a_file_is_refused(shards, tmp_path):
     [
         (
             example(text=b"a", label=b"b"),
-            "has no image in image/encoded, image, encoded; the features are label, text",
+            "contains no image in the features image/encoded, image, encoded; its features are label, text",
         ),
-        (example(image=b"no image"), "image is no encoded image: "),
-        (b"\xff\xff\xff", "has no tf.train.Example in it: "),
+        (example(image=b"no image"), "the feature image is not an encoded image: "),
+        (b"\xff\xff\xff", "does not contain tf.train.Example records: "),
     ],
-    # Not the bytes, which protobuf lays out differently in every process.
+    # The ids are not the bytes, because protobuf serialises them differently in every process.
     ids=["no image", "not encoded", "no example"],
 )
-def test_records_without_images_are_refused(tmp_path, record, message):
+def test_records_without_images_are_rejected(tmp_path, record, message):
     write_records(tmp_path / "file", [record])
     with pytest.raises(RunError, match=message) as error:
         open_tfrecords(tmp_path / "file")
@@ -236,7 +236,7 @@ ODD_RECORDS = {
 
 
 @pytest.mark.parametrize("kind", ODD_RECORDS)
-def test_a_record_that_has_no_image_is_known_by_its_place(folder, tmp_path, kind):
+def test_a_record_without_an_image_is_identified_by_its_position(folder, tmp_path, kind):
     data = [path.read_bytes() for path in sorted(folder.iterdir())]
     records = [example(image=each) for each in data]
     records[7] = ODD_RECORDS[kind](data[7])
@@ -246,19 +246,21 @@ def test_a_record_that_has_no_image_is_known_by_its_place(folder, tmp_path, kind
     assert sorted(levels(source.without([b"part#7"]))) == [*range(7), *range(8, COUNT)]
 
 
-def test_a_folder_that_the_pattern_fits_is_refused(shards, tmp_path):
+def test_a_pattern_that_matches_a_folder_is_rejected(shards, tmp_path):
     (tmp_path / "more").mkdir()
-    with pytest.raises(ConfigError, match=r"/more is a folder; give a pattern of files"):
+    with pytest.raises(
+        ConfigError, match=r"matches the folder .*/more; use a pattern that matches files"
+    ):
         open_tfrecords(tmp_path / "*")
 
 
-def test_a_pattern_without_files_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="is the name of no file"):
+def test_a_pattern_that_matches_no_file_is_rejected(tmp_path):
+    with pytest.raises(ConfigError, match="does not match any file"):
         open_tfrecords(tmp_path / "*")
 
 
 @pytest.mark.slow
-def test_training_on_a_damaged_record_ends_with_a_line(shards, tmp_path, train, tiny_flags):
+def test_training_on_a_damaged_record_ends_with_one_line(shards, tmp_path, train, tiny_flags):
     for path in shards.iterdir():
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
@@ -266,7 +268,7 @@ def test_training_on_a_damaged_record_ends_with_a_line(shards, tmp_path, train, 
     flags = [f"--dataset=tfrecord:{tmp_path}/*", f"--run_dir={tmp_path / 'run'}"]
     result = train(*tiny_flags, *flags, check=False)
     assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert "is damaged, and its shards have to be made anew" in result.stderr
+    assert "is damaged, and its shards must be created again" in result.stderr
 
 
 @pytest.mark.slow
@@ -283,11 +285,11 @@ def test_training_on_a_record_without_an_image(folder, tmp_path, train, tiny_fla
         assert f"part#{COUNT} cannot be read as an image (step " in error_line(result)
     else:
         assert result.returncode == 0
-        assert f"Left out 1 files that cannot be read as images: part#{COUNT}" in result.stdout
+        assert f"Skipped 1 files that cannot be read as images: part#{COUNT}" in result.stdout
 
 
 def parts(source, hosts, epoch=0):
-    """Of each host, its positions and levels."""
+    """Returns the positions and levels that each host reads."""
     found = []
     for host in range(hosts):
         records = source.part(7, epoch_of(epoch), hosts, host)
@@ -316,7 +318,7 @@ def test_hosts_share_one_order(shards, hosts, left_out):
 
 
 @pytest.mark.slow
-def test_a_host_reads_no_shard_that_is_anothers(folder, tmp_path):
+def test_a_host_does_not_read_the_shards_of_other_hosts(folder, tmp_path):
     write_tfrecords.write(f"folder:{folder}", str(tmp_path / "made"), per_shard=6)
     source = open_tfrecords(tmp_path / "made" / "*")
 
@@ -324,7 +326,7 @@ def test_a_host_reads_no_shard_that_is_anothers(folder, tmp_path):
         records = source.part(0, epoch_of(0), 4, host)
         return {record["name"].numpy().decode().partition("#")[0] for _, record in records}
 
-    # 6, 6, 6 and 5 images in as many lanes of 6, 6, 6 and 5: one shard, or two where the small one comes early.
+    # The shards have 6, 6, 6 and 5 images, as have the lanes. A host reads one shard, or two if the small shard comes early.
     read = [shards_of(host) for host in range(4)]
     assert max(map(len, read)) <= 2
     for path in (tmp_path / "made").iterdir():
@@ -339,11 +341,11 @@ def test_a_host_reads_no_shard_that_is_anothers(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_many_shards_are_dealt_out_in_lanes(tmp_path):
+def test_many_shards_are_divided_into_lanes(tmp_path):
     def png(level):
         return tf.io.encode_png(np.full([1, 1, 3], level, np.uint8)).numpy()
 
-    # 70 shards of one to three images, some of which lie in two lanes.
+    # There are 70 shards of one to three images; some shards lie in two lanes.
     levels_of = np.split(np.arange(140), np.cumsum([1 + index % 3 for index in range(69)]))
     for index, of_shard in enumerate(levels_of):
         write_records(tmp_path / f"{index:02d}", [example(image=png(level)) for level in of_shard])

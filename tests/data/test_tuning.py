@@ -44,14 +44,14 @@ def of_training(photos, **options):
         lambda _: detection.random_object_batches(detected(), 2, seed=0),
     ],
 )
-def test_no_loop_leaves_the_tuner_behind(make, photos):
-    """It would make the end of a loop wait for up to a minute, see `untuned`; when, depends on how busy the processor is."""
+def test_all_datasets_disable_the_autotuner(make, photos):
+    """The autotuner could make the end of a loop wait for up to a minute if the CPU is busy, see `untuned`."""
     dataset = make(photos)
     next(iter(dataset))
     assert dataset.options().autotune.enabled is False
 
 
-def test_what_other_machines_make_is_tuned_there(photos, monkeypatch):
+def test_elements_of_other_machines_are_tuned_there(photos, monkeypatch):
     class Service:
         def distributed(self, elements, *_):
             return elements(0, 1)
@@ -60,19 +60,19 @@ def test_what_other_machines_make_is_tuned_there(photos, monkeypatch):
     monkeypatch.setattr(pipeline, "untuned", lambda dataset: given.append(dataset) or dataset)
     for workers in (0, 2):
         of_training(photos, service=Service(), workers=workers)
-    # Of the first what comes back alone, of the other what is made there too.
+    # The returned dataset is always untuned; the elements that the service produces are untuned only if the number of workers is set.
     assert len(given) == 1 + 2
 
 
 @pytest.mark.parametrize(("limit", "count"), [("max 100000", 8), ("250000 100000", 3)])
-def test_a_container_may_use_what_it_was_given(limit, count, monkeypatch, tmp_path):
+def test_the_cpu_limit_of_a_container_counts(limit, count, monkeypatch, tmp_path):
     (tmp_path / "cpu.max").write_text(f"{limit}\n")
     monkeypatch.setattr(parallelism, "_CPU_LIMIT", str(tmp_path / "cpu.max"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert parallelism.num_cores() == count
 
 
-def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
     monkeypatch.setattr(parallelism, "_CPU_LIMIT", "/nowhere")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
     assert parallelism.num_cores() == 3

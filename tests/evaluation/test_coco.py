@@ -1,4 +1,4 @@
-"""Average precision against values that can be derived by hand, and against pycocotools fed from files."""
+"""Tests of average precision against values derived by hand, and against pycocotools reading from files."""
 
 import json
 
@@ -17,12 +17,12 @@ BOX = [10.0, 20.0, 30.0, 60.0]
 
 
 def objects(*rows):
-    """Of rows `(box, label)` or `(box, label, score)`."""
+    """Returns `Objects` from rows `(box, label)` or `(box, label, score)`."""
     columns = [np.array(column) for column in zip(*rows, strict=True)] if rows else []
     return Objects(*columns) if rows else Objects(np.zeros([0, 4]), np.zeros([0]), np.zeros([0]))
 
 
-def test_what_is_found_exactly_has_a_precision_of_one():
+def test_exact_detections_have_a_precision_of_one():
     truth = [objects((BOX, 0)), objects((BOX, 2))]
     found = [objects((BOX, 0, 0.9)), objects((BOX, 2, 0.2))]
     scores = average_precision(truth, found, NAMES)
@@ -30,21 +30,21 @@ def test_what_is_found_exactly_has_a_precision_of_one():
     assert scores.class_ap == {"ball": pytest.approx(1), "star": None, "rod": pytest.approx(1)}
 
 
-def test_an_overlap_counts_up_to_its_threshold():
-    # A box of 7/10 of the true one overlaps by 0.7: found at 0.5, 0.55, 0.6 and 0.65, and at 0.7.
+def test_an_overlap_counts_at_thresholds_up_to_its_iou():
+    # A box that covers 7/10 of the true one has an IoU of 0.7: it counts at 0.5, 0.55, 0.6 and 0.65, and at 0.7.
     part = [10.0, 20.0, 30.0, 48.0]
     scores = average_precision([objects((BOX, 0))], [objects((part, 0, 0.9))], NAMES)
     assert scores.ap == pytest.approx(0.5, abs=1e-9)
     assert (scores.ap_50, scores.ap_75) == pytest.approx((1, 0), abs=1e-9)
 
 
-def test_nothing_found_is_no_precision():
+def test_no_detections_have_a_precision_of_zero():
     scores = average_precision([objects((BOX, 1))], [objects()], NAMES)
     assert (scores.ap, scores.ap_50, scores.ap_75) == (0, 0, 0)
     assert scores.class_ap == {"ball": None, "star": 0.0, "rod": None}
 
 
-def test_a_class_that_is_not_there_does_not_count():
+def test_a_class_without_ground_truth_is_ignored():
     truth, found = [objects((BOX, 0))], [objects((BOX, 0, 0.5), (BOX, 1, 0.9))]
     assert average_precision(truth, found, NAMES).ap == pytest.approx(1, abs=1e-9)
 
@@ -52,11 +52,11 @@ def test_a_class_that_is_not_there_does_not_count():
 def test_images_are_not_mixed_up():
     truth = [objects((BOX, 0)), objects(), objects((BOX, 0))]
     found = [objects(), objects((BOX, 0, 0.9)), objects((BOX, 0, 0.8))]
-    # Half of the objects are found, behind a wrong one: precision 1/2 up to a recall of 1/2, that is 51 of 101 points.
+    # Half of the objects are detected, after a false one: the precision is 1/2 up to a recall of 1/2, which is 51 of 101 points.
     assert average_precision(truth, found, NAMES).ap_50 == pytest.approx(51 / 101 / 2, abs=1e-9)
 
 
-def test_the_figures_are_those_of_pycocotools_from_files(tmp_path):
+def test_scores_match_pycocotools_reading_from_files(tmp_path):
     rng = np.random.default_rng(0)
     truth, found, annotations, results = [], [], [], []
     for image in range(12):
@@ -104,6 +104,6 @@ def test_the_figures_are_those_of_pycocotools_from_files(tmp_path):
     np.testing.assert_allclose(np.mean(list(scores.class_ap.values())), scores.ap, atol=1e-6)
 
 
-def test_a_truth_without_objects_is_refused():
-    with pytest.raises(ValueError, match="no object"):
+def test_ground_truth_without_objects_is_rejected():
+    with pytest.raises(ValueError, match="contains no objects"):
         average_precision([objects()], [objects()], NAMES)

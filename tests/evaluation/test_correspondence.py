@@ -1,4 +1,4 @@
-"""The correspondence command, on photographs and scenes."""
+"""Tests of the correspondence command on photographs and folders."""
 
 import json
 
@@ -20,18 +20,18 @@ def settings_of(**settings):
 
 
 @pytest.mark.slow
-def test_the_same_view_is_found_and_another_colour_makes_it_harder():
+def test_identical_crops_match_better_than_augmented_ones():
     easy = evaluation.evaluate(settings_of(augmentation="none", min_crop_area=1.0))
     hard = evaluation.evaluate(settings_of(augmentation="byol", min_crop_area=0.2))
-    # Of whole images, which are flipped or not, every bin is seen.
+    # Views of whole images differ at most by a flip, so every bin is seen.
     assert easy.bins == 2 * 20 * 64 > hard.bins
     assert easy.found > 0.3 > hard.found > hard.chance > 0
-    # In the middle nine of 64 bins are within one, at the edges fewer.
+    # A guess is right for nine of the 64 bins in the middle of the view, and for fewer at its edges.
     assert 4 / 64 < easy.chance < 9 / 64
 
 
 @pytest.mark.slow
-def test_a_run_and_its_export_find_the_same(tmp_path):
+def test_a_run_and_its_export_have_the_same_accuracy(tmp_path):
     run = make_run(tmp_path / "run", backbone="resnet10")
     savedmodel.export(str(run), str(tmp_path / "exported"))
     found = [
@@ -42,7 +42,7 @@ def test_a_run_and_its_export_find_the_same(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_writes_what_it_finds(tmp_path, capsys):
+def test_the_command_writes_its_results(tmp_path, capsys):
     flags = [f"--{name}={value}" for name, value in SMALL.items()]
     output = tmp_path / "found"
     code = correspondence.main(
@@ -51,7 +51,7 @@ def test_the_command_writes_what_it_finds(tmp_path, capsys):
     assert code == 0
     printed = capsys.readouterr().out
     found = json.loads((output / "results.json").read_text())
-    assert f"{100 * found['found']:.1f} % of {found['bins']} bins are found" in printed
+    assert f"{100 * found['found']:.1f} % of {found['bins']} bins are matched" in printed
     assert found["settings"]["pairs"] == 20
     with Image.open(output / "matches.png") as picture:
         assert min(picture.size) > 300
@@ -61,15 +61,19 @@ def test_the_command_writes_what_it_finds(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (["--min_crop_area=2"], 2, "--min_crop_area=2.0 is too large; give at most 1"),
+        (["--min_crop_area=2"], 2, "--min_crop_area=2.0 is too large; the maximum is 1"),
         (["--pairs=0"], 2, "--pairs=0 is too small"),
-        (["--split=train"], 2, "--split=train is not used by --dataset=photographs"),
-        (["--augmentation=much"], 2, "--augmentation=much is not known"),
-        # Crops of a hundredth of an image, of which the first pair lie apart.
-        (["--min_crop_area=0.01", "--pairs=1", "--seed=1"], 1, "no pair of views shows"),
+        (["--split=train"], 2, "--split=train is unused with --dataset=photographs"),
+        (["--augmentation=much"], 2, "--augmentation=much is unknown"),
+        # Crops of a hundredth of an image, whose first pair does not overlap.
+        (
+            ["--min_crop_area=0.01", "--pairs=1", "--seed=1"],
+            1,
+            "--min_crop_area=0.01 does not create any pair",
+        ),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(capsys, flags, code, message):
+def test_invalid_flags_are_rejected_in_one_line(capsys, flags, code, message):
     assert (
         correspondence.main(
             ["--from=random:resnet10", "--dataset=photographs", "--image_size=64", *flags]
@@ -81,7 +85,7 @@ def test_what_cannot_be_is_refused_in_one_line(capsys, flags, code, message):
 
 
 @pytest.mark.slow
-def test_a_file_that_is_no_image_is_told_in_one_line(photos, tmp_path, capsys):
+def test_an_invalid_image_file_is_reported_in_one_line(photos, tmp_path, capsys):
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes((photos / "00.jpg").read_bytes())
     (tmp_path / "b.jpg").write_bytes(b"no image")

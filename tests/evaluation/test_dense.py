@@ -1,4 +1,4 @@
-"""The segmentation command on images whose classes are colours, from runs, exports and random weights."""
+"""Tests of the segmentation command on images whose classes are colours, with runs, exports and random weights."""
 
 import json
 
@@ -23,7 +23,7 @@ SIZE = 32
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory):
-    """A folder of images of three colours, in blocks of eight pixels, of which some are ignored."""
+    """Folder of images of three colours in blocks of 16 pixels, some of which are ignored."""
     folder = tmp_path_factory.mktemp("colours")
     (folder / "classes.txt").write_text("red\ngreen\nblue\n")
     rng = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def settings_of(colours, source="random:resnet10", **settings):
 
 
 @pytest.mark.slow
-def test_a_linear_layer_on_random_features_tells_colours_apart(colours, tmp_path, capsys):
+def test_a_linear_layer_on_random_features_separates_colours(colours, tmp_path, capsys):
     flags = ("--output_stride=8", "--level=c3", "--epochs=30", f"--output={tmp_path / 'found'}")
     assert command(colours, *flags) == 0
     printed = capsys.readouterr().out
@@ -62,7 +62,7 @@ def test_a_linear_layer_on_random_features_tells_colours_apart(colours, tmp_path
     assert found["mean_iou"] > 0.6
     assert set(found["class_iou"]) == {"red", "green", "blue"}
     assert f"{100 * found['mean_iou']:.2f}" in printed
-    # Two rows in 32 are ignored.
+    # Two of 32 rows are ignored.
     assert np.sum(found["confusion"]) == 6 * (SIZE - 2) * SIZE
     for name in ("confusion.png", "predictions.png"):
         with Image.open(tmp_path / "found" / name) as picture:
@@ -110,7 +110,7 @@ def test_fine_tuning_trains_the_backbone_and_learns(colours):
 
 
 @pytest.mark.slow
-def test_a_linear_layer_on_crops_leaves_the_backbone_alone(colours):
+def test_a_linear_layer_on_crops_does_not_change_the_backbone(colours):
     settings = settings_of(colours, output_stride=8, level="c3", crop_size=SIZE, epochs=20)
     result = evaluation.evaluate(settings)
     assert result.scores.mean_iou > 0.5
@@ -124,11 +124,11 @@ def test_a_linear_layer_on_crops_leaves_the_backbone_alone(colours):
 
 
 @pytest.mark.slow
-def test_the_best_of_several_rates_is_chosen_where_it_does_not_count(colours, capsys):
+def test_the_best_learning_rate_is_chosen_on_the_selection_split(colours, capsys):
     flags = ("--level=c3", "--rates=1e-6,1e-2", "--selection_split=validation", "--split=test")
     assert command(colours, *flags) == 0
     printed = capsys.readouterr().out
-    assert "Rate 0.01: mIoU" in printed and "on validation, which was taken" in printed
+    assert "Learning rate 0.01: mIoU" in printed and "on validation (chosen)" in printed
     settings = settings_of(
         colours, level="c3", rates=(1e-6, 1e-2), selection_split="validation", split="test"
     )
@@ -151,7 +151,7 @@ def test_evaluating_twice_gives_the_same_numbers(colours):
         assert np.any(first != other)
 
 
-def test_moments_are_those_of_all_pixels():
+def test_moments_match_those_of_all_pixels():
     rng = np.random.default_rng(0)
     maps = [rng.normal(1e4, 1e-2, [size, 3, 5]) for size in (2, 7, 1)]
     for each in maps:
@@ -162,7 +162,7 @@ def test_moments_are_those_of_all_pixels():
     np.testing.assert_allclose(deviation[:4], pixels.std(axis=0)[:4], rtol=1e-6)
 
 
-def test_a_feature_that_never_varies_says_nothing():
+def test_a_constant_feature_is_ignored():
     maps = np.random.default_rng(0).normal(size=[4, 3, 3, 2]).astype(np.float32)
     maps[..., 1] = 0.1
     head = segmenter.LinearHead(2, *frozen.moments(maps))
@@ -190,53 +190,62 @@ def test_ignored_pixels_add_nothing_to_the_loss():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--margin=12", "--output_stride=8"], "--margin=12 is no multiple of c5's stride of 8"),
-        (["--margin=16", "--crop_size=16"], "--margin=16 is for whole images"),
-        (["--rates=0.1,0.2"], "--rates has 2 values: give a --selection_split"),
-        (["--selection_split=test"], "--selection_split=test has nothing to choose between"),
-        (["--mode=finetune"], "--mode=finetune trains on random crops; give their --crop_size"),
+        (
+            ["--margin=12", "--output_stride=8"],
+            "--margin=12 must be a multiple of c5's stride of 8",
+        ),
+        (["--margin=16", "--crop_size=16"], "--margin=16 requires whole images"),
+        (
+            ["--rates=0.1,0.2"],
+            "--rates has 2 values; to choose the best of them, pass a --selection_split",
+        ),
+        (
+            ["--selection_split=test"],
+            "--selection_split=test has no effect with a single learning rate",
+        ),
+        (["--mode=finetune"], "--mode=finetune trains on random crops; pass their size"),
         (["--epochs=0"], "--epochs=0 is too small"),
         (["--rates=fast"], "--rates=fast: not a list of numbers"),
-        (["--rates=nan"], "--rates=nan is no finite number"),
-        (["--rates=inf"], "--rates=inf is no finite number"),
-        (["--seed=4294967296"], "--seed=4294967296 is too large; give at most 4294967295"),
-        (["--weight_decay=0.1"], "--weight_decay=0.1 is not used by --mode=linear"),
-        (["--network=target"], "--network=target is not used by --from=random:resnet10"),
+        (["--rates=nan"], "--rates=nan is not a finite number"),
+        (["--rates=inf"], "--rates=inf is not a finite number"),
+        (["--seed=4294967296"], "--seed=4294967296 is too large; the maximum is 4294967295"),
+        (["--weight_decay=0.1"], "--weight_decay=0.1 is unused with --mode=linear"),
+        (["--network=target"], "--network=target is unused with --from=random:resnet10"),
         (
             ["--mode=finetune", "--margin=32"],
-            "--margin=32 is not used by --mode=finetune",
+            "--margin=32 is unused with --mode=finetune",
         ),
         (
             ["--rates=0.1,0.2", "--selection_split=validation[:5]"],
-            "--rates has 2 values: give a --selection_split other than --split=validation and --train_split=train",
+            "pass a --selection_split other than --split=validation and --train_split=train",
         ),
         (["--rates=0.1,0.2", "--selection_split=train"], "--rates has 2 values"),
-        (["--level=c9"], "--level=c9 is not known; choose one of c2"),
-        (["--split=nowhere"], "'nowhere' is no split of folder:"),
+        (["--level=c9"], "--level=c9 is unknown; choose one of c2"),
+        (["--split=nowhere"], "'nowhere' is not a split of folder:"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(colours, capsys, flags, message):
+def test_invalid_flags_are_rejected_in_one_line(colours, capsys, flags, message):
     assert command(colours, *flags) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
-def test_unknown_weights_are_refused(colours, capsys):
+def test_unknown_weights_are_rejected(colours, capsys):
     assert command(colours, source="random:resnet7") == 2
-    assert "random: and one of resnet10" in capsys.readouterr().err
+    assert "use random: followed by one of resnet10" in capsys.readouterr().err
     assert command(colours, source="/nowhere") == 1
-    assert "/nowhere is neither a run's folder" in capsys.readouterr().err
+    assert "/nowhere is not a run folder" in capsys.readouterr().err
 
 
-def test_an_output_that_is_there_is_kept(colours, tmp_path, capsys):
+def test_an_existing_output_is_kept(colours, tmp_path, capsys):
     assert command(colours, f"--output={tmp_path}") == 2
-    assert f"--output={tmp_path} exists already" in capsys.readouterr().err
+    assert f"--output={tmp_path} already exists" in capsys.readouterr().err
 
 
 def test_a_margin_hides_the_border_from_the_features():
     tf.keras.utils.set_random_seed(0)
     backbone = resnet.build("resnet10", output_stride=8)
-    # One texture everywhere, mirrored at the border as the margin mirrors it.
+    # The image has one texture everywhere, which the margin's mirroring continues at the border.
     x = np.abs(np.arange(128) % 64 - 32)
     image = np.round(7.9 * np.minimum.outer(x, x)).astype(np.uint8)
     images = tf.constant(np.stack(3 * [image], axis=-1)[None])
@@ -252,7 +261,7 @@ def test_a_margin_hides_the_border_from_the_features():
 
 
 @pytest.mark.slow
-def test_a_margin_changes_the_scores_and_not_their_pixels(colours):
+def test_a_margin_changes_the_scores_but_not_the_number_of_pixels(colours):
     flags = {"output_stride": 8, "level": "c3", "epochs": 2}
     plain, margin = (
         evaluation.evaluate(settings_of(colours, margin=margin, **flags)).scores.confusion
@@ -262,7 +271,7 @@ def test_a_margin_changes_the_scores_and_not_their_pixels(colours):
 
 
 @pytest.mark.parametrize("margin", [8, 32, 104])
-def test_a_margin_continues_images_as_often_as_it_takes(monkeypatch, margin):
+def test_a_margin_mirrors_images_as_often_as_necessary(monkeypatch, margin):
     images = np.random.default_rng(0).integers(0, 256, [2, 24, 40, 3], np.uint8)
     seen = []
 
@@ -280,7 +289,7 @@ def test_a_margin_continues_images_as_often_as_it_takes(monkeypatch, margin):
     np.testing.assert_array_equal(maps, normalize(images[:, ::4, ::4].astype(np.float32) / 255))
 
 
-def test_maps_of_images_that_differ_in_size_are_refused_at_the_second():
+def test_maps_of_different_sizes_are_rejected_at_the_second_image():
     computed = []
 
     def function(images):
@@ -293,23 +302,21 @@ def test_maps_of_images_that_differ_in_size_are_refused_at_the_second():
         output_types=(tf.float32, tf.uint8),
     )
     batches = batches.apply(tf.data.experimental.assert_cardinality(3))
-    with pytest.raises(ConfigError, match=r"differ in size, .* give --crop_size"):
+    with pytest.raises(ConfigError, match=r"differ in size, .* pass --crop_size"):
         frozen.maps_and_masks(function, batches)
     assert computed == [1]
 
 
-def test_maps_that_do_not_fit_into_memory_are_refused(monkeypatch):
+def test_maps_that_do_not_fit_into_memory_are_rejected(monkeypatch):
     monkeypatch.setattr("os.sysconf", lambda name: 2**16)
     batches = tf.data.Dataset.from_tensors((tf.zeros([1, 64, 64, 1]), tf.zeros([1, 64, 64])))
-    with pytest.raises(
-        ConfigError, match=r"are 10 GiB, and this machine has 4, .* give --crop_size"
-    ):
+    with pytest.raises(ConfigError, match=r"take 10 GiB .* memory of 4 GiB; pass --crop_size"):
         frozen.maps_and_masks(lambda images: images, batches.repeat(10 * 2**16))
 
 
 @pytest.mark.slow
-def test_a_training_that_diverges_gives_no_score(colours, capsys):
+def test_diverged_training_has_no_score(colours, capsys):
     flags = ["--mode=finetune", "--crop_size=16", "--batch_size=8", "--rates=1e30", "--epochs=2"]
     assert command(colours, *flags) == 1
     error = capsys.readouterr().err
-    assert "ended with a loss of nan; give a lower rate" in error and error.count("\n") == 1
+    assert "ended with a loss of nan; use a lower learning rate" in error and error.count("\n") == 1

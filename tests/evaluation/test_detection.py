@@ -1,4 +1,4 @@
-"""The detection command on scenes, from runs, exports and random weights."""
+"""Tests of the detection command on scenes, with runs, exports and random weights."""
 
 import json
 
@@ -19,7 +19,7 @@ from tests.support.models import make_run
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run that pre-trained an FPN and a dense head too."""
+    """Run that pre-trained an FPN and a dense head too."""
     return make_run(
         tmp_path_factory.mktemp("run"),
         backbone="resnet10",
@@ -41,7 +41,7 @@ def settings_of(scenes_dir, source="random:resnet10", **settings):
     )
 
 
-def test_objects_of_scenes_lie_where_the_masks_have_them(scenes_dir):
+def test_objects_of_scenes_have_valid_boxes_and_labels(scenes_dir):
     examples = data.open_detection("scenes/128", str(scenes_dir)).split("validation[:5]")
     (batch,) = data.object_batches(examples, 5)
     assert batch["image"].shape == [5, 128, 128, 3]
@@ -65,7 +65,7 @@ def test_random_batches_are_a_function_of_the_seed(scenes_dir):
 
 
 @pytest.mark.slow
-def test_a_detector_learns_what_it_is_shown(scenes_dir, tmp_path, capsys):
+def test_a_detector_fits_its_training_images(scenes_dir, tmp_path, capsys):
     output = tmp_path / "found"
     flags = [
         "--from=random:resnet10",
@@ -101,7 +101,7 @@ def test_a_run_and_its_export_give_the_same_detector(scenes_dir, run, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_moves_every_part(scenes_dir):
+def test_training_changes_every_variable(scenes_dir):
     settings = settings_of(
         scenes_dir, channels=8, head_layers=1, epochs=2, train_split="train[:32]", batch_size=16
     )
@@ -120,13 +120,13 @@ def test_training_moves_every_part(scenes_dir):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--split=nowhere"], "'nowhere' is no split of scenes/128"),
+        (["--split=nowhere"], "'nowhere' is not a split of scenes/128"),
         (["--dataset=imagenet2012"], "has not been prepared"),
-        (["--rate=0"], "--rate=0.0 is too small; give at least 1e-12"),
-        (["--from=random:vgg"], "--from=random:vgg is no backbone"),
+        (["--rate=0"], "--rate=0.0 is too small; the minimum is 1e-12"),
+        (["--from=random:vgg"], "--from=random:vgg is not a known backbone"),
     ],
 )
-def test_mistakes_are_told_in_one_line(scenes_dir, capsys, flags, message):
+def test_mistakes_are_reported_in_one_line(scenes_dir, capsys, flags, message):
     source = ["--from=random:resnet10", "--dataset=scenes/128", f"--data_dir={scenes_dir}"]
     assert detection.main([*source, *flags]) != 0
     error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -134,9 +134,9 @@ def test_mistakes_are_told_in_one_line(scenes_dir, capsys, flags, message):
 
 
 @pytest.mark.slow
-def test_another_head_than_the_pretrained_one_is_refused(scenes_dir, run, capsys):
+def test_a_head_different_from_the_pretrained_one_is_rejected(scenes_dir, run, capsys):
     flags = [f"--from={run}", "--dataset=scenes/128", f"--data_dir={scenes_dir}"]
     for flag, there in (("--channels=8", 16), ("--head_layers=3", 1)):
         assert detection.main([*flags, flag]) != 0
         error = capsys.readouterr().err
-        assert flag in error and f"was pre-trained with, {there}" in error
+        assert flag in error and f"differs from the {there} that" in error

@@ -1,4 +1,4 @@
-"""The detector's parts, each against a derivation."""
+"""Tests of each part of the detector against values derived by hand."""
 
 import itertools
 
@@ -29,7 +29,7 @@ def bins_of(centres, stride=8.0, smallest=0.0, largest=1e8):
     )
 
 
-def test_bins_lie_where_the_maps_have_them(small):
+def test_bins_match_the_predictions_and_their_positions(small):
     bins = small.bins(64, 96)
     predictions = small(tf.zeros([2, 64, 96, 3], tf.uint8))
     count = 8 * 12 + 4 * 6 + 2 * 3
@@ -43,7 +43,7 @@ def test_bins_lie_where_the_maps_have_them(small):
     np.testing.assert_array_equal(np.unique(bins.strides), [8.0, 16.0, 32.0])
 
 
-def test_the_levels_share_all_sizes_of_objects_without_a_gap(small):
+def test_levels_cover_all_object_sizes_without_a_gap(small):
     bins = small.bins(64, 64)
     pairs = sorted(set(zip(bins.smallest.numpy(), bins.largest.numpy(), strict=True)))
     assert pairs[0][0] == 0 and pairs[-1][1] == 1e8
@@ -51,21 +51,21 @@ def test_the_levels_share_all_sizes_of_objects_without_a_gap(small):
         assert end == start
 
 
-def test_an_untrained_detector_finds_next_to_nothing(small):
+def test_an_untrained_detector_predicts_few_objects(small):
     image = tf.constant(np.random.default_rng(0).integers(0, 255, [1, 64, 64, 3], np.uint8))
     probability = tf.sigmoid(small(image).classes)
     np.testing.assert_allclose(tf.reduce_mean(probability), 0.01, rtol=0.3)
 
 
-def test_a_bin_is_given_the_smallest_object_around_it():
-    # A large object, and a small one in its middle.
+def test_a_bin_is_assigned_the_smallest_object_around_it():
+    # A large object, a small one in its centre, and a padding row.
     boxes = tf.constant(
         [[[0.0, 0.0, 40.0, 80.0], [12.0, 32.0, 28.0, 48.0], [0.0, 0.0, 99.0, 99.0]]]
     )
     labels = tf.constant([[2, 1, NO_OBJECT]], tf.int64)
     bins = bins_of([(20.0, 40.0), (30.0, 36.0), (20.0, 60.0), (90.0, 90.0)])
     targets = detector.assign(bins, boxes, labels)
-    # In both; only in the large one; too far from its middle; in none that counts.
+    # Bins in both objects; only in the large one; too far from its centre; in none that counts.
     np.testing.assert_array_equal(targets.labels, [[1, 2, NO_OBJECT, NO_OBJECT]])
     np.testing.assert_array_equal(targets.sides[0, 0], [8.0, 8.0, 8.0, 8.0])
     np.testing.assert_array_equal(targets.sides[0, 1], [30.0, 36.0, 10.0, 44.0])
@@ -73,17 +73,17 @@ def test_a_bin_is_given_the_smallest_object_around_it():
     np.testing.assert_allclose(targets.centredness[0], expected, rtol=1e-6)
 
 
-def test_a_level_leaves_objects_of_other_sizes_alone():
+def test_a_level_ignores_objects_of_other_sizes():
     boxes, labels = tf.constant([[[0.0, 0.0, 40.0, 40.0]]]), tf.constant([[0]], tf.int64)
     for smallest, largest, label in ((0.0, 16.0, -1), (16.0, 32.0, 0), (32.0, 1e8, -1)):
         targets = detector.assign(bins_of([(20.0, 20.0)], 8.0, smallest, largest), boxes, labels)
         assert targets.labels.numpy() == [[label]]
 
 
-def test_generalized_iou_of_boxes_by_their_areas():
+def test_generalized_iou_matches_areas_computed_by_hand():
     sides = tf.constant([[4.0, 4.0, 4.0, 4.0], [2.0, 2.0, 2.0, 2.0], [4.0, 1.0, 1.0, 1.0]])
     other = tf.constant([[4.0, 4.0, 4.0, 4.0], [4.0, 4.0, 4.0, 4.0], [1.0, 4.0, 1.0, 1.0]])
-    # Equal; one inside the other; a hull of 5 x 5 around two of 5 x 2 that share 2 x 2.
+    # Equal boxes; one box inside the other; two boxes of 5 x 2 that share 2 x 2, in a hull of 5 x 5.
     expected = [1.0, 16 / 64, 4 / 16 - (25 - 16) / 25]
     np.testing.assert_allclose(detector.generalized_iou(sides, other), expected, rtol=1e-6)
 
@@ -132,7 +132,7 @@ def test_images_without_objects_have_a_finite_loss(small):
     assert np.isfinite(detector.detection_loss(predictions, targets))
 
 
-def test_perfect_predictions_give_the_objects_back():
+def test_perfect_predictions_recover_the_objects():
     boxes = np.array([[[4.0, 4.0, 28.0, 20.0], [30.0, 34.0, 62.0, 60.0]]], np.float32)
     labels = tf.constant([[1, 0]], tf.int64)
     tf.keras.utils.set_random_seed(0)
@@ -153,7 +153,7 @@ def test_perfect_predictions_give_the_objects_back():
     np.testing.assert_array_equal(found.labels[0].numpy()[order], [1, 0])
 
 
-def test_boxes_end_at_the_image():
+def test_boxes_are_clipped_to_the_image():
     bins = bins_of([(4.0, 4.0)])
     predictions = Predictions(
         tf.constant([[[5.0]]]), tf.constant([[[9.0, 9.0, 90.0, 9.0]]]), tf.constant([[5.0]])
@@ -162,7 +162,7 @@ def test_boxes_end_at_the_image():
     np.testing.assert_allclose(found.boxes[0, 0], [0.0, 0.0, 32.0, 13.0])
 
 
-def test_a_pretrained_neck_is_taken_with_its_head():
+def test_a_pretrained_neck_is_used_with_its_head():
     tf.keras.utils.set_random_seed(0)
     backbone = resnet.build("resnet10")
     neck = Neck(["p3", "p4", "p5"], 8, head_layers=2)

@@ -1,4 +1,4 @@
-"""Classification by a linear layer and by neighbours, on images whose classes are colours."""
+"""Tests of classification by a linear layer and by nearest neighbours, on images whose classes are colours."""
 
 import json
 
@@ -27,7 +27,7 @@ COLOURS = {
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory):
-    """A folder of images of six colours, of different sizes."""
+    """Folder of images of six colours and different sizes."""
     folder = tmp_path_factory.mktemp("colours")
     rng = np.random.default_rng(0)
     for split, count in (("train", 12), ("validation", 4)):
@@ -55,7 +55,7 @@ def settings_of(colours, source="random:resnet10", **settings):
 
 
 @pytest.mark.slow
-def test_a_layer_on_random_features_tells_colours_apart(colours, tmp_path, capsys):
+def test_a_linear_layer_on_random_features_separates_colours(colours, tmp_path, capsys):
     output = tmp_path / "found"
     flags = ["--image_size=32", "--batch_size=12", "--epochs=10", "--rate=0.5"]
     source = ["--from=random:resnet10", f"--dataset=folder:{colours}", f"--output={output}"]
@@ -70,7 +70,7 @@ def test_a_layer_on_random_features_tells_colours_apart(colours, tmp_path, capsy
 
 
 @pytest.mark.slow
-def test_more_training_and_the_rate_matter(colours):
+def test_epochs_and_learning_rate_change_the_scores(colours):
     few, many = (evaluation.evaluate(settings_of(colours, epochs=epochs)) for epochs in (1, 12))
     assert many.top_1 > few.top_1
     slow = evaluation.evaluate(settings_of(colours, epochs=1, rate=1e-9))
@@ -88,14 +88,14 @@ def test_a_run_and_its_export_give_the_same_numbers(colours, run, tmp_path, mode
     assert first == second
 
 
-def test_neighbours_tell_colours_apart(colours):
+def test_nearest_neighbours_separate_colours(colours):
     result = evaluation.evaluate(settings_of(colours, mode="knn", neighbours=5))
     assert result.top_1 > 0.6
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.07, 0.001])
 @pytest.mark.parametrize("neighbours", [1, 7, 40])
-def test_neighbours_vote_as_those_of_scikit_learn(temperature, neighbours):
+def test_votes_match_those_of_scikit_learn(temperature, neighbours):
     rng = np.random.default_rng(1)
     known, features = (rng.normal(size=[count, 9]).astype(np.float32) for count in (300, 290))
     labels = rng.integers(0, 6, 300)
@@ -111,25 +111,25 @@ def test_neighbours_vote_as_those_of_scikit_learn(temperature, neighbours):
     if temperature >= 0.07 or not temperature:
         np.testing.assert_allclose(votes, expected, atol=1e-6)
     else:
-        # The cosines are rounded in float32, and the rounding is a ten-thousandth of this temperature.
+        # The cosines are rounded to float32, and the rounding error is a ten-thousandth of this temperature.
         np.testing.assert_allclose(votes, expected, atol=1e-3)
     np.testing.assert_array_equal(votes.argmax(axis=1), expected.argmax(axis=1))
 
 
-def test_the_rate_is_a_tenth_after_60_and_a_hundredth_after_80_percent_of_the_epochs():
+def test_the_learning_rate_is_divided_by_10_after_60_and_80_percent_of_the_epochs():
     schedule = evaluation.rate_schedule(30.0, epochs=10, epoch_steps=7)
     found = [float(schedule(step)) for step in (0, 42, 43, 56, 57, 69)]
     np.testing.assert_allclose(found, [30, 30, 3, 3, 0.3, 0.3], rtol=1e-6)
 
 
-def test_a_split_without_classes_gets_no_score():
+def test_a_split_without_classes_is_rejected():
     batches = [(tf.zeros([2, 3]), tf.constant([1, -1]))]
     with pytest.raises(RunError, match="without a class"):
         evaluation._features(lambda images: images, batches)
 
 
-def test_a_training_that_diverges_gives_no_score(colours):
-    with pytest.raises(RunError, match=r"ended with a loss of .*; give a lower rate"):
+def test_diverged_training_has_no_score(colours):
+    with pytest.raises(RunError, match=r"ended with a loss of .*; use a lower learning rate"):
         evaluation.evaluate(settings_of(colours, epochs=2, rate=3e38))
 
 
@@ -155,27 +155,33 @@ def test_ties_go_to_the_first_class():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--mode=knn", "--neighbours=100"], "--neighbours=100 are more than the 72 images"),
-        (["--batch_size=100"], "--batch_size=100 is more than the 72 images"),
-        (["--split=nowhere"], "'nowhere' is no split of folder:"),
-        (["--min_crop_area=2"], "--min_crop_area=2.0 is too large; give at most 1"),
+        (
+            ["--mode=knn", "--neighbours=100"],
+            "--neighbours=100 is greater than the number of images in --train_split=train (72)",
+        ),
+        (
+            ["--batch_size=100"],
+            "--batch_size=100 is greater than the number of images in --train_split=train (72)",
+        ),
+        (["--split=nowhere"], "'nowhere' is not a split of folder:"),
+        (["--min_crop_area=2"], "--min_crop_area=2.0 is too large; the maximum is 1"),
         (["--mode=knn", "--neighbours=0"], "--neighbours=0 is too small"),
-        (["--neighbours=5"], "--neighbours=5 is not used by --mode=linear"),
-        (["--mode=knn", "--rate=1"], "--rate=1.0 is not used by --mode=knn"),
-        (["--dataset=folder:/not/there"], "there is no folder /not/there"),
-        (["--dataset=scenes/128"], "does not give each image a class"),
+        (["--neighbours=5"], "--neighbours=5 is unused with --mode=linear"),
+        (["--mode=knn", "--rate=1"], "--rate=1.0 is unused with --mode=knn"),
+        (["--dataset=folder:/not/there"], "cannot be read: folder not found: /not/there"),
+        (["--dataset=scenes/128"], "does not have one class for each image"),
     ],
 )
-def test_mistakes_are_told_in_one_line(colours, scenes_dir, capsys, flags, message):
+def test_mistakes_are_reported_in_one_line(colours, scenes_dir, capsys, flags, message):
     source = ["--from=random:resnet10", f"--dataset=folder:{colours}", f"--data_dir={scenes_dir}"]
     assert linear.main([*source, "--image_size=32", *flags]) != 0
     lines = capsys.readouterr().err.strip().splitlines()
-    # The scenes say that they are rendered.
+    # Rendering the scenes prints progress lines too.
     (error,) = (line for line in lines if not line.startswith("Render"))
     assert message in error and error.startswith("error: ")
 
 
-def test_a_folder_without_images_is_refused(tmp_path, capsys):
+def test_a_folder_without_images_is_rejected(tmp_path, capsys):
     (tmp_path / "train" / "red").mkdir(parents=True)
     assert linear.main(["--from=random:resnet10", f"--dataset=folder:{tmp_path}"]) != 0
     assert "SPLIT/CLASS/NAME.jpg" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Matched bins against a loop, and on views whose answer is known."""
+"""Tests of dense matches against a loop, and on views with known matches."""
 
 import numpy as np
 import pytest
@@ -11,13 +11,13 @@ HEIGHT, WIDTH, CHANNELS = 4, 5, 6
 
 
 def by_loop(features, other, box, other_box):
-    """`(nearest, seen, right, chance)` of each bin of one image."""
+    """Returns `(nearest, seen, right, chance)` of each bin of one image."""
     found = []
     for row in range(HEIGHT):
         for column in range(WIDTH):
             x = box[0] + (column + 0.5) * (box[2] - box[0]) / WIDTH
             y = box[1] + (row + 0.5) * (box[3] - box[1]) / HEIGHT
-            # Where that lies in the other view, in its bins.
+            # Position of that point in the other view, in bins.
             u = (x - other_box[0]) / (other_box[2] - other_box[0]) * WIDTH
             v = (y - other_box[1]) / (other_box[3] - other_box[1]) * HEIGHT
             seen = 0 <= u <= WIDTH and 0 <= v <= HEIGHT
@@ -34,7 +34,7 @@ def by_loop(features, other, box, other_box):
 
 
 @pytest.mark.parametrize("pair", BOX_PAIRS)
-def test_matches_are_those_of_a_loop(pair):
+def test_matches_equal_those_of_a_loop(pair):
     rng = np.random.default_rng(0)
     features, other = rng.normal(size=(2, 1, HEIGHT, WIDTH, CHANNELS))
     box, other_box = (np.array([each]) for each in BOX_PAIRS[pair])
@@ -46,8 +46,8 @@ def test_matches_are_those_of_a_loop(pair):
     np.testing.assert_allclose(found.chance[0], chance, atol=1e-12)
 
 
-def test_features_that_say_where_they_are_find_every_bin():
-    """The feature of a bin is its place in the image, on a sphere; the second view is mirrored and shifted."""
+def test_features_that_encode_positions_match_every_bin():
+    """Uses the position of each bin in the image, on a sphere, as its feature; the second view is mirrored and shifted."""
     box, other_box = np.array([[0.0, 0.1, 0.8, 0.9]]), np.array([[0.9, 0.0, 0.1, 0.8]])
 
     def places(box):
@@ -62,12 +62,12 @@ def test_features_that_say_where_they_are_find_every_bin():
     np.testing.assert_array_equal(found.right, found.seen)
 
 
-def test_constant_features_are_right_by_chance_only():
-    """Of the same view twice, a bin of the first place is what all are taken for: it and its three neighbours are right."""
+def test_constant_features_match_by_chance_only():
+    """Matches a view with itself: all bins are matched to the first bin, so it and its three neighbours are right."""
     box = tf.constant([[0.0, 0.0, 1.0, 1.0]])
     ones = tf.ones([1, HEIGHT, WIDTH, CHANNELS])
     found = match(ones, ones, box, box)
     assert np.sum(found.right) == 4
-    # Four corners have 4 near bins, ten on the edges 6, and six inside 9.
+    # The four bins at the corners have 4 near bins, the ten at the edges 6, and the six inside 9.
     expected = (4 * 4 + 10 * 6 + 6 * 9) / 20 / 20
     assert np.mean(found.chance) == pytest.approx(expected, rel=1e-6)

@@ -1,4 +1,4 @@
-"""What stands where in the pictures of evaluations."""
+"""Tests of the layout of the evaluation figures."""
 
 import numpy as np
 
@@ -8,19 +8,19 @@ from pixpro_tf.evaluation import pictures
 CLASSES = ("sky", "land", "sea")
 
 
-def test_rows_of_the_confusion_matrix_are_the_truth():
+def test_rows_of_the_confusion_matrix_are_the_true_classes():
     confusion = np.array([[3, 1, 0], [0, 5, 0], [0, 0, 0]])
     figure = pictures.confusion_picture(confusion, CLASSES, "title")
     axes = figure.axes[0]
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("truth", "predicted")
     assert [label.get_text() for label in axes.get_yticklabels()] == list(CLASSES)
-    # Place (column, row) and percentage of each field that has one.
+    # Position (column, row) and percentage of each cell that has one.
     fields = {text.get_position(): text.get_text() for text in axes.texts}
     assert fields == {(0, 0): "75", (1, 0): "25", (1, 1): "100"}
     np.testing.assert_array_equal(axes.images[0].get_array()[0], [75, 25, 0])
 
 
-def test_images_stand_above_their_truth_and_that_above_the_prediction():
+def test_rows_show_images_then_truth_then_predictions():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, [2, 4, 4, 3], np.uint8)
     masks = rng.integers(0, 3, [2, 4, 4])

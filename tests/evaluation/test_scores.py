@@ -1,4 +1,4 @@
-"""Scores of segmentations against Keras' metric and counts by NumPy."""
+"""Tests of segmentation scores against Keras' metric and counts in NumPy."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def random_pixels(num_classes=5, shape=(3, 20, 30), seed=0):
     return masks, predictions
 
 
-def test_pixels_are_counted_as_by_numpy_without_those_that_are_ignored():
+def test_pixel_counts_match_numpy_without_ignored_pixels():
     masks, predictions = random_pixels()
     masks[0, :5] = 255
     expected = np.zeros([5, 5], int)
@@ -30,7 +30,7 @@ def test_pixels_are_counted_as_by_numpy_without_those_that_are_ignored():
 
 
 @pytest.mark.parametrize("absent", [None, 4])
-def test_mean_iou_is_that_of_keras(absent):
+def test_mean_iou_matches_keras(absent):
     masks, predictions = random_pixels()
     if absent is not None:
         masks, predictions = masks % absent, predictions % absent
@@ -40,8 +40,8 @@ def test_mean_iou_is_that_of_keras(absent):
     assert scores.mean_iou == pytest.approx(float(metric.result()), abs=1e-6)
 
 
-def test_the_scores_of_a_confusion_by_hand():
-    # Class 0: 3 of 4 found, 1 false. Class 1: 2 of 3 found, 2 false. Class 2 is only ever predicted, class 3 nowhere.
+def test_scores_of_a_confusion_matrix_match_values_by_hand():
+    # Class 0: 3 of 5 predicted, 1 false. Class 1: 2 of 3 predicted, 1 false. Class 2 is only predicted, and class 3 does not occur.
     confusion = np.array([[3, 1, 0, 0], [1, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     confusion[0, 2] = 1
     scores = SegmentationScores(confusion)
@@ -52,17 +52,17 @@ def test_the_scores_of_a_confusion_by_hand():
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_a_split_is_scored_over_all_its_pixels(batch_size):
-    # Two images of four pixels. Class 0: 3 hits, 1 missed, 1 false. Class 1: 2 hits, 1 missed, 0 false. Class 2: never, once false.
+    # Two images of four pixels. Class 0: 3 hits, 1 missed, 1 false. Class 1: 2 hits, 1 missed, 0 false. Class 2: 1 false.
     masks = np.array([[[0, 0], [0, 0]], [[1, 1], [1, 3]]], np.uint8)
     predictions = np.array([[[0, 0], [0, 2]], [[1, 1], [0, 3]]])
     batches = tf.data.Dataset.from_tensor_slices((predictions, masks)).batch(batch_size)
     scores = score(lambda given, training: tf.one_hot(given, 10), batches, 10)
     assert scores.class_iou[:4] == pytest.approx([3 / 5, 2 / 3, 0, 1])
-    # Classes that neither side has do not lower the mean.
+    # Classes in neither masks nor predictions do not lower the mean.
     assert np.isnan(scores.class_iou[4:]).all()
     assert scores.mean_iou == pytest.approx((3 / 5 + 2 / 3 + 0 + 1) / 4)
 
 
-def test_without_a_pixel_there_is_no_score():
+def test_scores_without_pixels_are_nan():
     scores = SegmentationScores(np.zeros([3, 3], int))
     assert np.isnan(scores.mean_iou) and np.isnan(scores.pixel_accuracy)

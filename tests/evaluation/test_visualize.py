@@ -1,4 +1,4 @@
-"""The command that draws what a backbone has learnt."""
+"""Tests of the command that plots what a backbone has learnt."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def draw(output, *flags, source="random:resnet10", images="photographs"):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["run", "random:resnet10"])
-def test_four_pictures_are_made(run, tmp_path, capsys, source):
+def test_four_figures_are_written(run, tmp_path, capsys, source):
     output = tmp_path / "made"
     flags = ("--count=2", "--output_stride=8")
     assert draw(output, *flags, source=run if source == "run" else source) == 0
@@ -39,12 +39,12 @@ def test_four_pictures_are_made(run, tmp_path, capsys, source):
     for name in PICTURES:
         with Image.open(output / name) as picture:
             assert min(picture.size) > 300
-            # Not a blank sheet.
+            # The figure is not blank.
             assert len(picture.convert("L").getcolors(256)) > 50
 
 
 @pytest.mark.slow
-def test_a_point_is_marked_in_the_middle_of_the_bin_that_is_looked_at(tmp_path, monkeypatch):
+def test_a_point_is_marked_at_the_centre_of_its_bin(tmp_path, monkeypatch):
     marked = {}
 
     def recorded(name, draw_picture):
@@ -56,19 +56,19 @@ def test_a_point_is_marked_in_the_middle_of_the_bin_that_is_looked_at(tmp_path, 
 
     for name in ("propagation_picture", "neighbours_picture"):
         monkeypatch.setattr(feature_pictures, name, recorded(name, getattr(feature_pictures, name)))
-    # Maps of 8 x 8 bins; the first point is a corner of four of them.
+    # The maps have 8 x 8 bins; the first point is a corner of four of them.
     flags = ("--count=2", "--output_stride=8", "--points=0.5,0.25;0.99,0")
     assert draw(tmp_path / "made", *flags) == 0
     for points, _ in marked.values():
         assert points == [(4.5 / 8, 2.5 / 8), (7.5 / 8, 0.5 / 8)]
-    # Nothing is as like a bin as itself.
+    # A bin is most similar to itself.
     _, weights = marked["propagation_picture"]
     np.testing.assert_allclose(weights[:, 0, 2, 4], 1, rtol=1e-5)
     np.testing.assert_allclose(weights[:, 1, 0, 7], 1, rtol=1e-5)
 
 
 @pytest.mark.slow
-def test_files_are_taken_in_their_order(photos, tmp_path):
+def test_files_are_shown_in_the_given_order(photos, tmp_path):
     first, second = (str(photos / f"{index:02d}.jpg") for index in (0, 1))
     one, two, again = (tmp_path / name for name in ("one", "two", "again"))
     assert draw(one, images=f"{first},{second}") == 0
@@ -80,7 +80,7 @@ def test_files_are_taken_in_their_order(photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_projections_are_those_that_the_run_propagates(run):
+def test_projections_match_those_of_the_run(run):
     from pixpro_tf.storage.runs import Run
 
     projections = find_projections(str(run))
@@ -130,7 +130,7 @@ def test_propagation_weights_are_powers_of_cosines():
 
 def test_components_are_the_directions_of_largest_variance():
     rng = np.random.default_rng(0)
-    # Unit vectors near (1, 0, 0, 0) that differ most along the second axis, and half as much along the third.
+    # Unit vectors near (1, 0, 0, 0) vary most along the second axis, and half as much along the third.
     maps = np.zeros([3, 8, 8, 4])
     maps[..., 0] = 1
     maps[..., 1] = rng.normal(0, 0.02, [3, 8, 8])
@@ -143,7 +143,7 @@ def test_components_are_the_directions_of_largest_variance():
         assert np.corrcoef(components[..., index].ravel(), along)[0, 1] > 0.95
 
 
-def test_components_of_a_constant_are_grey():
+def test_components_of_constant_features_are_grey():
     components, shares = principal_components(np.ones([2, 3, 3, 4]))
     np.testing.assert_array_equal(components, 0.5)
     np.testing.assert_array_equal(shares, 0)
@@ -152,44 +152,44 @@ def test_components_of_a_constant_are_grey():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--points=0.5"], "0.5 is no point; write x,y"),
-        (["--points=0.5,1.0"], "0.5,1.0 is no point"),
-        (["--points="], "--points= has no point"),
-        (["--count=1"], "--count=1 is too small; give at least 2"),
-        (["--images=nothere.jpg,nor.png"], "there is no file nothere.jpg"),
+        (["--points=0.5"], "0.5 is not a point; write x,y"),
+        (["--points=0.5,1.0"], "0.5,1.0 is not a point"),
+        (["--points="], "--points= does not contain a point"),
+        (["--count=1"], "--count=1 is too small; the minimum is 2"),
+        (["--images=nothere.jpg,nor.png"], "file not found: nothere.jpg"),
         (["--images=folder:/not/there"], "--images=folder:/not/there cannot be read: "),
         (["--images=folder:/not/there_jpg"], "--images=folder:/not/there_jpg cannot be read: "),
-        (["--images=scenes/99"], "--images=scenes/99 is not built"),
-        (["--split=train"], "--split=train is not used by --images=photographs"),
-        (["--count=2", "--image_size=32"], "--image_size=32 leaves c5 too few bins"),
-        (["--seed=4294967296"], "--seed=4294967296 is too large; give at most"),
+        (["--images=scenes/99"], "--images=scenes/99 is not a configuration of scenes"),
+        (["--split=train"], "--split=train is unused with --images=photographs"),
+        (["--count=2", "--image_size=32"], "--image_size=32 leaves too few bins in c5"),
+        (["--seed=4294967296"], "--seed=4294967296 is too large; the maximum is"),
     ],
 )
-def test_mistakes_are_told_in_one_line(tmp_path, capsys, flags, message):
+def test_mistakes_are_reported_in_one_line(tmp_path, capsys, flags, message):
     assert draw(tmp_path / "made", *flags) != 0
     error = capsys.readouterr().err.strip()
     assert message in error and error.startswith("error: ") and "\n" not in error
     assert not (tmp_path / "made").exists()
 
 
-def test_a_single_image_is_refused(photos, tmp_path, capsys):
+def test_a_single_image_is_rejected(photos, tmp_path, capsys):
     assert draw(tmp_path / "made", images=str(photos / "00.jpg")) != 0
     assert "is a single image" in capsys.readouterr().err
 
 
-def test_an_output_that_is_there_is_left_alone(tmp_path, capsys):
+def test_an_existing_output_is_not_changed(tmp_path, capsys):
     (tmp_path / "made").mkdir()
     assert draw(tmp_path / "made") != 0
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert list((tmp_path / "made").iterdir()) == []
 
 
 def test_settings_are_checked_without_a_command_line():
-    with pytest.raises(ConfigError, match="is no point"):
+    with pytest.raises(ConfigError, match="is not a point"):
         visualize.Settings(source="run", images="photographs", output="made", points="a,b")
 
 
-def test_all_files_that_are_named_are_drawn(photos):
+def test_all_named_files_are_shown(photos):
     files = [str(photos / f"{index:02d}.jpg") for index in range(5)]
     settings = visualize.Settings(
         source="run", images=",".join(files), output="made", count=2, image_size=32

@@ -1,4 +1,4 @@
-"""Environments of the consumers of exports, which are not this project's; made once, beside the project's own."""
+"""Separate environments of the consumers of exports, created once next to that of the project."""
 
 import json
 import os
@@ -17,7 +17,7 @@ WITHOUT_DEPENDENCIES = {"od_api"}
 
 @pytest.fixture(scope="session")
 def consume(tmp_path_factory):
-    """Runs `consumers/SCRIPT.py EXPORT DATA RESULT` in the environment of `consumers/NAME.txt`; returns the result."""
+    """Runs `consumers/SCRIPT.py EXPORT DATA RESULT` in the environment of `consumers/NAME.txt` and returns the result."""
 
     def run(name, export, script=None, **arrays):
         folder = tmp_path_factory.mktemp(name)
@@ -28,7 +28,7 @@ def consume(tmp_path_factory):
             capture_output=True,
             text=True,
             cwd=folder,
-            # The consumer's own Keras, whatever this project has chosen for itself.
+            # The consumer uses its own Keras, whichever one this project has selected.
             env={key: value for key, value in os.environ.items() if key != LEGACY_KERAS_VARIABLE},
             timeout=900,
         )
@@ -39,7 +39,7 @@ def consume(tmp_path_factory):
 
 
 def environment(name):
-    """The interpreter of a consumer's environment, which is set up where it is missing or its requirements have changed."""
+    """Returns the interpreter of a consumer's environment, which is set up if it is missing or its requirements have changed."""
     requirements = CONSUMERS / f"{name}.txt"
     folder = ROOT / f".venv-{name}"
     python, ready = folder / "bin" / "python", folder / ".ready"

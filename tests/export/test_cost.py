@@ -1,4 +1,4 @@
-"""What the exports of a ResNet-50 cost; `pytest -s` prints the figures."""
+"""Time and memory of the exports of a ResNet-50; `pytest -s` prints the numbers."""
 
 import pytest
 
@@ -21,7 +21,7 @@ OD_API_FLAGS = ("--task=coco", "--model=faster_rcnn_resnet50_fpn_keras")
     ],
     ids=["savedmodel", "archive", "detectron2", "od_api", "model_garden"],
 )
-def test_a_resnet50_is_exported_in_a_minute_and_three_gigabytes(
+def test_resnet50_is_exported_within_a_minute_and_three_gigabytes(
     module, source, layout, name, flags, tmp_path
 ):
     run = make_run(tmp_path / "run", backbone="resnet50", backbone_layout=layout)

@@ -1,4 +1,4 @@
-"""The pickle that Detectron2 loads: its names, its layouts, and what it would misread."""
+"""Exports to Detectron2: names, layouts, and unsupported backbones."""
 
 import pickle
 
@@ -13,8 +13,8 @@ from pixpro_tf.storage import trained_weights
 from pixpro_tf.storage.runs import Run
 from tests.support.models import make_run
 
-# Detectron2's names of a bottleneck ResNet, written down from its modules: a stem, stages res2 to res5 of blocks, each with a
-# shortcut that projects in its first block, three convolutions, and a norm inside each convolution.
+# Detectron2's names in a bottleneck ResNet, taken from its modules: a stem, and stages res2 to res5 of blocks with three convolutions.
+# The first block of a stage has a projected shortcut, and each convolution contains a norm.
 NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -35,7 +35,7 @@ def detectron2_names(blocks, depth):
     ("backbone", "blocks", "depth"),
     [("resnet18", (2, 2, 2, 2), 2), ("resnet50", (3, 4, 6, 3), 3)],
 )
-def test_names_are_those_of_detectron2(backbone, blocks, depth):
+def test_names_are_the_same_as_in_detectron2(backbone, blocks, depth):
     state = names.state_dict(resnet.build(backbone))
     assert detectron2.to_detectron2(state).keys() == detectron2_names(blocks, depth)
 
@@ -47,7 +47,7 @@ def run(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["online", "target"])
-def test_the_pickle_holds_the_weights_in_pytorchs_layout(run, tmp_path, network):
+def test_pickle_contains_the_weights_in_the_layout_of_pytorch(run, tmp_path, network):
     path = tmp_path / "backbone.pkl"
     flags = [f"--from={run}", f"--output={path}", f"--network={network}"]
     assert detectron2_command.main(flags) == 0
@@ -68,10 +68,13 @@ def test_the_pickle_holds_the_weights_in_pytorchs_layout(run, tmp_path, network)
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ({"backbone": "resnet10"}, "--backbone=resnet10, which Detectron2 would misread"),
-        ({"backbone": "resnet18d"}, "--backbone=resnet18d, which Detectron2 would misread"),
+        ({"backbone": "resnet10"}, "--backbone=resnet10, which Detectron2 does not support"),
+        ({"backbone": "resnet18d"}, "--backbone=resnet18d, which Detectron2 does not support"),
         ({"backbone": "resnet18", "output_stride": 8}, "pre-train with --output_stride=32 or 16"),
-        ({"backbone": "resnet18", "output_stride": 16}, "which Detectron2 does not build"),
+        (
+            {"backbone": "resnet18", "output_stride": 16},
+            "is a resnet18 with --output_stride=16, which",
+        ),
         (
             {"backbone": "resnet18", "backbone_layout": "od_api"},
             "pre-train with --backbone_layout=torchvision",
@@ -79,7 +82,7 @@ def test_the_pickle_holds_the_weights_in_pytorchs_layout(run, tmp_path, network)
     ],
     ids=str,
 )
-def test_what_detectron2_would_misread_is_refused(tmp_path, capsys, flags, said):
+def test_unsupported_backbone_is_rejected(tmp_path, capsys, flags, said):
     run = make_run(tmp_path / "run", **flags)
     output = tmp_path / "backbone.pkl"
     assert detectron2_command.main([f"--from={run}", f"--output={output}"]) == 1
@@ -98,20 +101,20 @@ def test_what_detectron2_would_misread_is_refused(tmp_path, capsys, flags, said)
         ("resnext101_32x8d", 32, {"DEPTH: 101", "NUM_GROUPS: 32", "WIDTH_PER_GROUP: 8"}),
     ],
 )
-def test_the_settings_fit_the_backbone(backbone, stride, lines):
+def test_settings_match_the_backbone(backbone, stride, lines):
     found = detectron2.settings(backbone, stride)
     assert {f"MODEL.RESNETS.{line}" for line in lines} <= set(found)
     assert any("RES5_DILATION" in line for line in found) == (stride == 16)
 
 
 @pytest.mark.slow
-def test_a_neck_goes_with_it_under_detectron2s_names(tmp_path, capsys):
+def test_neck_is_exported_with_the_names_of_detectron2(tmp_path, capsys):
     neck_flags = {"pixel_levels": "p3,p4,p5,p6,p7", "fpn_channels": 8, "dense_head_layers": 2}
     run = make_run(tmp_path / "run", backbone="resnet18", image_size=160, **neck_flags)
     assert detectron2_command.main([f"--from={run}", f"--output={tmp_path / 'neck.pkl'}"]) == 0
     with open(tmp_path / "neck.pkl", "rb") as file:
         model = pickle.load(file)["model"]
-    # From Detectron2's FPN, LastLevelP6P7 and RetinaNetHead, whose towers are sequences of convolution and ReLU.
+    # Layers of Detectron2's FPN, LastLevelP6P7 and RetinaNetHead, whose towers are sequences of convolutions and ReLUs.
     layers = [f"fpn_{part}{level}" for part in ("lateral", "output") for level in (3, 4, 5)]
     layers += ["top_block.p6", "top_block.p7"]
     layers += [f"head.{tower}_subnet.{index}" for tower in ("cls", "bbox") for index in (0, 2)]

@@ -1,4 +1,4 @@
-"""A user's mistakes, the same for all exports: one line, a non-zero exit, and nothing written."""
+"""User errors, the same for all exports: a one-line error, a non-zero exit code, and no output."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ from tests.support import warm
 from tests.support.models import make_run
 
 OD_API_FLAGS = ("--task=voc", "--model=faster_rcnn_resnet50_keras")
-# Of each export: its command, the flag that says where from, the layout that it takes, further flags, and the module's name.
+# Exports by the names of their modules: command, flag of the source, supported layout, and further flags.
 EXPORTS = {
     "savedmodel": (savedmodel_command.main, "--run", "torchvision", ()),
     "detectron2": (detectron2_command.main, "--from", "torchvision", ()),
@@ -28,7 +28,7 @@ EXPORTS = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A run in each layout, which has one of its two epochs left to go."""
+    """Returns a function that creates a run in a layout; the run has completed one of its two epochs."""
     made = {}
 
     def run(layout):
@@ -45,7 +45,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(params=EXPORTS)
 def export(request, runs, tmp_path, capsys):
-    """Runs an export with flags and returns its exit code and what it said."""
+    """Runs an export with flags and returns its exit code and its error output."""
     main, source_flag, layout, flags = EXPORTS[request.param]
 
     def run(source=None, output=tmp_path / "out" / "there", *more):
@@ -66,23 +66,23 @@ def assert_one_line(result, *said, code=1):
         assert text in error
 
 
-def test_a_run_that_is_not_there(export, tmp_path):
+def test_missing_run_gives_a_one_line_error(export, tmp_path):
     assert_one_line(export(tmp_path / "nowhere"), str(tmp_path / "nowhere"))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
-def test_a_run_without_a_checkpoint(export, runs, tmp_path):
+def test_run_without_a_checkpoint_gives_a_one_line_error(export, runs, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(runs(export.layout) / "config.json", run)
-    assert_one_line(export(run), f"{run} holds no checkpoint; train the run until")
+    assert_one_line(export(run), f"{run} does not contain a checkpoint; train the run until")
     assert list(tmp_path.iterdir()) == [run]
 
 
 @pytest.mark.slow
-def test_an_unfinished_run_has_to_be_allowed(export, tmp_path):
-    assert_one_line(export(), "has made 3 of its 6 steps", "--allow_unfinished")
+def test_unfinished_run_must_be_allowed(export, tmp_path):
+    assert_one_line(export(), "has completed 3 of its 6 steps", "--allow_unfinished")
     assert not list(tmp_path.iterdir())
     code, error = export(None, tmp_path / "out", "--allow_unfinished")
     assert code == 0 and not error
@@ -90,11 +90,11 @@ def test_an_unfinished_run_has_to_be_allowed(export, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_output_that_is_there_stays(export, tmp_path):
+def test_existing_output_is_kept_without_overwrite(export, tmp_path):
     output = tmp_path / "mine"
     output.write_text("mine")
     assert_one_line(
-        export(None, output), "exists already; give another, or add --overwrite", code=2
+        export(None, output), "already exists; use another path, or add --overwrite", code=2
     )
     assert output.read_text() == "mine"
     code, _ = export(None, output, "--allow_unfinished", "--overwrite")
@@ -103,22 +103,24 @@ def test_an_output_that_is_there_stays(export, tmp_path):
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_an_output_that_would_replace_the_run_is_refused(export, runs, tmp_path):
+def test_output_that_would_replace_the_run_is_rejected(export, runs, tmp_path):
     run = tmp_path / "runs" / "run"
     shutil.copytree(runs(export.layout), run)
     before = sorted(run.rglob("*"))
     for output in (run, run.parent, tmp_path / "elsewhere" / ".." / "runs"):
         result = export(run, output, "--overwrite", "--allow_unfinished")
-        assert_one_line(result, f"would replace {run}, which is exported", code=2)
+        assert_one_line(result, f"would replace {run}, the source of the export", code=2)
     assert sorted(run.rglob("*")) == before
 
 
-def test_an_output_elsewhere_is_refused(export):
-    assert_one_line(export(None, "gs://bucket/model"), "is an address; give a local path", code=2)
+def test_remote_output_is_rejected(export):
+    assert_one_line(
+        export(None, "gs://bucket/model"), "is not a local path; use a local path", code=2
+    )
 
 
 @pytest.mark.slow
-def test_an_output_under_a_file_is_refused(export, tmp_path):
+def test_output_below_a_file_is_rejected(export, tmp_path):
     (tmp_path / "file").write_text("")
     result = export(None, tmp_path / "file" / "out", "--allow_unfinished")
     assert_one_line(result, "cannot be written: Not a directory")
@@ -126,7 +128,7 @@ def test_an_output_under_a_file_is_refused(export, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["index", "data", "cut"])
-def test_a_damaged_checkpoint(export, runs, part, tmp_path):
+def test_damaged_checkpoint_gives_a_one_line_error(export, runs, part, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(runs(export.layout), run)
     (path,) = (run / "checkpoints").glob("*.index" if part == "index" else "*.data*")
@@ -134,14 +136,14 @@ def test_a_damaged_checkpoint(export, runs, part, tmp_path):
     if part == "cut":
         del content[len(content) // 2 :]
     else:
-        # Enough to meet the backbone, wherever it lies in the file.
+        # Overwrite enough to damage the backbone, wherever it is in the file.
         content[len(content) // 4 :] = bytes(len(content) - len(content) // 4)
     path.write_bytes(content)
     assert_one_line(export(run, tmp_path / "out", "--allow_unfinished"), "step-3")
     assert list(tmp_path.iterdir()) == [run]
 
 
-def test_a_damaged_config(export, runs, tmp_path):
+def test_damaged_config_gives_a_one_line_error(export, runs, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(runs(export.layout), run)
     (run / "config.json").write_text("{")
@@ -157,8 +159,11 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPORTS)
-def test_a_full_disk(name, runs, tmp_path):
-    """A limit on the size of a file ends a write as a full disk does, with another reason; the real one needs a file system of ours."""
+def test_full_disk_gives_a_one_line_error(name, runs, tmp_path):
+    """Simulates a full disk by a limit on file sizes.
+
+    Writes fail in the same way, with a different reason; a full disk would require a separate file system.
+    """
     _, source_flag, layout, flags = EXPORTS[name]
     process = subprocess.run(
         warm.python(
@@ -177,7 +182,7 @@ def test_a_full_disk(name, runs, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["od_api", "model_garden"])
-def test_another_layout_is_refused_with_the_flag_to_pre_train_with(name, runs, tmp_path, capsys):
+def test_other_layout_is_rejected_with_the_flag_to_pre_train_with(name, runs, tmp_path, capsys):
     main, _, layout, flags = EXPORTS[name]
     other = "model_garden" if layout == "od_api" else "od_api"
     arguments = [f"--from={runs(other)}", f"--output={tmp_path / 'out'}", *flags]
@@ -189,33 +194,33 @@ def test_another_layout_is_refused_with_the_flag_to_pre_train_with(name, runs, t
 
 
 @pytest.mark.parametrize("source", ["nofs://bucket/run", "http://127.0.0.1:9/model"])
-def test_a_source_that_cannot_be_reached_is_one_line(source, tmp_path, capsys):
+def test_unreachable_source_gives_a_one_line_error(source, tmp_path, capsys):
     assert detectron2_command.main([f"--from={source}", f"--output={tmp_path / 'out'}"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and source in error and error.count("\n") == 1
 
 
 @pytest.mark.slow
-def test_a_saved_model_of_an_unfinished_run_has_to_be_allowed_too(runs, tmp_path, capsys):
+def test_saved_model_of_an_unfinished_run_must_be_allowed_too(runs, tmp_path, capsys):
     flags = [f"--from={runs('torchvision')}", f"--output={tmp_path / 'model.tgz'}"]
     assert savedmodel_command.main([*flags, "--allow_unfinished"]) == 0
     assert (tmp_path / "model.tgz").is_file()
     flags = [f"--from={tmp_path / 'model.tgz'}", f"--output={tmp_path / 'out'}"]
     assert detectron2_command.main(flags) == 1
-    assert "model.tgz has made 3 of its 6 steps" in capsys.readouterr().err
+    assert "model.tgz has completed 3 of its 6 steps" in capsys.readouterr().err
     assert detectron2_command.main([*flags, "--allow_unfinished"]) == 0
 
 
-def test_a_saved_model_of_somebody_elses_is_refused(tmp_path, capsys):
+def test_saved_model_of_another_project_is_rejected(tmp_path, capsys):
     import tensorflow as tf
 
     tf.saved_model.save(tf.Module(), str(tmp_path / "model"))
     arguments = [f"--from={tmp_path / 'model'}", f"--output={tmp_path / 'out'}"]
     assert detectron2_command.main(arguments) == 1
-    assert "a SavedModel with a model_card.json, without which" in capsys.readouterr().err
+    assert "a SavedModel with a model_card.json, which contains" in capsys.readouterr().err
 
 
-def test_folders_above_are_made_only_where_the_output_is(tmp_path):
+def test_parent_folders_are_created_only_with_the_output(tmp_path):
     path = tmp_path / "a" / "b" / "c"
     with pytest.raises(KeyError), atomic_output(str(path)) as made:
         assert not os.path.exists(made)
@@ -228,45 +233,45 @@ def test_folders_above_are_made_only_where_the_output_is(tmp_path):
     assert [p.name for p in tmp_path.rglob("*")] == ["a", "b", "c"]
 
 
-def test_an_output_that_appears_meanwhile_stays(tmp_path):
+def test_output_that_appears_meanwhile_is_kept(tmp_path):
     path = tmp_path / "out"
-    with pytest.raises(ConfigError, match="exists already"), atomic_output(str(path)) as made:
+    with pytest.raises(ConfigError, match="already exists"), atomic_output(str(path)) as made:
         pathlib.Path(made).write_text("new")
         path.write_text("mine")
     assert path.read_text() == "mine" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_broken_link_at_the_output_is_not_replaced(tmp_path):
+def test_broken_link_at_the_output_is_not_replaced(tmp_path):
     link = tmp_path / "out"
     link.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="exists already"), atomic_output(str(link)) as made:
+    with pytest.raises(ConfigError, match="already exists"), atomic_output(str(link)) as made:
         pathlib.Path(made).write_text("new")
     assert link.is_symlink() and list(tmp_path.iterdir()) == [link]
 
 
-def test_what_cannot_be_replaced_stays(tmp_path):
+def test_output_that_cannot_be_replaced_is_kept(tmp_path):
     path = tmp_path / "out"
     path.write_text("mine")
-    # A block that makes nothing leaves nothing to be moved there.
+    # The block creates nothing, so nothing can be moved to the path.
     with pytest.raises(RunError, match="cannot be written"), atomic_output(str(path), True):
         pass
     assert path.read_text() == "mine" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_home_folder_is_found(tmp_path, monkeypatch):
+def test_home_folder_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(ConfigError, match="exists already"), atomic_output("~/out"):
+    with pytest.raises(ConfigError, match="already exists"), atomic_output("~/out"):
         pass
 
 
-def test_a_folder_that_may_not_be_written_is_one_line(tmp_path, monkeypatch):
+def test_missing_permission_gives_a_one_line_error(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
     with (
-        pytest.raises(RunError, match="out cannot be written: Permission denied; give another"),
+        pytest.raises(RunError, match="out cannot be written: Permission denied; use another path"),
         atomic_output(str(tmp_path / "out")),
     ):
         pass

@@ -1,4 +1,4 @@
-"""What TF Model Garden is given: read here, and in its own environment by the Garden itself."""
+"""Exports to TF Model Garden: read here, and by the Garden itself in its own environment."""
 
 import re
 import sys
@@ -31,7 +31,7 @@ def exported(run, tmp_path_factory):
 def stored_shapes(folder):
     found = tf.train.list_variables(str(folder / "ckpt-1"))
     suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
-    # Each layer stands there under its number among all and among those with weights, and its variables under the first of the two.
+    # The checkpoint names each layer by its number among all layers and among those with weights; variables are under the first name.
     return {
         name.removeprefix("backbone/").removesuffix(suffix): shape
         for name, shape in found
@@ -41,12 +41,12 @@ def stored_shapes(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "blocks"), [("resnet50", 16), ("resnet101", 33)])
-def test_layers_have_the_gardens_names(name, blocks, tmp_path):
+def test_layers_have_the_names_of_model_garden(name, blocks, tmp_path):
     write_checkpoint(resnet.build(name, "model_garden"), str(tmp_path))
     shapes = stored_shapes(tmp_path)
     assert shapes["layer-1/kernel"] == [7, 7, 3, 64]
     assert shapes["layer-2/gamma"] == [64]
-    # Input, stem, BN, activation and pooling come before the first block, and an activation behind each stage.
+    # Input, stem, BN, activation and pooling precede the first block, and an activation follows each stage.
     assert shapes["layer-5/_shortcut/kernel"] == [1, 1, 64, 256]
     assert shapes["layer-7/_norm3/moving_variance"] == [256]
     assert shapes["layer-9/_conv2/kernel"] == [3, 3, 128, 128]
@@ -57,37 +57,37 @@ def test_layers_have_the_gardens_names(name, blocks, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_folder_is_complete(exported):
+def test_exported_folder_is_complete(exported):
     names = {"checkpoint", "README.md", *EXPERIMENTS}
     assert {path.name for path in exported.iterdir()} == names
     for file, experiment in EXPERIMENTS.items():
         text = (exported / file).read_text()
         assert "norm_epsilon: 0.00001" in text and "model_id: 50" in text and "$" not in text
         assert "init_checkpoint: checkpoint/ckpt-1" in text
-        # YAML 1.1 takes numbers without a point, as 1e-05, for texts.
+        # YAML 1.1 reads numbers without a point, such as 1e-05, as strings.
         assert not re.search(r":.*\b\d+e-", text)
         assert experiment.name in (exported / "README.md").read_text()
 
 
-# Peak learning rates of Detectron2's 1x schedules for a batch of 16.
+# Peak learning rates of Detectron2's 1x schedules with batch size 16.
 @pytest.mark.parametrize(("file", "peak"), [("retinanet.yaml", 0.01), ("mask_rcnn.yaml", 0.02)])
 def test_detectors_have_the_1x_schedule(file, peak):
     text = yaml_of(EXPERIMENTS[file], 50, 1.0)
     assert "train_steps: 90000" in text and "boundaries: [60000, 80000]" in text
     (rates,) = re.findall(r"values: \[(.*)\]", text)
-    # A tenth after the first drop and a hundredth after the second.
+    # The first drop is to a tenth and the second to a hundredth.
     expected = [peak, peak / 10, peak / 100]
     assert [float(rate) for rate in rates.split(", ")] == pytest.approx(expected)
 
 
 @pytest.mark.slow
-def test_a_wide_backbone_has_no_segmentation(tmp_path):
+def test_wide_backbone_has_no_segmentation_experiment(tmp_path):
     run = make_run(tmp_path / "run", backbone="resnet50w2", backbone_layout="model_garden")
     output = tmp_path / "garden"
     assert main([f"--from={run}", f"--output={output}"]) == 0
     assert not (output / "semantic_segmentation.yaml").exists()
     assert "depth_multiplier: 2.0" in (output / "retinanet.yaml").read_text()
-    assert "dilated ResNet has no wider form" in (output / "README.md").read_text()
+    assert "dilated ResNet has a single width" in (output / "README.md").read_text()
 
 
 RETINANET_LEVELS = "p3,p4,p5,p6,p7"
@@ -115,7 +115,7 @@ def export_with_fpn(folder, levels):
         (MASK_RCNN_LEVELS, "mask_rcnn.yaml", "retinanet.yaml"),
     ],
 )
-def test_the_detector_whose_levels_they_are_starts_from_an_fpn(tmp_path, levels, starts, does_not):
+def test_detector_with_the_same_levels_starts_from_the_fpn(tmp_path, levels, starts, does_not):
     _, output = export_with_fpn(tmp_path, levels)
     text = (output / starts).read_text()
     assert "init_checkpoint_modules: [backbone, decoder]" in text and "num_filters: 32" in text
@@ -125,22 +125,22 @@ def test_the_detector_whose_levels_they_are_starts_from_an_fpn(tmp_path, levels,
 
 
 @pytest.mark.slow
-def test_an_fpn_of_other_levels_is_left_out_and_the_readme_says_so(tmp_path):
+def test_fpn_with_other_levels_is_left_out_and_the_readme_says_so(tmp_path):
     _, output = export_with_fpn(tmp_path, "p3,p4,p5")
     found = tf.train.list_variables(str(output / "checkpoint" / "ckpt-1"))
     assert not [name for name, _ in found if name.startswith("decoder")]
     text = (output / "README.md").read_text()
-    assert "has the levels p3, p4, p5, which fit no detector" in text
+    assert "has the levels p3, p4, p5, which do not fit a detector" in text
     assert f"--pixel_levels={MASK_RCNN_LEVELS} (mask_rcnn.yaml)" in text
 
 
 @pytest.mark.thorough
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="its TensorFlow 2.15 needs Python 3.11")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="TensorFlow 2.15 requires Python 3.11")
 @pytest.mark.parametrize(
     ("levels", "file"),
     [(RETINANET_LEVELS, "retinanet.yaml"), (MASK_RCNN_LEVELS, "mask_rcnn.yaml")],
 )
-def test_the_garden_restores_an_fpn_and_gives_its_features(tmp_path, consume, levels, file):
+def test_model_garden_restores_the_fpn_with_the_same_features(tmp_path, consume, levels, file):
     run, output = export_with_fpn(tmp_path, levels)
     with trained_weights.open_weights(str(run)) as weights:
         backbone, neck = trained_weights.restore_with_neck(weights)
@@ -153,10 +153,10 @@ def test_the_garden_restores_an_fpn_and_gives_its_features(tmp_path, consume, le
 
 
 @pytest.mark.thorough
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="its TensorFlow 2.15 needs Python 3.11")
-def test_the_garden_restores_it_gives_its_features_and_trains_a_detector(run, exported, consume):
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="TensorFlow 2.15 requires Python 3.11")
+def test_model_garden_restores_the_same_features_and_trains_a_detector(run, exported, consume):
     backbone = trained_weights.restore_backbone(str(run))
-    # Sizes that are even and odd at every stride.
+    # One side is even and the other is odd at every stride.
     images = np.random.default_rng(0).normal(size=(2, 160, 193, 3)).astype(np.float32)
     maps = {name: features.numpy() for name, features in backbone(images).items()}
     found = consume("model_garden", exported, images=images, **maps)

@@ -1,4 +1,4 @@
-"""What the Object Detection API is given. Keras' ResNets, which it builds its own from, stand in for it."""
+"""Exports to the Object Detection API. Keras' ResNets, from which the API builds its own, stand in for it."""
 
 import pathlib
 import re
@@ -21,18 +21,18 @@ from pixpro_tf.storage import trained_weights
 from tests.support.models import make_run, settle
 
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939], np.float32)
-# Where the consumer pads by zeros after it has subtracted its mean, it pads by a colour a little off ours. From the border in, that
-# reaches two bins of C5 with more than a thousandth of the largest feature; the rest is rounding.
+# The consumer pads with zeros after it has subtracted its mean, which is a slightly different colour than in this project. The difference
+# reaches two bins of C5 from the border with more than a thousandth of the largest feature; the rest is rounding.
 BORDER_BINS = 2
 
 
 def keras_features(folder, depth, images):
-    """C5 of Keras' ResNet as the API feeds it, restored as the API restores it."""
+    """Returns C5 of Keras' ResNet, which is restored and fed as in the API."""
     model = getattr(tf.keras.applications, f"ResNet{depth}")(include_top=False, weights=None)
     restored = tf.train.Checkpoint(feature_extractor=model)
     status = restored.restore(str(folder / "ckpt-1"))
     status.expect_partial().assert_existing_objects_matched()
-    # All of Keras' own variables are in it too, biases included.
+    # The checkpoint also contains all of Keras' own variables, including biases.
     status.assert_existing_objects_matched()
     return model(images.astype(np.float32) - CAFFE_MEAN).numpy()
 
@@ -41,7 +41,7 @@ def assert_equal_inside(found, wanted):
     errors = np.abs(found - wanted) / np.abs(wanted).max()
     inside = errors[:, BORDER_BINS:-BORDER_BINS, BORDER_BINS:-BORDER_BINS]
     assert inside.size > 2048 and inside.max() < 1e-3
-    # The border differs, and not by much: the difference of the two paddings is at most 0.009 of a standard deviation.
+    # The border differs slightly: the two paddings differ by at most 0.009 of a standard deviation.
     assert inside.max() < errors.max() < 2e-2
 
 
@@ -53,7 +53,7 @@ def assert_equal_inside(found, wanted):
         pytest.param(152, marks=pytest.mark.thorough),
     ],
 )
-def test_keras_gives_our_features_on_photographs_and_scenes(depth, tmp_path):
+def test_keras_computes_the_same_features_on_photographs_and_scenes(depth, tmp_path):
     backbone = resnet.build(f"resnet{depth}", "od_api")
     settle(backbone)
     checkpoint.write_checkpoint(checkpoint.keras_resnet(backbone), str(tmp_path))
@@ -65,8 +65,8 @@ def test_keras_gives_our_features_on_photographs_and_scenes(depth, tmp_path):
         assert_equal_inside(keras_features(tmp_path, depth, images), wanted)
 
 
-def test_the_folded_stem_sees_the_pixels_as_before():
-    """By hand: one pixel, a 1x1 kernel, and the normalisation behind it."""
+def test_folded_stem_gives_the_same_output():
+    """Compares one pixel, a 1x1 kernel and the normalisation after it with a computation by hand."""
     rng = np.random.default_rng(0)
     kernel, moving_mean = rng.normal(size=(1, 1, 3, 5)), rng.normal(size=5)
     moving_variance = rng.uniform(1e-4, 2, 5)
@@ -83,8 +83,11 @@ def test_the_folded_stem_sees_the_pixels_as_before():
 
 
 @pytest.mark.slow
-def test_fine_tuning_moves_the_folded_stem_as_it_would_move_ours():
-    """The gradient relative to the kernel, in training mode; it grows with the square of the inputs' scale if the kernel shrinks by it."""
+def test_fine_tuning_changes_the_folded_stem_as_much_as_the_original():
+    """Compares the gradients relative to the kernel in training mode.
+
+    If the kernel shrank by the scale of the inputs, the relative gradient would grow with the square of that scale.
+    """
     backbone = resnet.build("resnet50", "od_api")
     settle(backbone)
     keras = checkpoint.keras_resnet(backbone)
@@ -106,13 +109,13 @@ def test_fine_tuning_moves_the_folded_stem_as_it_would_move_ours():
         gradient = tape.gradient(loss, kernel).numpy()
         moved.append((gradient / np.linalg.norm(kernel), kernel.numpy()))
     (gradient, kernel), (their_gradient, their_kernel) = moved
-    # Per input channel the scales still differ by the deviations, 0.224 to 0.229.
+    # The scales of the input channels still differ by the standard deviations, 0.224 to 0.229.
     assert np.linalg.norm(their_gradient) == pytest.approx(np.linalg.norm(gradient), rel=0.05)
     for a, b in ((gradient, their_gradient), (kernel, their_kernel)):
         assert np.sum(a * b) > 0.99 * np.linalg.norm(a) * np.linalg.norm(b)
 
 
-def test_zero_padding_is_off_by_a_hundredth_of_a_deviation_at_most():
+def test_zero_padding_differs_by_at_most_a_hundredth_of_a_standard_deviation():
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     assert np.abs((CAFFE_MEAN / 255 - mean) / deviation).max() < 0.009
 
@@ -133,7 +136,7 @@ def exported(run, scenes_dir, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_folder_is_complete(exported, run):
+def test_exported_folder_is_complete(exported, run):
     output, _ = exported
     assert {path.name for path in output.iterdir()} == {
         "checkpoint",
@@ -150,13 +153,13 @@ def test_the_folder_is_complete(exported, run):
     scale = (0.229 + 0.224 + 0.225) / 3 / 0.224
     np.testing.assert_allclose(kernel[..., 1, :], ours[..., 1, :] * scale, rtol=1e-6)
     readme = (output / "README.md").read_text()
-    assert "60 images to train with, 7 to evaluate" in readme
+    assert "60 images for training, 7 for evaluation" in readme
     assert "python -m object_detection.model_main_tf2" in readme
     assert "--checkpoint_every_n=1000" in readme
     assert not re.search(r"[{}$]\w", readme)
 
 
-def test_records_have_what_the_apis_decoder_reads(exported):
+def test_records_contain_what_the_decoder_of_the_api_reads(exported):
     output, data_dir = exported
     (path,) = (output / "records").glob("train-*.tfrecord")
     assert path.name == "train-00000-of-00001.tfrecord"
@@ -185,7 +188,7 @@ def test_records_have_what_the_apis_decoder_reads(exported):
 
 
 class MadeObjects(tfds.core.GeneratorBasedBuilder):
-    """Three images in PNG, the last without boxes, and what VOC and COCO say of an object beyond its class."""
+    """Three PNG images, the last without boxes, with the attributes of objects in VOC and COCO."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": ""}
@@ -225,7 +228,7 @@ def made_objects(tmp_path_factory):
     return builder
 
 
-def test_difficult_crowded_and_empty_images(made_objects, tmp_path):
+def test_records_of_difficult_crowded_and_empty_images(made_objects, tmp_path):
     parts = [(made_objects, "train")]
     assert records.write_records(str(tmp_path), "train", parts, tasks.number("abc")) == 3
     texts = tf.data.TFRecordDataset(str(tmp_path / "train-00000-of-00001.tfrecord"))
@@ -240,12 +243,12 @@ def test_difficult_crowded_and_empty_images(made_objects, tmp_path):
     assert values("image/object/difficult", "int64_list") == [[0, 0], [1], []]
     assert values("image/object/is_crowd", "int64_list") == [[0, 0], [1], []]
     assert values("image/object/area", "float_list") == [[0, 0], [10], []]
-    # An image without boxes keeps the types of its lists, which the API's decoder insists on.
+    # An image without boxes keeps the types of its lists, which the API's decoder requires.
     assert features[2]["image/object/class/text"].WhichOneof("kind") == "bytes_list"
     assert features[2]["image/object/bbox/xmin"].WhichOneof("kind") == "float_list"
 
 
-def test_records_are_split_into_shards_of_one_size(made_objects, tmp_path, monkeypatch):
+def test_records_are_split_into_shards_of_equal_size(made_objects, tmp_path, monkeypatch):
     monkeypatch.setattr(records, "IMAGES_PER_SHARD", 2)
     parts = [(made_objects, "train"), (made_objects, "train")]
     assert records.write_records(str(tmp_path), "train", parts, tasks.number("abc")) == 6
@@ -254,17 +257,19 @@ def test_records_are_split_into_shards_of_one_size(made_objects, tmp_path, monke
     assert [len(list(tf.data.TFRecordDataset(str(path)))) for path in shards] == [2, 2, 2]
 
 
-def test_a_dataset_of_other_classes_or_without_any_is_refused(made_objects, tmp_path):
-    with pytest.raises(ConfigError, match="has the classes a, b, c, and x, y are expected"):
+def test_dataset_with_other_classes_or_without_boxes_is_rejected(made_objects, tmp_path):
+    with pytest.raises(ConfigError, match="has the classes a, b, c instead of x, y"):
         records.check_split(made_objects, "train", tasks.number("xy"))
-    with pytest.raises(ConfigError, match="has no split test; it has train"):
+    with pytest.raises(
+        ConfigError, match="does not contain images in a split test; its splits are train"
+    ):
         records.check_split(made_objects, "test", tasks.number("abc"))
     for name in ("mnist", "ref_coco"):
-        with pytest.raises(ConfigError, match="has no boxes to learn from"):
+        with pytest.raises(ConfigError, match="does not contain boxes with labels"):
             records.class_names(tfds.builder(name, data_dir=str(tmp_path)))
 
 
-def test_a_damaged_dataset_is_named_and_not_the_output(made_objects, tmp_path):
+def test_error_names_the_damaged_dataset_instead_of_the_output(made_objects, tmp_path):
     (path,) = pathlib.Path(made_objects.data_dir).glob("*.tfrecord*")
     broken = tmp_path / "data" / "made_objects" / "1.0.0"
     shutil.copytree(path.parent, broken)
@@ -275,21 +280,21 @@ def test_a_damaged_dataset_is_named_and_not_the_output(made_objects, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "names"), [("voc/2007", tasks.VOC_CLASSES), ("coco/2017", None)])
-def test_classes_are_those_of_tfds(name, names, tmp_path):
+def test_classes_are_the_same_as_in_tfds(name, names, tmp_path):
     builder = tfds.builder(name, data_dir=str(tmp_path))
     found = records.class_names(builder)
     assert tuple(found) == names if names else len(found) == len(tasks.COCO_CLASSES)
 
 
-def test_coco_keeps_its_numbers():
+def test_coco_keeps_its_class_numbers():
     labels = {label.name: label.id for label in tasks.TASKS["coco"].labels}
-    # From COCO's annotations: the first, some around the gaps, the last.
+    # Numbers in COCO's annotations: the first, some around the gaps, the last.
     known = {"person": 1, "fire hydrant": 11, "stop sign": 13, "backpack": 27, "chair": 62}
     known |= {"dining table": 67, "toilet": 70, "tv": 72, "book": 84, "toothbrush": 90}
     assert known.items() <= labels.items() and len(labels) == 80
 
 
-def test_a_label_map_is_text_of_a_protocol_buffer():
+def test_label_map_is_a_text_format_protocol_buffer():
     text = tasks.label_map((tasks.Label(1, "cat"), tasks.Label(2, 'a "dog"\\')))
     assert (
         text == 'item {\n  id: 1\n  name: "cat"\n}\nitem {\n  id: 2\n  name: "a \\"dog\\"\\\\"\n}\n'
@@ -298,7 +303,7 @@ def test_a_label_map_is_text_of_a_protocol_buffer():
 
 @pytest.mark.parametrize("model", pipeline.MODELS)
 @pytest.mark.parametrize("task", ["voc", "coco"])
-def test_the_schedule_is_the_papers(model, task):
+def test_schedule_is_that_of_the_paper(model, task):
     chosen = tasks.TASKS[task]
     text = pipeline.pipeline_config(pipeline.MODELS[model], 101, 20, chosen.schedule, chosen.origin)
     rate = 0.01 if model.startswith("ssd") else 0.02
@@ -310,28 +315,28 @@ def test_the_schedule_is_the_papers(model, task):
     assert "min_dimension: 800" in text and "max_dimension: 1333" in text
     assert f'type: "{model.replace("50", "101")}"' in text
     assert text.count("{") == text.count("}") and "$" not in text
-    # All BN is trained, with the epsilon of the backbone.
+    # All BN layers are trained, with the epsilon of the backbone.
     assert "batch_norm_trainable: true" in text or "freeze_batchnorm: false" in text
     assert set(re.findall(r"epsilon: (\S+)", text)) <= {"0.00001"}
     assert "RELU_6" not in text
-    # The padding is what the API subtracts.
+    # The padding has the values that the API subtracts.
     assert re.findall(r"per_channel_pad_value: (\S+)", text) == ["123.68", "116.779", "103.939"]
     np.testing.assert_allclose(CAFFE_MEAN, [123.68, 116.779, 103.939])
 
 
-# Regions have 14x14 bins; the box head sees 7x7, behind C5, which halves them, or behind pooling.
+# Regions have 14x14 bins; the box head sees 7x7 bins after C5, which halves the resolution, or after pooling.
 @pytest.mark.parametrize(
     ("model", "pooling"),
     [("faster_rcnn_resnet50_keras", 1), ("faster_rcnn_resnet50_fpn_keras", 2)],
 )
-def test_the_box_head_sees_seven_by_seven_bins(model, pooling):
+def test_box_head_sees_seven_by_seven_bins(model, pooling):
     chosen = tasks.TASKS["voc"]
     text = pipeline.pipeline_config(pipeline.MODELS[model], 50, 20, chosen.schedule, chosen.origin)
     assert "initial_crop_size: 14\n" in text
     assert f"maxpool_kernel_size: {pooling}\n" in text and f"maxpool_stride: {pooling}\n" in text
 
 
-def test_sizes_of_ones_own_change_the_schedule_in_proportion():
+def test_custom_sizes_change_the_schedule_in_proportion():
     changed = tasks.TASKS["voc"].schedule.changed(batch_size=4, steps=2400, min_side=128)
     assert changed.rate == pytest.approx(0.005)
     assert (changed.warmup_steps, changed.drops, changed.steps) == (100, (1800, 2200), 2400)
@@ -343,8 +348,8 @@ def test_sizes_of_ones_own_change_the_schedule_in_proportion():
     ("steps", "every"),
     [(100, 100), (400, 400), (700, 700), (1100, 100), (1200, 600), (24_000, 1000)],
 )
-def test_the_last_step_has_a_checkpoint(steps, every):
-    """The API saves where so many steps have passed since the last time, and looks every hundred."""
+def test_last_step_has_a_checkpoint(steps, every):
+    """The API checks every hundred steps whether enough steps have passed since the last checkpoint."""
     schedule = tasks.TASKS["voc"].schedule.changed(steps=steps)
     saved = 0
     for step in range(100, schedule.steps + 1, 100):
@@ -357,13 +362,13 @@ def test_the_last_step_has_a_checkpoint(steps, every):
     ("sizes", "said"),
     [
         ({"steps": 0}, "--steps=0 is too small"),
-        ({"steps": 3}, r"--steps=3 cannot be trained, for the API makes 100 at once; give 100$"),
-        ({"steps": 450}, r"--steps=450 .* give 500$"),
-        ({"min_side": 2000}, "--min_side=2000 is more than --max_side=1333"),
+        ({"steps": 3}, r"--steps=3 is not a multiple of 100, .* at a time; use 100$"),
+        ({"steps": 450}, r"--steps=450 .* use 500$"),
+        ({"min_side": 2000}, "--min_side=2000 is greater than --max_side=1333"),
     ],
     ids=str,
 )
-def test_sizes_that_make_no_sense_are_refused(sizes, said):
+def test_invalid_sizes_are_rejected(sizes, said):
     with pytest.raises(ConfigError, match=said):
         tasks.TASKS["voc"].schedule.changed(**sizes)
 
@@ -372,23 +377,28 @@ def test_sizes_that_make_no_sense_are_refused(sizes, said):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--task=custom"], "needs --classes=cat,dog or --dataset"),
-        (["--task=custom", "--classes=a", "--records"], "needs --dataset"),
-        (["--task=voc", "--classes=a"], "--classes is for --task=custom"),
-        (["--task=voc", "--train_split=test"], "--train_split is for --task=custom"),
-        (["--task=custom", "--classes=a", "--dataset=scenes/128"], "--dataset and --classes do"),
-        (["--task=custom", "--dataset=mnist_nowhere"], "is not known to TFDS"),
-        (["--task=voc", "--depth=101"], "--depth=101 is not that of the resnet50 in"),
-        (["--task=custom", "--classes=a,b,a"], "--classes=a,b,a names a class twice"),
+        (["--task=custom"], "pass --classes=cat,dog or --dataset"),
+        (["--task=custom", "--classes=a", "--records"], "pass --dataset"),
+        (["--task=voc", "--classes=a"], "--classes requires --task=custom"),
+        (["--task=voc", "--train_split=test"], "--train_split requires --task=custom"),
+        (
+            ["--task=custom", "--classes=a", "--dataset=scenes/128"],
+            "--dataset and --classes cannot",
+        ),
+        (["--task=custom", "--dataset=mnist_nowhere"], "is not a TFDS dataset"),
+        (["--task=voc", "--depth=101"], "--depth=101 does not match the resnet50 in"),
+        (["--task=custom", "--classes=a,b,a"], "--classes=a,b,a contains a class twice"),
         (["--task=voc", "--records"], "--dataset=voc/2007 has not been prepared"),
-        (["--task=birds"], "--task=birds is not known"),
-        (["--task=voc", "--model=yolo"], "--model=yolo is not known"),
+        (["--task=birds"], "--task=birds is unknown"),
+        (["--task=voc", "--model=yolo"], "--model=yolo is unknown"),
         (["--task=voc", "--min_side=128"], "--min_side=128 is too small for --model=ssd_resnet50"),
-        (["--task=voc", "--network=both"], "--network=both is not known"),
+        (["--task=voc", "--network=both"], "--network=both is unknown"),
     ],
     ids=str,
 )
-def test_mistakes_are_one_line_and_leave_nothing_behind(flags, said, run, tmp_path, capsys):
+def test_invalid_flags_give_a_one_line_error_and_leave_no_output(
+    flags, said, run, tmp_path, capsys
+):
     output = tmp_path / "out"
     given = [f"--from={run}", f"--output={output}", f"--data_dir={tmp_path / 'data'}"]
     if not any(flag.startswith("--model") for flag in flags):
@@ -400,7 +410,7 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(flags, said, run, tmp_pa
 
 
 @pytest.mark.thorough
-def test_the_apis_own_protocol_buffers_understand_it(tmp_path, consume):
+def test_protocol_buffers_of_the_api_parse_the_export(tmp_path, consume):
     for name, model in pipeline.MODELS.items():
         for task in ("voc", "coco"):
             chosen = tasks.TASKS[task]
@@ -420,7 +430,7 @@ def test_the_apis_own_protocol_buffers_understand_it(tmp_path, consume):
         assert config["sides"] == [800, 1333]
         np.testing.assert_allclose(config["padding"], CAFFE_MEAN, rtol=1e-6)
         assert config["trains_norms"] and config["activation"] == "RELU"
-        # The C4 model has no such settings for its backbone, whose epsilon is ours.
+        # The C4 model has no such settings for its backbone, whose epsilon is that of this project.
         if config["overrides"]:
             np.testing.assert_allclose(config["norm"], [1e-5, 0.9, True], rtol=1e-6)
         assert config["overrides"] == ("fpn" in model)

@@ -1,4 +1,4 @@
-"""The SavedModel as its consumers load it."""
+"""Exported SavedModels as their consumers load them."""
 
 import functools
 import hashlib
@@ -34,7 +34,7 @@ from tests.support.models import make_model, make_run, settle
 
 IMAGES = np.random.default_rng(0).uniform(size=(2, 65, 96, 3)).astype(np.float32)
 SMALL_RESNEXT = "resnext14"
-# Relative to the largest value of a map: the same graph, before and after.
+# Tolerance relative to the largest value of a map; the graph is the same before and after.
 TOLERANCE = 1e-6
 
 
@@ -76,7 +76,10 @@ def assert_same_maps(found, wanted, tolerance=TOLERANCE):
 
 @pytest.fixture
 def sums_as_written():
-    """Grappler reorders sums whose shapes it knows, and what wraps a graph decides which; over 150 layers that makes 3e-6."""
+    """Keeps the order of sums in a graph.
+
+    Grappler reorders sums whose shapes it knows, which depend on what wraps the graph; over 150 layers this changes results by 3e-6.
+    """
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     yield
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
@@ -97,7 +100,7 @@ def sums_as_written():
         ),
     ],
 )
-def test_features_are_the_same_before_and_after(name, tmp_path, monkeypatch):
+def test_features_are_the_same_after_loading(name, tmp_path, monkeypatch):
     small = resnet.Architecture((1, 1, 1, 1), groups=32, group_width=8)
     monkeypatch.setitem(resnet.ARCHITECTURES, SMALL_RESNEXT, small)
     backbone = resnet.build(name)
@@ -110,7 +113,9 @@ def test_features_are_the_same_before_and_after(name, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "layout", "stride"), [("resnet10", "model_garden", 8)])
-def test_so_are_those_of_other_layouts_and_strides(name, layout, stride, tmp_path):
+def test_features_of_other_layouts_and_strides_are_the_same_after_loading(
+    name, layout, stride, tmp_path
+):
     backbone = resnet.build(name, layout, stride)
     settle(backbone)
     root, _ = reusable(backbone)
@@ -121,15 +126,15 @@ def test_so_are_those_of_other_layouts_and_strides(name, layout, stride, tmp_pat
 
 
 @pytest.mark.slow
-def test_its_graphs_are_saved_once(exported):
+def test_graphs_are_saved_once(exported):
     saved = saved_model_pb2.SavedModel()
     saved.ParseFromString(pathlib.Path(exported, "saved_model.pb").read_bytes())
-    # A call for each value of its two arguments, and two signatures; none of Keras' for each layer.
+    # One function for each combination of the two arguments, and two signatures; none of Keras' functions for each layer.
     assert len(saved.meta_graphs[0].object_graph_def.concrete_functions) == 4 + 2
 
 
 @pytest.mark.slow
-def test_hub_gives_the_backbones_features_without_this_project(run, exported, tmp_path):
+def test_hub_computes_the_same_features_without_this_project(run, exported, tmp_path):
     script = (
         "import os; os.environ['TF_USE_LEGACY_KERAS'] = '1'\n"
         "import sys, numpy as np, tensorflow_hub as hub\n"
@@ -148,7 +153,7 @@ def test_hub_gives_the_backbones_features_without_this_project(run, exported, tm
     np.testing.assert_allclose(found["pooled"], found["c5"].mean(axis=(1, 2)), rtol=1e-5)
 
 
-def test_signatures_give_the_same(exported):
+def test_signatures_return_the_same_features(exported):
     model = tf.saved_model.load(exported)
     maps = model.signatures["feature_maps"](inputs=tf.constant(IMAGES))
     assert set(maps) == {"c2", "c3", "c4", "c5", "pooled"}
@@ -157,14 +162,14 @@ def test_signatures_give_the_same(exported):
     np.testing.assert_allclose(maps["pooled"], vector, rtol=1e-5, atol=1e-5)
 
 
-def test_any_batch_and_any_size(exported):
+def test_any_batch_and_image_size_is_accepted(exported):
     model = tf.saved_model.load(exported)
     for shape in ((1, 32, 32, 3), (3, 33, 70, 3), (1, 1, 1, 3)):
         maps = model(np.ones(shape, np.float32), return_endpoints=True)
         assert maps["c5"].shape[1:3] == (-(-shape[1] // 32), -(-shape[2] // 32))
 
 
-# Under a strategy of two replicas, each of which sees other images.
+# Script that runs a strategy of two replicas, each of which sees different images.
 REPLICATED = """
 import sys, numpy as np, tensorflow as tf
 (cpu,) = tf.config.list_physical_devices("CPU")
@@ -184,7 +189,7 @@ np.savez(sys.argv[3], each=np.stack(each), together=averages.numpy())
 
 
 @pytest.mark.slow
-def test_a_consumers_replicas_average_their_running_averages(exported, tmp_path):
+def test_running_averages_are_the_mean_over_the_replicas_of_a_consumer(exported, tmp_path):
     images = np.random.default_rng(3).uniform(size=(2, 2, 32, 32, 3)).astype("f")
     np.save(tmp_path / "images.npy", images)
     arguments = [exported, tmp_path / "images.npy", tmp_path / "found.npz"]
@@ -195,7 +200,7 @@ def test_a_consumers_replicas_average_their_running_averages(exported, tmp_path)
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_the_readmes_lines_work_under_any_policy(exported, policy):
+def test_readme_examples_work_under_any_policy(exported, policy):
     tf.keras.mixed_precision.set_global_policy(policy)
     blocks = re.findall(
         r"```python\n(.*?)```", pathlib.Path(exported, "README.md").read_text(), re.S
@@ -205,12 +210,12 @@ def test_the_readmes_lines_work_under_any_policy(exported, policy):
         exec(block, names)
     assert names["vectors"].shape == (2, 512)
     assert names["backbone"](names["images"])["c5"].dtype == tf.float32
-    # Keras 3 is tried in an environment that has it.
+    # Another test runs the example for Keras 3 in an environment that has it.
     assert "keras.layers.TFSMLayer(" in blocks[2] and len(blocks) == 3
 
 
 @pytest.mark.slow
-def test_hubs_layer_trains_it(exported):
+def test_hub_layer_is_trainable(exported):
     layer = hub.KerasLayer(exported, trainable=True, arguments={"return_endpoints": True})
     images = tf.constant(IMAGES)
     with tf.GradientTape() as tape:
@@ -225,13 +230,13 @@ def test_hubs_layer_trains_it(exported):
     assert layer.losses == []
 
 
-def test_the_card_says_what_it_is(run, exported):
+def test_card_describes_the_backbone(run, exported):
     card = model_card.read(exported)
     assert card["backbone"] == {
         "architecture": "resnet10",
         "layout": "torchvision",
         "output_stride": 32,
-        # Of a ResNet-18 without its classifier, less those of the four blocks that it has more.
+        # Parameters of a ResNet-18 without its classifier, minus those of its four additional blocks.
         "parameters": 11_176_512 - sum(2 * 9 * c * c + 4 * c for c in (64, 128, 256, 512)),
     }
     assert card["network"] == "online" and card["heads"] == {}
@@ -245,20 +250,20 @@ def test_the_card_says_what_it_is(run, exported):
 
 
 def checksum(variables):
-    """The checksum on the card, computed without this project."""
+    """Computes the checksum of the card without this project."""
     digest = hashlib.sha256()
     for variable in variables:
         digest.update(variable.numpy().tobytes())
     return digest.hexdigest()
 
 
-def test_the_checksum_can_be_computed_without_this_project(exported):
+def test_checksum_can_be_computed_without_this_project(exported):
     variables = tf.saved_model.load(exported).variables
     assert model_card.read(exported)["weights"]["sha256"] == checksum(variables)
 
 
 @pytest.mark.parametrize("entry", ["weights", "backbone"])
-def test_a_card_without_a_required_entry_is_refused(exported, tmp_path, entry):
+def test_card_without_a_required_entry_is_rejected(exported, tmp_path, entry):
     card = model_card.read(exported)
     # Either the whole entry is missing, or one of its keys.
     if entry == "weights":
@@ -270,7 +275,7 @@ def test_a_card_without_a_required_entry_is_refused(exported, tmp_path, entry):
         model_card.read(str(tmp_path))
 
 
-def test_the_card_has_the_runs_last_metrics_and_the_licence(run, tmp_path):
+def test_card_contains_the_last_metrics_and_the_licence(run, tmp_path):
     measured = tmp_path / "run"
     shutil.copytree(run, measured)
     lines = [{"step": step, "loss": -step / 2, "images_per_second": 8.0} for step in (1, 3)]
@@ -280,19 +285,19 @@ def test_the_card_has_the_runs_last_metrics_and_the_licence(run, tmp_path):
     card = model_card.read(str(tmp_path / "out"))
     assert card["metrics"] == lines[1]
     assert card["licence"]["weights"] == "CC BY 4.0"
-    assert "Weights: CC BY 4.0." in (tmp_path / "out" / "README.md").read_text()
+    assert "Licence of the weights: CC BY 4.0." in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_the_readme_fits_the_model(exported):
+def test_readme_describes_the_model(exported):
     with open(f"{exported}/README.md") as file:
         text = file.read()
-    assert "A resnet10 without its classifier, pre-trained without labels by PixPro" in text
+    assert "A resnet10 without its classifier, pre-trained without labels with PixPro" in text
     assert "| `c5` | 32 | 512 |" in text and "c2, c3, c4, c5, pooled" in text
     assert model_card.read(exported)["weights"]["sha256"] in text
 
 
 @pytest.mark.slow
-def test_heads_on_request(run, exported_heads):
+def test_heads_are_exported_on_request(run, exported_heads):
     loaded = tf.saved_model.load(exported_heads)
     found = loaded(IMAGES, return_endpoints=True)
     model = Run.open(str(run)).load_model()
@@ -312,20 +317,20 @@ def test_heads_on_request(run, exported_heads):
 
 
 @pytest.mark.slow
-def test_the_target_network_on_request(run, tmp_path):
+def test_target_network_is_exported_on_request(run, tmp_path):
     output = tmp_path / "target"
     flags = [f"--from={run}", f"--output={output}", "--network=target", "--include_heads"]
     assert savedmodel_command.main(flags) == 0
     found = tf.saved_model.load(str(output))(IMAGES, return_endpoints=True)
-    # The propagation is on the online side only.
+    # Only the online network has a propagation.
     assert "projected" in found and "propagated" not in found
     assert_same_maps(found, expected(trained_weights.restore_backbone(str(run), "target")))
-    with pytest.raises(RunError, match="holds the target network, not the online one"):
+    with pytest.raises(RunError, match="contains the target network, not the online network"):
         trained_weights.restore_backbone(str(output), "online")
     assert_same_maps(expected(trained_weights.restore_backbone(str(output))), found_backbone(found))
 
 
-def test_the_target_network_without_heads_on_request(run, tmp_path, monkeypatch):
+def test_target_network_is_exported_without_heads(run, tmp_path, monkeypatch):
     exported = []
 
     def stop_before_saving(backbone, **heads):
@@ -344,7 +349,7 @@ def found_backbone(found):
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
-    """A folder as the import of a backbone alone leaves it."""
+    """Folder of an imported backbone without heads."""
     folder = RunFolder(str(tmp_path_factory.mktemp("imported")))
     parts = {"online": tf.train.Checkpoint(backbone=resnet.build("resnet10"))}
     tf.train.CheckpointManager(
@@ -355,15 +360,18 @@ def imported(tmp_path_factory):
     return folder.path
 
 
-def test_heads_that_are_not_there_are_one_line(imported, tmp_path, capsys):
+def test_missing_heads_give_a_one_line_error(imported, tmp_path, capsys):
     flags = [f"--from={imported}", f"--output={tmp_path / 'out'}", "--include_heads"]
     assert savedmodel_command.main(flags) == 1
     error = capsys.readouterr().err
-    assert "has no heads that --include_heads could export" in error and error.count("\n") == 1
+    assert (
+        "does not contain the heads that --include_heads exports" in error
+        and error.count("\n") == 1
+    )
     assert not list(tmp_path.iterdir())
 
 
-def test_imported_weights_claim_no_recipe_of_ours(imported, tmp_path):
+def test_card_of_imported_weights_has_no_recipe(imported, tmp_path):
     assert savedmodel_command.main([f"--from={imported}", f"--output={tmp_path / 'out'}"]) == 0
     card = model_card.read(str(tmp_path / "out"))
     assert card["imported"]["file"] == "theirs.pth"
@@ -376,7 +384,7 @@ def test_imported_weights_claim_no_recipe_of_ours(imported, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("trainable", [False, True])
 @pytest.mark.parametrize("where", ["exported", "packed", "run"])
-def test_load_backbone_gives_a_layer_for_sequential(where, trainable, request, run):
+def test_load_backbone_returns_a_layer_for_sequential(where, trainable, request, run):
     handle = str(request.getfixturevalue(where))
     layer = pixpro_tf.load_backbone(handle, trainable=trainable)
     model = tf.keras.Sequential([layer, tf.keras.layers.Dense(2)])
@@ -386,13 +394,13 @@ def test_load_backbone_gives_a_layer_for_sequential(where, trainable, request, r
     np.testing.assert_allclose(layer(IMAGES), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_load_backbone_gives_endpoints_too_in_any_precision(exported):
+def test_load_backbone_returns_endpoints_in_any_precision(exported):
     tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     maps = pixpro_tf.load_backbone(exported, return_endpoints=True)(IMAGES)
     assert set(maps) == {"c2", "c3", "c4", "c5", "pooled"} and maps["c5"].dtype == tf.float32
 
 
-def test_a_layer_is_built_again_from_its_configuration(exported):
+def test_layer_is_rebuilt_from_its_configuration(exported):
     model = tf.keras.Sequential([pixpro_tf.load_backbone(exported), tf.keras.layers.Dense(2)])
     model.build([None, None, None, 3])
     again = tf.keras.Sequential.from_config(
@@ -403,14 +411,14 @@ def test_a_layer_is_built_again_from_its_configuration(exported):
     np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
 
 
-def test_a_handle_that_leads_nowhere_is_one_line(tmp_path):
+def test_unknown_handle_gives_a_one_line_error(tmp_path):
     for handle in (str(tmp_path / "nothing"), str(tmp_path), "nofs://bucket/model"):
         with pytest.raises(RunError) as raised:
             pixpro_tf.load_backbone(handle)
         assert handle in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_the_archive_has_the_model_at_its_root_and_no_names_of_this_machine(packed):
+def test_archive_has_the_model_at_its_root_and_no_user_names(packed):
     with tarfile.open(packed) as archive:
         members = archive.getmembers()
     assert {"./saved_model.pb", "./model_card.json"} <= {member.name for member in members}
@@ -419,7 +427,7 @@ def test_the_archive_has_the_model_at_its_root_and_no_names_of_this_machine(pack
 
 @pytest.fixture
 def served(packed, tmp_path, monkeypatch):
-    """The archive behind an address, from a server that answers as a hub does."""
+    """Serves the archive at an address, as a hub does."""
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
     handler = functools.partial(QuietHandler, directory=str(packed.parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -434,7 +442,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.mark.slow
-def test_an_address_is_taken_everywhere(run, served, tmp_path):
+def test_address_is_accepted_everywhere(run, served, tmp_path):
     wanted = trained_weights.restore_backbone(str(run))
     assert_same_maps(expected(trained_weights.restore_backbone(served)), expected(wanted))
     assert pixpro_tf.load_backbone(served)(IMAGES).shape == (2, 512)
@@ -442,9 +450,7 @@ def test_an_address_is_taken_everywhere(run, served, tmp_path):
     model = make_model()
     init_from.initialize_from(model, served)
     assert_same_variables(model.online.backbone, wanted)
-    assert (
-        len(list((tmp_path / "cache").iterdir())) == 2
-    )  # the model, and a note of where it is from
+    assert len(list((tmp_path / "cache").iterdir())) == 2  # the model, and a file with its source
 
 
 def assert_same_variables(part_a, part_b):
@@ -453,18 +459,18 @@ def assert_same_variables(part_a, part_b):
 
 
 @pytest.mark.slow
-def test_a_run_starts_from_it(run, exported):
+def test_run_is_initialised_from_a_savedmodel(run, exported):
     model = make_model()
     line = init_from.initialize_from(model, exported)
-    assert line == f"Starts from {exported}: backbone"
+    assert line == f"Initialised from {exported}: backbone"
     assert_same_variables(model.online.backbone, trained_weights.restore_backbone(str(run)))
-    # By name: a target that is not trained has its variables in another order.
+    # Compared by name, because an untrained target network has its variables in a different order.
     kernel = model.target.backbone.stages[3][0].convolutions[1].kernel
     np.testing.assert_array_equal(kernel, model.online.backbone.stages[3][0].convolutions[1].kernel)
 
 
 @pytest.mark.slow
-def test_a_run_starts_from_its_heads_too_where_they_fit(run, exported_heads):
+def test_run_is_initialised_from_heads_that_fit(run, exported_heads):
     source = Run.open(str(run)).load_model()
     model = make_model()
     line = init_from.initialize_from(model, exported_heads)
@@ -479,10 +485,10 @@ def test_a_run_starts_from_its_heads_too_where_they_fit(run, exported_heads):
 
 
 @pytest.mark.slow
-def test_a_run_of_another_layout_or_backbone_does_not(exported):
+def test_run_with_another_layout_or_backbone_is_rejected(exported):
     with pytest.raises(RunError, match=r"has the layout torchvision .* --backbone_layout=torchv"):
         init_from.initialize_from(make_model(backbone_layout="od_api"), exported)
-    with pytest.raises(RunError, match="is not a resnet18; give the --backbone"):
+    with pytest.raises(RunError, match="is not a resnet18; use the --backbone"):
         init_from.initialize_from(make_model("resnet18"), exported)
 
 
@@ -497,7 +503,7 @@ def assert_exported_in_float32(run, output):
 
 
 @pytest.mark.slow
-def test_weights_of_a_run_in_half_precision_are_exported_in_float32(tmp_path):
+def test_weights_of_a_half_precision_run_are_exported_in_float32(tmp_path):
     tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     run = make_run(tmp_path / "run", backbone="resnet10w0.5", precision="bfloat16")
     tf.keras.mixed_precision.set_global_policy("float32")
@@ -506,14 +512,14 @@ def test_weights_of_a_run_in_half_precision_are_exported_in_float32(tmp_path):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_a_run_in_half_precision_is_exported_in_float32(train, tiny_flags, precision, tmp_path):
+def test_half_precision_run_is_exported_in_float32(train, tiny_flags, precision, tmp_path):
     run = tmp_path / "run"
     train(*tiny_flags, f"--run_dir={run}", f"--precision={precision}", "--max_steps=2")
     assert_exported_in_float32(run, tmp_path / "out")
 
 
 def striped(count, seed):
-    """Images of stripes, upright or lying, of any width, phase and colour; which of the two is the label."""
+    """Returns images of vertical or horizontal stripes of random width, phase and colour; the direction is the label."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, count)
     place = np.arange(64) * rng.uniform(0.3, 1.0, (count, 1)) + rng.uniform(0, 6, (count, 1))
@@ -526,10 +532,10 @@ def striped(count, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trainable", [False, True], ids=["frozen", "unfrozen"])
-def test_fine_tuning_with_hubs_layer_for_one_epoch_learns(exported, trainable):
+def test_one_epoch_of_fine_tuning_with_the_hub_layer_learns(exported, trainable):
     tf.keras.utils.set_random_seed(0)
     layers = [tf.keras.layers.BatchNormalization()]
-    # A new head on pre-trained weights takes larger steps than they do.
+    # A new head takes larger steps than the pre-trained weights do.
     rate = 1e-3 if trainable else 3e-2
     model = tf.keras.Sequential(
         [hub.KerasLayer(exported, trainable=trainable), *layers, tf.keras.layers.Dense(2)]
@@ -545,14 +551,14 @@ def test_fine_tuning_with_hubs_layer_for_one_epoch_learns(exported, trainable):
     model.fit(images, labels, batch_size=16, epochs=1, verbose=0)
     moved = [np.any(a != b) for a, b in zip(before, model.layers[0].variables, strict=True)]
     assert all(moved) if trainable else not any(moved)
-    # The head's running averages, which one epoch leaves far from its features, are not what is asked about.
+    # Statistics of the batch: after one epoch, the head's running averages are still far from its features, which is not tested here.
     logits = model(held_out[0], training=True)
     accuracy = np.mean(np.argmax(logits, axis=-1) == held_out[1])
     assert accuracy > 0.9
 
 
 @pytest.mark.thorough
-def test_a_current_tensorflow_with_keras_3_loads_and_fine_tunes_it(run, exported, consume):
+def test_current_tensorflow_with_keras_3_loads_and_fine_tunes_the_model(run, exported, consume):
     images, labels = striped(16, seed=0)
     found = consume(
         "keras3",
@@ -589,7 +595,9 @@ def exported_neck(run_with_neck, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_neck_and_the_heads_of_its_levels_go_with_the_backbone(run_with_neck, exported_neck):
+def test_neck_and_the_heads_of_its_levels_are_exported_with_the_backbone(
+    run_with_neck, exported_neck
+):
     found = tf.saved_model.load(exported_neck)(IMAGES, return_endpoints=True)
     model = Run.open(str(run_with_neck)).load_model()
     maps = tf.function(lambda inputs: model.online.backbone(normalize(inputs)))(IMAGES)
@@ -615,7 +623,7 @@ def test_a_neck_and_the_heads_of_its_levels_go_with_the_backbone(run_with_neck, 
 
 
 @pytest.mark.slow
-def test_a_run_starts_from_a_neck_too(run_with_neck, exported_neck):
+def test_run_is_initialised_from_a_neck_too(run_with_neck, exported_neck):
     source = Run.open(str(run_with_neck)).load_model()
     flags = {"pixel_levels": "p3,p5", "fpn_channels": 8, "dense_head_layers": 1}
     for handle, said in (
@@ -631,7 +639,7 @@ def test_a_run_starts_from_a_neck_too(run_with_neck, exported_neck):
 
 
 @pytest.mark.slow
-def test_a_neck_is_part_of_a_layer(run_with_neck, exported_neck):
+def test_neck_is_part_of_the_loaded_layer(run_with_neck, exported_neck):
     for handle in (exported_neck, str(run_with_neck)):
         maps = pixpro_tf.load_backbone(handle, return_endpoints=True)(IMAGES)
         assert maps["p3"].shape[-1] == 8 and maps["head_p5"].shape[-1] == 8

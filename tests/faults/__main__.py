@@ -1,12 +1,12 @@
-"""Plants the faults of the catalogue one at a time, and tells which of them the tests catch.
+"""Plants the faults of the catalogue one at a time and reports which of them the tests catch.
 
-    python -m tests.faults --map          # runs `make test`'s tests once, to learn which of them cover which lines
+    python -m tests.faults --map          # runs the tests of `make test` once, to record which of them cover which lines
     python -m tests.faults [--jobs=2] [--only=NAME,NAME] [--area=AREA]
 
-For each fault the tree is copied, the fault is planted in the copy, and the tests run that cover the changed lines, those of the
-module's own test file first, until one fails. If none does, the other tests of their files follow, which share fixtures and traced
-graphs with them. A fault that they let through too has survived; the exit code is then 1. What was found stays in
-`.faults/results.json`, and faults that have been caught there are not planted again unless they are named.
+For each fault, the tree is copied, the fault is planted in the copy, and the tests that cover the changed lines run until one fails,
+starting with the test file of the changed module. If all pass, the other tests of their files follow, which share fixtures and traced
+graphs with them. A fault that these do not catch either has survived, and the exit code is 1. The results are kept in
+`.faults/results.json`; faults that were caught according to it are not planted again unless --only names them.
 """
 
 import argparse
@@ -30,12 +30,12 @@ KEPT = ROOT / ".faults"
 COVERAGE, COSTS, RESULTS = KEPT / "coverage", KEPT / "costs.json", KEPT / "results.json"
 COPIED = ("pixpro_tf", "export", "tests", "benchmarks", "configs", "docs", "scripts")
 _SELECTION = ("-m", "not thorough")
-# Of the tests of one fault; a fault may also make a test wait for ever.
+# Time limit of the tests of one fault, because a fault may make a test wait forever.
 _SECONDS = 900
 
 
 def changed_lines(fault: Fault, source: str) -> set[int]:
-    """Lines of the innermost statements that a fault changes, counted from 1."""
+    """Returns the lines of the innermost statements that a fault changes, counted from 1."""
     start = source.index(fault.old)
     old, new = fault.old, fault.new
     same = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), len(old))
@@ -54,19 +54,21 @@ def changed_lines(fault: Fault, source: str) -> set[int]:
 
 
 class Map:
-    """Which tests of `make test` cover a line, and how many seconds each takes."""
+    """Map from lines to the tests of `make test` that cover them, with the seconds of each test."""
 
     def __init__(self):
         if not COVERAGE.exists():
-            sys.exit("error: .faults/coverage is missing; make it by python -m tests.faults --map")
+            sys.exit(
+                "error: .faults/coverage does not exist; create it with python -m tests.faults --map"
+            )
         self._data = CoverageData(str(COVERAGE))
         self._data.read()
         self._seconds = {test: cost["wall"] for test, cost in json.loads(COSTS.read_text()).items()}
 
     def tests_of(self, fault: Fault) -> tuple[list[str], list[str]]:
-        """Tests that cover a changed line, and the other tests of their files."""
+        """Returns the tests that cover a changed line, and the other tests of their files."""
         path = ROOT / fault.path
-        # Of the tree in which the map was made, wherever that was.
+        # Measured files have their paths in the tree in which the map was created.
         (measured,) = [
             name for name in self._data.measured_files() if name.endswith(f"/{fault.path}")
         ]
@@ -76,11 +78,11 @@ class Map:
             direct |= {context.partition("|")[0] for context in contexts.get(line, ())}
         direct.discard("")
         if not direct:
-            # A line that runs when the module is imported.
+            # The changed lines run when the module is imported.
             for found in contexts.values():
                 direct |= {context.partition("|")[0] for context in found}
             direct.discard("")
-        # Coverage does not see what AutoGraph has rewritten, nor a graph that an earlier test traced.
+        # Coverage sees neither code that AutoGraph has rewritten nor graphs that an earlier test has traced.
         direct |= {test for test in self._seconds if _is_own(test, fault)}
         direct &= self._seconds.keys()
         files = {test.partition("::")[0] for test in direct}
@@ -88,7 +90,7 @@ class Map:
         return self._in_order(direct, fault), self._in_order(others, fault)
 
     def _in_order(self, tests, fault):
-        """Those of the module's own test file first, then the quickest file's; a file's share what they set up."""
+        """Sorts tests: the test file of the module first, then from the fastest file on; tests of a file share their setup."""
         files = collections.Counter()
         for test in tests:
             files[test.partition("::")[0]] += self._seconds[test]
@@ -101,7 +103,7 @@ class Map:
 
 
 def _is_own(test: str, fault: Fault) -> bool:
-    """Whether a test's file is that of the fault's module, of its package, or of its area."""
+    """Whether the file of a test belongs to the module of the fault, to its package, or to its area."""
     module = pathlib.PurePath(fault.path)
     names = {module.stem, module.parent.name, fault.area} - {"__main__", "pixpro_tf", "data"}
     stem = pathlib.PurePath(test.partition("::")[0]).stem
@@ -125,12 +127,14 @@ def plant(fault: Fault, tree: pathlib.Path) -> None:
             shutil.copy(path, tree)
     path = tree / fault.path
     source = path.read_text()
-    assert source.count(fault.old) == 1, f"{fault.name}: its text has to stand once in {fault.path}"
+    assert source.count(fault.old) == 1, (
+        f"{fault.name}: its text must occur exactly once in {fault.path}"
+    )
     path.write_text(source.replace(fault.old, fault.new))
 
 
 def try_out(fault: Fault, tests: Map) -> dict:
-    """Plants a fault and runs its tests; returns what there is to say of it."""
+    """Plants a fault, runs its tests and returns the result."""
     started = time.monotonic()
     direct, others = tests.tests_of(fault)
     found = {"area": fault.area, "covered_by": len(direct), "caught_by": None, "first": True}
@@ -147,8 +151,8 @@ def try_out(fault: Fault, tests: Map) -> dict:
 
 
 def first_failure(tests: list[str], tree: pathlib.Path) -> str | None:
-    """The first of the tests, in their order, that fails in a tree; None if all pass."""
-    # By a file: there may be more of them than a command line takes.
+    """Returns the first of the tests, in their order, that fails in a tree; None if all pass."""
+    # The tests are listed in a file, because there may be too many for a command line.
     (tree / "chosen.txt").write_text("\n".join(tests))
     files = sorted({test.partition("::")[0] for test in tests})
     command = [sys.executable, "-m", "pytest", "-p", "tests.faults.chosen", "-x", "--tb=no"]
@@ -171,10 +175,10 @@ def first_failure(tests: list[str], tree: pathlib.Path) -> str | None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--map", action="store_true", help="learn which tests cover which lines")
-    parser.add_argument("--only", help="names of faults, separated by commas")
-    parser.add_argument("--area", help="faults of one area")
-    parser.add_argument("--jobs", type=int, default=2, help="faults tried out at a time")
+    parser.add_argument("--map", action="store_true", help="record which tests cover which lines")
+    parser.add_argument("--only", help="names of faults to plant, separated by commas")
+    parser.add_argument("--area", help="name of an area whose faults are planted")
+    parser.add_argument("--jobs", type=int, default=2, help="number of faults at a time")
     flags = parser.parse_args(arguments)
     if flags.map:
         make_map()

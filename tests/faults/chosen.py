@@ -1,4 +1,4 @@
-"""A plugin of pytest: runs the tests that `chosen.txt` names, in its order."""
+"""Plugin of pytest that runs the tests listed in `chosen.txt`, in the order of the list."""
 
 import pathlib
 

@@ -1,7 +1,7 @@
-"""Deterministic weights and inputs behind the golden numbers (see pixpro_r50.npz).
+"""Deterministic weights and inputs of the golden numbers (see pixpro_r50.npz).
 
-Every value follows from a parameter's name, so no checkpoint has to be stored.
-Names are the ones of the official PyTorch state dict, without 'module.'.
+Every value is generated from the name of its parameter, so no checkpoint has to be stored.
+Names are those of the official PyTorch state dict, without 'module.'.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def value(name, shape):
-    """float32 array of `shape` that depends on nothing but `name`."""
+    """Returns a float32 array of `shape` that depends only on `name`."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "num_batches_tracked":
@@ -29,7 +29,7 @@ def value(name, shape):
 
 
 def inputs(batch=2, size=224, step=0):
-    """Two NHWC float32 views, and their boxes (x0, y0, x1, y1) in [0, 1]; the second box is flipped."""
+    """Returns two NHWC float32 views and their boxes (x0, y0, x1, y1) in [0, 1]; the first image's second box is flipped."""
     rng = np.random.default_rng(1000 + step)
     v1 = rng.standard_normal((batch, size, size, 3)).astype(np.float32)
     v2 = (0.7 * v1[:, ::-1] + 0.3 * rng.standard_normal(v1.shape)).astype(np.float32)

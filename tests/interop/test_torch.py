@@ -1,4 +1,4 @@
-"""Weights under the authors' names: nothing is lost on the way out and back in, and mistakes are listed."""
+"""Weights by the authors' names: export and import are lossless, and errors list the names."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from pixpro_tf.build import build_model
 from pixpro_tf.config import Config
 from pixpro_tf.interop import torch as names
 
-# Read off the authors' modules, contrast/models/PixPro.py and contrast/resnet.py.
+# Names in the authors' modules, contrast/models/PixPro.py and contrast/resnet.py.
 RESNET10_NAMES = {
     "encoder.conv1.weight": (64, 3, 7, 7),
     "encoder.bn1.running_mean": (64,),
@@ -91,7 +91,7 @@ def random_state(model, seed):
 
 
 @pytest.mark.slow
-def test_every_variable_of_the_model_has_one_name(model):
+def test_each_variable_of_the_model_has_one_name(model):
     named = names.variables_by_name(model)
     assert len({variable.ref() for variable in named.values()}) == len(named)
     assert {variable.ref() for variable in named.values()} == {
@@ -99,7 +99,7 @@ def test_every_variable_of_the_model_has_one_name(model):
     }
 
 
-def test_weights_come_back_bit_for_bit(model):
+def test_round_trip_of_weights_is_bit_identical(model):
     state = random_state(model, seed=1)
     loaded = names.load_state_dict(model, state)
     assert sorted(loaded) == sorted(state)
@@ -109,7 +109,7 @@ def test_weights_come_back_bit_for_bit(model):
         np.testing.assert_array_equal(returned[name], array, err_msg=name)
 
 
-def test_convolutions_are_transposed_to_outputs_first(resnet10):
+def test_convolutions_are_transposed_to_oihw(resnet10):
     kernel = resnet10.online.backbone.stages[1][0].convolutions[0].kernel.numpy()
     array = names.state_dict(resnet10)["encoder.layer2.0.conv1.weight"]
     assert kernel.shape == (3, 3, 64, 128) and array.shape == (128, 64, 3, 3)
@@ -117,7 +117,7 @@ def test_convolutions_are_transposed_to_outputs_first(resnet10):
     assert array.flags["C_CONTIGUOUS"]
 
 
-def test_online_and_target_are_not_confused(resnet10):
+def test_online_and_target_networks_are_not_swapped(resnet10):
     state = random_state(resnet10, seed=2)
     names.load_state_dict(resnet10, state)
     for network, suffix in ((resnet10.online, ""), (resnet10.target, "_k")):
@@ -135,14 +135,14 @@ def test_online_and_target_are_not_confused(resnet10):
         pytest.param("resnet50d", RESNET50D_NAMES, marks=pytest.mark.thorough),
     ],
 )
-def test_names_and_shapes_are_those_of_the_authors(fixture, expected, request):
+def test_names_and_shapes_are_those_of_the_authors_model(fixture, expected, request):
     state = names.state_dict(request.getfixturevalue(fixture))
     shapes = {name: array.shape for name, array in state.items()}
     assert expected.items() <= shapes.items()
 
 
-# In an encoder: of resnet10, a stem, four blocks of 2 and three shortcuts; of resnet18d, a stem of 3, eight blocks of 2 and three
-# shortcuts; of resnet50d, a stem of 3, sixteen blocks of 3 and four shortcuts.
+# Convolutions of an encoder: resnet10 has a stem, four blocks of 2 and three shortcuts; resnet18d a stem of 3, eight blocks of 2 and three
+# shortcuts; resnet50d a stem of 3, sixteen blocks of 3 and four shortcuts.
 @pytest.mark.parametrize(
     ("fixture", "convolutions", "heads_of_a_network", "other_heads", "lone_convolutions"),
     [
@@ -151,16 +151,16 @@ def test_names_and_shapes_are_those_of_the_authors(fixture, expected, request):
         pytest.param("resnet50d", 55, 2, 2, 0, marks=pytest.mark.thorough),
     ],
 )
-def test_there_are_as_many_names_as_the_authors_model_has(
+def test_number_of_names_is_that_of_the_authors_model(
     fixture, convolutions, heads_of_a_network, other_heads, lone_convolutions, request
 ):
     state = names.state_dict(request.getfixturevalue(fixture))
-    # A convolution has one array, its BN four; a head two convolutions with biases and a BN.
+    # A convolution has one array and its BN four; a head has two convolutions with biases and a BN.
     network = 5 * convolutions + 8 * heads_of_a_network
     assert len(state) == 2 * network + 8 * other_heads + 2 * lone_convolutions
 
 
-def test_what_has_no_counterpart_is_passed_over(resnet10):
+def test_names_without_a_counterpart_are_skipped(resnet10):
     state = random_state(resnet10, seed=3)
     loaded = names.load_state_dict(
         resnet10, state | {"encoder.bn1.num_batches_tracked": np.int64(7)}
@@ -180,7 +180,7 @@ def test_missing_names_are_listed_and_nothing_is_changed(resnet10):
         np.testing.assert_array_equal(array, before[name], err_msg=name)
 
 
-def test_shapes_that_differ_are_listed_and_nothing_is_changed(resnet10):
+def test_different_shapes_are_listed_and_nothing_is_changed(resnet10):
     before = names.state_dict(resnet10)
     state = random_state(resnet10, seed=5)
     state["encoder.conv1.weight"] = np.zeros([64, 3, 3, 3], np.float32)
@@ -188,8 +188,8 @@ def test_shapes_that_differ_are_listed_and_nothing_is_changed(resnet10):
     with pytest.raises(ValueError) as caught:
         names.load_state_dict(resnet10, state)
     text = str(caught.value)
-    assert "encoder.conv1.weight is [64, 3, 3, 3] and not [64, 3, 7, 7]" in text
-    assert "value_transform.bias is [17] and not [16]" in text
+    assert "encoder.conv1.weight is [64, 3, 3, 3] instead of [64, 3, 7, 7]" in text
+    assert "value_transform.bias is [17] instead of [16]" in text
     assert "projector" not in text
     for name, array in names.state_dict(resnet10).items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)

@@ -1,4 +1,4 @@
-"""PyTorch's files in and out: each kind, each mistake, and a run that goes on here where it stopped there."""
+"""Import and export of PyTorch files: each kind of file, each error, and a run of the authors' code that is resumed here."""
 
 import argparse
 import collections
@@ -32,7 +32,7 @@ from tests.support.runs import cost_of  # noqa: E402
 
 @pytest.fixture(scope="module", autouse=True)
 def warm_reader():
-    """Processes that read a file have PyTorch imported when they start; the cost of the commands is measured without this."""
+    """Imports PyTorch in advance in the processes that read files; the cost of the commands is measured without this."""
     multiprocessing.set_forkserver_preload(["torch", "pixpro_tf.interop.torch.files"])
     started = multiprocessing.get_context("forkserver")
     with pytest.MonkeyPatch.context() as patch:
@@ -72,7 +72,7 @@ def save(content, path):
 
 
 def run(*flags):
-    """The command, in this process; returns its exit code."""
+    """Runs the command in this process and returns its exit code."""
     return main([str(flag) for flag in flags])
 
 
@@ -88,10 +88,10 @@ def assert_state(model, state):
 
 
 @pytest.mark.slow
-# The authors write `module.`; what is published may have lost that, and all but the weights.
+# The authors write the prefix `module.`; published files may lack the prefix and everything except the weights.
 @pytest.mark.parametrize("prefix", ["module.", ""])
 @pytest.mark.parametrize("published", [False, True])
-def test_a_pixpro_checkpoint_gives_every_weight(tmp_path, capsys, prefix, published):
+def test_all_weights_of_a_pixpro_checkpoint_are_imported(tmp_path, capsys, prefix, published):
     state = pixpro_model().state_dict()
     content = {"model": with_prefix(state, prefix)}
     if not published:
@@ -114,7 +114,7 @@ def test_a_pixpro_checkpoint_gives_every_weight(tmp_path, capsys, prefix, publis
     [{"ppm_layers": 0}, {"ppm_layers": 2}, {"instance_weight": 1.0}, {"backbone": "resnet18d"}],
     ids=str,
 )
-def test_heads_and_backbone_are_told_by_their_shapes(tmp_path, settings):
+def test_heads_and_backbone_are_recognised_by_their_shapes(tmp_path, settings):
     state = pixpro_model(**settings).state_dict()
     path = save({"model": with_prefix(state, "module.")}, tmp_path / "pixpro.pth")
     output = import_file(path, tmp_path / "imported", "--output_stride=16")
@@ -126,7 +126,7 @@ def test_heads_and_backbone_are_told_by_their_shapes(tmp_path, settings):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ResNet", "MoCo", "MMLab"])
-def test_backbones_of_others_are_told_by_their_names(tmp_path, capsys, kind):
+def test_backbones_of_other_projects_are_recognised_by_their_names(tmp_path, capsys, kind):
     state = reference.resnet("resnet10").state_dict()
     other = {name: tensor + 1 for name, tensor in state.items()}
     classifier = {"fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}
@@ -160,7 +160,7 @@ def test_half_precision_and_the_old_file_format_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", resnet.ARCHITECTURES)
-def test_every_member_of_the_family_is_told_by_its_shapes(name):
+def test_each_architecture_is_recognised_by_its_shapes(name):
     with torch.device("meta"):
         state = reference.resnet(name).state_dict()
     assert architecture_of(state) == name
@@ -178,7 +178,7 @@ LARGE = ("resnet101", "resnet152", "resnet101d", "resnet152d", "resnet50w2", "re
         for name in resnet.ARCHITECTURES
     ],
 )
-def test_there_and_back_is_bit_identical(name):
+def test_round_trip_of_each_architecture_is_bit_identical(name):
     state = {
         name: tensor.numpy()
         for name, tensor in reference.resnet(name).state_dict().items()
@@ -193,7 +193,7 @@ def test_there_and_back_is_bit_identical(name):
 
 
 @pytest.mark.slow
-def test_a_file_there_and_back_is_bit_identical_and_loads_strictly(tmp_path):
+def test_round_trip_of_a_file_is_bit_identical_and_loads_strictly(tmp_path):
     model = pixpro_model(instance_weight=1.0, ppm_layers=2)
     state = with_prefix(model.state_dict(), "module.")
     path = save({"model": state, "epoch": 1}, tmp_path / "pixpro.pth")
@@ -210,7 +210,7 @@ def test_a_file_there_and_back_is_bit_identical_and_loads_strictly(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("networks", [1, 2])
-def test_a_backbone_there_and_back_is_bit_identical(tmp_path, networks):
+def test_round_trip_of_a_backbone_file_is_bit_identical(tmp_path, networks):
     state = reference.resnet("resnet10").state_dict()
     content = with_prefix(state, "encoder.")
     if networks == 2:
@@ -225,7 +225,7 @@ def test_a_backbone_there_and_back_is_bit_identical(tmp_path, networks):
 
 
 @pytest.mark.slow
-def test_a_run_is_exported_with_its_step(whole_run, tmp_path):
+def test_run_is_exported_with_its_step(whole_run, tmp_path):
     assert run("export", f"--from={whole_run[0]}", f"--output={tmp_path / 'run.pth'}") == 0
     state = torch.load(tmp_path / "run.pth", weights_only=True)["model"]
     model = Run.open(str(whole_run[0])).load_model()
@@ -250,7 +250,7 @@ def bad_file(kind, folder):
         save(state, path)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif kind == "text":
-        path.write_text("These are no weights.")
+        path.write_text("These are not weights.")
     elif kind == "bomb":
         save({"model": state, "more": Bomb(folder / "exploded")}, path)
     elif kind == "nan":
@@ -276,20 +276,20 @@ def bad_file(kind, folder):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("missing", "is no file"),
+        ("missing", "is not an existing file"),
         ("empty", "is empty"),
-        ("truncated", "cannot be read: it is truncated, or no file of PyTorch's"),
-        ("text", "cannot be read: it is truncated, or no file of PyTorch's"),
-        ("bomb", "is refused: it wants to run posix.mkdir"),
+        ("truncated", "cannot be read: it is truncated or not a PyTorch file"),
+        ("text", "cannot be read: it is truncated or not a PyTorch file"),
+        ("bomb", "is rejected because loading it would execute posix.mkdir"),
         ("nan", "not finite: layer2.0.conv1.weight"),
-        ("architecture", "none of the family"),
-        ("shapes", "layer4.0.bn2.bias is [3] and not [512]"),
+        ("architecture", "contains an unknown ResNet"),
+        ("shapes", "layer4.0.bn2.bias is [3] instead of [512]"),
         ("names", "missing from the state dict: layer3.0.bn1.weight"),
-        ("no weights", "holds no weights"),
+        ("no weights", "does not contain weights"),
         ("no resnet", "blocks.0.attn.qkv.weight"),
     ],
 )
-def test_a_bad_file_is_one_line_and_leaves_nothing_behind(tmp_path, capsys, kind, said):
+def test_bad_file_gives_a_one_line_error_and_leaves_no_output(tmp_path, capsys, kind, said):
     (tmp_path / "files").mkdir()
     path = bad_file(kind, tmp_path / "files")
     assert run("import", f"--checkpoint={path}", f"--output={tmp_path / 'out' / 'run'}") == 1
@@ -301,13 +301,13 @@ def test_a_bad_file_is_one_line_and_leaves_nothing_behind(tmp_path, capsys, kind
 
 
 @pytest.mark.slow
-def test_an_output_that_is_there_is_kept_unless_told_otherwise(tmp_path, capsys):
+def test_existing_output_is_kept_without_overwrite(tmp_path, capsys):
     path = save(reference.resnet("resnet10").state_dict(), tmp_path / "resnet.pth")
     output = tmp_path / "imported"
     output.mkdir()
     (output / "mine.txt").touch()
     assert run("import", f"--checkpoint={path}", f"--output={output}") == 2
-    assert "exists already; give another, or add --overwrite" in capsys.readouterr().err
+    assert "already exists; use another path, or add --overwrite" in capsys.readouterr().err
     assert [entry.name for entry in output.iterdir()] == ["mine.txt"]
     import_file(path, output, "--overwrite")
     assert not (output / "mine.txt").exists()
@@ -321,10 +321,10 @@ def test_an_output_that_is_there_is_kept_unless_told_otherwise(tmp_path, capsys)
         (["import", "--checkpoint=a.pth", "--output=b", "--output_stride=7"], "8, 16, 32"),
         (["convert"], "has no command 'convert'"),
         ([], "one of import, export"),
-        (["export", "--from=nowhere", "--output=x.pth"], "nowhere holds no checkpoint"),
+        (["export", "--from=nowhere", "--output=x.pth"], "nowhere does not contain a checkpoint"),
     ],
 )
-def test_a_mistaken_command_line_is_one_line(flags, said, capsys, tmp_path, monkeypatch):
+def test_invalid_command_line_gives_a_one_line_error(flags, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(*flags) in (1, 2)
     error = capsys.readouterr().err
@@ -332,7 +332,7 @@ def test_a_mistaken_command_line_is_one_line(flags, said, capsys, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_says_what_is_missing_without_pytorch(tmp_path):
+def test_missing_pytorch_is_reported(tmp_path):
     path = save(reference.resnet("resnet10").state_dict(), tmp_path / "resnet.pth")
     hidden = (
         "import importlib.util, sys; find = importlib.util.find_spec; "
@@ -348,20 +348,20 @@ def test_the_command_says_what_is_missing_without_pytorch(tmp_path):
     )
     assert process.returncode == 1
     (line,) = process.stderr.splitlines()
-    assert "PyTorch is needed" in line and "pip install torch" in line
+    assert "PyTorch is required" in line and "pip install torch" in line
 
 
 @pytest.mark.slow
-def test_imported_weights_start_a_run_and_are_none(train, tiny_flags, tmp_path):
+def test_imported_weights_initialise_a_run_but_cannot_be_resumed(train, tiny_flags, tmp_path):
     state = reference.resnet("resnet10w0.5").state_dict()
     output = import_file(save(state, tmp_path / "resnet.pth"), tmp_path / "imported")
     refused = train(*tiny_flags, f"--run_dir={output}", check=False)
     assert refused.returncode == 2
-    assert "holds weights and no run to go on with" in refused.stderr
+    assert "contains weights only and cannot be resumed" in refused.stderr
     process = train(
         *tiny_flags, f"--run_dir={tmp_path / 'run'}", f"--init_from={output}", "--max_steps=1"
     )
-    assert f"Starts from {output}: backbone\n" in process.stdout
+    assert f"Initialised from {output}: backbone\n" in process.stdout
 
 
 def batch(seed):
@@ -373,7 +373,7 @@ def batch(seed):
 
 
 def authors_run(optimizer_name):
-    """A run of theirs of two steps, as they would have saved it after an epoch of two, and a function that makes the third."""
+    """Returns a run of the authors' code as saved after its first epoch of two steps, and a function for the third step."""
     torch.manual_seed(1)
     model = reference.PixPro(**(SETTINGS | HEADS)).train()
     model.encoder_k.load_state_dict(model.encoder.state_dict())
@@ -425,12 +425,12 @@ def authors_run(optimizer_name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer_name", ["lars", "sgd"])
-def test_a_run_of_the_authors_goes_on_here(tmp_path, capsys, optimizer_name):
+def test_run_of_the_authors_code_is_resumed(tmp_path, capsys, optimizer_name):
     torch_model, content, torch_step = authors_run(optimizer_name)
     path = save(content, tmp_path / "ckpt_epoch_1.pth")
     output = import_file(path, tmp_path / "imported", "--resume_training")
     printed = capsys.readouterr().out
-    assert "The run goes on from step 2" in printed and "--batch_size=4" in printed
+    assert "Resume the run from step 2" in printed and "--batch_size=4" in printed
 
     folder = RunFolder(str(output))
     assert read_description(folder)["num_images"] == 9
@@ -458,7 +458,7 @@ def test_a_run_of_the_authors_goes_on_here(tmp_path, capsys, optimizer_name):
             continue
         change = torch.linalg.norm(tensor - before[name]).item()
         error = np.linalg.norm(found[name] - tensor.numpy())
-        # Without the momentum of the two steps before, half of the change would be missing; gradients of float32 are good to 1 %.
+        # Without the momentum of the first two steps, half of the change would be missing; float32 gradients are accurate to 1 %.
         assert error <= 1e-2 * change + 1e-6 * np.linalg.norm(found[name]), name
 
 
@@ -466,16 +466,25 @@ def test_a_run_of_the_authors_goes_on_here(tmp_path, capsys, optimizer_name):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda content: content.pop("optimizer"), "has lost them"),
-        (lambda content: content.pop("scheduler"), "has lost them"),
-        (lambda content: vars(content["opt"]).pop("num_instances"), "has lost them"),
-        (lambda content: content["scheduler"].update(last_epoch=7), "is of step 7 in epoch 1"),
+        (lambda content: content.pop("optimizer"), "which this file does not contain"),
+        (lambda content: content.pop("scheduler"), "which this file does not contain"),
+        (
+            lambda content: vars(content["opt"]).pop("num_instances"),
+            "which this file does not contain",
+        ),
+        (
+            lambda content: content["scheduler"].update(last_epoch=7),
+            "step 7 and epoch 1 of the file do not match",
+        ),
         (lambda content: vars(content["opt"]).update(warmup_multiplier=10), "warmup_multiplier=10"),
-        (lambda content: content["optimizer"]["state"].pop(3), "no momentum that fits"),
-        (lambda content: content["optimizer"]["param_groups"].pop(), "are expected"),
+        (
+            lambda content: content["optimizer"]["state"].pop(3),
+            "does not contain a momentum that fits",
+        ),
+        (lambda content: content["optimizer"]["param_groups"].pop(), "parameters instead of"),
     ],
 )
-def test_a_run_that_cannot_go_on_is_refused(tmp_path, capsys, change, said):
+def test_run_that_cannot_be_resumed_is_rejected(tmp_path, capsys, change, said):
     _, content, _ = authors_run("lars")
     change(content)
     path = save(content, tmp_path / "run.pth")
@@ -490,7 +499,7 @@ def test_a_run_that_cannot_go_on_is_refused(tmp_path, capsys, change, said):
 
 
 @pytest.mark.slow
-def test_what_was_imported_is_described(tmp_path):
+def test_import_is_described_in_the_config(tmp_path):
     content = {"model": with_prefix(pixpro_model().state_dict(), "module."), "epoch": 100}
     output = import_file(save(content, tmp_path / "theirs.pth"), tmp_path / "imported")
     description = json.loads((output / "config.json").read_text())
@@ -504,14 +513,14 @@ def test_what_was_imported_is_described(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_a_resnet50_is_converted_in_seconds_within_a_gigabyte(tmp_path):
+def test_resnet50_is_converted_within_seconds_and_a_gigabyte(tmp_path):
     state = reference.resnet("resnet50").state_dict()
     path = save(state | {"fc.weight": torch.zeros(1000, 2048)}, tmp_path / "resnet50.pth")
     assert path.stat().st_size > 100e6
     flags = ["import", f"--checkpoint={path}", f"--output={tmp_path / 'imported'}"]
     seconds, size = cost_of("pixpro_tf.interop.torch", *flags)
     assert size < 1e9
-    # Of a processor: on a quiet machine it takes less by the clock, and tests share theirs.
+    # CPU seconds: it takes less wall time on an idle machine, but tests share the machine.
     assert seconds < 20
 
 
@@ -524,7 +533,9 @@ def test_a_resnet50_is_converted_in_seconds_within_a_gigabyte(tmp_path):
         ({"projector_final_norm": True}, "--projector_final_norm=True"),
     ],
 )
-def test_what_the_authors_code_does_not_build_is_not_exported(tmp_path, capsys, flags, named):
+def test_network_that_the_authors_code_does_not_support_is_not_exported(
+    tmp_path, capsys, flags, named
+):
     make_run(tmp_path / "run", **flags)
     output = tmp_path / "out.pth"
     assert run("export", f"--from={tmp_path / 'run'}", f"--output={output}") != 0

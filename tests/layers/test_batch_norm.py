@@ -1,4 +1,4 @@
-"""Batch normalisation against NumPy in float64: output, running averages, precision, and its two ways of computing."""
+"""Batch norm compared with NumPy in float64: outputs, running averages, precision, and agreement of its implementations."""
 
 import functools
 import subprocess
@@ -38,7 +38,7 @@ def moments(inputs):
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 4), (1, 1, 7), (9,), (4, 6)])
-def test_training_normalises_by_the_batch(shape):
+def test_training_normalises_by_batch_statistics(shape):
     inputs, layer = batch(*shape), layer_with_weights()
     mean, variance, _ = moments(inputs)
     outputs = layer(inputs, training=True)
@@ -48,7 +48,7 @@ def test_training_normalises_by_the_batch(shape):
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("shape", [(2, 5, 4), (9,)])
-def test_training_updates_the_averages_with_the_unbiased_variance(shape, compiled):
+def test_training_updates_running_averages_with_unbiased_variance(shape, compiled):
     layer = layer_with_weights()
     function = tf.function(layer.__call__, jit_compile=True) if compiled else layer
     expected_mean, expected_variance = MEAN, VARIANCE
@@ -59,11 +59,11 @@ def test_training_updates_the_averages_with_the_unbiased_variance(shape, compile
         expected_mean = 0.9 * expected_mean + 0.1 * mean
         expected_variance = 0.9 * expected_variance + 0.1 * unbiased
     np.testing.assert_allclose(layer.moving_mean, expected_mean, rtol=0, atol=1e-6)
-    # The biased variance of nine values would be off by a tenth of a ninth.
+    # The biased variance of nine values would change the result by a tenth of a ninth.
     np.testing.assert_allclose(layer.moving_variance, expected_variance, rtol=1e-5)
 
 
-def test_momentum_is_the_share_of_the_old_average():
+def test_momentum_is_weight_of_old_average():
     layer, inputs = layer_with_weights(momentum=0.25), batch(2, 5, 4)
     layer(inputs, training=True)
     expected = 0.25 * MEAN + 0.75 * moments(inputs)[0]
@@ -71,7 +71,7 @@ def test_momentum_is_the_share_of_the_old_average():
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 4), (9,)])
-def test_inference_normalises_by_the_averages_and_leaves_them(shape):
+def test_inference_normalises_by_running_averages_without_update(shape):
     layer, inputs = layer_with_weights(), batch(*shape)
     before = layer.get_weights()
     expected = normalized(inputs, layer, MEAN, VARIANCE)
@@ -82,7 +82,7 @@ def test_inference_normalises_by_the_averages_and_leaves_them(shape):
 
 
 @pytest.mark.parametrize("other", ["unfused", "synchronised"])
-def test_fused_and_other_ways_agree_in_outputs_averages_and_gradients(other):
+def test_implementations_agree_in_outputs_running_averages_and_gradients(other):
     inputs = tf.constant(batch(2, 5, 4))
     weights = tf.constant(batch(2, 5, 4, seed=9))
     results = []
@@ -104,7 +104,7 @@ def test_fused_and_other_ways_agree_in_outputs_averages_and_gradients(other):
         np.testing.assert_allclose(found, fused, rtol=0, atol=1e-5 * scale)
 
 
-def test_one_replica_of_float32_maps_uses_the_fused_kernel():
+def test_one_replica_uses_fused_kernel_for_float32_maps():
     layer = layer_with_weights()
 
     def operations(shape, dtype):
@@ -130,7 +130,7 @@ def test_float64_stays_float64():
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("shape", [(2, 5, 4), (9,)])
-def test_bfloat16_in_bfloat16_out_and_float32_between(shape, training):
+def test_bfloat16_inputs_and_outputs_have_float32_statistics(shape, training):
     layer = layer_with_weights(dtype="mixed_bfloat16")
     inputs = tf.cast(batch(*shape), tf.bfloat16)
     outputs = layer(inputs, training=training)
@@ -143,13 +143,13 @@ def test_bfloat16_in_bfloat16_out_and_float32_between(shape, training):
         expected = 0.9 * VARIANCE + 0.1 * unbiased
         np.testing.assert_allclose(layer.moving_variance, expected, rtol=1e-5)
     expected = normalized(exact, layer, mean, variance)
-    # bfloat16 has eight bits: half a unit in the last place is 2**-9 of a value, of up to 16 here.
+    # bfloat16 has eight significant bits: half a unit in the last place is 2**-9 of a value; values are at most 16 here.
     np.testing.assert_allclose(
         tf.cast(outputs, tf.float64), expected, rtol=2**-8, atol=1e-5 * np.abs(expected).max()
     )
 
 
-def test_a_large_mean_in_bfloat16_does_not_spoil_the_statistics():
+def test_statistics_are_accurate_for_large_mean_in_bfloat16():
     layer = BatchNorm(dtype="mixed_bfloat16")
     inputs = tf.cast(batch(64) + 100.0, tf.bfloat16)
     layer(inputs, training=True)
@@ -158,7 +158,7 @@ def test_a_large_mean_in_bfloat16_does_not_spoil_the_statistics():
     np.testing.assert_allclose(layer.moving_variance, 0.9 + 0.1 * unbiased, rtol=1e-3)
 
 
-def test_a_layer_that_is_not_trainable_still_follows_the_batch():
+def test_non_trainable_layer_uses_batch_statistics_in_training():
     layer, inputs = layer_with_weights(), batch(2, 5, 4)
     layer.trainable = False
     mean, variance, _ = moments(inputs)
@@ -171,7 +171,7 @@ def test_a_layer_that_is_not_trainable_still_follows_the_batch():
     assert not layer.trainable_variables
 
 
-def test_averages_get_no_gradient():
+def test_running_averages_get_no_gradient():
     layer, inputs = layer_with_weights(), batch(2, 5, 4)
     with tf.GradientTape() as tape:
         tape.watch([layer.moving_mean, layer.moving_variance])
@@ -198,12 +198,12 @@ def test_config_round_trip():
 
 
 @pytest.mark.parametrize("arguments", [{"momentum": 1.0}, {"momentum": -0.1}, {"epsilon": 0.0}])
-def test_values_out_of_range_are_refused(arguments):
+def test_values_out_of_range_are_rejected(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         BatchNorm(**arguments)
 
 
-def test_unknown_channels_are_refused():
+def test_unknown_number_of_channels_is_rejected():
     with pytest.raises(ValueError, match="static size"):
         BatchNorm().build([None, 4, 4, None])
 
@@ -237,8 +237,8 @@ print(abs(outputs - expected).max(), abs(expected).max())
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", ["64", "4 4 4"])
-def test_nearly_constant_channels_of_a_large_mean_survive_two_replicas(shape):
-    """Their variance, 1e-6, is far below the rounding of their squares, 5e-5."""
+def test_two_replicas_normalise_nearly_constant_channels_with_large_mean(shape):
+    """The variance of the channels, 1e-6, is far below the rounding errors of their squares, 5e-5."""
     run = subprocess.run(
         warm.python("-c", NEARLY_CONSTANT, *shape.split()),
         cwd=ROOT,
@@ -296,8 +296,8 @@ print(*(abs(a - b.numpy()).max() / abs(b.numpy()).max() for a, b in zip(joined, 
 
 
 @pytest.mark.slow
-def test_two_replicas_give_what_the_whole_batch_does():
-    """Outputs, gradients of inputs, scale and shift, and both averages, in float32 by the fused kernels."""
+def test_two_replicas_match_whole_batch():
+    """Compares outputs, gradients of inputs, scale and shift, and both running averages, in float32 with the fused kernels."""
     run = subprocess.run(
         warm.python("-c", TWO_REPLICAS), cwd=ROOT, check=True, capture_output=True, text=True
     )

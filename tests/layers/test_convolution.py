@@ -1,4 +1,4 @@
-"""The convolution of the backbones against explicit padding, explicit dilation and one convolution per group."""
+"""Convolution layer compared with explicit padding, explicit dilation and one convolution per group."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def images(*shape, seed=0):
 
 
 def convolve_by_loop(inputs, kernel, strides):
-    """Without padding, in NumPy."""
+    """Convolves without padding, in NumPy."""
     inputs, kernel = np.asarray(inputs, np.float64), np.asarray(kernel, np.float64)
     size = kernel.shape[0]
     height, width = ((n - size) // strides + 1 for n in inputs.shape[1:3])
@@ -26,7 +26,7 @@ def convolve_by_loop(inputs, kernel, strides):
 
 
 def spread(kernel, dilation):
-    """The kernel with zeros between its values: what dilation means."""
+    """Inserts zeros between the values of the kernel, which is the definition of dilation."""
     size = dilation * (kernel.shape[0] - 1) + 1
     shape = (size, size, *kernel.shape[2:])
     positions = [
@@ -36,7 +36,7 @@ def spread(kernel, dilation):
 
 
 def explicit(inputs, kernel, strides, dilation, groups, padding):
-    """One plain convolution without padding for every group of channels, on padded images."""
+    """Computes one plain convolution without padding for every group of channels, on padded images."""
     padded = tf.pad(inputs, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
     outputs = [
         tf.nn.conv2d(part, spread(part_kernel, dilation), strides, "VALID")
@@ -50,7 +50,7 @@ def explicit(inputs, kernel, strides, dilation, groups, padding):
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 7), (9, 6)])
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("size", [1, 3, 7])
-def test_symmetric_padding_is_that_of_pytorch(size, strides, height, width):
+def test_symmetric_padding_matches_pytorch(size, strides, height, width):
     layer, inputs = Convolution(4, size, strides), images(2, height, width, 3)
     outputs = layer(inputs)
     assert outputs.shape == (2, -(-height // strides), -(-width // strides), 4)
@@ -63,7 +63,7 @@ def test_symmetric_padding_is_that_of_pytorch(size, strides, height, width):
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 7), (9, 6)])
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("size", [1, 3, 7])
-def test_without_it_the_padding_is_tensorflows_same(size, strides, height, width):
+def test_asymmetric_padding_matches_tensorflow_same(size, strides, height, width):
     layer, inputs = Convolution(4, size, strides, symmetric=False), images(2, height, width, 3)
     outputs = layer(inputs)
     pads = []
@@ -75,7 +75,7 @@ def test_without_it_the_padding_is_tensorflows_same(size, strides, height, width
     np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-5)
 
 
-def test_the_paddings_differ_for_a_strided_convolution_of_an_even_size():
+def test_paddings_differ_for_strided_convolution_of_even_size():
     inputs = images(1, 8, 8, 3)
     symmetric, same = Convolution(4, 3, 2), Convolution(4, 3, 2, symmetric=False)
     for layer in (symmetric, same):
@@ -91,7 +91,7 @@ def test_the_paddings_differ_for_a_strided_convolution_of_an_even_size():
     [(1, 1, 4), (2, 1, 4), (1, 2, 1), (1, 4, 1), (1, 2, 4)],
 )
 @pytest.mark.parametrize("in_graph", [False, True])
-def test_groups_and_dilation_are_plain_convolutions_of_parts(strides, dilation, groups, in_graph):
+def test_groups_and_dilation_match_plain_convolutions(strides, dilation, groups, in_graph):
     layer, inputs = Convolution(12, 3, strides, dilation, groups), images(2, 9, 8, 8)
     layer(inputs)
     expected_shape = (3, 3, 8 // groups, 12)
@@ -127,19 +127,19 @@ def test_unknown_batch_height_and_width(arguments):
 
 
 @pytest.mark.parametrize(("size", "groups"), [(3, 1), (1, 1), (3, 8)])
-def test_kernels_start_normal_with_the_variance_of_he_by_fan_out(size, groups):
+def test_kernels_have_he_normal_initialisation_by_fan_out(size, groups):
     layer = Convolution(128, size, groups=groups)
     layer.build([None, 8, 8, 64])
     kernel = layer.kernel.numpy()
     expected = np.sqrt(2 / (size * size * 128))
-    # Five deviations of a standard deviation's estimate.
+    # The tolerance is five standard errors of an estimated standard deviation.
     np.testing.assert_allclose(kernel.std(), expected, rtol=5 / np.sqrt(2 * kernel.size))
     assert abs(kernel.mean()) < 5 * expected / np.sqrt(kernel.size)
     # A truncated normal distribution, Keras' default, ends at 2.3 standard deviations.
     assert np.abs(kernel).max() > 3 * expected
 
 
-def test_there_is_no_bias():
+def test_no_bias_by_default():
     layer = Convolution(4, 3)
     layer.build([None, 8, 8, 3])
     assert len(layer.variables) == 1

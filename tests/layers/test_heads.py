@@ -1,4 +1,4 @@
-"""Projection and prediction heads: shapes, initial weights, precision, and the function that they compute."""
+"""Projection and prediction heads: shapes, initial weights, precision, and outputs compared with NumPy in float64."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def features(*shape, seed=0):
 
 
 def reference(layer, inputs, training):
-    """The head in float64: a matrix product for every 1x1 convolution."""
+    """Computes the head in float64, with a matrix product for every 1x1 convolution."""
     values = inputs.astype(np.float64)
     for index, convolution in enumerate(layer.convolutions):
         values = values @ convolution.kernel.numpy()[0, 0].astype(np.float64)
@@ -29,7 +29,7 @@ def reference(layer, inputs, training):
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_a_head_is_matrix_products_with_batch_normalisation_and_relu(num_layers, training):
+def test_head_matches_matrix_products_with_batch_norm_and_relu(num_layers, training):
     layer, inputs = ConvMLP(16, 5, num_layers), features(2, 3, 4, 8)
     layer(inputs)
     expected = reference(layer, inputs, training)
@@ -38,7 +38,7 @@ def test_a_head_is_matrix_products_with_batch_normalisation_and_relu(num_layers,
     np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-5)
 
 
-def test_the_projector_has_the_published_size():
+def test_projector_has_published_size():
     layer = ConvMLP(4096, 256)
     layer(tf.keras.Input([7, 7, 2048]))
     shapes = [tuple(variable.shape) for variable in layer.trainable_variables]
@@ -48,8 +48,8 @@ def test_the_projector_has_the_published_size():
 
 
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_weights_and_biases_start_uniformly_within_the_root_of_the_fan_in(num_layers):
-    # One draw in millions is the lower limit itself, which float32 may round to just beyond it.
+def test_weights_and_biases_have_uniform_initialisation_by_fan_in(num_layers):
+    # The seed is fixed because one draw in millions is the lower limit itself, which float32 may round to a value just beyond it.
     tf.keras.utils.set_random_seed(0)
     layer = ConvMLP(400, 300, num_layers)
     layer(tf.keras.Input([1, 1, 100]))
@@ -59,13 +59,13 @@ def test_weights_and_biases_start_uniformly_within_the_root_of_the_fan_in(num_la
         for values in (convolution.kernel.numpy(), convolution.bias.numpy()):
             assert np.abs(values).max() <= limit
             assert np.abs(values).max() > 0.97 * limit
-            # A uniform distribution's standard deviation; five deviations of an estimate from 300 values.
+            # Standard deviation of a uniform distribution; the tolerance is five standard errors of an estimate from 300 values.
             np.testing.assert_allclose(values.std(), limit / np.sqrt(3), rtol=0.13)
             assert abs(values.mean()) < 0.17 * limit
 
 
 @pytest.mark.parametrize("seeded", [False, True])
-def test_no_two_weights_are_the_same_draw(seeded):
+def test_no_two_weights_share_initial_values(seeded):
     if seeded:
         tf.keras.utils.set_random_seed(3)
     heads = [ConvMLP(8, 8, 3), ConvMLP(8, 8, 3)]
@@ -77,7 +77,7 @@ def test_no_two_weights_are_the_same_draw(seeded):
     assert len({draw.tobytes() for draw in draws}) == len(draws) == 12
 
 
-def test_a_seed_repeats_the_weights():
+def test_seed_reproduces_weights():
     kernels = []
     for _ in range(2):
         tf.keras.utils.set_random_seed(3)
@@ -109,7 +109,7 @@ def test_mixed_precision_keeps_float32_weights(policy, tolerance, as_argument):
     outputs = layer(inputs, training=True)
     assert outputs.dtype == policy.removeprefix("mixed_")
     assert all(variable.dtype == tf.float32 for variable in layer.variables)
-    # Three or so roundings of 2**-9 (bfloat16) or 2**-12 (float16), relative to the largest value.
+    # The tolerance is some three roundings of 2**-9 (bfloat16) or 2**-12 (float16), relative to the largest value.
     expected = reference(layer, inputs, True)
     np.testing.assert_allclose(
         tf.cast(outputs, tf.float32), expected, rtol=0, atol=tolerance * np.abs(expected).max()
@@ -124,12 +124,12 @@ def test_config_round_trip():
     assert copy.name == "projector"
 
 
-def test_a_head_needs_a_layer():
+def test_head_without_layers_is_rejected():
     with pytest.raises(ValueError, match="num_layers"):
         ConvMLP(16, 5, 0)
 
 
-def test_a_final_norm_leaves_no_mean():
+def test_final_norm_normalises_output():
     layer, inputs = ConvMLP(16, 5, final_norm=True), features(2, 3, 4, 8)
     plain = ConvMLP(16, 5)
     assert len(layer.get_config()) == len(plain.get_config())

@@ -1,4 +1,4 @@
-"""The pixel propagation module against NumPy in float64, compiled and not, in all its depths and powers."""
+"""Pixel propagation module compared with NumPy in float64, compiled and not, for all numbers of layers and gammas."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def value_and_gradients(function, features, values, gamma):
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
-def test_propagation_is_that_of_a_loop(gamma):
+def test_propagation_matches_loop(gamma):
     features, values = random(2, 6, 4), random(2, 6, 4, seed=1)
     result = propagation.propagate(tf.constant(features), tf.constant(values), gamma)
     expected = propagate_by_loop(features, values, gamma)
@@ -61,7 +61,7 @@ def test_propagation_is_that_of_a_loop(gamma):
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
-def test_the_gradient_is_that_of_finite_differences(gamma):
+def test_gradient_matches_finite_differences(gamma):
     features, values = random(1, 4, 3), random(1, 4, 3, seed=1)
     _, of_features, of_values = value_and_gradients(propagation.propagate, features, values, gamma)
     step = 1e-6
@@ -93,10 +93,8 @@ def by_blocks(features, values, gamma):
 @pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("gamma", [0.0, *GAMMAS])
-def test_by_blocks_it_is_that_of_a_loop_with_the_gradient_of_the_dense_form(
-    gamma, jit_compile, monkeypatch
-):
-    # Three blocks of three, three and one row, filled up.
+def test_propagation_by_blocks_matches_loop_and_dense_gradient(gamma, jit_compile, monkeypatch):
+    # The three blocks have three, three and one row; the last one is padded.
     monkeypatch.setattr(pairwise, "BLOCK_BINS", 3)
     features, values = random(2, 7, 4), random(2, 7, 4, seed=1)
     features[0, 2], values[1, 3] = 0, 0
@@ -114,10 +112,10 @@ def test_by_blocks_it_is_that_of_a_loop_with_the_gradient_of_the_dense_form(
 @pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (14, 10), (28, 28), (57, 31)])
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_by_blocks_gives_the_dense_forms_numbers_in_float32(
+def test_propagation_by_blocks_matches_dense_form_in_float32(
     height, width, jit_compile, monkeypatch
 ):
-    # At least two blocks of the smallest map, and some that are filled up.
+    # The smallest map has at least two blocks, and some blocks are padded.
     monkeypatch.setattr(pairwise, "BLOCK_BINS", max(30, height * width // 5))
     features, values = (
         random(2, height * width, 32, seed=seed).astype(np.float32) for seed in (0, 1)
@@ -134,7 +132,7 @@ def test_by_blocks_gives_the_dense_forms_numbers_in_float32(
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_the_layer_takes_large_maps_by_blocks(jit_compile, precision, monkeypatch):
+def test_layer_propagates_large_maps_by_blocks(jit_compile, precision, monkeypatch):
     tf.keras.mixed_precision.set_global_policy(precision)
     layer = PixelPropagation(1, 2.0, jit_compile)
     features = tf.cast(random(1, 40, 30, 8), layer.compute_dtype)
@@ -152,14 +150,14 @@ def test_the_layer_takes_large_maps_by_blocks(jit_compile, precision, monkeypatc
     for found, expected in zip(by_blocks, run(), strict=True):
         assert found.dtype == expected.dtype
         found, expected = (tf.cast(each, tf.float64).numpy() for each in (found, expected))
-        # The last bit of what is rounded to half precision may differ.
+        # Values that are rounded to half precision may differ in their last bit.
         tolerance = 1e-5 if precision == "float32" else 1e-2
         scale = np.abs(expected).max()
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
 
 
 @pytest.mark.parametrize("num_bins", [784, 1800])
-def test_only_the_pairs_of_a_small_map_are_kept(num_bins):
+def test_only_pairs_of_small_maps_are_kept(num_bins):
     features = tf.constant(random(1, num_bins, 4), tf.float32)
     program = tf.function(
         lambda features: PixelPropagation(0)(features[:, None])
@@ -173,7 +171,7 @@ def test_only_the_pairs_of_a_small_map_are_kept(num_bins):
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("num_layers", [0, 1, 2, 3])
-def test_the_layer_transforms_values_and_leaves_features(num_layers, jit_compile, training):
+def test_layer_transforms_values_but_not_features(num_layers, jit_compile, training):
     tf.keras.mixed_precision.set_global_policy("float64")
     layer = PixelPropagation(num_layers, 2.0, jit_compile)
     features = random(2, 2, 3, 4)
@@ -185,7 +183,7 @@ def test_the_layer_transforms_values_and_leaves_features(num_layers, jit_compile
 
 
 @pytest.mark.parametrize("num_layers", [0, 1, 2, 3])
-def test_the_transform_has_as_many_layers_as_asked_for(num_layers):
+def test_transform_has_requested_number_of_layers(num_layers):
     layer = PixelPropagation(num_layers)
     layer.build([None, 7, 7, 256])
     layer(tf.keras.Input([7, 7, 256]))
@@ -194,7 +192,7 @@ def test_the_transform_has_as_many_layers_as_asked_for(num_layers):
     assert sum(variable.shape.num_elements() for variable in layer.trainable_variables) == expected
 
 
-def test_equal_bins_add_up_with_themselves_included():
+def test_equal_bins_add_up_including_themselves():
     direction = np.array([3.0, 4.0])
     features = np.tile(direction, (1, 5, 1))
     result = propagation.propagate(tf.constant(features), tf.constant(features), 2.0)
@@ -208,7 +206,7 @@ def test_opposite_bins_do_not_mix():
     np.testing.assert_allclose(result, values, rtol=0, atol=1e-15)
 
 
-def test_permuting_the_bins_permutes_the_output():
+def test_permuting_bins_permutes_output():
     layer, features = PixelPropagation(1), random(2, 2, 3, 8).astype(np.float32)
     order = np.random.default_rng(5).permutation(6)
     permuted = features.reshape(2, 6, 8)[:, order].reshape(2, 2, 3, 8)
@@ -219,7 +217,7 @@ def test_permuting_the_bins_permutes_the_output():
 
 
 @pytest.mark.parametrize("factor", [1e3, 1e-9])
-def test_the_length_of_a_feature_does_not_matter_without_a_transform(factor):
+def test_length_of_features_does_not_matter_without_transform(factor):
     layer, features = PixelPropagation(0), random(2, 2, 3, 8).astype(np.float32)
     scaled = np.float32(factor) * features
     np.testing.assert_allclose(layer(scaled), layer(features), rtol=0, atol=1e-5)
@@ -227,7 +225,7 @@ def test_the_length_of_a_feature_does_not_matter_without_a_transform(factor):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("gamma", [0.0, *GAMMAS])
-def test_gradients_are_finite_for_zero_and_opposite_and_orthogonal_features(gamma, jit_compile):
+def test_gradients_are_finite_for_zero_opposite_and_orthogonal_features(gamma, jit_compile):
     features = np.zeros([1, 2, 3, 4], np.float32)
     features[0, 0] = [[1, 0, 0, 0], [-1, 0, 0, 0], [0, 1, 0, 0]]
     features[0, 1, 0] = [1e-20, 0, 0, 0]
@@ -242,7 +240,7 @@ def test_gradients_are_finite_for_zero_and_opposite_and_orthogonal_features(gamm
         assert np.all(np.isfinite(tensor))
 
 
-def test_the_layer_is_compiled_with_xla_if_asked_to():
+def test_layer_is_compiled_with_xla_on_request():
     for jit_compile in (True, False):
         layer = PixelPropagation(1, 2.0, jit_compile)
         function = tf.function(lambda features, layer=layer: layer(features))
@@ -251,7 +249,7 @@ def test_the_layer_is_compiled_with_xla_if_asked_to():
         assert any(each.attr["_XlaMustCompile"].b for each in library) == jit_compile
 
 
-def test_the_compiled_program_multiplies_matrices():
+def test_compiled_program_uses_matrix_products():
     features = tf.constant(random(2, 9, 8), tf.float32)
     compiler_ir = propagation._propagate_compiled.experimental_get_compiler_ir(
         features, features, 2.0, False
@@ -284,12 +282,12 @@ def test_mixed_precision_propagates_in_float32(policy, tolerance, num_layers):
     result = layer(features, training=True)
     assert result.dtype == tf.float32
     assert all(variable.dtype == tf.float32 for variable in layer.variables)
-    # The transform alone is in half precision; without it only float32's own rounding is left.
+    # Only the transform runs in half precision; without it, only the rounding of float32 remains.
     tolerance = tolerance * np.abs(expected).max() if num_layers else 1e-5
     np.testing.assert_allclose(result, expected, rtol=0, atol=tolerance)
 
 
-def test_without_mixing_each_bin_has_its_own_transform():
+def test_without_mixing_each_bin_becomes_its_own_transform():
     layer = PixelPropagation(1, mixes=False)
     features = tf.constant(np.random.default_rng(0).normal(size=(2, 3, 4, 8)), tf.float32)
     found = layer(features)
@@ -307,13 +305,13 @@ def test_config_round_trip():
     assert copy.name == "propagation"
 
 
-def test_a_precision_given_as_an_argument_reaches_the_transform():
+def test_dtype_argument_applies_to_transform():
     layer = PixelPropagation(1, dtype="mixed_bfloat16")
     layer(tf.keras.Input([2, 3, 8]))
     assert layer.value_transform.compute_dtype == "bfloat16"
 
 
 @pytest.mark.parametrize("arguments", [{"num_layers": -1}, {"gamma": -0.5}])
-def test_values_out_of_range_are_refused(arguments):
+def test_values_out_of_range_are_rejected(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         PixelPropagation(**arguments)

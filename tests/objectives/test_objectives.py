@@ -1,4 +1,4 @@
-"""The objectives as parts of a model: what is summed, what is trained, and one of somebody else's."""
+"""Objectives as parts of a model: what is summed, what is trained, and a custom objective."""
 
 import subprocess
 
@@ -23,7 +23,7 @@ from tests.support.models import make_model
 
 BOXES = (
     np.array([[0.0, 0.0, 0.6, 0.6], [0.1, 0.1, 0.5, 0.9], [0.0, 0.0, 0.4, 0.4]], np.float32),
-    # Overlapping, flipped, and disjoint.
+    # The three pairs of boxes overlap, overlap with a flip, and are disjoint.
     np.array([[0.3, 0.2, 0.9, 0.8], [0.7, 0.2, 0.2, 0.8], [0.5, 0.5, 1.0, 1.0]], np.float32),
 )
 
@@ -64,7 +64,7 @@ FLAGS = {
         "instance_weight": 0.5,
         "instance_loss": "contrastive",
     },
-    "contrast alone": {
+    "contrast only": {
         "pixel_weight": 0.0,
         "instance_weight": 1.0,
         "instance_loss": "contrastive",
@@ -77,7 +77,7 @@ FLAGS = {
     },
     "own projectors": {"pixel_levels": "c4,c5", "shared_projector": False},
     "fpn": {"pixel_levels": "p3,p4,p5", "fpn_channels": 8, "dense_head_layers": 1},
-    "fpn of the garden": {
+    "model_garden fpn": {
         "pixel_levels": "p3,p5",
         "fpn_channels": 8,
         "backbone_layout": "model_garden",
@@ -87,9 +87,9 @@ FLAGS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
-def test_all_that_is_trained_moves(flags):
+def test_all_trainable_weights_change(flags):
     model = make_model(**flags)
-    # The last BN of a block starts at scale 0, behind which nothing has a gradient.
+    # The last BN scale of a block starts at 0, so the layers before it have no gradient.
     for variable in model.trainable_variables:
         if "gamma" in variable.name:
             variable.assign(tf.ones_like(variable))
@@ -98,7 +98,7 @@ def test_all_that_is_trained_moves(flags):
     before = [variable.numpy() for variable in model.trainable_variables]
     metrics = model.train_step(batch())
     assert all(np.isfinite(value) for value in metrics.values())
-    # What a bias moves ahead of a BN is rounding; weights with more than one dimension tell.
+    # Biases before a BN change only by rounding, so only weights with more than one dimension are checked.
     for variable, old in zip(model.trainable_variables, before, strict=True):
         if variable.shape.rank > 1:
             assert np.abs(variable - old).max() > 0, variable.name
@@ -106,14 +106,14 @@ def test_all_that_is_trained_moves(flags):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("instance_loss", ["regression", "contrastive"])
-def test_the_loss_is_the_weighted_sum(instance_loss):
+def test_loss_is_weighted_sum(instance_loss):
     model = make_model(pixel_weight=0.25, instance_weight=3.0, instance_loss=instance_loss)
     metrics = model.train_step(batch())
     parts = 0.25 * metrics["pixel_loss"] + 3.0 * metrics["instance_loss"]
     assert float(metrics["loss"]) == pytest.approx(float(parts), rel=1e-6)
 
 
-def test_levels_are_averaged_and_told_apart():
+def test_levels_are_averaged_and_logged_separately():
     levels = {"c4": 4, "c5": 2}
     online, target = views(levels, 1), views(levels, 2)
     both = objectives_of(pixel_levels="c4,c5", shared_projector=False)[0]
@@ -126,7 +126,7 @@ def test_levels_are_averaged_and_told_apart():
     np.testing.assert_allclose(losses_of_both, (alone[0] + alone[1]) / 2, rtol=1e-5)
 
 
-def test_pixel_consistency_is_the_sum_of_both_directions():
+def test_pixel_consistency_is_sum_of_both_directions():
     objective = objectives_of()[0]
     online, target = views({"c5": 3}, 1), views({"c5": 3}, 2)
     found, metrics = objective.compare(online, target)
@@ -142,7 +142,7 @@ def test_pixel_consistency_is_the_sum_of_both_directions():
     assert float(metrics["positive_pairs"]) == pytest.approx(np.mean(pairs))
 
 
-def test_pixel_contrast_is_the_mean_of_both_directions():
+def test_pixel_contrast_is_mean_of_both_directions():
     objective = objectives_of(pixel_loss="pixcontrast", temperature=0.5)[0]
     online, target = views({"c5": 3}, 1), views({"c5": 3}, 2)
     found, metrics = objective.compare(online, target)
@@ -158,7 +158,7 @@ def test_pixel_contrast_is_the_mean_of_both_directions():
     assert found[2] == 0 and float(metrics["no_overlap"]) == pytest.approx(1 / 3)
 
 
-def test_instance_contrast_is_the_mean_of_both_directions():
+def test_instance_contrast_is_mean_of_both_directions():
     objective = objectives_of(
         pixel_weight=0.0, instance_weight=1.0, instance_loss="contrastive", instance_temperature=0.3
     )[0]
@@ -175,19 +175,19 @@ def test_instance_contrast_is_the_mean_of_both_directions():
 
 
 @pytest.mark.parametrize("instance_loss", ["regression", "contrastive"])
-def test_every_projector_ends_with_a_norm_on_request(instance_loss):
+def test_every_projector_ends_with_norm_on_request(instance_loss):
     maps = {"c5": tf.constant(np.random.default_rng(0).normal(1, 1, (2, 3, 3, 8)), tf.float32)}
     flags = {"instance_weight": 1.0, "instance_loss": instance_loss}
     for final_norm in (False, True):
         for objective in objectives_of(projector_final_norm=final_norm, **flags):
             found = objective.make_projector()(maps, training=True)["c5"]
-            # Scale 1 and shift 0: the norm leaves no channel a mean.
+            # The norm has scale 1 and shift 0, so the mean of every channel is 0.
             means = np.abs(np.mean(found, axis=(0, 1, 2)))
             assert (means.max() < 1e-5) == final_norm, objective.name
 
 
 @pytest.mark.parametrize("flags", list(FLAGS.values())[:5], ids=list(FLAGS)[:5])
-def test_objectives_are_built_again_from_their_configuration(flags):
+def test_objectives_are_rebuilt_from_their_configuration(flags):
     for objective in objectives_of(**flags):
         copy = type(objective).from_config(objective.get_config())
         assert copy.get_config() == objective.get_config()
@@ -195,8 +195,8 @@ def test_objectives_are_built_again_from_their_configuration(flags):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pixel_loss", ["pixpro", "pixcontrast"])
-def test_a_step_of_a_large_map_is_that_of_all_pairs_at_once(pixel_loss, monkeypatch):
-    """p2 of 132 pixels has 1089 bins, which are taken block by block, compiled and not."""
+def test_step_on_large_map_matches_computation_of_all_pairs_at_once(pixel_loss, monkeypatch):
+    """The p2 map of 132 pixels has 1089 bins, which are computed block by block, compiled and not."""
     found = []
     for jit, dense_bins in (("ppm", 1024), ("off", 1024), ("off", 2000)):
         monkeypatch.setattr(pairwise, "DENSE_BINS", dense_bins)
@@ -210,7 +210,7 @@ def test_a_step_of_a_large_map_is_that_of_all_pairs_at_once(pixel_loss, monkeypa
 
 
 @pytest.mark.thorough
-def test_a_step_compiled_as_a_whole_gives_the_same_loss():
+def test_step_compiled_as_a_whole_gives_same_loss():
     flags = FLAGS["pixcontrast and contrast"] | {"pixel_levels": "p4,p5", "fpn_channels": 8}
     found = []
     for jit in ("off", "step"):
@@ -221,28 +221,29 @@ def test_a_step_compiled_as_a_whole_gives_the_same_loss():
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
-def test_objectives_of_one_name_or_none_are_refused():
+def test_missing_objectives_or_duplicate_names_are_rejected():
     with pytest.raises(ValueError, match="at least one, of different names"):
         make_model(objectives=[])
     with pytest.raises(ValueError, match="at least one, of different names"):
         make_model(objectives=[objectives_of()[0], objectives_of()[0]])
 
 
-def test_an_objective_with_the_name_of_another_part_is_refused():
+def test_objective_with_name_of_another_part_is_rejected():
     objective = PixelContrast(["c5"], ProjectorSettings(16, 8), name="target")
     with pytest.raises(ValueError, match="cannot be named target"):
         make_model(objectives=[objective])
 
 
 @pytest.mark.parametrize(
-    ("levels", "weight", "message"), [([], 1.0, "names no map"), (["c5"], 0.0, "above 0")]
+    ("levels", "weight", "message"),
+    [([], 1.0, "at least one map"), (["c5"], 0.0, "greater than 0")],
 )
-def test_an_objective_without_levels_or_weight_is_refused(levels, weight, message):
+def test_objective_without_levels_or_weight_is_rejected(levels, weight, message):
     with pytest.raises(ValueError, match=message):
         Objective(levels, weight)
 
 
-def test_the_objective_of_the_example_trains_and_is_that_of_loops():
+def test_example_objective_trains_and_matches_loops():
     objective = densecl.DenseCL(temperature=0.5)
     model = make_model(objectives=[objective])
     assert np.isfinite(model.train_step(batch())["loss"])
@@ -274,7 +275,7 @@ def test_the_objective_of_the_example_trains_and_is_that_of_loops():
 
 
 @pytest.mark.slow
-def test_the_command_of_the_example_trains(tiny_flags, tmp_path):
+def test_example_command_trains(tiny_flags, tmp_path):
     flags = (*tiny_flags, f"--run_dir={tmp_path / 'run'}", "--max_steps=2")
     process = subprocess.run(
         warm.python(ROOT / "examples" / "densecl.py", *flags),

@@ -1,4 +1,4 @@
-"""Where bins lie and which of them correspond, against plain loops in float64."""
+"""Positions of bins and positive pairs, compared with plain loops in float64."""
 
 import math
 
@@ -59,7 +59,7 @@ def random_boxes(count, seed):
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 7), (3, 5), (5, 3)])
-def test_centres_are_those_of_a_loop(height, width):
+def test_centres_match_loop(height, width):
     box = random_boxes(6, seed=0)
     centres = geometry.bin_centres(box, height, width).numpy()
     assert centres.shape == (6, height, width, 2)
@@ -67,7 +67,7 @@ def test_centres_are_those_of_a_loop(height, width):
     np.testing.assert_allclose(centres.reshape(6, -1, 2), expected, rtol=0, atol=1e-14)
 
 
-def test_centres_lie_inside_the_box():
+def test_centres_lie_inside_box():
     box = random_boxes(50, seed=1).numpy()
     centres = geometry.bin_centres(tf.constant(box), 4, 6).numpy()
     low = np.minimum(box[:, :2], box[:, 2:])[:, None, None]
@@ -75,7 +75,7 @@ def test_centres_lie_inside_the_box():
     assert np.all(centres > low) and np.all(centres < high)
 
 
-def test_flip_mirrors_the_bin_centres():
+def test_flip_mirrors_bin_centres():
     box = boxes([0.2, 0.1, 0.8, 0.5], dtype=tf.float32)
     centres = geometry.bin_centres(box, height=3, width=4)
     mirrored = geometry.bin_centres(flip(box), height=3, width=4)
@@ -84,20 +84,20 @@ def test_flip_mirrors_the_bin_centres():
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
-def test_the_dtype_is_that_of_the_box(dtype):
+def test_dtype_is_that_of_box(dtype):
     box = boxes([0.2, 0.1, 0.8, 0.5], dtype=dtype)
     assert geometry.bin_centres(box, 2, 2).dtype == dtype
     assert geometry.bin_diagonal(box, 2, 2).dtype == dtype
 
 
-def test_the_diagonal_of_a_three_by_four_bin_is_five():
+def test_diagonal_of_three_by_four_bin_is_five():
     box = boxes([0.0, 0.0, 0.6, 0.4], [0.6, 0.4, 0.0, 0.0])
     np.testing.assert_allclose(
         geometry.bin_diagonal(box, height=1, width=2), [0.5, 0.5], rtol=1e-15
     )
 
 
-def test_a_bin_of_a_flipped_view_has_a_negative_width():
+def test_bin_of_flipped_view_has_negative_width():
     size = geometry.bin_size(boxes([0.9, 0.1, 0.3, 0.5]), height=4, width=3)
     np.testing.assert_allclose(size, [[-0.2, 0.1]], rtol=1e-12)
 
@@ -105,14 +105,14 @@ def test_a_bin_of_a_flipped_view_has_a_negative_width():
 @pytest.mark.parametrize("name", BOX_PAIRS)
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (3, 5)])
 @pytest.mark.parametrize("threshold", [0.35, 0.7, 1.3])
-def test_the_mask_is_that_of_a_double_loop(name, height, width, threshold):
+def test_mask_matches_double_loop(name, height, width, threshold):
     box_1, box_2 = BOX_PAIRS[name]
     mask = geometry.positive_mask(boxes(box_1), boxes(box_2), height, width, threshold)
     assert mask.dtype == tf.bool and mask.shape == (1, height * width, height * width)
     np.testing.assert_array_equal(mask[0], mask_by_loop(box_1, box_2, height, width, threshold))
 
 
-def test_every_image_of_a_batch_has_its_own_mask():
+def test_each_image_of_batch_has_its_own_mask():
     first, second = zip(*BOX_PAIRS.values(), strict=True)
     mask = geometry.positive_mask(boxes(*first), boxes(*second), 4, 4).numpy()
     expected = [mask_by_loop(*pair, 4, 4, 0.7) for pair in BOX_PAIRS.values()]
@@ -120,12 +120,12 @@ def test_every_image_of_a_batch_has_its_own_mask():
     assert len({each.tobytes() for each in mask}) > 3
 
 
-def test_views_without_overlap_have_no_positive_pair():
+def test_distant_views_have_no_positive_pairs():
     box_1, box_2 = (boxes(box) for box in BOX_PAIRS["disjoint"])
     assert not np.any(geometry.positive_mask(box_1, box_2, 7, 7))
 
 
-def test_swapping_the_views_transposes_the_mask():
+def test_swapping_views_transposes_mask():
     box_1, box_2 = random_boxes(40, seed=2), random_boxes(40, seed=3)
     mask = geometry.positive_mask(box_1, box_2, 5, 3).numpy()
     swapped = geometry.positive_mask(box_2, box_1, 5, 3).numpy()
@@ -133,7 +133,7 @@ def test_swapping_the_views_transposes_the_mask():
     assert mask.any() and not mask.all()
 
 
-def test_flipping_the_second_view_mirrors_its_bins():
+def test_flipping_second_view_mirrors_its_bins():
     box_1, box_2 = (boxes(box) for box in BOX_PAIRS["overlapping"])
     mask = geometry.positive_mask(box_1, box_2, 3, 4).numpy().reshape(12, 3, 4)
     mirrored = geometry.positive_mask(box_1, flip(box_2), 3, 4).numpy().reshape(12, 3, 4)
@@ -141,22 +141,22 @@ def test_flipping_the_second_view_mirrors_its_bins():
     assert np.any(mirrored != mask)
 
 
-def test_a_view_corresponds_to_itself_bin_by_bin():
-    # Neighbours of a square bin are 1/sqrt(2) = 0.707 diagonals away, which 0.7 just leaves out.
+def test_view_matches_itself_bin_by_bin():
+    # Neighbours of a square bin are 1/sqrt(2) = 0.707 diagonals away, which the threshold of 0.7 just excludes.
     box = boxes([0.1, 0.2, 0.7, 0.8])
     np.testing.assert_array_equal(geometry.positive_mask(box, box, 7, 7)[0], np.eye(49, dtype=bool))
 
 
-def test_the_larger_of_the_two_diagonals_counts():
-    # Bins of 0.3 x 0.4 and of 0.03 x 0.04, 0.25 apart: half a large diagonal, five small ones.
+def test_larger_diagonal_is_unit_of_distance():
+    # Bins of 0.3 x 0.4 and of 0.03 x 0.04 are 0.25 apart: half a large diagonal, or five small ones.
     large = boxes([0.0, 0.0, 0.3, 0.4])
     small = boxes([0.285, 0.38, 0.315, 0.42])
     assert bool(geometry.positive_mask(large, small, 1, 1, 0.51)[0, 0, 0])
     assert not bool(geometry.positive_mask(large, small, 1, 1, 0.49)[0, 0, 0])
 
 
-def test_the_threshold_is_exclusive():
-    # Bins of 0.375 x 0.5, diagonal 0.625, shifted by half a bin: 0.5 diagonals, exact in binary.
+def test_threshold_is_exclusive():
+    # Bins of 0.375 x 0.5 with a diagonal of 0.625 are shifted by half a bin: 0.5 diagonals, exact in binary.
     box_1 = boxes([0.0, 0.0, 0.75, 1.0], dtype=tf.float32)
     box_2 = boxes([0.1875, 0.25, 0.9375, 1.25], dtype=tf.float32)
     at = geometry.positive_mask(box_1, box_2, 2, 2, 0.5).numpy()[0]
@@ -165,7 +165,7 @@ def test_the_threshold_is_exclusive():
     assert above.diagonal().all()
 
 
-def test_bins_that_see_the_same_place_may_meet():
+def test_may_meet_includes_all_positive_pairs():
     box_1, box_2 = random_boxes(200, seed=7), random_boxes(200, seed=8)
     bins_1, bins_2 = (geometry.bins_of(box, 3, 4) for box in (box_1, box_2))
     unit = tf.maximum(bins_1.diagonal, bins_2.diagonal)[:, None]
@@ -174,5 +174,5 @@ def test_bins_that_see_the_same_place_may_meet():
         found.append([bool(geometry.may_meet(*one, 0.7)), np.any(geometry.same_place(*one, 0.7))])
     may, do = np.array(found).T
     assert np.all(may[do])
-    # Most of what does not meet is told apart.
+    # Most bins without a positive pair are recognised.
     assert np.sum(do) > 0 and np.sum(may & ~do) < 0.1 * np.sum(~do)

@@ -1,4 +1,4 @@
-"""Functions that AutoGraph leaves as they are, with all that they call."""
+"""Functions that are excluded from AutoGraph, with everything that they call."""
 
 import inspect
 
@@ -11,7 +11,7 @@ from tests.support.models import make_model
 
 
 def branching(self, inputs, training=None):
-    """Of a layer; a Python statement branches on a tensor, which only AutoGraph can trace."""
+    """Serves as `call` of a layer; a Python statement branches on a tensor, which only AutoGraph can trace."""
     if tf.reduce_sum(inputs) > 0:
         inputs = inputs / 2
     return inputs if training else -inputs
@@ -32,14 +32,14 @@ class AsWritten(tf.keras.layers.Layer):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_keras_sees_the_arguments_of_a_layer(training):
+def test_keras_sees_arguments_of_layer(training):
     layer = AsWritten(Branching())
     assert list(inspect.signature(layer.call).parameters) == ["inputs", "training"]
     model = tf.keras.Sequential([layer])
     np.testing.assert_array_equal(model(tf.ones([2]), training=training), [training - 0.5] * 2)
 
 
-def test_what_it_calls_is_not_rewritten():
+def test_called_functions_are_not_converted():
     traced = tf.function(Branching())
     np.testing.assert_array_equal(traced(tf.ones([2]), training=True), [0.5, 0.5])
     with pytest.raises(tf.errors.OperatorNotAllowedInGraphError):
@@ -47,8 +47,8 @@ def test_what_it_calls_is_not_rewritten():
 
 
 @pytest.mark.slow
-def test_an_encoder_is_traced_as_written(monkeypatch):
-    """It is the largest part of a step; rewriting its layers would take seconds."""
+def test_encoder_is_traced_as_written(monkeypatch):
+    """The encoder is the largest part of a step; converting its layers would take seconds."""
     model = make_model("resnet10w0.5")
     monkeypatch.setattr(type(model.online.backbone.stem[1]), "call", branching)
     with pytest.raises(tf.errors.OperatorNotAllowedInGraphError):

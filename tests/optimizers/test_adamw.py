@@ -1,4 +1,4 @@
-"""AdamW: its steps by hand, and what is left out by rank."""
+"""AdamW: its steps computed by hand, and the variables that are excluded by rank."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +9,7 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 
 
 def steps_by_hand(weight, gradients, rate, decay):
-    """Loshchilov and Hutter, ICLR 2019, algorithm 2, with epsilon beside the uncorrected root, as Keras has it."""
+    """Algorithm 2 of Loshchilov and Hutter, ICLR 2019, with epsilon added to the uncorrected root, as in Keras."""
     first = second = np.zeros_like(weight)
     for step, gradient in enumerate(gradients, start=1):
         first = BETA_1 * first + (1 - BETA_1) * gradient
@@ -20,7 +20,7 @@ def steps_by_hand(weight, gradients, rate, decay):
     return weight
 
 
-def test_one_dimensional_variables_get_no_decay():
+def test_one_dimensional_variables_get_no_weight_decay():
     rng = np.random.default_rng(0)
     shapes = [(3, 3, 4, 5), (6, 4), (5,), ()]
     weights = [3 * rng.standard_normal(shape) for shape in shapes]

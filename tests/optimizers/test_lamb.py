@@ -1,4 +1,4 @@
-"""LAMB: what is left out by rank, and what a user reads where tensorflow-addons is missing."""
+"""LAMB: the variables that are excluded by rank, and the error message if tensorflow-addons is missing."""
 
 import sys
 
@@ -15,7 +15,7 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-6
 
 
 def first_step_by_hand(weight, gradient, rate, decay):
-    """You et al., ICLR 2020, algorithm 2, with both moments corrected for their start at zero."""
+    """Algorithm 2 of You et al., ICLR 2020, with both moments corrected for their start at zero."""
     first = (1 - BETA_1) * gradient / (1 - BETA_1)
     second = (1 - BETA_2) * gradient**2 / (1 - BETA_2)
     update = first / (np.sqrt(second) + EPSILON)
@@ -25,7 +25,7 @@ def first_step_by_hand(weight, gradient, rate, decay):
     return weight - rate * update
 
 
-def test_one_dimensional_variables_get_neither_decay_nor_adaptation():
+def test_one_dimensional_variables_get_neither_weight_decay_nor_adaptation():
     pytest.importorskip("tensorflow_addons")
     rng = np.random.default_rng(0)
     shapes = [(3, 3, 4, 5), (6, 4), (5,)]
@@ -41,7 +41,7 @@ def test_one_dimensional_variables_get_neither_decay_nor_adaptation():
         np.testing.assert_allclose(variable, expected, rtol=0, atol=1e-4)
 
 
-def test_a_schedule_sets_the_rate():
+def test_schedule_sets_learning_rate():
     pytest.importorskip("tensorflow_addons")
 
     class Rates(tf.keras.optimizers.schedules.LearningRateSchedule):
@@ -53,11 +53,11 @@ def test_a_schedule_sets_the_rate():
     optimizer.apply_gradients([(tf.constant([1.0, -1.0]), variable)])
     np.testing.assert_array_equal(variable, [1.0, 2.0])
     optimizer.apply_gradients([(tf.constant([1.0, -1.0]), variable)])
-    # Twice the same gradient: both moments, corrected, are the gradient and its square.
+    # The gradient is the same twice, so the corrected moments are the gradient and its square.
     np.testing.assert_allclose(variable, [0.5, 2.5], rtol=0, atol=1e-4)
 
 
-def test_without_tensorflow_addons_one_line_says_what_is_missing(monkeypatch):
+def test_missing_tensorflow_addons_is_reported_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_addons", None)
     with pytest.raises(ConfigError) as caught:
         build_optimizer(Config(optimizer="lamb"), 0.5)

@@ -1,4 +1,4 @@
-"""LARS and momentum SGD against NumPy in float64, over steps with a changing rate."""
+"""LARS and momentum SGD compared with NumPy in float64, over steps with a changing learning rate."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from pixpro_tf.config import Config
 from pixpro_tf.optimizers.lars import LARS, MomentumSGD
 from pixpro_tf.optimizers.schedules import WarmupCosine
 
-# Powers of two: Keras holds the rate in float32, and these lose nothing there.
+# Powers of two, because Keras stores the learning rate in float32, which represents them exactly.
 RATES = (0.5, 1.0, 0.25)
 SHAPES = {"kernel": (3, 3, 4, 5), "matrix": (6, 4), "scale": (5,), "scalar": ()}
 
@@ -68,9 +68,9 @@ def assert_equal_weights(result, expected, rtol):
         np.testing.assert_allclose(result[name], value, rtol=rtol, atol=rtol, err_msg=name)
 
 
-# Of a schedule's float32 values and of the hyperparameters, Python floats, nothing is rounded in float64.
+# The schedule's float32 values and the hyperparameters, which are Python floats, are not rounded in float64.
 @pytest.mark.parametrize(("dtype", "rtol"), [(tf.float64, 1e-13), (tf.float32, 1e-5)])
-def test_lars_is_the_update_by_hand(dtype, rtol):
+def test_lars_matches_update_by_hand(dtype, rtol):
     weights, gradients = draw(0), [draw(seed) for seed in (1, 2, 3)]
     optimizer = LARS(Rates(), momentum=0.8, weight_decay=0.3, trust_coefficient=0.02)
     expected = lars_by_hand(weights, gradients, 0.8, 0.3, 0.02)
@@ -78,14 +78,14 @@ def test_lars_is_the_update_by_hand(dtype, rtol):
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(tf.float64, 1e-13), (tf.float32, 1e-5)])
-def test_sgd_is_the_update_by_hand(dtype, rtol):
+def test_sgd_matches_update_by_hand(dtype, rtol):
     weights, gradients = draw(0), [draw(seed) for seed in (1, 2, 3)]
     optimizer = MomentumSGD(Rates(), momentum=0.8, weight_decay=0.3)
     expected = sgd_by_hand(weights, gradients, 0.8, 0.3)
     assert_equal_weights(run(optimizer, weights, gradients, dtype), expected, rtol)
 
 
-def test_lars_in_a_graph_is_lars_outside():
+def test_lars_in_graph_matches_update_by_hand():
     weights, gradients = draw(0), [draw(seed) for seed in (1, 2, 3)]
     variables = {name: tf.Variable(value) for name, value in weights.items()}
     optimizer = LARS(Rates(), momentum=0.8, weight_decay=0.3, trust_coefficient=0.02)
@@ -100,39 +100,39 @@ def test_lars_in_a_graph_is_lars_outside():
     assert_equal_weights({name: each.numpy() for name, each in variables.items()}, expected, 1e-13)
 
 
-def test_one_dimensional_variables_get_neither_decay_nor_adaptation():
+def test_one_dimensional_variables_get_neither_weight_decay_nor_adaptation():
     variable = tf.Variable([3.0, 4.0])
     LARS(0.5, weight_decay=10.0).apply_gradients([(tf.constant([1.0, -2.0]), variable)])
     np.testing.assert_allclose(variable, [3.0 - 0.5, 4.0 + 1.0], rtol=1e-6)
 
 
-def test_the_adapted_step_has_the_length_of_the_weights_times_trust_and_rate():
+def test_adapted_step_has_length_of_weights_times_trust_and_learning_rate():
     start = np.full([2, 2], 3.0)
     variable = tf.Variable(start)
     optimizer = LARS(0.5, weight_decay=0.0, trust_coefficient=0.01)
     optimizer.apply_gradients([(tf.constant([[1.0, 0.0], [0.0, -7.0]], tf.float64), variable)])
-    # ||w|| = 6; the 1e-8 beside the gradient's norm of 7 takes 1e-9 of it.
+    # ||w|| = 6; the 1e-8 added to the gradient's norm of 7 shortens the step by about 1e-9 of its length.
     np.testing.assert_allclose(np.linalg.norm(variable - start), 0.5 * 0.01 * 6, rtol=1e-8)
 
 
-def test_a_weight_of_zero_takes_a_plain_step():
+def test_zero_weight_takes_plain_step():
     variable = tf.Variable(np.zeros([2, 2]))
     gradient = np.array([[1.0, 2.0], [3.0, 4.0]])
     LARS(0.5, weight_decay=0.3).apply_gradients([(tf.constant(gradient), variable)])
     np.testing.assert_allclose(variable, -0.5 * gradient, rtol=1e-15)
 
 
-def test_a_gradient_of_zero_moves_nothing_without_decay():
+def test_zero_gradient_changes_nothing_without_weight_decay():
     variable = tf.Variable(np.ones([2, 2]))
     LARS(0.5, weight_decay=0.0).apply_gradients([(tf.zeros([2, 2], tf.float64), variable)])
     np.testing.assert_array_equal(variable, np.ones([2, 2]))
 
 
-def test_decay_alone_is_adapted_too():
+def test_weight_decay_alone_is_adapted_too():
     variable = tf.Variable(np.ones([2, 2]))
     optimizer = LARS(0.5, weight_decay=0.1, trust_coefficient=0.02)
     optimizer.apply_gradients([(tf.zeros([2, 2], tf.float64), variable)])
-    # g = 0.1 w, so the adapted one is 0.02 w, but for 1e-8 beside a norm of 0.2.
+    # g = 0.1 w, so the adapted gradient is 0.02 w, except for the 1e-8 added to a norm of 0.2.
     np.testing.assert_allclose(variable, np.full([2, 2], 1 - 0.5 * 0.02), rtol=1e-8)
 
 
@@ -163,7 +163,7 @@ def test_config_round_trip(optimizer, schedule):
     assert_equal_weights(run(copy, weights, gradients), expected, rtol=0)
 
 
-def test_the_momentum_is_restored_from_a_checkpoint(tmp_path):
+def test_momentum_is_restored_from_checkpoint(tmp_path):
     def make():
         variable = tf.Variable(np.ones([2, 3]), name="w")
         optimizer = LARS(0.5, trust_coefficient=0.1)
@@ -185,7 +185,7 @@ def test_the_momentum_is_restored_from_a_checkpoint(tmp_path):
     np.testing.assert_array_equal(resumed, variable)
 
 
-def test_lars_in_a_replica_of_a_mirrored_strategy_is_lars_outside():
+def test_lars_in_mirrored_strategy_matches_update_by_hand():
     weights, gradients = draw(0), [draw(seed) for seed in (1, 2, 3)]
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
@@ -208,7 +208,7 @@ def test_lars_in_a_replica_of_a_mirrored_strategy_is_lars_outside():
     assert_equal_weights({name: each.numpy() for name, each in variables.items()}, expected, 1e-13)
 
 
-def test_build_gives_the_optimizer_of_the_name():
+def test_build_optimizer_returns_named_optimizer():
     flags = {"momentum": 0.7, "weight_decay": 0.2, "trust_coefficient": 0.03}
     lars = build_optimizer(Config(optimizer="lars", **flags), 0.5)
     sgd = build_optimizer(Config(optimizer="sgd", momentum=0.7, weight_decay=0.2), 0.5)

@@ -1,4 +1,4 @@
-"""Schedules against the formulas in float64, at every step."""
+"""Schedules compared with their formulas in float64, at every step."""
 
 import math
 
@@ -34,15 +34,15 @@ def values(schedule, steps):
 
 
 @pytest.mark.parametrize(("warmup_steps", "total_steps"), [(0, 50), (1, 50), (20, 300)])
-def test_the_cosine_is_the_formula_at_every_step(warmup_steps, total_steps):
+def test_cosine_matches_formula_at_every_step(warmup_steps, total_steps):
     schedule = WarmupCosine(4.0, warmup_steps, total_steps)
     steps = range(total_steps + 1)
     expected = [cosine(step, 4.0, warmup_steps, total_steps) for step in steps]
     np.testing.assert_allclose(values(schedule, steps), expected, rtol=RTOL)
 
 
-def test_a_long_run_keeps_its_digits_to_the_end():
-    # The headline recipe: 400 epochs of 1,251 steps; the float64 formula itself loses digits in its last steps, by 1e-16 of the peak.
+def test_long_run_keeps_precision_to_the_end():
+    # The main recipe has 400 epochs of 1,251 steps. The float64 formula itself loses digits in its last steps, 1e-16 of the peak.
     total, warmup_steps = 400 * 1251, 5 * 1251
     schedule = WarmupCosine(4.0, warmup_steps, total)
     steps = [
@@ -58,7 +58,7 @@ def test_a_long_run_keeps_its_digits_to_the_end():
     np.testing.assert_allclose(values(schedule, steps), expected, rtol=2e-6)
 
 
-def test_the_warm_up_rises_from_a_hundredth_to_the_peak():
+def test_warm_up_rises_from_a_hundredth_to_the_peak():
     schedule = WarmupCosine(4.0, 20, 300)
     first, middle, last, after = values(schedule, [0, 10, 20, 21])
     np.testing.assert_allclose([first, middle, last], [0.04, 2.02, 4.0], rtol=RTOL)
@@ -66,12 +66,12 @@ def test_the_warm_up_rises_from_a_hundredth_to_the_peak():
     np.testing.assert_allclose(4.0 - after, 4.0 * (math.pi / 560) ** 2, rtol=0.01)
 
 
-def test_the_last_value_is_a_millionth_and_stays():
+def test_cosine_ends_at_a_millionth_and_stays_there():
     schedule = WarmupCosine(4.0, 20, 300)
     np.testing.assert_array_equal(values(schedule, [300, 301, 10_000]), np.float32([1e-6] * 3))
 
 
-def test_a_vector_of_steps_gives_a_vector_of_rates():
+def test_vector_of_steps_gives_vector_of_learning_rates():
     for schedule in (WarmupCosine(4.0, 20, 300), WarmupSteps(4.0, 20, [100, 200])):
         rates = schedule(tf.range(301))
         assert rates.dtype == tf.float32
@@ -80,13 +80,13 @@ def test_a_vector_of_steps_gives_a_vector_of_rates():
 
 @pytest.mark.parametrize("boundaries", [[], [100], [100, 200]])
 @pytest.mark.parametrize("warmup_steps", [0, 20, 120])
-def test_the_step_schedule_is_the_formula_at_every_step(warmup_steps, boundaries):
+def test_step_schedule_matches_formula_at_every_step(warmup_steps, boundaries):
     schedule = WarmupSteps(4.0, warmup_steps, boundaries)
     expected = [drops(step, 4.0, warmup_steps, boundaries) for step in range(300)]
     np.testing.assert_allclose(values(schedule, range(300)), expected, rtol=RTOL)
 
 
-def test_the_rate_drops_in_the_step_of_the_boundary():
+def test_learning_rate_drops_in_step_of_boundary():
     schedule = WarmupSteps(4.0, 0, [100], factor=0.5)
     np.testing.assert_allclose(values(schedule, [99, 100]), [4.0, 2.0], rtol=RTOL)
 
@@ -102,21 +102,21 @@ def test_config_round_trip(schedule):
     np.testing.assert_array_equal(copy(tf.range(300)), schedule(tf.range(300)))
 
 
-def test_the_rate_in_a_graph_is_that_outside():
+def test_learning_rate_in_graph_matches_eager_value():
     schedule = WarmupCosine(4.0, 20, 300)
     compiled = tf.function(schedule.__call__, jit_compile=True)
     np.testing.assert_allclose(compiled(tf.range(301)), schedule(tf.range(301)), rtol=RTOL)
 
 
 @pytest.mark.parametrize("base", [0.0, 0.9, 0.99, 1.0])
-def test_the_share_taken_over_is_the_formula_at_every_step(base):
+def test_ema_share_matches_formula_at_every_step(base):
     schedule = EmaSchedule(base, 300)
     expected = [(1 - base) * (math.cos(math.pi * k / 300) + 1) / 2 for k in range(301)]
-    # What is left of the float64 formula near the end is rounding of 1e-16.
+    # The float64 formula itself has rounding errors of 1e-16 near the end.
     np.testing.assert_allclose(values(schedule, range(301)), expected, rtol=RTOL, atol=1e-15)
 
 
-def test_the_ema_momentum_starts_at_its_base_and_ends_at_one():
+def test_ema_momentum_starts_at_base_and_ends_at_one():
     schedule = EmaSchedule(0.99, 300)
     first, last, after = values(schedule, [0, 300, 400])
     np.testing.assert_allclose(first, 0.01, rtol=RTOL)

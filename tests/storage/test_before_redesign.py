@@ -1,8 +1,9 @@
-"""A run and an export that were written before the redesign of the packages are read after it.
+"""Compatibility with a run and an export that were written before the packages were redesigned.
 
-`tests/data/before_redesign` holds both, made by that code: a run of a `resnet10w0.5` with an FPN, a dense head and the instance branch,
-each of its variables filled with one value, so that they compress to some kilobytes; its export with all heads; and, in `facts.json`,
-what that code read back: names, shapes and values of the checkpoint, and shape, mean and deviation of each endpoint.
+`tests/data/before_redesign` contains both, as written by the old code: a run of a `resnet10w0.5` with an FPN, a dense head and the instance
+branch, each of whose variables is filled with one value, so that they compress to a few kilobytes; its export with all heads; and, in
+`facts.json`, the values that the old code read back: names, shapes and values of the checkpoint, and shape, mean and standard deviation of
+each endpoint.
 """
 
 import json
@@ -40,7 +41,7 @@ def model(run):
 
 
 def contents(checkpoint):
-    """Names, shapes and values of a checkpoint, as in `facts.json`."""
+    """Returns names, shapes and values of a checkpoint, as in `facts.json`."""
     reader = tf.train.load_checkpoint(checkpoint)
     types = reader.get_variable_to_dtype_map()
     values = {
@@ -51,18 +52,18 @@ def contents(checkpoint):
     return reader.get_variable_to_shape_map(), values
 
 
-def test_a_run_is_continued(run, model, tmp_path):
+def test_old_run_resumes(run, model, tmp_path):
     opened = Run.open(str(run))
     assert opened.progress == Progress(3, 3) and opened.config.fpn_levels == ["p3", "p4", "p5"]
     store = CheckpointStore(opened.folder.checkpoints, model)
     assert store.restore() == 3
-    # Written again, it is what it was: momentum and steps included.
+    # Saving it again reproduces the old checkpoint, including momentum and steps.
     shapes, values = contents(CheckpointStore(str(tmp_path), model).save())
     assert shapes == FACTS["keys"]
     assert values == FACTS["values"] and len(set(values.values())) > 50
 
 
-def test_a_run_gives_its_model_and_its_backbone(run):
+def test_model_and_backbone_load_from_old_run(run):
     kernel = "online/backbone/stem/0/kernel/.ATTRIBUTES/VARIABLE_VALUE"
     loaded = Run.open(str(run)).load_model()
     assert np.ravel(loaded.online.backbone.stem[0].kernel)[0] == np.float32(FACTS["values"][kernel])
@@ -74,7 +75,7 @@ def test_a_run_gives_its_model_and_its_backbone(run):
     )
 
 
-def test_an_export_gives_the_same_endpoints():
+def test_old_export_computes_the_same_endpoints():
     images = np.linspace(0, 1, 2 * 64 * 64 * 3, dtype=np.float32).reshape(2, 64, 64, 3)
     layer = pixpro_tf.load_backbone(str(BEFORE / "export.tar.gz"), return_endpoints=True)
     found = layer(images)
@@ -85,6 +86,6 @@ def test_an_export_gives_the_same_endpoints():
         np.testing.assert_allclose(tf.math.reduce_std(found[name]), deviation, rtol=1e-4, atol=1e-4)
 
 
-def test_a_run_starts_from_an_export(model):
+def test_run_initialises_from_old_export(model):
     line = init_from.initialize_from(model, str(BEFORE / "export.tar.gz"))
     assert line.endswith(": backbone, neck, projector, propagation")

@@ -1,4 +1,4 @@
-"""What a folder's files say of its checkpoints, whatever stands in TensorFlow's list of them."""
+"""Detection of a folder's checkpoints from its files, whatever TensorFlow's list of them contains."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from pixpro_tf.storage.checkpoint_files import checkpoints_in, damage_of, left_o
 
 @pytest.fixture
 def folder(tmp_path):
-    """Steps 9, 10 and 100, of which TensorFlow's list knows nothing, and 4 and 10 kept for good."""
+    """Folder with steps 9, 10 and 100, which TensorFlow's list does not contain, and steps 4 and 10 kept permanently."""
     checkpoint = tf.train.Checkpoint(weights=tf.Variable(tf.range(1000.0)))
     for step in ("step-9", "step-100", "step-10", "kept/step-4", "kept/step-10"):
         checkpoint.write(str(tmp_path / step))
@@ -24,39 +24,39 @@ def names(folder, paths):
     return [path.removeprefix(f"{folder}/") for path in paths]
 
 
-def test_the_newest_comes_first_by_its_number(folder):
+def test_checkpoints_are_sorted_by_number_newest_first(folder):
     found = ["step-100", "step-10", "kept/step-10", "step-9", "kept/step-4"]
     assert names(folder, checkpoints_in(str(folder))) == found
     assert not left_over_files(str(folder))
 
 
 @pytest.mark.parametrize("text", [None, "", "garbled\0", 'model_checkpoint_path: "step-9"'])
-def test_tensorflows_list_changes_nothing(folder, text):
+def test_tensorflows_list_is_ignored(folder, text):
     if text is not None:
         (folder / "checkpoint").write_text(text)
     assert checkpoints_in(str(folder))[0] == str(folder / "step-100")
 
 
-def test_what_is_being_written_or_something_else_is_no_checkpoint(tmp_path):
+def test_unfinished_and_unrelated_files_are_not_checkpoints(tmp_path):
     for name in ("step-1_temp", "step-2.index.tempstate123", "step-x.index", "my-step-3.index"):
         (tmp_path / name).touch()
     assert not checkpoints_in(str(tmp_path)) and not left_over_files(str(tmp_path))
     assert not checkpoints_in(str(tmp_path / "nowhere"))
 
 
-def test_without_an_index_files_are_left_over(folder):
+def test_files_without_an_index_are_left_over(folder):
     (folder / "step-10.index").unlink()
     assert names(folder, left_over_files(str(folder))) == ["step-10.data-00000-of-00001"]
     assert "step-10" not in names(folder, checkpoints_in(str(folder)))
 
 
-def test_a_whole_checkpoint_has_no_damage(folder):
+def test_intact_checkpoint_has_no_damage(folder):
     assert damage_of(str(folder / "step-9")) is None
 
 
 @pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
 @pytest.mark.parametrize("how", ["cut", "emptied", "flipped", "removed"])
-def test_damage_is_told_in_a_line(folder, suffix, how):
+def test_damage_is_described_in_one_line(folder, suffix, how):
     path = folder / f"step-9.{suffix}"
     content = bytearray(path.read_bytes())
     if how == "removed":
@@ -70,8 +70,8 @@ def test_damage_is_told_in_a_line(folder, suffix, how):
     assert reason and "\n" not in reason
 
 
-def test_no_byte_changes_unseen(folder):
-    """Every seventeenth byte of both files, but for the last 48 of the index: there are zeros in them that nobody reads."""
+def test_every_changed_byte_is_detected(folder):
+    """Checks every seventeenth byte of both files, except the last 48 of the index, which include unused zeros."""
     unseen = []
     for name, unread in (("step-9.index", 48), ("step-9.data-00000-of-00001", 0)):
         path = folder / name
@@ -84,20 +84,20 @@ def test_no_byte_changes_unseen(folder):
     assert not unseen
 
 
-def test_a_checkpoint_is_deleted_with_nothing_beside_it(folder):
+def test_deletion_affects_one_checkpoint_only(folder):
     checkpoint_files.delete(str(folder / "step-10"))
     assert "step-10" not in names(folder, checkpoints_in(str(folder)))
     assert len(checkpoints_in(str(folder))) == 4 and not left_over_files(str(folder))
 
 
-def test_tensorflow_finds_what_is_listed_for_it(folder):
+def test_tensorflow_finds_the_listed_checkpoint(folder):
     checkpoint_files.list_for_tensorflow(
         str(folder), [str(folder / "step-9"), str(folder / "step-10")]
     )
     assert tf.train.latest_checkpoint(str(folder)) == str(folder / "step-10")
 
 
-def test_a_file_is_replaced_in_one_move(tmp_path):
+def test_file_is_replaced_atomically(tmp_path):
     path = tmp_path / "file"
     checkpoint_files.write_atomically(str(path), "old")
     checkpoint_files.write_atomically(str(path), "new")

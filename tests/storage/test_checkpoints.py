@@ -1,4 +1,4 @@
-"""What a store keeps, refuses to save and refuses to restore."""
+"""Checkpoints that a store keeps, refuses to save and refuses to restore."""
 
 import numpy as np
 import pytest
@@ -26,14 +26,14 @@ def steps_in(folder):
 
 
 @pytest.mark.slow
-def test_the_last_few_stay_and_every_nth_for_good(model, tmp_path):
+def test_last_few_checkpoints_and_every_nth_are_kept(model, tmp_path):
     store = CheckpointStore(str(tmp_path), model, keep=2, keep_every_steps=4)
     save_steps(store, model, range(1, 10))
     assert steps_in(tmp_path) == [8, 9]
     assert steps_in(tmp_path / "kept") == [4, 8]
 
 
-def test_what_is_restored_is_what_was_saved(model, tmp_path):
+def test_restored_values_equal_saved_values(model, tmp_path):
     store = CheckpointStore(str(tmp_path), model)
     save_steps(store, model, [7])
     saved = [weight.numpy() for weight in model.weights]
@@ -46,7 +46,7 @@ def test_what_is_restored_is_what_was_saved(model, tmp_path):
         np.testing.assert_array_equal(weight, value)
 
 
-def test_weights_that_are_not_finite_are_not_saved(model, tmp_path):
+def test_non_finite_weights_are_not_saved(model, tmp_path):
     store = CheckpointStore(str(tmp_path), model)
     save_steps(store, model, [1])
     weight = model.weights[5]
@@ -61,10 +61,10 @@ def test_weights_that_are_not_finite_are_not_saved(model, tmp_path):
     assert steps_in(tmp_path) == [1]
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_older_ones(model, tmp_path):
+def test_failed_save_keeps_older_checkpoints(model, tmp_path):
     store = CheckpointStore(str(tmp_path), model)
     save_steps(store, model, [1])
-    # TensorFlow writes a checkpoint's files there before it moves them; nobody can make a folder of a file.
+    # TensorFlow first writes a checkpoint's files to a folder of this name; it cannot create the folder where a file exists.
     (tmp_path / "step-2_temp").write_text("")
     with pytest.raises(RunError, match="the checkpoint of step 2 could not be written"):
         save_steps(store, model, [2])
@@ -77,7 +77,7 @@ def damage(folder, step):
     path.write_bytes(path.read_bytes()[:1000])
 
 
-def test_a_run_goes_on_from_the_newest_that_can_be_read(model, tmp_path):
+def test_run_resumes_from_newest_readable_checkpoint(model, tmp_path):
     store = CheckpointStore(str(tmp_path), model, keep=3)
     save_steps(store, model, [1, 2, 3, 4])
     damage(tmp_path, 4)
@@ -85,40 +85,40 @@ def test_a_run_goes_on_from_the_newest_that_can_be_read(model, tmp_path):
     store = CheckpointStore(str(tmp_path), model, keep=2)
     assert store.restore() == 2 and store.latest == str(tmp_path / "step-2")
     assert list(store.damaged) == [str(tmp_path / f"step-{step}") for step in (4, 3)]
-    # Damaged ones stay as they are and count as none; a step that is made again replaces its own.
+    # Damaged checkpoints are kept and do not count; a repeated step replaces its own.
     save_steps(store, model, [4, 5])
     assert steps_in(tmp_path) == [3, 4, 5]
     assert CheckpointStore(str(tmp_path), model).restore() == 5
 
 
-def test_a_run_goes_on_from_what_is_kept_for_good_where_nothing_else_is_whole(model, tmp_path):
+def test_run_resumes_from_permanent_checkpoint_if_no_other_is_readable(model, tmp_path):
     save_steps(CheckpointStore(str(tmp_path), model, keep=1, keep_every_steps=2), model, [2, 3])
     damage(tmp_path, 3)
     assert CheckpointStore(str(tmp_path), model).restore() == 2
 
 
 @pytest.mark.parametrize("what", ["damaged", "index missing"])
-def test_where_none_can_be_read_no_run_begins(model, tmp_path, what):
+def test_no_run_starts_if_all_checkpoints_are_damaged(model, tmp_path, what):
     save_steps(CheckpointStore(str(tmp_path), model), model, [3])
     if what == "damaged":
         damage(tmp_path, 3)
     else:
         (tmp_path / "step-3.index").unlink()
     message = (
-        r"no checkpoint in .* can be read: .*step-3.* is .*; put the files back from a copy, or"
+        r"no checkpoint in .* can be read: .*step-3.* is .*; restore the files from a copy, or"
     )
     with pytest.raises(RunError, match=message):
         CheckpointStore(str(tmp_path), model).restore()
 
 
-def test_an_empty_folder_is_that_of_a_new_run(model, tmp_path):
+def test_empty_folder_starts_a_new_run(model, tmp_path):
     model.optimizer.iterations.assign(0)
     store = CheckpointStore(str(tmp_path / "checkpoints"), model)
     assert store.restore() == 0 and store.latest is None
     assert not list(tmp_path.iterdir())
 
 
-def test_a_checkpoint_of_another_model_is_refused(model, tmp_path):
+def test_checkpoint_of_another_model_is_rejected(model, tmp_path):
     save_steps(CheckpointStore(str(tmp_path), model), model, [3])
     other = make_model(projector_dim=8)
     other.optimizer.build(other.trainable_variables)
@@ -126,7 +126,7 @@ def test_a_checkpoint_of_another_model_is_refused(model, tmp_path):
         CheckpointStore(str(tmp_path), other).restore()
 
 
-def test_a_checkpoint_without_the_optimizer_is_refused(model, tmp_path):
+def test_checkpoint_without_the_optimizer_is_rejected(model, tmp_path):
     save_weights(parts_of(model), str(tmp_path))
     with pytest.raises(RunError, match="imported-0 is not a checkpoint of this run"):
         CheckpointStore(str(tmp_path), model).restore()

@@ -28,7 +28,7 @@ def assert_equal(part_a, part_b):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A model with weights of its own, and its checkpoint."""
+    """Model with distinct weights, and its checkpoint."""
     model = make_model()
     rng = np.random.default_rng(0)
     for variable in model.variables:
@@ -37,7 +37,7 @@ def saved(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_gives_backbone_and_heads_and_the_target_follows(saved):
+def test_checkpoint_initialises_backbone_heads_and_target(saved):
     source, path = saved
     model = make_model()
     line = init_from.initialize_from(model, path)
@@ -47,7 +47,7 @@ def test_a_checkpoint_gives_backbone_and_heads_and_the_target_follows(saved):
     assert_target_follows(model)
 
 
-def test_heads_of_another_size_stay_as_they_are(saved):
+def test_heads_of_another_size_are_not_loaded(saved):
     source, path = saved
     model = make_model(projector_dim=8)
     before = values(model.online.projectors["pixel"])
@@ -58,14 +58,14 @@ def test_heads_of_another_size_stay_as_they_are(saved):
 
 
 @pytest.mark.slow
-def test_another_backbone_is_refused(saved):
-    with pytest.raises(RunError, match="is not a resnet18; give the --backbone"):
+def test_another_backbone_is_rejected(saved):
+    with pytest.raises(RunError, match="is not a resnet18; use the --backbone"):
         init_from.initialize_from(make_model("resnet18"), saved[1])
 
 
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory):
-    """A SavedModel of a backbone, as `tf.saved_model.save` writes it."""
+    """SavedModel of a backbone, as `tf.saved_model.save` writes it."""
     backbone = resnet.build("resnet10", name="somebodys")
     rng = np.random.default_rng(1)
     for variable in backbone.variables:
@@ -82,7 +82,7 @@ def saved_model(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_saved_model_gives_the_backbone(saved_model):
+def test_saved_model_initialises_backbone(saved_model):
     source, folder = saved_model
     model = make_model()
     init_from.initialize_from(model, folder)
@@ -96,20 +96,20 @@ def pack(folder, path):
 
 
 @pytest.mark.slow
-def test_a_packed_saved_model_gives_the_backbone(saved_model, tmp_path):
+def test_archive_of_saved_model_initialises_backbone(saved_model, tmp_path):
     source, folder = saved_model
     model = make_model()
     pack(folder, tmp_path / "model.tar.gz")
     init_from.initialize_from(model, str(tmp_path / "model.tar.gz"))
     assert_equal(model.online.backbone, source)
     (tmp_path / "broken.tar.gz").write_bytes(b"no archive")
-    with pytest.raises(RunError, match=r"broken.tar.gz is neither a run's folder"):
+    with pytest.raises(RunError, match=r"broken.tar.gz is not a run folder"):
         init_from.initialize_from(model, str(tmp_path / "broken.tar.gz"))
 
 
 @pytest.mark.slow
-def test_a_hub_handle_gives_the_backbone(saved_model, tmp_path, monkeypatch):
-    """From a server that answers as a hub does: the address of a model, asked for in compressed form, is a tar.gz of it."""
+def test_hub_handle_initialises_backbone(saved_model, tmp_path, monkeypatch):
+    """Uses a server that responds like TF Hub: a request for the compressed form of a model returns a tar.gz file."""
     source, folder = saved_model
     pack(folder, tmp_path / "model")
     asked = []
@@ -129,7 +129,7 @@ def test_a_hub_handle_gives_the_backbone(saved_model, tmp_path, monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         handle = f"http://127.0.0.1:{server.server_port}/model"
         assert handle in init_from.initialize_from(model, handle)
-        with pytest.raises(RunError, match=r"is neither a run's folder.*404"):
+        with pytest.raises(RunError, match=r"is not a run folder.*404"):
             init_from.initialize_from(model, handle + "s")
         server.shutdown()
     assert asked[0] == "/model?tf-hub-format=compressed"
@@ -137,7 +137,7 @@ def test_a_hub_handle_gives_the_backbone(saved_model, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_saved_model_of_another_backbone_is_refused_and_nothing_is_assigned(saved_model):
+def test_saved_model_of_another_backbone_is_rejected_and_nothing_is_assigned(saved_model):
     model = make_model("resnet18")
     before = values(model.online)
     with pytest.raises(RunError, match="so it is not a resnet18"):
@@ -152,21 +152,21 @@ def test_a_saved_model_of_another_backbone_is_refused_and_nothing_is_assigned(sa
         (
             ["conv1/kernel"],
             [4],
-            r"has another shape \(\(4,\)\) of conv1/kernel, so it is not a tiny",
+            r"has a different shape \(\(4,\)\) for conv1/kernel, so it is not a tiny",
         ),
         (
             ["online/conv1/kernel", "target/conv1/kernel"],
             [3],
-            "holds several variables of one name",
+            "contains several variables with the same name",
         ),
     ],
     ids=["other shape", "same name"],
 )
-def test_variables_of_somebody_else_that_do_not_fit_are_refused(names, shape, message, tmp_path):
+def test_foreign_variables_that_do_not_match_are_rejected(names, shape, message, tmp_path):
     stored = [tf.Variable(tf.ones(shape), name=name) for name in names]
     tf.saved_model.save(tf.train.Checkpoint(variables=stored), str(tmp_path))
     kernel = tf.Variable(tf.zeros([3]), name="conv1/kernel")
-    # Of a model, all that the check reads.
+    # The check reads only these attributes of a model.
     backbone = types.SimpleNamespace(architecture="tiny", variables=[kernel])
     model = types.SimpleNamespace(online=types.SimpleNamespace(backbone=backbone))
     with pytest.raises(RunError, match=message):
@@ -176,26 +176,26 @@ def test_variables_of_somebody_else_that_do_not_fit_are_refused(names, shape, me
 
 @pytest.mark.slow
 @pytest.mark.parametrize("handle", ["/nowhere/at/all", "nothing-here"])
-def test_a_handle_that_leads_nowhere_is_one_line(handle):
-    with pytest.raises(RunError, match="is neither a run's folder") as raised:
+def test_missing_handle_is_reported_in_one_line(handle):
+    with pytest.raises(RunError, match="is not a run folder") as raised:
         init_from.initialize_from(make_model(), handle)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["step-3", "kept/step-3"])
-def test_another_layout_is_refused_where_the_run_says_which_it_has(saved, tmp_path, name):
+def test_another_layout_is_rejected_if_the_run_records_its_layout(saved, tmp_path, name):
     model = make_model()
     folder = RunFolder(str(tmp_path))
     start_run_folder(Config(backbone="resnet10", backbone_layout="od_api"), folder, 48, [])
     checkpoint_of(saved[0]).write(f"{folder.checkpoints}/{name}")
     before = values(model.online)
-    with pytest.raises(RunError, match=r"has the layout od_api .* give --backbone_layout=od_api"):
+    with pytest.raises(RunError, match=r"has the layout od_api .* use --backbone_layout=od_api"):
         init_from.initialize_from(model, f"{folder.checkpoints}/{name}")
     for a, b in zip(before, values(model.online), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.slow
-def test_a_file_system_that_is_not_there_is_one_line():
+def test_missing_file_system_is_reported_in_one_line():
     with pytest.raises(RunError, match=r"--init_from: nofs://bucket/run cannot be read: "):
         init_from.initialize_from(make_model(), "nofs://bucket/run")

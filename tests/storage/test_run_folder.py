@@ -1,4 +1,4 @@
-"""Whose run a folder holds, and what is said where that cannot be told."""
+"""Identification of the run in a folder, and the errors if it cannot be identified."""
 
 import json
 
@@ -22,7 +22,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def folder(config, tmp_path):
-    """Of a run that was begun with 48 images and has a checkpoint."""
+    """Folder of a run that was started with 48 images and has a checkpoint."""
     made = find_run_folder(config)
     start_run_folder(config, made, 48, [b"a.jpg", b"odd-\xff.jpg"])
     checkpoints = tmp_path / "run" / "checkpoints"
@@ -32,23 +32,23 @@ def folder(config, tmp_path):
     return made
 
 
-def test_a_run_goes_on_in_its_own_folder(config, folder):
+def test_run_resumes_in_its_own_folder(config, folder):
     assert find_run_folder(config) == folder
     check_same_images(config, folder, 48)
     assert read_bad_images(folder) == [b"a.jpg", b"odd-\xff.jpg"]
 
 
-def test_images_that_came_or_went_are_noticed(config, folder):
-    with pytest.raises(RunError, match=r"imagenet2012 has 47 images, and the run in .* with 48; "):
+def test_added_or_removed_images_are_detected(config, folder):
+    with pytest.raises(RunError, match=r"imagenet2012 has 47 images, but the run in .* with 48; "):
         check_same_images(config, folder, 47)
 
 
-def test_a_new_run_may_have_any_number_of_images(config, tmp_path):
+def test_new_run_may_have_any_number_of_images(config, tmp_path):
     check_same_images(config, find_run_folder(config), 47)
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", '{"flags": {}}', '{"num_images": 48}', "{"])
-def test_a_damaged_description_is_named(config, folder, text, tmp_path):
+def test_damaged_description_is_reported(config, folder, text, tmp_path):
     path = tmp_path / "run" / "config.json"
     path.unlink()
     if text is not None:
@@ -57,29 +57,33 @@ def test_a_damaged_description_is_named(config, folder, text, tmp_path):
         find_run_folder(config)
 
 
-def test_another_runs_folder_is_refused_by_the_differing_flags(config, folder, tmp_path):
+def test_folder_of_another_run_is_rejected_with_the_differing_flags(config, folder, tmp_path):
     other = Config(dataset="imagenet2012", run_dir=config.run_dir, gamma=4.0)
-    with pytest.raises(ConfigError, match=r"--gamma=4.0 \(there: 2.0\)"):
+    with pytest.raises(ConfigError, match=r"--gamma=4.0 \(the run has 2.0\)"):
         find_run_folder(other)
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_folder_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").touch()
     config = Config(dataset="imagenet2012", run_dir=str(tmp_path / "file" / "run"))
     folder = find_run_folder(config)
-    with pytest.raises(RunError, match=r"--run_dir=.*file/run cannot be written: .*; give another"):
+    with pytest.raises(RunError, match=r"--run_dir=.*file/run cannot be written: .*; use another"):
         start_run_folder(config, folder, 48, [])
 
 
-def test_two_runs_cannot_hold_the_same_folder(config):
+def test_two_runs_cannot_lock_the_same_folder(config):
     folder = find_run_folder(config)
-    # The second time shows that the first lock was released.
+    # The second iteration shows that the first lock was released.
     for _ in range(2):
-        with locked(folder), pytest.raises(ConfigError, match="is in use by a run"), locked(folder):
+        with (
+            locked(folder),
+            pytest.raises(ConfigError, match="is in use by another run"),
+            locked(folder),
+        ):
             pass
 
 
-def test_the_description_holds_flags_images_and_versions(folder, config):
+def test_description_contains_flags_images_and_versions(folder, config):
     with open(folder.config) as file:
         description = json.load(file)
     assert description["flags"] == config.to_dict()

@@ -1,4 +1,4 @@
-"""Which checkpoint a path means: that of a run's folder, of its `checkpoints`, or one of those."""
+"""Checkpoint that a path refers to: the path of a run folder, of its `checkpoints`, or of one of them."""
 
 import shutil
 
@@ -20,7 +20,7 @@ from tests.support.models import make_run
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A finished run at step 3, which keeps its step 2 for good."""
+    """Finished run at step 3, which keeps its step 2 permanently."""
     folder = tmp_path_factory.mktemp("run")
     make_run(folder, backbone="resnet10w0.5")
     checkpoints = folder / "checkpoints"
@@ -42,7 +42,7 @@ def run(tmp_path_factory):
         ("checkpoints/kept/step-2.index", "kept/step-2"),
     ],
 )
-def test_a_run_is_open_by_any_of_its_checkpoints(run, path, checkpoint):
+def test_run_opens_from_any_of_its_checkpoints(run, path, checkpoint):
     with trained_weights.open_weights(f"{run}/{path}") as weights:
         assert weights.checkpoint == f"{run}/checkpoints/{checkpoint}"
     assert weights.architecture == "resnet10w0.5" and weights.layout == "torchvision"
@@ -50,28 +50,28 @@ def test_a_run_is_open_by_any_of_its_checkpoints(run, path, checkpoint):
 
 
 @pytest.mark.slow
-def test_a_kept_checkpoint_is_exported(run, tmp_path):
+def test_kept_checkpoint_is_exported(run, tmp_path):
     kept = f"{run}/checkpoints/kept/step-2"
     savedmodel.export(kept, str(tmp_path / "exported"))
     card = model_card.read(str(tmp_path / "exported"))
-    # The copy's own step: it is step 3 under another name.
+    # The step inside the checkpoint counts: the copy is step 3 under another name.
     assert card is not None and card["training"]["step"] == 3
     assert torch_exporting._batches_tracked(Run.open(kept)) == 6
 
 
 @pytest.mark.parametrize("path", ["checkpoints/step-4", "checkpoints/kept/step-3", "elsewhere"])
-def test_what_is_not_there_is_told(run, path):
+def test_missing_checkpoint_is_reported(run, path):
     with pytest.raises(RunError):
         Run.open(f"{run}/{path}")
 
 
-def test_a_checkpoint_elsewhere_is_of_no_run(run, tmp_path):
+def test_checkpoint_outside_a_run_is_rejected(run, tmp_path):
     tf.train.Checkpoint(weights=tf.Variable(1.0)).write(str(tmp_path / "checkpoints" / "step-1"))
     with pytest.raises(RunError, match=r"config\.json is missing or damaged"):
         Run.open(str(tmp_path / "checkpoints" / "step-1"))
 
 
-def test_a_folder_of_others_checkpoints_is_found_by_its_list(tmp_path):
+def test_checkpoints_of_other_programs_are_found_by_their_list(tmp_path):
     checkpoint = tf.train.Checkpoint(weights=tf.Variable(1.0))
     manager = tf.train.CheckpointManager(checkpoint, str(tmp_path), max_to_keep=2)
     newest = [manager.save() for _ in range(2)][-1]

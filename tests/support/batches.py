@@ -1,4 +1,4 @@
-"""Images to make batches of, and what makes two batches the same."""
+"""Test images for batches, and a comparison of batches."""
 
 import numpy as np
 from PIL import Image
@@ -7,7 +7,7 @@ from pixpro_tf.cli import write_tfrecords
 
 
 def write_noise(root, count):
-    """`count` images of noise, of different heights, as `folder` and as five of them to a file in `shards`."""
+    """Writes `count` noise images of different heights to `folder`, and to `shards` with five images per file."""
     (root / "folder").mkdir()
     rng = np.random.default_rng(0)
     for index in range(count):

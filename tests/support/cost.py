@@ -1,12 +1,12 @@
-"""What the tests cost, and what it goes to: a plugin of pytest that no run loads by itself.
+"""Pytest plugin that measures the cost of the tests and its causes; it is not loaded by default.
 
     python -m pytest -p tests.support.cost --numprocesses=2 --dist=loadfile
 
-prints a table of the test files, in seconds: by the clock, of which tracing graphs, first runs of graphs (Grappler, XLA's compilation
-and arithmetic), later runs; and of processors, in the worker and in the processes that its tests started, of which the forks of a
-warm server are not counted. Memory is the worker's own, at most, at the end of a test; below the table stands that of all processes
-together, sampled every second or, if that takes long, less often, pages that several of them share counted once. `--cost-json=FILE`
-keeps the figures of each test.
+prints a table of the test files, in seconds: wall time, and its share for tracing graphs, first runs of graphs (Grappler, XLA's compilation
+and arithmetic) and later runs; then CPU time, in the worker and in the processes that its tests started, not counting the forks of a warm
+server. Memory is the worker's own, the maximum over the ends of its tests. The line below the table shows the peak memory of all processes
+together, where shared pages are counted once; it is sampled every second, or less often if sampling takes long. `--cost-json=FILE` saves
+the cost of each test.
 """
 
 import collections
@@ -28,7 +28,7 @@ _depth = 0
 
 
 def _timed(function, kind_of):
-    """`function`, whose outermost calls count: tracing within tracing, or a graph that runs another, is counted once."""
+    """Wraps `function` to time its outermost calls only: tracing within tracing, or a graph that runs another, counts once."""
 
     @functools.wraps(function)
     def timed(*args, **kwargs):
@@ -55,7 +55,7 @@ def _which_run(graph, *_):
 
 @functools.cache
 def _watch_tensorflow():
-    # Private names, which no public one stands for; they are those of both stacks.
+    # These names are private because TensorFlow has no public equivalent; both stacks have them.
     from tensorflow.python.eager.polymorphic_function import atomic_function
     from tensorflow.python.framework import func_graph
 
@@ -120,7 +120,7 @@ _peak = 0
 
 
 def pytest_sessionstart(session):
-    """Watches the memory of the whole run, from the process that is not itself a worker."""
+    """Starts to watch the memory of the whole run, in the process that is not a worker."""
     if not hasattr(session.config, "workerinput"):
         threading.Thread(target=_watch_memory, daemon=True).start()
 
@@ -135,12 +135,12 @@ def _watch_memory():
             with contextlib.suppress(psutil.Error):
                 total += process.memory_full_info().pss
         _peak = max(_peak, total)
-        # Sharing is counted page by page, which takes a while where there are gigabytes; this should cost the run a hundredth at most.
+        # Shared memory is counted page by page, which is slow for gigabytes; the pause limits the cost to a hundredth of the run.
         time.sleep(max(1, 50 * (time.monotonic() - started)))
 
 
 def pytest_addoption(parser):
-    parser.addoption("--cost-json", help="file for the cost of each test")
+    parser.addoption("--cost-json", help="JSON file for the cost of each test")
 
 
 _tests = collections.defaultdict(collections.Counter)
@@ -150,7 +150,7 @@ def pytest_runtest_logreport(report):
     latest: dict[str, float] = {}
     for name, cost in report.user_properties:
         if name == "cost":
-            # user_properties of a phase hold those of the phases before it.
+            # The user_properties of a phase contain those of the phases before it.
             latest = cost
     for figure in FIGURES:
         _tests[report.nodeid][figure] += latest.get(figure, 0)

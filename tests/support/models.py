@@ -1,4 +1,4 @@
-"""A model small enough for unit tests, the folder of a run of it, and a step that shows its gradients."""
+"""Model small enough for unit tests, a run folder for it, and a train step that records its gradients."""
 
 import numpy as np
 import tensorflow as tf
@@ -23,10 +23,10 @@ def make_model(backbone="resnet10", objectives=None, policy="", **flags):
 
 
 def settle(backbone, seed=0):
-    """Weights as after training: every scale and shift counts, and running averages are near those of the features.
+    """Assigns weights as after training: every scale and shift matters, and running averages are near those of the features.
 
-    He's initialisation alone leaves each block the identity; with branches as large as their shortcuts, a random network doubles a
-    rounding error every few blocks.
+    With He initialisation alone, each block would be the identity; with branches as large as their shortcuts, a random network would double
+    rounding errors every few blocks.
     """
     rng = np.random.default_rng(seed)
     for block in [block for blocks in backbone.stages for block in blocks]:
@@ -44,8 +44,8 @@ def settle(backbone, seed=0):
 
 
 def assert_target_follows(model):
-    """The target network equals the online one, running averages included."""
-    # By name: the variables of a network that is not trained come in another order.
+    """Asserts that the target network equals the online network, including running averages."""
+    # Compared by name, because the variables of a non-trainable network have a different order.
     weights = names.state_dict(model)
     online = [name for name in weights if name.startswith("encoder.")]
     assert any(name.endswith("running_mean") for name in online)
@@ -54,7 +54,7 @@ def assert_target_follows(model):
 
 
 def make_run(folder, finished=True, **flags):
-    """The folder of a run with random weights whose two networks differ, at step 3; returns it."""
+    """Creates a run folder at step 3 with random weights that differ between the two networks; returns the folder."""
     model = make_model(**flags)
     rng = np.random.default_rng(0)
     for variable in model.variables:
@@ -62,14 +62,14 @@ def make_run(folder, finished=True, **flags):
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
         elif "projector" in variable.name or "value_transform" in variable.name:
             variable.assign(rng.uniform(-1, 1, variable.shape))
-        # Of a neck, biases, scales, shifts and running averages.
+        # Biases, scales, shifts and running averages of a neck.
         if variable.shape.rank == 1 and any(kind in variable.name for kind in NECK_LAYERS):
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
     settle(model.online.backbone, seed=1)
     settle(model.target.backbone, seed=2)
     model.optimizer.build(model.trainable_variables)
     model.optimizer.iterations.assign(3)
-    # 48 images in batches of 16 are 3 steps.
+    # One epoch of 48 images in batches of 16 has 3 steps.
     config = Config(batch_size=16, epochs=1 if finished else 2, warmup_epochs=0, **(SMALL | flags))
     run = RunFolder(str(folder))
     start_run_folder(config, run, 48, [])
@@ -78,7 +78,16 @@ def make_run(folder, finished=True, **flags):
 
 
 def recording_step(model, dtype, graph=True):
-    """A train step, as a graph or not: of two views and their boxes, the loss, and the gradients by `ref` of their variables."""
+    """Returns a train step that also returns its gradients.
+
+    Args:
+        model: compiled model.
+        dtype: dtype of the views.
+        graph: whether to run the step as a graph.
+
+    Returns:
+        A function from two views and their boxes to the loss and the gradients, keyed by `ref` of their variables.
+    """
     optimizer = model.optimizer
     recorded = []
     apply_gradients = optimizer.apply_gradients

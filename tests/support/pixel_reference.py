@@ -1,4 +1,4 @@
-"""The pixel losses in NumPy, float64, by loops over images and bins: what the tests compare with."""
+"""Reference implementation of the losses in NumPy, in float64, with loops over images and bins."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ def unit_vectors(rng, *shape):
 
 
 def masks(box_1, box_2, height, width, threshold):
-    """`[B, N, N]` bool, of boxes `[B, 4]`."""
+    """Returns the positive masks `[B, N, N]`, bool, for boxes `[B, 4]`."""
     return np.array(
         [mask_by_loop(*pair, height, width, threshold) for pair in zip(box_1, box_2, strict=True)]
     )
 
 
 def pixel_consistency(propagated, target, positives):
-    """Mean cosine of each image's positive pairs, and its gradient by `propagated`."""
+    """Returns the mean cosine of each image's positive pairs, and its gradient with respect to `propagated`."""
     means, gradient = np.zeros(len(propagated)), np.zeros_like(propagated)
     for image, (y, x, mask) in enumerate(zip(propagated, target, positives, strict=True)):
         scale = 1 / (mask.sum() + 1e-6)
@@ -29,7 +29,7 @@ def pixel_consistency(propagated, target, positives):
 
 
 def pixel_contrast(projected, target, positives, temperature):
-    """Mean over each image's bins with positives of -log(their share), and its gradient by `projected`."""
+    """Returns the mean of -log(share of positives) over each image's bins with positives, and its gradient for `projected`."""
     means, gradient = np.zeros(len(projected)), np.zeros_like(projected)
     for image, (x, keys, mask) in enumerate(zip(projected, target, positives, strict=True)):
         counted = np.nonzero(mask.any(axis=1))[0]
@@ -45,7 +45,7 @@ def pixel_contrast(projected, target, positives, temperature):
 
 
 def instance_contrast(prediction, keys, own, temperature):
-    """-log of each prediction's share for its own key, and the gradient of their sum by `prediction`."""
+    """Returns -log of each prediction's share for its own key, and the gradient of their sum with respect to `prediction`."""
     values, gradient = [], []
     for p, key in zip(prediction, own, strict=True):
         weights = np.exp(keys @ p / temperature)

@@ -1,7 +1,7 @@
-"""PixPro in plain PyTorch: slow, short, and written from the method's formulas alone.
+"""PixPro in plain PyTorch: slow, short, and written from the method's formulas only.
 
-It shares no code with `pixpro_tf`, so an agreement of the two is one of two derivations. Modules carry the names of the authors' state
-dict (`encoder`, `encoder_k`, `projector`, ...), maps are NCHW, gradients are autograd's, batch normalisation and momentum SGD are PyTorch's.
+It shares no code with `pixpro_tf`, so agreement means that two independent derivations agree. Modules have the names of the authors' state
+dict (`encoder`, `encoder_k`, `projector`, ...) and maps are NCHW; gradients (autograd), batch norm and momentum SGD are those of PyTorch.
 """
 
 import dataclasses
@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# PyTorch's threads wait for each other much longer than they work where TensorFlow's, or another test's, are on the same cores.
+# PyTorch's threads wait for each other much longer than they compute if those of TensorFlow or another test use the same cores.
 torch.set_num_threads(1)
 
-# Keyword arguments of `ResNet`.
+# Keyword arguments of `ResNet`, by the name of the backbone.
 RESNETS: dict[str, dict] = {
     "resnet10w0.5": {"blocks": (1, 1, 1, 1), "bottleneck": False, "stem_channels": 32},
     "resnet10": {"blocks": (1, 1, 1, 1), "bottleneck": False},
@@ -45,12 +45,12 @@ def conv1x1(inputs: int, outputs: int, stride=1) -> nn.Conv2d:
 
 
 def shortcut(inputs: int, outputs: int, stride: int, deep_stem: bool) -> nn.Sequential | None:
-    """The projection beside a block; None where its input can be added as it is."""
+    """Returns the projection shortcut of a block; None if the input can be added unchanged."""
     if stride == 1 and inputs == outputs:
         return None
     if not deep_stem:
         return nn.Sequential(conv1x1(inputs, outputs, stride), nn.BatchNorm2d(outputs))
-    # The last row and column of an odd size are averaged over the pixels that exist.
+    # The last row and column of an odd size are averaged over the existing pixels only.
     pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
     return nn.Sequential(
         pool if stride > 1 else nn.Identity(), conv1x1(inputs, outputs), nn.BatchNorm2d(outputs)
@@ -73,7 +73,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Stride and dilation are those of the 3x3 convolution."""
+    """Bottleneck block, whose stride and dilation are those of its 3x3 convolution."""
 
     def __init__(self, inputs, channels, outputs, stride, dilation, groups, deep_stem):
         super().__init__()
@@ -93,16 +93,16 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Images `[B, 3, H, W]` to the outputs of its four stages, "c2" to "c5".
+    """ResNet that maps images `[B, 3, H, W]` to the outputs of its four stages, "c2" to "c5".
 
     Args:
-        blocks: of each stage.
-        bottleneck: which block.
-        stem_channels: of the stem and the first stage; the width of everything behind follows.
-        groups, channels_per_group: of the 3x3 convolutions in the first stage; one group has the stem's channels.
-        deep_stem: the "d" variants.
-        output_stride: the last stages do not stride beyond it; each stride left out doubles the dilation of all 3x3 convolutions
-            from that stage on.
+        blocks: number of blocks per stage.
+        bottleneck: whether to use bottleneck blocks instead of basic blocks.
+        stem_channels: channels of the stem and the first stage, from which all other widths follow.
+        groups, channels_per_group: groups of the 3x3 convolutions, and their width in the first stage; by default, a group has as many
+            channels as the stem.
+        deep_stem: whether to use the deep stem and average-pooling shortcuts of the "d" variants.
+        output_stride: maximum stride; each omitted stride doubles the dilation of all 3x3 convolutions from its stage on.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ def resnet(name: str, output_stride: int = 32) -> ResNet:
 
 
 class Head(nn.Module):
-    """Two linear maps of every bin, with batch normalisation and ReLU between them."""
+    """Two linear layers on every bin, with batch norm and ReLU in between."""
 
     def __init__(self, inputs, hidden, outputs):
         super().__init__()
@@ -177,15 +177,15 @@ def value_transform(layers: int, dim: int) -> nn.Module:
 
 
 class PixPro(nn.Module):
-    """The networks with their weights; `loss` and `follow` are the method.
+    """Networks with their weights; `loss` and `follow` implement the method.
 
     Args:
         backbone, output_stride: see `resnet`.
-        hidden, dim: channels within the heads, and of their outputs.
-        ppm_layers: 0, 1 or 2 layers of the value transform.
+        hidden, dim: hidden channels and output channels of the heads.
+        ppm_layers: number of layers of the value transform: 0, 1 or 2.
         gamma: exponent of the similarities.
-        positive_threshold: T, in bin diagonals.
-        instance_weight: alpha; 0 for no such branch.
+        positive_threshold: threshold T of the distance of positive pairs, in bin diagonals.
+        instance_weight: weight alpha of the instance loss; 0 omits the instance branch.
     """
 
     def __init__(
@@ -219,14 +219,20 @@ class PixPro(nn.Module):
 
     @torch.no_grad()
     def follow(self, momentum: float):
-        """Target weights = momentum * target weights + (1 - momentum) * online weights; running averages are not weights."""
+        """Updates the target network: target weights = momentum * target weights + (1 - momentum) * online weights.
+
+        Running averages are not weights and are not updated.
+        """
         for online, target in self.pairs:
             parameters = dict(self.get_submodule(online).named_parameters())
             for name, weight in self.get_submodule(target).named_parameters():
                 weight.copy_(momentum * weight + (1 - momentum) * parameters[name])
 
     def loss(self, view_1, view_2, box_1, box_2):
-        """The scalar to descend, of views `[B, 3, S, S]` and boxes `[B, 4]`; the target must have moved already."""
+        """Computes the loss to minimise, a scalar, for views `[B, 3, S, S]` and boxes `[B, 4]`.
+
+        `follow` must have been called before.
+        """
         features_1, features_2 = self.encoder(view_1)["c5"], self.encoder(view_2)["c5"]
         with torch.no_grad():
             features_k1, features_k2 = self.encoder_k(view_1)["c5"], self.encoder_k(view_2)["c5"]
@@ -250,7 +256,7 @@ class PixPro(nn.Module):
 
 
 def propagate(z, values, gamma):
-    """`y_i = sum_j max(cos(z_i, z_j), 0)^gamma g_j / |g_j|` of maps `[B, C, H, W]`."""
+    """Computes `y_i = sum_j max(cos(z_i, z_j), 0)^gamma g_j / |g_j|` for maps `[B, C, H, W]`."""
     z, g = functional.normalize(z.flatten(2), dim=1), functional.normalize(values.flatten(2), dim=1)
     similarity = (z.transpose(1, 2) @ z).clamp(min=0)
     if gamma < 1:
@@ -259,7 +265,7 @@ def propagate(z, values, gamma):
 
 
 def bin_centres(box, height, width):
-    """`[B, H * W, 2]`, x and y of each bin in row-major order."""
+    """Returns x and y of the centre of each bin, `[B, H * W, 2]`, in row-major order."""
     x0, y0, x1, y1 = (edge[:, None, None] for edge in box.unbind(1))
     column = torch.arange(width, dtype=box.dtype)[None, None, :]
     row = torch.arange(height, dtype=box.dtype)[None, :, None]
@@ -274,7 +280,7 @@ def bin_diagonal(box, height, width):
 
 
 def positive_mask(box_1, box_2, height, width, threshold):
-    """`[B, N, N]`, 1 where bin i of view 1 and bin j of view 2 are closer than `threshold` of the longer diagonal."""
+    """Returns `[B, N, N]`: 1 where bins i of view 1 and j of view 2 are closer than `threshold` times the longer diagonal."""
     distance = torch.cdist(
         bin_centres(box_1, height, width),
         bin_centres(box_2, height, width),
@@ -285,7 +291,7 @@ def positive_mask(box_1, box_2, height, width, threshold):
 
 
 def pixel_loss(y, x_k, mask):
-    """-2 times the mean cosine of the positive pairs of `[B, C, H, W]` maps, averaged over images."""
+    """Computes -2 times the mean cosine of the positive pairs of maps `[B, C, H, W]`, averaged over images."""
     y, x_k = functional.normalize(y.flatten(2), dim=1), functional.normalize(x_k.flatten(2), dim=1)
     cosine = y.transpose(1, 2) @ x_k
     per_image = (mask * cosine).sum((1, 2)) / (mask.sum((1, 2)) + 1e-6)
@@ -293,7 +299,7 @@ def pixel_loss(y, x_k, mask):
 
 
 def instance_loss(prediction, target):
-    """-2 times the mean cosine of whole images, pooled behind their heads."""
+    """Computes -2 times the mean cosine of the pooled outputs of the heads."""
     return (
         -2
         * functional.cosine_similarity(
@@ -308,7 +314,7 @@ def ema_momentum(step, total_steps, base):
 
 @torch.no_grad()
 def adapt_gradients(parameters: Iterable[nn.Parameter], weight_decay, trust_coefficient):
-    """LARS' part of the work: decay, then a length in proportion to the weight's; nothing for vectors."""
+    """Applies LARS to gradients: weight decay, then scaling to a norm in proportion to the weight's; skips vectors."""
     for weight in parameters:
         if weight.ndim < 2:
             continue
@@ -319,7 +325,7 @@ def adapt_gradients(parameters: Iterable[nn.Parameter], weight_decay, trust_coef
 
 @dataclasses.dataclass
 class Step:
-    """What one step left: the loss and gradients it computed, and all weights and running averages after it."""
+    """Result of one step: its loss and gradients, and all weights and running averages after it."""
 
     loss: float
     gradients: dict[str, np.ndarray]
@@ -343,17 +349,20 @@ def run(
     """Trains from given weights.
 
     Args:
-        state: all weights and running averages by the authors' names, in PyTorch's layouts.
-        batches: of each step, two views `[B, 3, S, S]` and their boxes `[B, 4]`.
-        rates: of each step.
+        state: all weights and running averages with the authors' names, in PyTorch's layouts.
+        batches: two views `[B, 3, S, S]` and their boxes `[B, 4]` for each step.
+        rates: learning rate of each step.
         optimizer: "lars" or "sgd".
-        weight_decay: LARS applies it to matrices and kernels, SGD to everything.
-        ema_steps: K, of the momentum's cosine.
-        momentum: of either optimiser.
-        trust_coefficient: of LARS.
-        ema_base: the target's momentum in step 0.
-        dtype: of all computation.
-        settings: of `PixPro`.
+        weight_decay: weight decay; LARS applies it to matrices and kernels, SGD to all weights.
+        ema_steps: number of steps K of the cosine schedule of the EMA momentum.
+        momentum: momentum of the optimizer.
+        trust_coefficient: trust coefficient of LARS.
+        ema_base: EMA momentum of the target network at step 0.
+        dtype: dtype of all computation.
+        settings: arguments of `PixPro`.
+
+    Returns:
+        The result of each step.
     """
     model = PixPro(**settings).to(dtype)
     model.load_state_dict({name: torch.tensor(array) for name, array in state.items()})

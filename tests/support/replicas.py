@@ -1,8 +1,10 @@
-"""Five steps of a small model under a strategy, for `test_replicas.py`; writes the weights of each case, and its graphs' operations.
+"""Trains a small model for five steps under a strategy, for `test_replicas.py`.
+
+Writes the weights of each case, and the operations of all graphs.
 
     python -m tests.support.replicas STRATEGY NUM_DEVICES CASE,CASE,... PHOTOS FOLDER
 
-With `multi_worker`, TF_CONFIG says which worker this is; worker 0 writes.
+TF_CONFIG identifies the worker for `multi_worker`; worker 0 writes.
 """
 
 import json
@@ -29,7 +31,7 @@ STEPS = 5
 _PIXPRO = {"ppm_layers": 2, "instance_weight": 0.5}
 _CONTRAST = {"pixel_loss": "pixcontrast", "instance_weight": 1.0, "instance_loss": "contrastive"}
 _ACCUMULATED = {"gradient_accumulation": 2}
-# Flags and precision. The replicas' sums are the same for all objectives; what a case adds shows best without rounding.
+# Flags and precision. Sums over replicas are the same for all objectives; additions of a case are most visible without rounding errors.
 CASES = {
     "pixpro_float32": (_PIXPRO, "float32"),
     "pixpro_float64": (_PIXPRO, "float64"),
@@ -64,7 +66,10 @@ def main(strategy_name, num_devices, cases, photos, folder):
 
 
 def operations():
-    """Of all graphs of this process: the kinds of operations, those of two kinds in one by the attribute that tells them apart."""
+    """Returns the kinds of operations in all graphs of this process.
+
+    Batch norm operations with `is_training=False` count as a separate kind.
+    """
     traced = context.context()
     kinds = set()
     for name in traced.list_function_names():

@@ -1,4 +1,4 @@
-"""What runs need, and what they leave behind."""
+"""Helpers for tests that start runs and read their results."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def metrics_of(run_dir):
 
 
 def cluster_of_two(chief=False):
-    """TF_CONFIG of two processes on loopback: of two workers, or of a chief and one."""
+    """Returns TF_CONFIG for two processes on the loopback interface: two workers, or a chief and a worker."""
     first, second = (f"127.0.0.1:{port}" for port in free_ports(2))
     workers = [("worker", 0), ("worker", 1)]
     cluster = {"worker": [first, second]}
@@ -55,16 +55,16 @@ def cluster_of_two(chief=False):
 
 
 def error_line(process):
-    """The one line for the user among what TensorFlow logs."""
+    """Returns the error line for the user, which is mixed with TensorFlow's logs."""
     assert "Traceback" not in process.stderr
     (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
     return line
 
 
 def cost_of(module, *flags):
-    """What a command takes: seconds of a processor, and bytes of memory at its peak.
+    """Returns the cost of a command: seconds of CPU time, and peak memory in bytes.
 
-    Of a processor and not by the clock, for tests share theirs.
+    CPU time is measured instead of wall time because tests share their CPUs.
     """
     process = subprocess.run(
         [sys.executable, "-c", _MEASURED, module, *flags],
@@ -75,5 +75,5 @@ def cost_of(module, *flags):
         text=True,
     )
     seconds, kibibytes = map(float, process.stdout.split()[-2:])
-    print(f"{module}: {seconds:.1f} s of a processor, {kibibytes / 1024:.0f} MiB")
+    print(f"{module}: {seconds:.1f} s of CPU time, {kibibytes / 1024:.0f} MiB")
     return seconds, kibibytes * 1024

@@ -1,12 +1,12 @@
-"""Python processes that have TensorFlow imported when they start, for the many commands that the tests run.
+"""Python processes that start with TensorFlow already imported, for the many commands that the tests run.
 
-Importing what a run needs takes four seconds of a processor. A server imports it once, before TensorFlow makes a context or starts a
-thread, and forks for every command. `python(...)` is the command line of such a process, for `subprocess`. What it starts is a small
-client, which hands its files, folder and environment to the fork, passes signals on to it, and ends as it does: with its exit code,
-or by its signal. A client that is killed takes the fork with it, a moment later.
+Importing the modules of a run takes four seconds of CPU time. A server imports them once, before TensorFlow creates a context or starts a
+thread, and forks for every command. `python(...)` returns the command line of such a process, for `subprocess`. It starts a small client,
+which passes its files, folder and environment to the fork, forwards signals to it, and ends like the fork: with its exit code, or through
+its signal. If the client is killed, the fork ends a moment later.
 
-Workers that run side by side share one server, which the process that deals the tests out to them starts.
-All forks of a server share the seed of Python's hashes. Where their order or a kill's moment matters, start a process of its own.
+Parallel test workers share one server, which the process that distributes the tests to them starts.
+All forks of a server share the seed of Python's hashes. Start a separate process if the hash order or the moment of a kill matters.
 """
 
 import atexit
@@ -27,7 +27,7 @@ import threading
 from typing import NoReturn
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-# What the commands import; not the commands themselves, which run as `__main__`.
+# Modules that the commands import, but not the commands themselves, which run as `__main__`.
 PRELOADED = """
 import pixpro_tf, tensorflow, tensorflow_datasets, tensorflow_hub, matplotlib.pyplot
 import pixpro_tf.training.run, pixpro_tf.storage.trained_weights, pixpro_tf.storage.saved_model, pixpro_tf.training.view_pictures
@@ -35,29 +35,32 @@ import pixpro_tf.training.run, pixpro_tf.storage.trained_weights, pixpro_tf.stor
 
 
 def python(*arguments: object) -> list[str]:
-    """The command line of a process with the `arguments` of Python: `FILE ...`, `-m MODULE ...` or `-c CODE ...`."""
+    """Returns the command line of a process with `arguments` of Python: `FILE ...`, `-m MODULE ...` or `-c CODE ...`."""
     return [sys.executable, "-I", "-S", __file__, _shared or server(), *map(str, arguments)]
 
 
-# The address of a server that another process has started.
+# Address of a server that another process has started.
 _shared = ""
 
 
 def share(address: str) -> None:
-    """Takes the processes of a server that another process has started."""
+    """Uses the server at an address, which another process has started."""
     global _shared
     _shared = address
 
 
 @functools.cache
 def server() -> str:
-    """The address of this process' server, which ends with it. It takes what is asked of it from now on, and does it when it is warm."""
+    """Starts a server that ends with this process, and returns its address.
+
+    The server accepts requests immediately, and handles them once its imports are complete.
+    """
     folder = tempfile.TemporaryDirectory(prefix="warm-python-")
     address = os.path.join(folder.name, "socket")
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.warm", "--serve", address],
         cwd=pathlib.Path(__file__).parent.parent.parent,
-        # The server leaves when this pipe is closed, whatever ends this process.
+        # The server ends when this pipe is closed, however this process ends.
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -75,17 +78,17 @@ def server() -> str:
 
 
 def _serve(address: str) -> dict:
-    """Forks for every client; returns in the fork alone, with what the client asks for."""
-    # A Ctrl-C reaches the tests, which end the server.
+    """Forks for every client; returns only in the fork, with the request of the client."""
+    # Ctrl-C is handled by the tests, which end the server.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen()
     os.write(1, b"ready\n")
     exec(PRELOADED, {})
-    # What is there stays; a fork that ends, or collects its garbage, need not go through it.
+    # Existing objects are permanent, so that forks need not visit them when they end or collect garbage.
     gc.freeze()
-    # Nobody waits for the watchers.
+    # No process waits for the watchers.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         readable, _, _ = select.select([listener, 0], [], [])
@@ -109,7 +112,7 @@ def _serve(address: str) -> dict:
 
 
 def _watch(connection: socket.socket, pid: int, descriptors: list[int]) -> NoReturn:
-    """Tells the client of the fork's number and end, and ends the fork when the client has gone."""
+    """Sends the process id and the exit code of the fork to the client, and kills the fork if the client disappears."""
     for descriptor in (*descriptors, 0, 1, 2):
         os.close(descriptor)
     connection.sendall(pid.to_bytes(4, "big"))
@@ -135,7 +138,7 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 
 
 def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
-    """Does in this process what Python does with `arguments`."""
+    """Runs `arguments` in this process as Python would."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.environ.clear()
@@ -158,14 +161,14 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> N
 
 
 def _cover_for(test: str) -> None:
-    """Where coverage is measured by tests, what runs here counts for the test that started it."""
+    """Attributes the coverage of this process to the test that started it, if coverage is measured per test."""
     coverage = sys.modules.get("coverage")
     if coverage and (running := coverage.Coverage.current()):
         running.switch_context(test)
 
 
 def _ask(address: str, arguments: list[str]) -> int:
-    """The client: asks the server for a process and ends as that does; returns its exit code."""
+    """Runs the client: requests a process from the server and ends like it; returns its exit code."""
     request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
     payload = json.dumps(request).encode()
     with socket.socket(socket.AF_UNIX) as connection:
@@ -179,7 +182,7 @@ def _ask(address: str, arguments: list[str]) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         code = int.from_bytes(_exactly(connection, 4), "big", signed=True)
     if code < 0:
-        with contextlib.suppress(OSError):  # SIGKILL has no handler to be put back.
+        with contextlib.suppress(OSError):  # SIGKILL has no handler to reset.
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     return code

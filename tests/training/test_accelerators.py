@@ -1,4 +1,4 @@
-"""What an accelerator is given of a training step: nothing that only a host can do."""
+"""Compiled training step for accelerators: it contains no operation that only a host can perform."""
 
 import re
 
@@ -16,13 +16,13 @@ from tests.support.models import SMALL
 
 FORBIDDEN = {
     "float64": r"\bf64\[",
-    "a size that is known only when it runs": r"\[[^\]]*<=",
-    "a call out of the program": r"\b(custom-call|infeed|outfeed|send|recv|send-done|recv-done)\(",
+    "a size that is known only at run time": r"\[[^\]]*<=",
+    "a call outside the program": r"\b(custom-call|infeed|outfeed|send|recv|send-done|recv-done)\(",
 }
 
 
 def compiled_step(**flags):
-    """The XLA program of a whole step, as it comes from TensorFlow, before it is fitted to one kind of device."""
+    """Returns the XLA program of a whole step as TensorFlow emits it, before it is compiled for a specific device."""
     config = Config(
         backbone="resnet10w0.5", batch_size=4, jit="step", augment_on="device", **(SMALL | flags)
     )
@@ -51,7 +51,7 @@ def compiled_step(**flags):
     ],
     ids=["pixpro", "instance", "fpn"],
 )
-def test_a_step_has_nothing_for_the_host(flags):
+def test_step_contains_no_host_operations(flags):
     program = compiled_step(**flags)
     assert "ENTRY" in program and "convolution(" in program
     assert ("bf16[" in program) == (flags.get("precision") == "bfloat16")
@@ -64,10 +64,10 @@ def test_a_step_has_nothing_for_the_host(flags):
     ("what", "function"),
     [
         ("float64", lambda values: tf.cast(values, tf.float64) * 2),
-        ("a size that is known only when it runs", lambda values: tf.where(values > 0)),
-        ("a call out of the program", lambda values: tf.linalg.qr(values[None] * values[:, None])),
+        ("a size that is known only at run time", lambda values: tf.where(values > 0)),
+        ("a call outside the program", lambda values: tf.linalg.qr(values[None] * values[:, None])),
     ],
 )
-def test_the_check_sees_what_is_forbidden(what, function):
+def test_check_detects_forbidden_operations(what, function):
     program = tf.function(function, jit_compile=True).experimental_get_compiler_ir(tf.ones([5]))
     assert re.search(FORBIDDEN[what], program(stage="hlo"))

@@ -1,4 +1,4 @@
-"""A step in several parts: the mean of their gradients, whatever the part."""
+"""Gradient accumulation: a step applies the mean of the gradients of its micro-batches."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def part(seed):
 
 def model_of(accumulation, rate, **flags):
     tf.keras.utils.set_random_seed(3)
-    # float64 leaves no doubt where rounding ends and a mistake begins.
+    # float64 separates rounding errors from mistakes clearly.
     model = make_model(
         "resnet10w0.5", policy="float64", gradient_accumulation=accumulation, batch_size=6, **flags
     )
@@ -50,7 +50,7 @@ def assert_close(values, expected):
 
 
 @pytest.mark.slow
-def test_a_step_goes_by_the_mean_of_its_parts_gradients():
+def test_step_applies_the_mean_gradient_of_its_micro_batches():
     lone = model_of(1, rate=0.0)
     one_part = recording_step(lone, tf.float64, graph=False)
     alone = [one_part(**part(seed)) for seed in (0, 1)]
@@ -71,8 +71,8 @@ def test_a_step_goes_by_the_mean_of_its_parts_gradients():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jit", ["off", pytest.param("step", marks=pytest.mark.thorough)])
-def test_equal_parts_train_as_one_batch_of_them(jit):
-    # Of equal parts the statistics are those of the whole batch.
+def test_equal_micro_batches_train_as_one_batch(jit):
+    # Equal micro-batches have the same statistics as the whole batch.
     whole, parted = model_of(1, rate=0.1, jit=jit), model_of(2, rate=0.1, jit=jit)
     for seed in range(3):
         once = part(seed)
@@ -87,18 +87,20 @@ def test_equal_parts_train_as_one_batch_of_them(jit):
         for model in (parted, whole)
     ]
     assert_close(*targets)
-    # They began as the same, and follow by an average.
+    # The networks start with equal weights, and the target follows as an average.
     assert np.any(targets[0][0] != weights(parted)[0])
 
 
-def test_a_batch_that_cannot_be_parted_is_refused():
-    message = "--batch_size=6 cannot be split over the 4 parts of --gradient_accumulation; give"
+def test_batch_that_cannot_be_split_is_rejected():
+    message = (
+        "--batch_size=6 cannot be split into the 4 micro-batches of --gradient_accumulation; use"
+    )
     with pytest.raises(ConfigError, match=f"^{message} a multiple of 4"):
         Config(batch_size=6, gradient_accumulation=4)
-    message = "--gradient_accumulation on 2 replicas; give a multiple of 4, for example"
+    message = "--gradient_accumulation on 2 replicas; use a multiple of 4, e.g."
     with pytest.raises(ConfigError, match=f"{message} --batch_size=8$"):
         Config(batch_size=10, gradient_accumulation=2, num_devices=2)
-    with pytest.raises(ConfigError, match=r"no other image to compare with; give fewer parts$"):
+    with pytest.raises(ConfigError, match=r"nothing to compare it with; use fewer micro-batches$"):
         Config(
             batch_size=4, gradient_accumulation=4, instance_weight=1, instance_loss="contrastive"
         )

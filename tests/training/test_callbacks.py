@@ -48,7 +48,7 @@ def lines(tmp_path):
     return [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_line_is_the_mean_since_the_one_before(log, tmp_path):
+def test_line_is_the_mean_since_the_previous_line(log, tmp_path):
     made = log()
     for batch, loss in enumerate([-1.0, -2.0, -4.0, -1.0]):
         made.on_train_batch_end(batch, HEALTHY | {"loss": loss})
@@ -59,7 +59,7 @@ def test_a_line_is_the_mean_since_the_one_before(log, tmp_path):
     ]
 
 
-def test_the_progress_line_says_where_the_run_is(log, printed):
+def test_progress_line_shows_the_progress_of_the_run(log, printed):
     made = log(start_step=5, every=1)
     for batch in range(2):
         made.on_train_batch_end(batch, HEALTHY)
@@ -76,7 +76,7 @@ def test_the_progress_line_says_where_the_run_is(log, printed):
         ({"position_share": 0.6}, "position shortcut"),
     ],
 )
-def test_an_alarm_is_raised_once_and_called_off(log, printed, unhealthy, alarm):
+def test_alarm_is_raised_once_and_cleared(log, printed, unhealthy, alarm):
     made = log(every=1)
     for batch, values in enumerate([{}, unhealthy, unhealthy, {}]):
         made.on_train_batch_end(batch, HEALTHY | values)
@@ -87,18 +87,18 @@ def test_an_alarm_is_raised_once_and_called_off(log, printed, unhealthy, alarm):
 
 
 @pytest.mark.parametrize("loss", ["nan", "inf", "-inf"])
-def test_a_loss_that_is_not_finite_ends_the_run(log, loss):
+def test_non_finite_loss_ends_the_run(log, loss):
     with pytest.raises(RunError, match=f"the loss became {loss} by step 1; lower --base_lr"):
         log().on_train_batch_end(0, HEALTHY | {"loss": float(loss)})
 
 
-def test_lines_of_steps_that_are_done_again_are_dropped(log, tmp_path):
+def test_lines_of_repeated_steps_are_removed(log, tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n{"step"')
     log(start_step=4)
     assert [line["step"] for line in lines(tmp_path)] == [2, 4]
 
 
-def test_scalars_reach_tensorboard_under_their_names(log, tmp_path):
+def test_scalars_are_written_to_tensorboard_under_their_names(log, tmp_path):
     made = log()
     made.on_train_batch_end(0, HEALTHY)
     made.on_train_end()
@@ -114,24 +114,24 @@ def test_scalars_reach_tensorboard_under_their_names(log, tmp_path):
 @pytest.mark.parametrize(
     ("seconds", "text"), [(12.4, "12s"), (250, "4m 10s"), (7500, "2h 05m"), (59.6, "1m 00s")]
 )
-def test_durations_read_well(seconds, text):
+def test_duration_is_formatted(seconds, text):
     assert callbacks.duration(seconds) == text
 
 
-def test_what_is_not_finite_is_null_in_the_metrics(log, tmp_path):
+def test_non_finite_values_are_null_in_the_metrics(log, tmp_path):
     log().on_train_batch_end(0, HEALTHY | {"gradient_norm": float("inf")})
     assert lines(tmp_path)[0]["gradient_norm"] is None
 
 
-def test_a_folder_that_cannot_be_written_is_named_and_not_called_memory(log, tmp_path):
+def test_unwritable_folder_is_not_reported_as_out_of_memory(log, tmp_path):
     made = log()
     (tmp_path / "metrics.jsonl").mkdir()
-    with pytest.raises(RunError, match=r"cannot be written: .*; the run goes on from its last"):
+    with pytest.raises(RunError, match=r"cannot be written: .*; the run resumes from its last"):
         made.on_train_batch_end(0, HEALTHY)
 
 
 class Store:
-    """Counts what it is told to save."""
+    """Store that counts calls of `save`."""
 
     def __init__(self, kept=()):
         self.saves = 0
@@ -155,7 +155,7 @@ def saver():
     return made
 
 
-def test_checkpoints_are_saved_every_so_often_and_at_the_end(saver):
+def test_checkpoints_are_saved_regularly_and_at_the_end(saver):
     saves = []
     for batch in range(10):
         saver.on_train_batch_end(batch)
@@ -163,7 +163,7 @@ def test_checkpoints_are_saved_every_so_often_and_at_the_end(saver):
     assert saves == [0, 0, 0, 1, 1, 1, 1, 2, 2, 3]
 
 
-def test_checkpoints_that_follow_fast_are_left_out_but_for_those_that_stay(monkeypatch):
+def test_checkpoints_that_are_due_too_soon_are_skipped_unless_permanent(monkeypatch):
     now = 0.0
     monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
     saver = callbacks.Checkpoints(0, Store(kept=(4,)), every=2, last_step=20, seconds_between=5.0)
@@ -175,12 +175,12 @@ def test_checkpoints_that_follow_fast_are_left_out_but_for_those_that_stay(monke
         saver.on_train_batch_end(batch)
         if saver._store.saves > before:
             saved.append(batch + 1)
-    # Step 4 stays for good; 9 seconds are over at step 10, and 20 is the last one.
+    # Step 4 is kept permanently; steps 10 and 16 are the first ones due after at least 5 seconds; step 20 is the last one.
     assert saved == [4, 10, 16, 20]
 
 
 @pytest.mark.parametrize(("seconds_between", "drawn"), [(0.0, [0, 2, 4, 6]), (3.0, [0, 4, 7])])
-def test_pictures_that_follow_fast_are_left_out(monkeypatch, tmp_path, seconds_between, drawn):
+def test_figures_that_are_due_too_soon_are_skipped(monkeypatch, tmp_path, seconds_between, drawn):
     now = 0.0
     monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
     asked = []
@@ -203,7 +203,7 @@ def test_pictures_that_follow_fast_are_left_out(monkeypatch, tmp_path, seconds_b
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_leaves_after_the_step(saver, number):
+def test_signal_saves_and_stops_after_the_step(saver, number):
     with saver.catching_signals():
         saver.on_train_batch_end(0)
         os.kill(os.getpid(), number)
@@ -215,21 +215,21 @@ def test_a_signal_saves_and_leaves_after_the_step(saver, number):
 
 @pytest.fixture
 def interruptible():
-    """Ctrl-C as Python has it, also where a shell started the tests in the background and they ignore it."""
+    """Restores Python's handling of Ctrl-C, which tests ignore if a shell started them in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_a_second_signal_acts_as_it_would_outside(saver):
+def test_second_signal_has_its_usual_effect(saver):
     with pytest.raises(KeyboardInterrupt), saver.catching_signals():
         saver.on_train_batch_end(0)
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_signals_are_given_back_also_after_a_failure(saver):
+def test_signal_handlers_are_restored_even_after_a_failure(saver):
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises(RunError), saver.catching_signals():
         assert signal.getsignal(signal.SIGTERM) != before[0]

@@ -1,4 +1,4 @@
-"""From a command line to a configuration, and from a user's mistake to one line and an exit code."""
+"""Training command: parsing of the command line into a configuration, and mistakes reported with one line and an exit code."""
 
 import dataclasses
 import os
@@ -43,7 +43,7 @@ def flagfile(tmp_path):
     return write
 
 
-def test_no_flags_give_the_defaults():
+def test_no_flags_result_in_the_defaults():
     assert parse() == Config()
 
 
@@ -82,8 +82,8 @@ def test_every_field_is_a_flag_of_its_type(name):
     default = FIELDS[name].default
     value = values.get(name, not default if isinstance(default, bool) else type(default)(7))
     assert value != default
-    # Some are refused unless something hears them.
-    heard_by = {
+    # Some flags are rejected unless another flag makes use of them.
+    used_by = {
         "tpu": {"strategy": "tpu"},
         "lr_drops": {"schedule": "step"},
         "loss_scale": {"precision": "float16"},
@@ -95,10 +95,10 @@ def test_every_field_is_a_flag_of_its_type(name):
         "shared_projector": {"pixel_levels": "p3,p4"},
         "cache_dir": {"cache": "disk"},
     }.get(name, {})
-    config = parse(*(f"--{key}={text}" for key, text in heard_by.items()), f"--{name}={value}")
+    config = parse(*(f"--{key}={text}" for key, text in used_by.items()), f"--{name}={value}")
     assert getattr(config, name) == value and type(getattr(config, name)) is type(default)
     changed = {key for key, other in config.to_dict().items() if other != FIELDS[key].default}
-    assert changed == {name} | heard_by.keys()
+    assert changed == {name} | used_by.keys()
 
 
 def test_later_flags_override_the_flag_file(flagfile):
@@ -108,40 +108,40 @@ def test_later_flags_override_the_flag_file(flagfile):
     assert (config.epochs, config.gamma) == (8, 1.5)
 
 
-def test_the_flag_file_overrides_earlier_flags(flagfile):
+def test_flag_file_overrides_earlier_flags(flagfile):
     assert parse("--epochs=8", flagfile("--epochs=7\n")).epochs == 7
 
 
 @pytest.mark.parametrize("name", ["pixpro_fpn", "configs/pixpro_fpn.flags", "pixpro_fpn.flags"])
-def test_the_packages_own_flag_files_are_found_anywhere(name, tmp_path, monkeypatch):
+def test_flag_files_of_the_package_are_found_in_any_working_directory(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = ["--dataset=imagenet2012", "--data_dir=/data"]
     assert parse(f"--flagfile={name}", *flags).pixel_levels
-    # A file of one's own comes first.
+    # A file of the user has priority.
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "pixpro_fpn.flags").write_text("--epochs=77\n")
     if name.startswith("configs/"):
         assert parse(f"--flagfile={name}", *flags).epochs == 77
 
 
-def test_a_flag_file_that_includes_itself_is_rejected(flagfile, tmp_path):
+def test_flag_file_that_includes_itself_is_rejected(flagfile, tmp_path):
     path = tmp_path / "run.flags"
     assert "includes itself" in refusal(flagfile(f"--epochs=7\n--flagfile={path}\n"))
 
 
-def test_a_flag_file_may_read_another(flagfile):
+def test_flag_file_may_include_another(flagfile):
     base = flagfile("--epochs=7\n--gamma=1.5\n", "base.flags")
     config = parse(flagfile(f"{base}\n--epochs=9\n"))
     assert (config.epochs, config.gamma) == (9, 1.5)
 
 
-def test_a_boolean_is_switched_off_by_no():
+def test_boolean_flag_is_switched_off_with_no():
     assert parse("--noresume").resume is False
     assert parse("--resume=false").resume is False
     assert parse("--noresume", "--resume").resume is True
 
 
-def test_an_unknown_flag_is_refused():
+def test_unknown_flag_is_rejected():
     text = refusal("--epoch=3")
     assert "'epoch'" in text and "epochs" in text and "--help" in text
 
@@ -149,45 +149,45 @@ def test_an_unknown_flag_is_refused():
 @pytest.mark.parametrize(
     "flag", ["--epochs=many", "--epochs=1.5", "--gamma=two", "--resume=perhaps", "--epochs="]
 )
-def test_a_value_of_another_type_is_refused(flag):
+def test_value_of_the_wrong_type_is_rejected(flag):
     name = flag.removeprefix("--").split("=")[0]
     assert name in refusal(flag)
 
 
-def test_a_flag_without_its_value_is_refused():
+def test_flag_without_a_value_is_rejected():
     assert "epochs" in refusal("--epochs")
 
 
 @pytest.mark.parametrize("flags", [("folder",), ("--epochs=7", "folder"), ("folder", "--epochs=7")])
-def test_a_positional_argument_is_refused(flags):
-    assert refusal(*flags) == "'folder' is no flag; flags are written --name=value"
+def test_positional_argument_is_rejected(flags):
+    assert refusal(*flags) == "'folder' is not a flag; write flags as --name=value"
 
 
-def test_a_missing_flag_file_is_named():
+def test_missing_flag_file_is_named_in_the_error():
     assert "/no/such/file.flags" in refusal("--flagfile=/no/such/file.flags")
 
 
-def test_a_folder_as_flag_file_is_named(tmp_path):
+def test_folder_as_flag_file_is_named_in_the_error(tmp_path):
     assert str(tmp_path) in refusal(f"--flagfile={tmp_path}")
 
 
-def test_a_binary_flag_file_is_refused(tmp_path):
+def test_binary_flag_file_is_rejected(tmp_path):
     path = tmp_path / "image.jpg"
     path.write_bytes(b"\xff\xd8\xff\xe0")
-    assert refusal(f"--flagfile={path}").startswith("--flagfile names a file that is no text")
+    assert refusal(f"--flagfile={path}").startswith("--flagfile is not a text file")
 
 
-def test_a_mistake_inside_a_flag_file_is_refused(flagfile):
+def test_mistake_inside_a_flag_file_is_rejected(flagfile):
     assert "'epoch'" in refusal(flagfile("--epoch=3\n"))
 
 
-def test_help_is_no_configuration():
+def test_help_returns_no_configuration():
     assert parse("--help") is None
     assert parse("-h") is None
 
 
 @pytest.mark.parametrize("flags", [("--epoch=3",), ("--epochs=0",), ("folder",)])
-def test_a_mistake_ends_with_one_line_and_code_two(flags, capsys):
+def test_mistake_is_reported_in_one_line_with_exit_code_two(flags, capsys):
     assert command.main(list(flags)) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -196,7 +196,7 @@ def test_a_mistake_ends_with_one_line_and_code_two(flags, capsys):
 
 
 def in_a_process(*flags):
-    """Exit code, output and errors of a command line; the last line of the output says whether TensorFlow was imported."""
+    """Runs a command line in a process; the last line of its output says whether TensorFlow was imported."""
     code = (
         "import sys; from pixpro_tf.training import command; "
         "code = command.main(sys.argv[1:]); "
@@ -212,7 +212,7 @@ def in_a_process(*flags):
     )
 
 
-def test_help_lists_every_flag_and_imports_no_tensorflow():
+def test_help_lists_every_flag_without_importing_tensorflow():
     process = in_a_process("--help")
     assert process.returncode == 0 and process.stderr == ""
     lines = process.stdout.splitlines()
@@ -233,17 +233,15 @@ def test_help_lists_every_flag_and_imports_no_tensorflow():
         assert field.metadata["help"] in text
 
 
-def test_a_mistake_imports_no_tensorflow():
+def test_mistake_is_reported_without_importing_tensorflow():
     process = in_a_process("--backbone=resnet51")
     assert process.returncode == 2
     assert process.stdout.split() == ["False"]
-    assert process.stderr.startswith(
-        "error: --backbone=resnet51 is not known; did you mean resnet50"
-    )
+    assert process.stderr.startswith("error: --backbone=resnet51 is unknown; did you mean resnet50")
     assert process.stderr.count("\n") == 1
 
 
-def test_a_line_is_seen_in_a_pipe_while_the_command_goes_on():
+def test_line_appears_in_a_pipe_while_the_command_is_running():
     code = (
         "import time; from pixpro_tf.cli.commands import exit_code_of; "
         "exit_code_of(lambda: print('step 1') or time.sleep(60))"
@@ -259,7 +257,7 @@ def test_a_line_is_seen_in_a_pipe_while_the_command_goes_on():
         process.kill()
 
 
-def test_lines_of_the_help_keep_to_the_width():
+def test_help_lines_are_not_longer_than_the_width():
     for width in (60, 100):
         wrapped = [
             line for line in command.main.help_text(width).splitlines() if line[:6] == " " * 6
@@ -267,14 +265,14 @@ def test_lines_of_the_help_keep_to_the_width():
         assert max(map(len, wrapped)) <= width
 
 
-def test_there_are_flag_files():
+def test_project_has_flag_files():
     assert FLAGFILES
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
-def test_every_flag_file_of_the_project_is_a_configuration(path, monkeypatch):
+def test_every_flag_file_of_the_project_is_valid(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    # A flag file may ask for a folder of images that only its user has, and for the machines that only its user has.
+    # A flag file may refer to a folder of images and to machines that only its user has.
     monkeypatch.setattr(os.path, "isdir", lambda folder: True)
     monkeypatch.setenv(
         "TF_CONFIG",

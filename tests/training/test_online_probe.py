@@ -1,4 +1,4 @@
-"""The probe beside a run: it sees what the run has learnt, and changes nothing of it."""
+"""Online probe: it evaluates the features of a run without changing its results."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.support.runs import assert_bit_identical, metrics_of, weights_of
 
 
 def probed(run_dir):
-    """What TensorBoard shows of the probe, by step."""
+    """Returns the probe's scalars in TensorBoard, by step."""
     events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"tensors": 0})
     events.Reload()
     return {
@@ -26,7 +26,7 @@ def probed(run_dir):
 @pytest.mark.parametrize(
     "precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.thorough)]
 )
-def test_a_run_with_a_probe_is_the_same_run(train, tiny_flags, scenes_dir, tmp_path, precision):
+def test_probe_does_not_change_the_run(train, tiny_flags, scenes_dir, tmp_path, precision):
     flags = [*tiny_flags, f"--precision={precision}", "--max_steps=5", "--log_every=1"]
     train(*flags, f"--run_dir={tmp_path / 'without'}")
     process = train(
@@ -47,7 +47,7 @@ def test_a_run_with_a_probe_is_the_same_run(train, tiny_flags, scenes_dir, tmp_p
 
 
 @pytest.mark.slow
-def test_the_probe_tells_backbones_apart(scenes_dir, tmp_path):
+def test_probe_distinguishes_backbones(scenes_dir, tmp_path):
     found = []
     for seed in (0, 1):
         tf.keras.utils.set_random_seed(seed)
@@ -64,5 +64,5 @@ def test_the_probe_tells_backbones_apart(scenes_dir, tmp_path):
             np.testing.assert_array_equal(variable, value)
         assert backbone.trainable_variables
     assert sorted(found[0]) == [0, 5] and sorted(found[1]) == [0]
-    # The weights have not changed, so neither has what they are good for.
+    # The weights have not changed, so neither has their mIoU.
     assert found[0][0] == found[0][5] != found[1][0]

@@ -1,4 +1,4 @@
-"""N replicas of B / N images train as one of B does, in one process and in several."""
+"""Equivalence of N replicas with B / N images each to one replica with B images, in one process and in several."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from tests.support import warm
 from tests.support.replicas import CASES
 from tests.support.runs import cluster_of_two
 
-# Rounding differs with the number of replicas; five steps of a BN network amplify it. In float64 little of it is left.
+# Rounding depends on the number of replicas, and five steps of a BN network amplify the differences. In float64 they are small.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
-# One case for each way of normalising over replicas: the first case for the replicas of one process; the last, with all that replicas
-# exchange beside (negatives, and the parts of a batch), for processes. The others of each are thorough.
+# One case for each way of synchronising batch norm: the first case for replicas in one process; for several processes the last case, which
+# also covers everything else that replicas exchange (negatives and micro-batches). The other cases are thorough tests.
 QUICKEST = ("pixpro_float32", "accumulated_contrast_float64")
 
-# Where operations have to be deterministic, as they have by default, TensorFlow refuses these on GPUs (its release notes, 2.8).
+# TensorFlow rejects these operations on GPUs if operations must be deterministic, as is the default here (release notes of 2.8).
 REFUSED_ON_GPUS = {
     "AdjustContrastv2",
     "Bincount",
@@ -60,10 +60,10 @@ def finish(*processes):
 
 
 def by_layer(weights):
-    """Weights and biases of each layer as one vector, running averages as others.
+    """Returns the weights and biases of each layer as one vector, and its running averages as separate vectors.
 
-    The shift of a batch normalisation starts at 0, so after five steps of a warm-up its own size is no scale to measure a
-    difference by; its layer's is.
+    The shift of a batch norm starts at 0, so after five steps of a warm-up its own norm is not a suitable scale for a difference; the norm
+    of its layer is.
     """
     layers = {}
     for name in sorted(weights.files):
@@ -119,12 +119,12 @@ def test_two_replicas_train_as_one(one_replica, two_replicas):
 
 
 @pytest.mark.slow
-def test_gpus_refuse_nothing_of_two_replicas(two_replicas):
+def test_two_replicas_use_no_operation_that_gpus_reject(two_replicas):
     folder, chosen = two_replicas
     operations = set(json.loads((folder / "operations.json").read_text()))
     seen = {"Conv2DBackpropFilter"}
     if any(CASES[case][1] == "float32" for case in chosen):
-        # TensorFlow has it in no other precision of these.
+        # TensorFlow implements this operation in float32, but not in float64.
         seen.add("FusedBatchNormV3(is_training=False)")
     assert seen <= operations
     assert not operations & REFUSED_ON_GPUS

@@ -1,4 +1,4 @@
-"""A run that ends early goes on bit for bit, however it ended."""
+"""Runs that end early resume bit for bit, however they ended."""
 
 import os
 import random
@@ -26,7 +26,7 @@ from tests.support.runs import (
 @pytest.mark.thorough
 def test_two_runs_with_one_seed_are_identical(whole_run, tiny_flags, tmp_path):
     flags = [*tiny_flags, f"--run_dir={tmp_path}", "--checkpoint_every=7", "--keep_every=4"]
-    # With an order of hashes of its own.
+    # A separate process has a different hash order.
     subprocess.run(
         [sys.executable, str(ROOT / "train.py"), *flags], check=True, capture_output=True
     )
@@ -39,13 +39,13 @@ def test_two_runs_with_one_seed_are_identical(whole_run, tiny_flags, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.thorough)])
-def test_a_killed_run_ends_bit_identical(whole_run, tiny_flags, tmp_path, kills):
-    """SIGKILL at random steps, and started again; in processes of their own, each with its own order of hashes."""
+def test_killed_run_ends_bit_identical(whole_run, tiny_flags, tmp_path, kills):
+    """Kills a run with SIGKILL at random steps and restarts it, in separate processes with different hash orders."""
     command = [sys.executable, str(ROOT / "train.py"), *tiny_flags, f"--run_dir={tmp_path}"]
     command += ["--checkpoint_every=7", "--keep_every=4", "--log_every=1"]
     seed = random.randrange(2**32)
     draw = random.Random(seed)
-    # Far enough from the end for a process that is not killed at once to be still at it.
+    # Far enough from the end that a process which is not killed immediately is still running.
     steps = sorted(draw.sample(range(2, STEPS - 15), kills))
     for number, step in enumerate(steps):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -53,7 +53,7 @@ def test_a_killed_run_ends_bit_identical(whole_run, tiny_flags, tmp_path, kills)
         for line in process.stdout:
             found = re.search(r"step (\d+)/", line)
             if found and int(found[1]) >= step:
-                # Not at a step's end only.
+                # The delay is random so that the kill does not always come at the end of a step.
                 time.sleep(draw.uniform(0, 0.1))
                 process.send_signal(signal.SIGKILL)
                 break
@@ -65,7 +65,7 @@ def test_a_killed_run_ends_bit_identical(whole_run, tiny_flags, tmp_path, kills)
 
 
 @pytest.mark.slow
-def test_a_signal_saves_and_the_same_command_goes_on(whole_run, tiny_flags, train, tmp_path):
+def test_signal_saves_and_the_same_command_resumes(whole_run, tiny_flags, train, tmp_path):
     flags = [*tiny_flags, f"--run_dir={tmp_path}", "--checkpoint_every=1000", "--log_every=1"]
     for number, step in ((signal.SIGTERM, 13), (signal.SIGINT, 33)):
         process = subprocess.Popen(
@@ -79,8 +79,8 @@ def test_a_signal_saves_and_the_same_command_goes_on(whole_run, tiny_flags, trai
                 process.send_signal(number)
         assert process.wait() == 128 + number
         assert f"Stopped by {signal.Signals(number).name} at step {step // 10}" in "".join(output)
-        assert "The same command goes on" in output[-1]
-    assert "going on from step 3" in train(*flags).stdout
+        assert "The same command resumes" in output[-1]
+    assert "resuming from step 3" in train(*flags).stdout
     assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
 
 
@@ -93,7 +93,7 @@ def test_lamb_trains_and_resumes(train, tiny_flags, tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_leave_after_the_same_step_when_one_is_told_to(tiny_flags, tmp_path):
+def test_workers_stop_after_the_same_step_if_one_receives_a_signal(tiny_flags, tmp_path):
     flags = [*tiny_flags, f"--run_dir={tmp_path}", "--strategy=multi_worker", "--log_every=1"]
     workers = [
         subprocess.Popen(
@@ -119,8 +119,8 @@ def test_workers_leave_after_the_same_step_when_one_is_told_to(tiny_flags, tmp_p
 
 
 @pytest.mark.slow
-def test_workers_that_have_different_folders_refuse_to_start(whole_run, tiny_flags, tmp_path):
-    """One that finds no checkpoint would train on from step 0 beside one that goes on."""
+def test_workers_with_different_folders_refuse_to_start(whole_run, tiny_flags, tmp_path):
+    """Otherwise a worker that finds no checkpoint would start at step 0 while another one resumes."""
     folders = [tmp_path / name for name in ("first", "second")]
     shutil.copytree(whole_run[0], folders[0])
     flags = [*tiny_flags, "--strategy=multi_worker", "--checkpoint_every=7", "--keep_every=4"]
@@ -137,7 +137,10 @@ def test_workers_that_have_different_folders_refuse_to_start(whole_run, tiny_fla
     for worker, step in zip(workers, (60, 0), strict=True):
         _, errors = worker.communicate(timeout=120)
         assert worker.returncode == 1, errors
-        assert f"the workers differ: this one starts at step {step}, their mean is 30.0" in errors
+        assert (
+            f"the workers differ: this worker starts at step {step}, the mean of all workers is 30.0"
+            in errors
+        )
 
 
 @pytest.mark.slow
@@ -153,18 +156,18 @@ def test_workers_that_have_different_folders_refuse_to_start(whole_run, tiny_fla
     ],
     ids=["one_device", "mirrored"],
 )
-def test_a_run_in_parts_from_memory_goes_on_bit_for_bit(
+def test_cached_run_with_micro_batches_resumes_bit_for_bit(
     train, tiny_flags, tmp_path, flags, devices
 ):
     flags = [*tiny_flags, *flags, "--gradient_accumulation=2", "--cache=ram"]
     flags += ["--augment_on=device", "--augmentation=byol"]
     printed = assert_goes_on_from_the_middle(train, flags, tmp_path)
     assert "Reading 48 images into memory" in printed
-    assert f"on {devices} x CPU" in printed and "of 8 an epoch, each in 2 parts" in printed
+    assert f"on {devices} x CPU" in printed and "of 8 an epoch, each in 2 micro-batches" in printed
 
 
 @pytest.mark.slow
-def test_a_data_service_gives_a_run_what_it_would_make_itself(train, tiny_flags, tmp_path):
+def test_data_service_delivers_the_same_views(train, tiny_flags, tmp_path):
     ports = free_ports(4)
     command = ("-m", "pixpro_tf.data_service", "--host=localhost")
     services = [
@@ -195,10 +198,13 @@ def test_a_data_service_gives_a_run_what_it_would_make_itself(train, tiny_flags,
 
 
 def assert_goes_on_from_the_middle(train, flags, tmp_path, then=()):
-    """A run of four steps, and its copy of which only the first two are known, end alike; returns what the copy printed.
+    """Asserts that a run of four steps, and its copy resumed from step 2, end identically; returns the output of the copy.
 
     Args:
-        then: more flags of the copy.
+        train: fixture of that name.
+        flags: flags of both runs.
+        tmp_path: folder for both runs.
+        then: additional flags of the copy.
     """
     whole, half = tmp_path / "whole", tmp_path / "half"
     flags = [*flags, "--max_steps=4", "--checkpoint_every=2"]
@@ -207,6 +213,6 @@ def assert_goes_on_from_the_middle(train, flags, tmp_path, then=()):
     for path in (half / "checkpoints").glob("step-4.*"):
         path.unlink()
     printed = train(*flags, *then, f"--run_dir={half}").stdout
-    assert "going on from step 2" in printed
+    assert "resuming from step 2" in printed
     assert_bit_identical(weights_of(whole, 4), weights_of(half, 4))
     return printed

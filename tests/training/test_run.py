@@ -1,4 +1,4 @@
-"""What a run of `train.py` writes, accepts and rejects, and the parts that it is made of."""
+"""Runs of `train.py`: what they write, accept and reject, and the functions they consist of."""
 
 import fcntl
 import json
@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 from tests.support.runs import error_line, metrics_of
 
 
-def test_a_run_says_where_everything_is(whole_run):
+def test_run_prints_the_paths_of_its_results(whole_run):
     run_dir, output = whole_run
     for part in ("checkpoints/step-60", "tensorboard", "pictures", "metrics.jsonl"):
         assert str(run_dir / part) in output
@@ -36,7 +36,7 @@ def test_a_run_says_where_everything_is(whole_run):
 
 
 @pytest.mark.slow
-def test_the_next_commands_work_for_the_run(whole_run, photos, tmp_path, monkeypatch):
+def test_printed_next_commands_work(whole_run, photos, tmp_path, monkeypatch):
     run_dir, output = whole_run
     text = output.partition("Next:\n")[2].replace("\\\n", " ")
     board, export, train = (shlex.split(line) for line in text.strip().splitlines())
@@ -52,7 +52,7 @@ def test_the_next_commands_work_for_the_run(whole_run, photos, tmp_path, monkeyp
     assert str(run_dir) in init_from.initialize_from(model, config.init_from)
 
 
-def test_the_metrics_are_complete_and_in_range(whole_run):
+def test_metrics_are_complete_and_in_range(whole_run):
     lines = metrics_of(whole_run[0])
     assert [line["step"] for line in lines] == [1, *range(5, 61, 5)]
     for line in lines:
@@ -67,7 +67,7 @@ def test_the_metrics_are_complete_and_in_range(whole_run):
     assert lines[-1]["ema_momentum"] > lines[0]["ema_momentum"] == pytest.approx(0.99, abs=1e-6)
 
 
-def test_the_logged_rate_is_that_of_the_schedule(whole_run):
+def test_logged_learning_rate_follows_the_schedule(whole_run):
     # The paper's warm-up, i <= w: lr/100 * (99 i/w + 1) with w = 10 steps and lr = 8/256; step i is the (i+1)-th.
     lines = {line["step"]: line["learning_rate"] for line in metrics_of(whole_run[0])}
     peak = 8 / 256
@@ -77,27 +77,29 @@ def test_the_logged_rate_is_that_of_the_schedule(whole_run):
     assert lines[60] == pytest.approx(cosine, rel=1e-4)
 
 
-def test_the_last_three_checkpoints_stay_and_every_fourth_for_good(whole_run):
+def test_last_three_checkpoints_and_every_fourth_are_kept(whole_run):
     folder = whole_run[0] / "checkpoints"
     assert sorted(path.stem for path in folder.glob("*.index")) == ["step-49", "step-56", "step-60"]
     assert sorted(path.stem for path in (folder / "kept").glob("*.index")) == ["step-28", "step-56"]
 
 
-def test_config_json_holds_flags_and_versions(whole_run):
+def test_config_json_contains_flags_and_versions(whole_run):
     config = json.loads((whole_run[0] / "config.json").read_text())
     assert config["flags"]["backbone"] == "resnet10w0.5"
     assert config["versions"]["tensorflow"] == tf.__version__
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_left_alone(whole_run, train, tiny_flags):
+def test_finished_run_is_not_changed(whole_run, train, tiny_flags):
     run_dir, _ = whole_run
     process = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", "--keep_every=4")
-    assert "nothing left to do" in process.stdout
+    assert "Nothing to do" in process.stdout
 
 
 @pytest.mark.slow
-def test_a_damaged_run_goes_on_from_what_can_be_read(whole_run, train, tiny_flags, tmp_path):
+def test_damaged_run_resumes_from_newest_readable_checkpoint(
+    whole_run, train, tiny_flags, tmp_path
+):
     run_dir = tmp_path / "run"
     shutil.copytree(whole_run[0], run_dir)
     (run_dir / "checkpoints" / "checkpoint").write_text("")
@@ -105,7 +107,7 @@ def test_a_damaged_run_goes_on_from_what_can_be_read(whole_run, train, tiny_flag
     newest.write_bytes(newest.read_bytes()[:1000])
     printed = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", "--keep_every=4")
     assert "step-60 is damaged (" in printed.stdout
-    assert f"going on from the newest that can be read, {run_dir}/checkpoints/step-56" in (
+    assert f"resuming from the newest readable checkpoint, {run_dir}/checkpoints/step-56" in (
         printed.stdout
     )
     assert "Done: 60 steps" in printed.stdout
@@ -113,7 +115,7 @@ def test_a_damaged_run_goes_on_from_what_can_be_read(whole_run, train, tiny_flag
     assert steps == sorted({1, 57, *range(5, 61, 5)})
 
 
-def test_a_run_of_which_nothing_can_be_read_is_not_begun_anew(
+def test_run_without_readable_checkpoint_does_not_start_again(
     whole_run, train, tiny_flags, tmp_path
 ):
     run_dir = tmp_path / "run"
@@ -123,62 +125,62 @@ def test_a_run_of_which_nothing_can_be_read_is_not_begun_anew(
     before = {name: (run_dir / name).read_bytes() for name in ("config.json", "metrics.jsonl")}
     process = train(*tiny_flags, f"--run_dir={run_dir}", "--checkpoint_every=7", check=False)
     assert process.returncode == 1
-    assert "left of a checkpoint whose index is missing" in error_line(process)
+    assert "belongs to a checkpoint whose index is missing" in error_line(process)
     assert {name: (run_dir / name).read_bytes() for name in before} == before
 
 
-def test_a_start_that_is_refused_leaves_what_an_earlier_one_wrote(train, tiny_flags, tmp_path):
+def test_rejected_start_keeps_files_of_an_earlier_one(train, tiny_flags, tmp_path):
     (tmp_path / "config.json").write_text("mine")
     flags = [f"--run_dir={tmp_path}", f"--init_from={tmp_path / 'nowhere'}"]
     assert train(*tiny_flags, *flags, check=False).returncode == 1
     assert (tmp_path / "config.json").read_text() == "mine"
 
 
-def test_a_run_of_other_flags_is_refused_by_their_names(whole_run, train, tiny_flags):
+def test_run_with_different_flags_is_rejected_with_their_names(whole_run, train, tiny_flags):
     run_dir, _ = whole_run
     process = train(
         *tiny_flags, f"--run_dir={run_dir}", "--gamma=4", "--weight_decay=1e-4", check=False
     )
     assert process.returncode == 2
     line = error_line(process)
-    assert "--gamma=4.0 (there: 2.0)" in line
-    assert "--weight_decay=0.0001 (there: 1e-05)" in line
+    assert "--gamma=4.0 (the run has 2.0)" in line
+    assert "--weight_decay=0.0001 (the run has 1e-05)" in line
 
 
-def test_noresume_refuses_a_folder_that_holds_a_run(whole_run, train, tiny_flags):
+def test_noresume_rejects_a_folder_that_contains_a_run(whole_run, train, tiny_flags):
     process = train(*tiny_flags, f"--run_dir={whole_run[0]}", "--noresume", check=False)
     assert process.returncode == 2
-    assert "holds a run already" in process.stderr
+    assert "already contains a run" in process.stderr
 
 
-def test_a_folder_in_which_a_run_is_going_on_is_refused(whole_run, train, tiny_flags):
+def test_folder_in_use_by_another_run_is_rejected(whole_run, train, tiny_flags):
     run_dir, _ = whole_run
     before = (run_dir / "config.json").read_text()
     with open(run_dir / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         process = train(*tiny_flags, f"--run_dir={run_dir}", check=False)
     assert process.returncode == 2
-    assert "is in use by a run that is going on" in error_line(process)
+    assert "is in use by another run" in error_line(process)
     assert (run_dir / "config.json").read_text() == before
 
 
-def test_what_is_refused_leaves_no_folder_behind(train, tiny_flags, tmp_path):
+def test_rejected_flags_leave_no_run_folder(train, tiny_flags, tmp_path):
     train(*tiny_flags, f"--run_dir={tmp_path / 'run'}", "--batch_size=64", check=False)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_a_step_compiled_as_a_whole_gives_the_same_loss(whole_run, train, tiny_flags, tmp_path):
+def test_step_compiled_as_a_whole_computes_the_same_loss(whole_run, train, tiny_flags, tmp_path):
     train(*tiny_flags, f"--run_dir={tmp_path}", "--max_steps=5", "--jit=step")
     compiled, plain = metrics_of(tmp_path), metrics_of(whole_run[0])
-    # One step to rounding; BN and ReLU amplify it in those that follow.
+    # The first step agrees up to rounding, which BN and ReLU amplify in the following steps.
     assert compiled[0]["loss"] == pytest.approx(plain[0]["loss"], abs=1e-5)
     assert compiled[1]["loss"] == pytest.approx(plain[1]["loss"], abs=1e-2)
 
 
 @pytest.mark.slow
-def test_photometric_work_on_the_device_gives_the_same_loss(photos):
+def test_photometric_augmentation_on_the_device_gives_the_same_loss(photos):
     losses = {}
     for place in ("host", "device"):
         config = Config(
@@ -215,17 +217,17 @@ def test_views_have_the_crop_area_of_the_flags(photos):
     dataset = inputs.distributed_dataset(config, source, tf.distribute.get_strategy(), 0)
     batch = next(iter(dataset))
     left, top, right, bottom = np.concatenate([batch["box_1"], batch["box_2"]]).T
-    # Photos have 80 x 60 pixels; a box spans pixel centres, and a flipped one has its sides swapped.
+    # Photos have 80 x 60 pixels; a box spans pixel centres, and the left and right sides of a flipped box are swapped.
     area = (abs(right - left) * 79 + 1) * (abs(bottom - top) * 59 + 1) / (80 * 60)
-    # Rounding adds half a pixel to sides of at least 27 and 36 pixels, or takes it from sides of at least 19 and 25.
+    # Rounding adds half a pixel to sides of at least 27 and 36 pixels, or subtracts it from sides of at least 19 and 25.
     assert area.min() > 0.095 and 0.15 < area.max() < 0.207
 
 
 class Stopped(Exception):
-    """What a test raises to end a run that it has seen enough of."""
+    """Raised by a test to end a run early."""
 
 
-def test_the_target_schedule_spans_the_whole_run_beyond_max_steps(monkeypatch, tmp_path):
+def test_target_schedule_spans_the_whole_run_beyond_max_steps(monkeypatch, tmp_path):
     def build_model(config, total_steps, **_):
         raise Stopped(total_steps)
 
@@ -235,11 +237,11 @@ def test_the_target_schedule_spans_the_whole_run_beyond_max_steps(monkeypatch, t
     folder, strategy = RunFolder(str(tmp_path)), tf.distribute.get_strategy()
     with pytest.raises(Stopped) as stopped:
         run._open_session(config, build.build_objectives, strategy, folder, source)
-    # 6 epochs of 80 / 8 steps.
+    # A run of 6 epochs has 6 * 80 / 8 steps.
     assert stopped.value.args == (60,)
 
 
-def test_a_failure_that_nothing_explains_is_raised(photos):
+def test_unexplained_failure_is_raised(photos):
     config = Config(dataset=f"folder:{photos}", augment_on="device", image_size=64, batch_size=8)
     source, _ = inputs.open_source(config, RunFolder("nowhere"))
 
@@ -258,7 +260,7 @@ def test_a_failure_that_nothing_explains_is_raised(photos):
         run._fit(session, [])
 
 
-def test_a_run_that_loses_its_data_service_fails(monkeypatch, capsys):
+def test_run_that_loses_its_data_service_fails(monkeypatch, capsys):
     codes = []
     monkeypatch.setattr(run.os, "_exit", codes.append)
     run._leave_at_once(RunError("grpc://host:1 does not answer", of="data_service"))
@@ -269,14 +271,14 @@ def test_a_run_that_loses_its_data_service_fails(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("flag", "dynamic", "scale"), [("dynamic", True, 2**15), ("1024", False, 1024)]
 )
-def test_only_a_dynamic_loss_scale_moves(flag, dynamic, scale):
+def test_only_a_dynamic_loss_scale_changes(flag, dynamic, scale):
     optimizer = build.build_optimizer(Config(precision="float16", loss_scale=flag), 0.1)
-    # Keras starts a dynamic one at 2**15.
+    # Keras starts a dynamic loss scale at 2**15.
     assert optimizer.dynamic == dynamic and float(optimizer.loss_scale) == scale
 
 
 class Backbone(tf.keras.layers.Layer):
-    """One convolution."""
+    """Backbone of one convolution."""
 
     def __init__(self):
         super().__init__()
@@ -286,7 +288,7 @@ class Backbone(tf.keras.layers.Layer):
         return {"c5": self.convolution(images)}
 
 
-def test_the_gradient_norm_does_not_depend_on_the_loss_scale():
+def test_gradient_norm_does_not_depend_on_the_loss_scale():
     tf.keras.mixed_precision.set_global_policy("mixed_float16")
     (objective,) = build.build_objectives(Config(projector_hidden=16, projector_dim=8, jit="off"))
     rng = np.random.default_rng(0)
@@ -301,7 +303,7 @@ def test_the_gradient_norm_does_not_depend_on_the_loss_scale():
     norms = []
     for loss_scale in ("16", "1024"):
         config = Config(precision="float16", loss_scale=loss_scale)
-        # With a learning rate of 0, the second step repeats the first.
+        # The second step repeats the first, because the learning rate is 0.
         model.compile(optimizer=build.build_optimizer(config, 0.0), jit_compile=False)
         norms.append(float(model.train_step(batch)["gradient_norm"]))
     # Scaling by a power of two is exact, except for the smallest numbers of float16.
@@ -325,7 +327,7 @@ def test_half_precision_trains(whole_run, train, tiny_flags, tmp_path, precision
 
 @pytest.fixture(scope="module")
 def other_run(whole_run, train, tiny_flags, tmp_path_factory):
-    """Five steps from the weights of `whole_run`, with flags that it leaves alone."""
+    """Run of five steps from the weights of `whole_run`, with flags that `whole_run` does not set."""
     run_dir = tmp_path_factory.mktemp("other")
     process = train(
         *tiny_flags,
@@ -343,24 +345,24 @@ def other_run(whole_run, train, tiny_flags, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_step_schedule_and_the_instance_branch_run(other_run):
+def test_step_schedule_and_instance_branch_run(other_run):
     lines = {line["step"]: line for line in metrics_of(other_run[0])}
-    # Step i is the (i+1)-th: the fifth is the first of the third epoch.
+    # Steps are numbered from 0, lines from 1: the fifth step is the first of the third epoch.
     assert lines[5]["learning_rate"] == pytest.approx(0.1 * lines[4]["learning_rate"], rel=1e-5)
     for line in lines.values():
         assert line["loss"] == pytest.approx(line["pixel_loss"] + line["instance_loss"], abs=1e-5)
 
 
 @pytest.mark.slow
-def test_a_run_starts_from_another_runs_weights(whole_run, other_run):
+def test_run_initialises_from_the_weights_of_another_run(whole_run, other_run):
     run_dir, printed = other_run
-    assert "Starts from" in printed and "backbone, pixel projector, pixel predictor" in printed
+    assert "Initialised from" in printed and "backbone, pixel projector, pixel predictor" in printed
     first, fresh = metrics_of(run_dir)[0], metrics_of(whole_run[0])[0]
     assert first["pixel_loss"] < fresh["loss"] - 0.1
 
 
 @pytest.mark.slow
-def test_a_profile_is_written(other_run):
+def test_profile_is_written(other_run):
     assert list((other_run[0] / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
 
 
@@ -377,7 +379,7 @@ def with_dataset(tiny_flags, folder):
 
 
 @pytest.mark.slow
-def test_a_file_that_is_no_image_stops_the_run_with_its_name(train, tiny_flags, photos, tmp_path):
+def test_file_that_is_not_an_image_stops_the_run_with_its_name(train, tiny_flags, photos, tmp_path):
     folder = bad_photos(tmp_path / "photos", photos)
     flags = with_dataset(tiny_flags, folder)
     process = train(*flags, f"--run_dir={tmp_path / 'run'}", "--batch_size=10", check=False)
@@ -388,7 +390,7 @@ def test_a_file_that_is_no_image_stops_the_run_with_its_name(train, tiny_flags, 
 
 
 @pytest.mark.slow
-def test_bad_files_are_counted_named_and_skipped(train, tiny_flags, photos, tmp_path):
+def test_bad_files_are_counted_listed_and_skipped(train, tiny_flags, photos, tmp_path):
     folder = bad_photos(tmp_path / "photos", photos)
     run_dir = tmp_path / "run"
     process = train(
@@ -398,19 +400,19 @@ def test_bad_files_are_counted_named_and_skipped(train, tiny_flags, photos, tmp_
         "--max_steps=3",
     )
     assert (
-        f"Left out 1 files that cannot be read as images: {folder / 'letter.jpg'}" in process.stdout
+        f"Skipped 1 files that cannot be read as images: {folder / 'letter.jpg'}" in process.stdout
     )
     assert "9 images, 1 batches of 8 an epoch, 1 images left over" in process.stdout
     assert json.loads((run_dir / "bad_images.json").read_text()) == [str(folder / "letter.jpg")]
 
 
-def test_fewer_images_than_a_batch_are_refused(train, tiny_flags, tmp_path):
+def test_fewer_images_than_a_batch_are_rejected(train, tiny_flags, tmp_path):
     process = train(*tiny_flags, f"--run_dir={tmp_path / 'run'}", "--batch_size=64", check=False)
     assert process.returncode == 2
     assert "--batch_size=64 is more than the 48 images" in process.stderr
 
 
-def test_a_dataset_that_is_not_prepared_is_explained(train, tmp_path):
+def test_unprepared_dataset_is_explained(train, tmp_path):
     process = train(
         "--flagfile=configs/pixpro.flags",
         f"--data_dir={tmp_path}",
@@ -424,7 +426,7 @@ def test_a_dataset_that_is_not_prepared_is_explained(train, tmp_path):
         assert part in process.stderr
 
 
-def test_a_whole_step_of_several_replicas_is_refused(train, tiny_flags, tmp_path):
+def test_whole_step_compilation_with_several_replicas_is_rejected(train, tiny_flags, tmp_path):
     process = train(
         *tiny_flags,
         f"--run_dir={tmp_path / 'run'}",

@@ -1,4 +1,4 @@
-"""Leaving on signals: after a step, before the first one, and where a step never ends."""
+"""Handling of signals: after a step, before the first step, and during a step that never finishes."""
 
 import os
 import select
@@ -31,7 +31,7 @@ def wait_for(ends):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_after_a_step_a_signal_is_noted(leaving, ends, number):
+def test_signal_after_a_step_is_recorded(leaving, ends, number):
     with leaving.catching():
         leaving.step_ended()
         assert leaving.told is None
@@ -39,23 +39,23 @@ def test_after_a_step_a_signal_is_noted(leaving, ends, number):
     assert leaving.told == number and not ends
 
 
-def test_before_the_first_step_the_process_ends(leaving, ends):
+def test_signal_before_the_first_step_ends_the_process(leaving, ends):
     with leaving.catching():
         os.kill(os.getpid(), signal.SIGTERM)
     assert ends[0] == (
         signal.SIGTERM,
-        "no step has been made yet, so there is nothing to save.",
+        "no step has been completed yet, so there is nothing to save.",
     )
 
 
-def test_a_step_that_does_not_end_is_left(leaving, ends):
+def test_step_that_does_not_finish_is_abandoned(leaving, ends):
     with leaving.catching():
         leaving.step_ended()
         os.kill(os.getpid(), signal.SIGTERM)
-        assert wait_for(ends)[0][1].startswith("the step did not end, so nothing was saved")
+        assert wait_for(ends)[0][1].startswith("the step did not finish, so nothing was saved")
 
 
-def test_a_long_step_has_longer(leaving, ends):
+def test_long_steps_get_more_time(leaving, ends):
     with leaving.catching():
         leaving.step_ended()
         time.sleep(0.2)
@@ -67,7 +67,7 @@ def test_a_long_step_has_longer(leaving, ends):
     assert ends
 
 
-# While the main thread waits for a lock outside Python, no handler of Python runs.
+# While the main thread waits for a lock outside Python, Python's signal handlers do not run.
 WAITING = """
 import ctypes, sys
 from pixpro_tf.training.signals import Leaving
@@ -84,9 +84,12 @@ with leaving.catching():
 
 @pytest.mark.parametrize(
     ("when", "said"),
-    [("before", "no step has been made yet"), ("after", "the step did not end, so nothing was")],
+    [
+        ("before", "no step has been completed yet"),
+        ("after", "the step did not finish, so nothing"),
+    ],
 )
-def test_a_process_that_waits_in_another_language_ends(when, said):
+def test_process_that_waits_outside_python_ends(when, said):
     process = subprocess.Popen(
         [sys.executable, "-c", WAITING, when],
         cwd=ROOT,

@@ -8,7 +8,7 @@ from pixpro_tf.training import strategy
 
 
 @pytest.mark.parametrize("name", ["auto", "one_device"])
-def test_without_several_gpus_there_is_one_device(name):
+def test_one_device_is_used_without_several_gpus(name):
     made = strategy.make_strategy(name)
     assert isinstance(made, tf.distribute.OneDeviceStrategy)
     assert strategy.is_chief(made)
@@ -20,7 +20,7 @@ def test_mirrored_on_a_cpu_has_one_replica():
     assert made.num_replicas_in_sync == 1
 
 
-def test_a_tpu_that_is_not_there_is_one_line(monkeypatch):
+def test_missing_tpu_is_reported_in_one_line(monkeypatch):
     def unreachable(tpu):
         raise ValueError(f"Could not find TPU {tpu}\nmore of it")
 
@@ -30,7 +30,7 @@ def test_a_tpu_that_is_not_there_is_one_line(monkeypatch):
     assert "\n" not in str(raised.value)
 
 
-def test_a_tpu_vm_without_tpu_kernels_is_told_what_to_install():
+def test_missing_tpu_support_names_the_package_to_install():
     with pytest.raises(
         RunError, match=r"install the package tensorflow-tpu \(2\.16\.1 to"
     ) as raised:
@@ -51,12 +51,12 @@ WITH_CHIEF = {"chief": ["127.0.0.1:1"], "worker": ["127.0.0.1:2"]}
         (WITH_CHIEF, "worker", 0, False),
     ],
 )
-def test_the_chief_or_without_one_the_first_worker_writes(cluster, role, index, chief, monkeypatch):
+def test_chief_or_else_the_first_worker_writes(cluster, role, index, chief, monkeypatch):
     task = {"type": role, "index": index}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
 
     class Workers(tf.distribute.MultiWorkerMirroredStrategy):
-        # The real one would wait for the other worker.
+        # The constructor of the real class would wait for the other worker.
         def __init__(self):
             pass
 

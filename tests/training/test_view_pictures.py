@@ -14,12 +14,12 @@ def picture(box_1, box_2):
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def test_the_picture_is_a_png_of_both_views():
+def test_figure_is_a_png_of_both_views():
     pixels = picture(IDENTICAL, IDENTICAL)
     assert pixels.shape[0] > pixels.shape[1] > 100
 
 
-def test_matched_bins_are_drawn_and_others_are_not():
+def test_only_matched_bins_are_marked():
     disjoint = (
         np.array([[0.0, 0.0, 0.2, 0.2]], np.float32),
         np.array([[0.7, 0.7, 1, 1]], np.float32),
@@ -30,14 +30,14 @@ def test_matched_bins_are_drawn_and_others_are_not():
     )
 
 
-def test_pairs_are_each_others_nearest():
+def test_pairs_are_mutual_nearest_neighbours():
     positives = np.array([[True, True], [True, False]])
     centres_1 = np.array([[0.0, 0.0], [1.0, 0.0]])
     centres_2 = np.array([[0.1, 0.0], [0.6, 0.0]])
     assert view_pictures._nearest_pairs(positives, centres_1, centres_2) == [(0, 0)]
 
 
-def test_a_flipped_view_pairs_mirrored_bins():
+def test_flipped_view_pairs_mirrored_bins():
     from pixpro_tf.ops import geometry
 
     box = IDENTICAL

@@ -1,4 +1,4 @@
-"""Images with one class each: any such dataset of TFDS, and folders with a folder for each class."""
+"""Images with one class each: TFDS classification datasets, and folders with a subfolder for each class."""
 
 import dataclasses
 import os
@@ -13,19 +13,19 @@ from pixpro_tf.data.views import crops, randomness
 from pixpro_tf.errors import ConfigError, RunError
 
 _SHUFFLED = 2000
-# Of the image's shorter side, what a central view shows: 224 pixels of 256.
+# Side of a central view as a share of the image's shorter side: 224 of 256 pixels.
 _CENTRE = 224 / 256
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationData:
-    """A dataset of images with a class.
+    """Dataset of images with one class each.
 
     Attributes:
-        name: of the dataset, as its user names it.
-        class_names: of the classes 0, 1, ...
-        split: from a split's name to its examples, `(uint8 [H, W, 3], int64 scalar)`, always in one order. Raises `ConfigError` for a
-            split that is not there.
+        name: name of the dataset, as the user passed it.
+        class_names: names of the classes 0, 1, ...
+        split: function from the name of a split to its examples, `(uint8 [H, W, 3], int64 scalar)`, always in the same order. Raises
+            `ConfigError` for an unknown split.
     """
 
     name: str
@@ -34,26 +34,26 @@ class ClassificationData:
 
 
 def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
-    """A dataset by its name.
+    """Opens a dataset by its name.
 
     Args:
-        dataset: a TFDS name, as imagenet2012 or food101, or `folder:PATH` with images as `PATH/SPLIT/CLASS/X.jpg`.
-        data_dir: of TFDS; empty for its default.
+        dataset: a TFDS name, e.g. imagenet2012 or food101, or `folder:PATH` with images named `PATH/SPLIT/CLASS/X.jpg`.
+        data_dir: data directory of TFDS; empty for the default.
 
     Raises:
-        ConfigError: if there is no such dataset, or its images have no single class.
-        RunError: if it is not on this machine, with what to do.
+        ConfigError: if the dataset does not exist, or its images do not have exactly one class.
+        RunError: if the dataset is not on this machine; the message says what to do.
     """
     import tensorflow_datasets as tfds
 
     if dataset.startswith("folder:"):
         path = os.path.expanduser(dataset.removeprefix("folder:"))
         if not os.path.isdir(path):
-            raise RunError(f"{dataset}: there is no folder {path}", of="dataset")
+            raise RunError(f"{dataset} cannot be read: folder not found: {path}", of="dataset")
         builder = tfds.ImageFolder(path)
         if not sum(split.num_examples for split in builder.info.splits.values()):
             raise RunError(
-                f"{dataset} has no images; they have to be {path}/SPLIT/CLASS/NAME.jpg",
+                f"{dataset} contains no images; name them {path}/SPLIT/CLASS/NAME.jpg",
                 of="dataset",
             )
     else:
@@ -64,7 +64,7 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
     ]
     if "image" not in features or not labels:
         raise ConfigError(
-            f"{dataset} does not give each image a class; its features are {', '.join(features)}",
+            f"{dataset} does not have one class for each image; its features are {', '.join(features)}",
             of="dataset",
         )
     label = "label" if "label" in labels else labels[0]
@@ -83,15 +83,15 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
 
 
 def central_views(examples: tf.data.Dataset, size: int, batch_size: int) -> tf.data.Dataset:
-    """The middle of each image, in the order of the split.
+    """Central square of each image, in the order of the split.
 
     Args:
-        examples: of a `ClassificationData`.
+        examples: examples of a `ClassificationData`.
         size: side of the views in pixels; they show 7/8 of the image's shorter side.
-        batch_size: the last batch may be smaller.
+        batch_size: number of images in a batch; the last batch may be smaller.
 
     Returns:
-        Of `(uint8 [B, size, size, 3], int64 [B])`.
+        Dataset of `(uint8 [B, size, size, 3], int64 [B])`.
     """
 
     def central(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -113,14 +113,14 @@ def random_views(
     """Endless batches of random crops, flipped at random, in random order.
 
     Args:
-        examples: of a `ClassificationData`.
+        examples: examples of a `ClassificationData`.
         size: side of the views in pixels.
-        batch_size: of every batch.
+        batch_size: number of images in every batch.
         min_area: smallest area of a crop, as a share of the image.
-        seed: of everything random.
+        seed: seed of all random choices.
 
     Returns:
-        Of `(uint8 [batch_size, size, size, 3], int64 [batch_size])`.
+        Dataset of `(uint8 [batch_size, size, size, 3], int64 [batch_size])`.
     """
 
     def crop(index: tf.Tensor, example: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

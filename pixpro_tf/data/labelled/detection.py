@@ -1,4 +1,4 @@
-"""Images with boxes, padded to batches: `scenes`, and datasets of TFDS that list objects in the same way."""
+"""Images with bounding boxes, in padded batches: `scenes`, and TFDS datasets with the same object features."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,20 +10,21 @@ from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
 from pixpro_tf.errors import ConfigError
 
-# Label of the rows that fill a batch up.
+# Label of the rows that pad the objects of an image in a batch.
 NO_OBJECT = -1
 _SHUFFLED = 2000
 
 
 @dataclasses.dataclass(frozen=True)
 class DetectionData:
-    """A dataset of images with objects.
+    """Dataset of images with objects.
 
     Attributes:
-        name: of the dataset, as its user names it.
-        class_names: of the labels 0, 1, ...
-        split: from a split's name to its examples `{"image": uint8 [H, W, 3], "boxes": float32 [N, 4], "labels": int64 [N]}`, always in
-            one order; boxes are (y0, x0, y1, x1) in pixels. Raises `ConfigError` for a split that is not there.
+        name: name of the dataset, as the user passed it.
+        class_names: names of the labels 0, 1, ...
+        split: function from the name of a split to its examples `{"image": uint8 [H, W, 3], "boxes": float32 [N, 4],
+            "labels": int64 [N]}`, always in the same order; boxes are (y0, x0, y1, x1) in pixels. Raises `ConfigError` for an unknown
+            split.
     """
 
     name: str
@@ -32,27 +33,28 @@ class DetectionData:
 
 
 def open_detection(dataset: str, data_dir: str = "") -> DetectionData:
-    """A dataset by its name.
+    """Opens a dataset by its name.
 
     Args:
-        dataset: scenes/128 or scenes/256, or a TFDS name whose images are all of one size and have `objects` of `bbox` and `label`.
-        data_dir: of TFDS; empty for its default.
+        dataset: scenes/128, scenes/256, or the name of a TFDS dataset whose images all have the same size and have `objects` with `bbox`
+            and `label`.
+        data_dir: data directory of TFDS; empty for the default.
 
     Raises:
-        ConfigError: if there is no such dataset, or it is of another kind.
-        RunError: if it has not been prepared, with what to do.
+        ConfigError: if the dataset does not exist or is of another kind.
+        RunError: if the dataset has not been prepared; the message says what to do.
     """
     builder = prepared_builder(dataset, data_dir)
     features = builder.info.features
     listed = features["objects"].keys() if "objects" in features else ()
     if "image" not in features or not {"bbox", "label"} <= set(listed):
         raise ConfigError(
-            f"{dataset} does not list objects of bbox and label; its features are {', '.join(features)}",
+            f"{dataset} does not contain objects with bbox and label; its features are {', '.join(features)}",
             of="dataset",
         )
     if None in features["image"].shape:
         raise ConfigError(
-            f"{dataset} has images of different sizes; this detector takes scenes/128 and scenes/256. "
+            f"{dataset} contains images of different sizes; use scenes/128 or scenes/256. "
             "For VOC and COCO, export the backbone to the TF Object Detection API or Model Garden",
             of="dataset",
         )
@@ -71,21 +73,24 @@ def open_detection(dataset: str, data_dir: str = "") -> DetectionData:
 
 
 def object_batches(examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-    """Examples in the order of their split.
+    """Batches of examples, in the order of their split.
 
     Args:
-        examples: of a `DetectionData`.
-        batch_size: the last batch may be smaller.
+        examples: examples of a `DetectionData`.
+        batch_size: number of images in a batch; the last batch may be smaller.
 
     Returns:
-        Of `{"image": [B, H, W, 3], "boxes": [B, M, 4], "labels": [B, M]}`, whose rows beyond an image's objects have the label
-        `NO_OBJECT`.
+        Dataset of `{"image": [B, H, W, 3], "boxes": [B, M, 4], "labels": [B, M]}`; rows beyond the number of objects of an image have the
+        label `NO_OBJECT`.
     """
     return untuned(_padded(examples, batch_size, drop_remainder=False).prefetch(2))
 
 
 def random_object_batches(examples: tf.data.Dataset, batch_size: int, seed: int) -> tf.data.Dataset:
-    """Endless batches in random order, each image flipped at random; a pure function of its arguments. Elements as of `object_batches`."""
+    """Endless batches in random order, with images flipped at random; a pure function of the arguments.
+
+    Elements are those of `object_batches`.
+    """
 
     def flip(index: tf.Tensor, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         seeds = tf.random.experimental.stateless_split([seed, index], 1)
@@ -99,7 +104,7 @@ def random_object_batches(examples: tf.data.Dataset, batch_size: int, seed: int)
 
 
 def flipped(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """An example, mirrored from left to right."""
+    """Mirrors an example from left to right."""
     image, boxes = example["image"], example["boxes"]
     width = tf.cast(tf.shape(image)[1], tf.float32)
     y0, x0, y1, x1 = tf.unstack(boxes, axis=-1)

@@ -1,4 +1,4 @@
-"""Images with a class for every pixel: `scenes`, Cityscapes, Pascal VOC's own folder, and folders of images and masks."""
+"""Images with a class for every pixel: `scenes`, Cityscapes, the folder of Pascal VOC, and folders of images and masks."""
 
 import contextlib
 import dataclasses
@@ -18,9 +18,9 @@ from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
 from pixpro_tf.data.views.photometric import IMAGENET_MEAN
 from pixpro_tf.errors import ConfigError, RunError, first_line
 
-# Of a pixel that counts neither in training nor in scores.
+# Mask value of pixels that count neither in training nor in scores.
 IGNORED = 255
-# Of examples that are shuffled in memory, and kept there: how many at most, and in bytes.
+# Limits of the shuffle buffer, in examples and in bytes, and of a dataset that is kept in memory, in bytes.
 _SHUFFLED, _SHUFFLED_BYTES, _KEPT_BYTES = 2000, 1 << 30, 2 << 30
 
 _VOC_CLASSES = [
@@ -46,7 +46,7 @@ _VOC_CLASSES = [
     "train",
     "monitor",
 ]
-# Name and id of the nineteen classes of Cityscapes that are evaluated; all other ids are ignored.
+# Names and ids of the nineteen classes of Cityscapes that are evaluated; all other ids are ignored.
 _CITYSCAPES_IDS = {
     "road": 7,
     "sidewalk": 8,
@@ -72,13 +72,13 @@ _CITYSCAPES_IDS = {
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationData:
-    """A dataset of images and masks.
+    """Dataset of images and masks.
 
     Attributes:
-        name: of the dataset, as its user names it.
-        class_names: of the classes 0, 1, ...
-        split: from a split's name to its examples `{"image": uint8 [H, W, 3], "mask": uint8 [H, W]}`, always in one order; a mask holds
-            classes and `IGNORED`. Raises `ConfigError` for a split that is not there.
+        name: name of the dataset, as the user passed it.
+        class_names: names of the classes 0, 1, ...
+        split: function from the name of a split to its examples `{"image": uint8 [H, W, 3], "mask": uint8 [H, W]}`, always in the same
+            order; a mask contains classes and `IGNORED`. Raises `ConfigError` for an unknown split.
     """
 
     name: str
@@ -87,16 +87,16 @@ class SegmentationData:
 
 
 def open_segmentation(dataset: str, data_dir: str = "") -> SegmentationData:
-    """A dataset by its name.
+    """Opens a dataset by its name.
 
     Args:
         dataset: `scenes/128`, `scenes/256`, `cityscapes`, `voc:PATH` (the folder VOC2012 of the challenge's archive) or `folder:PATH`
-            (`PATH/classes.txt` with a name on each line, `PATH/SPLIT/images/X.jpg` and `PATH/SPLIT/masks/X.png`).
-        data_dir: of TFDS; empty for its default.
+            (`PATH/classes.txt` with one class name on each line, `PATH/SPLIT/images/X.jpg` and `PATH/SPLIT/masks/X.png`).
+        data_dir: data directory of TFDS; empty for the default.
 
     Raises:
-        ConfigError: if there is no such dataset.
-        RunError: if it is not on this machine, with what to do.
+        ConfigError: if the dataset does not exist.
+        RunError: if the dataset is not on this machine; the message says what to do.
     """
     kind, _, path = dataset.partition(":")
     if kind == "voc" and path:
@@ -109,20 +109,20 @@ def open_segmentation(dataset: str, data_dir: str = "") -> SegmentationData:
     if name == "cityscapes":
         return _of_cityscapes(dataset, data_dir)
     raise ConfigError(
-        f"{dataset} has no masks that are known here; give scenes/128, scenes/256, cityscapes, voc:PATH or folder:PATH",
+        f"{dataset} is not a known segmentation dataset; use scenes/128, scenes/256, cityscapes, voc:PATH or folder:PATH",
         of="dataset",
     )
 
 
 @contextlib.contextmanager
 def reading(dataset: str) -> Iterator[None]:
-    """Turns the error of an image or mask that cannot be read into a line, and that of too little memory."""
+    """Turns errors of images or masks that cannot be read, and of too little memory, into a one-line `RunError`."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        raise RunError("out of memory; give a smaller batch_size, or smaller images") from error
+        raise RunError("out of memory; use a smaller batch_size or smaller images") from error
     except tf.errors.OpError as error:
-        # An exception of `read_mask` is at the end of what TensorFlow says.
+        # TensorFlow's message ends with the exception that `read_mask` raised.
         raised = re.findall(r"^\w+Error: (.+)$", str(error), re.MULTILINE)
         reason = raised[-1] if raised else first_line(error)
         raise RunError(f"{dataset} cannot be read: {reason}", of="dataset") from error
@@ -165,24 +165,24 @@ _MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 def _of_files(
     dataset: str, class_names: Sequence[str], files_of: Callable[[str], list[tuple[str, str]]]
 ) -> SegmentationData:
-    """Of pairs of files; Pillow reads the masks, for TensorFlow turns the indices of a palette into colours."""
+    """Dataset of image and mask files; Pillow reads the masks, because TensorFlow turns palette indices into colours."""
     classes = len(class_names)
 
     def read_mask(path: bytes, height: np.int32, width: np.int32) -> np.ndarray:
         name = path.decode()
-        # Pillow reads many formats by code that few have looked at.
+        # Pillow reads many other formats with code that has had little review.
         with Image.open(name, formats=_MASK_FORMATS) as image:
             pixels = np.asarray(image)
         if pixels.ndim != 2 or pixels.dtype != np.uint8:
-            raise ValueError(f"{name} is no mask: it has to be 8-bit, of one channel")
+            raise ValueError(f"{name} is not a mask: it must be 8-bit with a single channel")
         if pixels.shape != (height, width):
             raise ValueError(
-                f"{name} is {pixels.shape[0]} x {pixels.shape[1]} pixels and its image {height} x {width}; they have to be of one size"
+                f"{name} is {pixels.shape[0]} x {pixels.shape[1]} pixels but its image is {height} x {width}; they must have the same size"
             )
         unknown = pixels[(pixels >= classes) & (pixels != IGNORED)]
         if unknown.size:
             raise ValueError(
-                f"{name} has the value {unknown[0]}, which is no class; give 0 to {classes - 1}, or {IGNORED} for pixels that do not count"
+                f"{name} contains the value {unknown[0]}, which is not a class; use 0 to {classes - 1}, or {IGNORED} for pixels to ignore"
             )
         return pixels
 
@@ -206,9 +206,9 @@ def _voc_files(dataset: str, path: str, split: str) -> list[tuple[str, str]]:
     path = os.path.expanduser(path)
     listing = os.path.join(path, "ImageSets", "Segmentation", f"{split}.txt")
     if not os.path.isdir(path):
-        raise RunError(f"{dataset}: there is no folder {path}", of="dataset")
+        raise RunError(f"{dataset} cannot be read: folder not found: {path}", of="dataset")
     if not os.path.isfile(listing):
-        raise ConfigError(f"{split!r} is no split of {dataset}: there is no {listing}")
+        raise ConfigError(f"{split!r} is not a split of {dataset}: file not found: {listing}")
     with open(listing) as file:
         names = file.read().split()
     return [
@@ -224,7 +224,7 @@ def _read_classes(dataset: str, path: str) -> list[str]:
     listing = os.path.join(os.path.expanduser(path), "classes.txt")
     if not os.path.isfile(listing):
         raise RunError(
-            f"{dataset}: there is no {listing}; write the names of the classes there, one on each line",
+            f"{dataset} cannot be read: file not found: {listing}; create it with one class name on each line",
             of="dataset",
         )
     with open(listing) as file:
@@ -238,7 +238,7 @@ def _folder_files(dataset: str, path: str) -> Callable[[str], list[tuple[str, st
         images, masks = (os.path.join(path, split, kind) for kind in ("images", "masks"))
         if not (os.path.isdir(images) and os.path.isdir(masks)):
             raise ConfigError(
-                f"{split!r} is no split of {dataset}: there is no {images} or no {masks}"
+                f"{split!r} is not a split of {dataset}: it needs the folders {images} and {masks}"
             )
         found = []
         for file in sorted(os.listdir(images)):
@@ -248,25 +248,27 @@ def _folder_files(dataset: str, path: str) -> Callable[[str], list[tuple[str, st
             mask = os.path.join(masks, f"{stem}.png")
             if not os.path.isfile(mask):
                 raise RunError(
-                    f"{dataset}: {os.path.join(images, file)} has no {mask}", of="dataset"
+                    f"{dataset} cannot be read: the mask of {os.path.join(images, file)} was not found: {mask}",
+                    of="dataset",
                 )
             found.append((os.path.join(images, file), mask))
         if not found:
-            raise RunError(f"{dataset}: there are no images in {images}", of="dataset")
+            raise RunError(f"{dataset} contains no images in {images}", of="dataset")
         return found
 
     return files
 
 
 def image_batches(examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-    """Images and masks in the order of their split, as many at a time as have one size.
+    """Batches of images and masks, in the order of their split.
 
     Args:
-        examples: of a `SegmentationData`.
-        batch_size: images a batch, if all have one size; the last may be fewer. Otherwise one.
+        examples: examples of a `SegmentationData`.
+        batch_size: number of images in a batch if all images have the same size; the last batch may be smaller. Otherwise each batch
+            contains one image.
 
     Returns:
-        Of `(uint8 [B, H, W, 3], uint8 [B, H, W])`.
+        Dataset of `(uint8 [B, H, W, 3], uint8 [B, H, W])`.
     """
     shape = examples.element_spec["image"].shape
     size = batch_size if shape.is_fully_defined() else 1
@@ -281,16 +283,16 @@ def random_crops(
     min_scale: float = 0.5,
     max_scale: float = 2.0,
 ) -> tf.data.Dataset:
-    """Endless random crops of randomly scaled and flipped images, in random order; a pure function of its arguments.
+    """Endless random crops of randomly scaled and flipped images, in random order; a pure function of the arguments.
 
     Args:
-        examples: of a `SegmentationData`.
-        size: side of the crops in pixels. What they show beyond the image is grey, and ignored.
-        seed: of everything random.
-        min_scale, max_scale: of the images' sides, log-uniform.
+        examples: examples of a `SegmentationData`.
+        size: side of the crops in pixels. Areas beyond the image are grey and ignored.
+        seed: seed of all random choices.
+        min_scale, max_scale: range of the log-uniform factor that scales the images' sides.
 
     Returns:
-        Of `(uint8 [size, size, 3], uint8 [size, size])`.
+        Dataset of `(uint8 [size, size, 3], uint8 [size, size])`.
     """
     grey = tf.cast(tf.round(255 * tf.constant(IMAGENET_MEAN)), tf.uint8)
 
@@ -327,7 +329,7 @@ def random_crops(
 
 
 def _below(bound: tf.Tensor, seed: tf.Tensor, fold: int) -> tf.Tensor:
-    """A random integer in [0, bound)."""
+    """Random integer in [0, bound)."""
     return tf.random.stateless_uniform(
         [], tf.random.experimental.stateless_fold_in(seed, fold), 0, bound, tf.int32
     )

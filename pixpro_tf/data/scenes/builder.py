@@ -3,7 +3,7 @@
     builder = scenes.prepare("~/tensorflow_datasets", "128")
     dataset = builder.as_dataset(split="unlabelled")
 
-Importing this module registers the builder, so that `tfds.load("scenes/128")` works too.
+Importing this module registers the builder, so that `tfds.load("scenes/128")` works, too.
 """
 
 import contextlib
@@ -31,21 +31,27 @@ _NUM_SCENES = {
 }
 
 _DESCRIPTION = """
-Rendered scenes for dense self-supervised pre-training at desk size: three to six overlapping things
-on two to four fields of stuff, in random pose, scale, colour and light, with litter between them.
-Ten classes, each a conjunction of shape and material that colour says nothing about: furrows,
-ripples, bricks and cobbles; striped and dotted balls, dotted and checked stars, striped and checked
-rods. Every pixel has a class, every thing a box around its visible pixels. A scene is a function of
-version, split and index alone, and has the same composition at both sizes. In "128_plain" the same
-scenes are without colour, and their surfaces of one grey and one contrast: by colour and brightness
-the places of a scene are told apart so easily that what learns from places learns little else in
-minutes.
+Rendered scenes for small experiments with dense self-supervised pre-training: three to six
+overlapping things on two to four fields of stuff, with random pose, scale, colour and light, and
+with litter between them. There are ten classes, each a combination of shape and material that does
+not depend on colour: furrows, ripples, bricks and cobbles; striped and dotted balls, dotted and
+checked stars, striped and checked rods. Every pixel has a class, and every thing has a box around
+its visible pixels. A scene is a function of version, split and index only, and has the same
+composition at both sizes. In "128_plain" the same scenes have no colour, and all surfaces have the
+same mean grey and the same contrast. Colour and brightness make the positions in a scene so easy to
+distinguish that a method that learns from positions learns little else within minutes.
 """
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class ScenesConfig(tfds.core.BuilderConfig):
-    """Side of the images in pixels, number of scenes in each split, and whether only structure tells surfaces apart."""
+    """Configuration of `scenes`.
+
+    Attributes:
+        size: side of the images in pixels.
+        plain: whether surfaces differ only in structure, not in colour or contrast.
+        num_scenes: number of scenes in each split.
+    """
 
     size: int = 128
     plain: bool = False
@@ -53,23 +59,23 @@ class ScenesConfig(tfds.core.BuilderConfig):
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
-    """Things and stuff known by shape and material, never by colour.
+    """Things and stuff whose classes depend on shape and material, never on colour.
 
     Features: `id` ("train/17"), `image` (uint8 `[S, S, 3]`, JPEG), `segmentation_mask` (uint8
     `[S, S, 1]`, class of every pixel) and `objects` (`bbox` around visible pixels, `label`); labels
-    index `renderer.CLASS_NAMES`. Those of the split `unlabelled` are there for inspection.
+    are indices into `renderer.CLASS_NAMES`. Labels of the split `unlabelled` are for inspection.
 
     A supervised `resnet10` with a 1x1 classifier on c5, trained for 600 steps of 16 crops of
     `train` at 128 pixels, reaches 66 % mIoU on `validation`: 73 to 75 % on stuff, 45 to 48 % on the
     striped things (which look like furrows from nearby) and 57 to 81 % on the others. The
-    classifier alone on frozen random weights reaches 11 %. Measured, on two cores, by
+    classifier alone on frozen random weights reaches 11 %. Both were measured on two cores with
 
         python -m benchmarks.scenes --data_dir=~/tensorflow_datasets
     """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}
-    # Nothing is downloaded; looking for checksums would fail in TFDS 4.9.10 (its issue 11212).
+    # Nothing is downloaded; a search for checksums would fail in TFDS 4.9.10 (its issue 11212).
     url_infos: ClassVar[dict] = {}
     BUILDER_CONFIGS = [
         ScenesConfig(
@@ -80,7 +86,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         ),
         ScenesConfig(
             name="128_plain",
-            description="128 x 128 pixels, three equal channels, surfaces of one grey",
+            description="128 x 128 pixels, three equal channels, surfaces with the same grey",
             size=128,
             plain=True,
             num_scenes=_NUM_SCENES[128],
@@ -125,11 +131,11 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
 
 def _example(split: str, index: int, size: int, plain: bool) -> dict[str, Any]:
     scene = renderer.render(scene_seed(split, index), size, plain)
-    # The light has a tint.
+    # Even a plain scene has a tint, from its light.
     image = _without_colour(scene.image) if plain else scene.image
     return {
         "id": f"{split}/{index}",
-        # Full chroma resolution, because a structure may be a pixel or two wide.
+        # Full chroma resolution, because structures may be only one or two pixels wide.
         "image": _encode(image, format="JPEG", quality=92, subsampling="4:4:4"),
         "segmentation_mask": _encode(scene.mask, format="PNG"),
         "objects": [
@@ -140,12 +146,12 @@ def _example(split: str, index: int, size: int, plain: bool) -> dict[str, Any]:
 
 
 def scene_seed(split: str, index: int) -> tuple[int, int, int]:
-    """The seed of a scene for `renderer.render`; no two splits share one."""
+    """Returns the seed of a scene for `renderer.render`; different splits never share a seed."""
     return Scenes.VERSION.major, SPLITS.index(split), index
 
 
 def _without_colour(image: np.ndarray) -> np.ndarray:
-    """Luma in three equal channels, uint8 `[S, S, 3]`; JPEG keeps grey grey."""
+    """Luma in three equal channels, uint8 `[S, S, 3]`; they stay equal in JPEG."""
     return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 
 
@@ -156,25 +162,25 @@ def _encode(pixels: np.ndarray, **options: Any) -> bytes:
 
 
 def prepare(data_dir: str | os.PathLike, config: str = "128") -> tfds.core.DatasetBuilder:
-    """The builder of `scenes/<config>`, built in `data_dir` unless it is there already.
+    """Returns the builder of `scenes/<config>` and builds the dataset in `data_dir` unless it already exists.
 
-    A build that is interrupted leaves no dataset behind, and of several processes that start
-    together one builds while the others wait.
+    An interrupted build does not leave a dataset behind. If several processes start at the same
+    time, one of them builds the dataset and the others wait.
 
     Args:
-        data_dir: TFDS data directory, made if missing.
+        data_dir: TFDS data directory, created if missing.
         config: "128", "256" or "128_plain".
 
     Returns:
         A builder whose `as_dataset` works.
 
     Raises:
-        ValueError: for another config.
+        ValueError: if the config is unknown.
         RunError: if the folder cannot be written.
     """
     known = [each.name for each in Scenes.BUILDER_CONFIGS]
     if config not in known:
-        raise ValueError(f"scenes come as {', '.join(known)}, not {config}")
+        raise ValueError(f"config must be one of {', '.join(known)} (got {config})")
     data_dir = os.fspath(data_dir)
     if "://" not in data_dir:
         data_dir = os.path.abspath(os.path.expanduser(data_dir))
@@ -190,7 +196,7 @@ def prepare(data_dir: str | os.PathLike, config: str = "128") -> tfds.core.Datas
                 _build(builder)
     except (OSError, tf.errors.OpError) as error:
         raise RunError(
-            f"{data_dir} cannot be written: {first_line(error)}; give another", of="data_dir"
+            f"{data_dir} cannot be written: {first_line(error)}; use another folder", of="data_dir"
         ) from error
     return builder
 
@@ -201,7 +207,7 @@ def _build(builder: Scenes) -> None:
     print(f"Rendering {scenes} scenes to {builder.data_dir}", file=sys.stderr, flush=True)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints that it downloads
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(try_download_gcs=False)
         )
@@ -210,7 +216,10 @@ def _build(builder: Scenes) -> None:
 
 @contextlib.contextmanager
 def _lock(data_dir: str, name: str) -> Iterator[None]:
-    """Holds an exclusive lock that the system releases when the process ends, however it ends; other file systems have none."""
+    """Holds an exclusive lock, which the operating system releases even if the process crashes.
+
+    Remote file systems have no lock.
+    """
     if "://" in data_dir:
         yield
         return

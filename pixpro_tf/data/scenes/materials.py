@@ -1,4 +1,4 @@
-"""The textures of the scenes' classes."""
+"""Textures of the classes of the scenes."""
 
 import dataclasses
 import math
@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-# Textures take coordinates in periods. Their constants make the mean over a large field 0 and the
-# variance 1.
+# Textures take coordinates in units of their period. Their constants make the mean 0 and the
+# variance 1 over a large field.
 
 
 def wave(x: np.ndarray) -> np.ndarray:
-    """A sine of period 1, made of two parabolas."""
+    """Sine-like wave of period 1, made of two parabolas."""
     x = x - np.rint(x)
     return x * (8.0 - 16.0 * np.abs(x))
 
@@ -37,8 +37,10 @@ def _dots(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 _TABLE = np.random.Generator(np.random.PCG64(20211)).random((3, 32 * 32), dtype=np.float32)
-_CELL_Y, _CELL_X = _TABLE[:2] * np.float32(0.6) + np.float32(0.2)  # where in its cell a cobble lies
-_TONE = _TABLE[2] * np.float32(0.5) + np.float32(0.75)  # how light a brick or cobble is
+_CELL_Y, _CELL_X = _TABLE[:2] * np.float32(0.6) + np.float32(
+    0.2
+)  # position of a cobble in its cell
+_TONE = _TABLE[2] * np.float32(0.5) + np.float32(0.75)  # lightness of a brick or cobble
 
 
 def _cell(row: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -76,7 +78,7 @@ def _cobbles(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """A texture and the range of its period, a fraction of the image's side."""
+    """Texture, and range of its period as a fraction of the image's side."""
 
     texture: Callable[[np.ndarray, np.ndarray], np.ndarray]
     period: tuple[float, float]

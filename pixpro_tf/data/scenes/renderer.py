@@ -1,18 +1,20 @@
-"""Procedural scenes of things and stuff, drawn with NumPy alone.
+"""Procedural scenes of things and stuff, drawn with NumPy only.
 
-Every class is a conjunction. The six kinds of thing are three shapes (ball, star, rod) in three
-materials (striped, dotted, checked): each shape comes in two materials and each material in two
-shapes. The four kinds of stuff differ in structure and in outline: furrows and ripples are both
-stripes, the first straight within zigzag outlines, the second bent within wavy ones; bricks and
-cobbles are both faces with gaps between them, the first laid in courses within zigzag outlines, the
-second irregular within wavy ones. Furrows share their material with the striped things.
+Every class is a combination of two properties. The six kinds of things are three shapes (ball,
+star, rod) in three materials (striped, dotted, checked): each shape comes in two materials and each
+material in two shapes. The four kinds of stuff differ in structure and in outline. Furrows and
+ripples are both stripes: furrows are straight and have zigzag outlines, ripples are bent and have
+wavy outlines. Bricks and cobbles are both faces with gaps between them: bricks are laid in courses
+and have zigzag outlines, cobbles are irregular and have wavy outlines. Furrows and the striped
+things have the same material.
 
-Colour says nothing: textures have zero mean and unit variance, shading has mean one, and mean
-colour and contrast of a surface are drawn from one distribution for all classes.
+Colour does not depend on the class: textures have zero mean and unit variance, shading has mean
+one, and the mean colour and the contrast of a surface are drawn from the same distribution for all
+classes.
 
-Geometry lives in the unit square, so a seed gives the same composition at every size. Arrays meet
-only additions, multiplications, divisions, roundings and square roots, which IEEE 754 rounds
-exactly: pixels do not depend on the mathematical library or on the processor.
+Geometry is defined in the unit square, so a seed gives the same composition at every size. Array
+operations are only additions, multiplications, divisions, roundings and square roots, which
+IEEE 754 rounds exactly, so the pixels do not depend on the mathematical library or the processor.
 """
 
 import dataclasses
@@ -39,7 +41,7 @@ _TURN = 2.0 * math.pi
 _GRID_V, _GRID_U = (
     axis.ravel() for axis in np.meshgrid(*2 * [np.linspace(-1.0, 1.0, 14, dtype=np.float32)])
 )
-_MIN_VISIBLE = 0.5  # fraction of a thing that neither the frame nor other things hide
+_MIN_VISIBLE = 0.5  # smallest fraction of a thing inside the frame and not behind other things
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +50,11 @@ class Scene:
 
     Attributes:
         image: uint8 `[S, S, 3]`, sRGB.
-        mask: uint8 `[S, S]`, index into `CLASS_NAMES`; every pixel has a class.
+        mask: uint8 `[S, S]`, indices into `CLASS_NAMES`; every pixel has a class.
         instances: uint8 `[S, S]`, 0 for stuff, `i + 1` for the i-th thing.
         boxes: float32 `[N, 4]`, (ymin, xmin, ymax, xmax) in [0, 1], around the visible pixels of
             each thing.
-        labels: int64 `[N]`, index into `CLASS_NAMES`.
+        labels: int64 `[N]`, indices into `CLASS_NAMES`.
     """
 
     image: np.ndarray
@@ -64,7 +66,7 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True)
 class _Surface:
-    """A material in its colours: `mean + texture * contrast`, channel by channel."""
+    """Material with its colours, `mean + texture * contrast` in each channel."""
 
     texture: Callable[[np.ndarray, np.ndarray], np.ndarray]
     step_x: float
@@ -74,7 +76,7 @@ class _Surface:
     contrast: tuple[float, ...]
 
     def colours(self, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
-        """One array a channel, at the points `x`, `y` of the unit square."""
+        """One array for each channel, at the points `x`, `y` of the unit square."""
         u = x * self.step_x + (y * self.step_y + self.shift[0])
         v = y * self.step_x - (x * self.step_y - self.shift[1])
         value = self.texture(u, v)
@@ -101,18 +103,18 @@ class _Thing:
         return dx * self.cosine + dy * self.sine, dy * self.cosine - dx * self.sine
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Signed distance to the outline, a fraction of the image's side."""
+        """Signed distance to the outline, as a fraction of the image's side."""
         u, v = self.frame(x, y)
         return self.shape.distance(u, v, self.squash) * self.radius
 
     def samples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points of a regular grid inside, in the frame of the shape, and their distances."""
+        """Points of a regular grid inside the thing, in the frame of the shape, and their distances to the outline."""
         distance = self.shape.distance(_GRID_U, _GRID_V, self.squash)
         inside = distance < 0.0
         return _GRID_U[inside], _GRID_V[inside], distance[inside] * self.radius
 
     def relief(self, u: np.ndarray, v: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        """How much lighter than a flat face a point inside is; darker along the rim."""
+        """How much lighter than a flat face points inside the thing are; points along the rim are darker."""
         rim = np.maximum(1.0 + distance * 50.0, 0.0) * 0.2
         return self.shape.relief(u, v, self.squash) - rim
 
@@ -121,14 +123,17 @@ def _between(rng: np.random.Generator, low: float, high: float) -> float:
     return low + (high - low) * rng.random()
 
 
-# Of every surface of a plain scene: its mean colour, and its contrast.
+# Mean colour and contrast of every surface of a plain scene.
 _PLAIN = (0.45, 0.45, 0.45), (0.15, 0.15, 0.15)
 
 
 def _draw_colours(
     rng: np.random.Generator, plain: bool
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean colour and contrast of a surface, each a triple for R, G, B; plain scenes draw them too, to have the same composition."""
+    """Draws the mean colour and the contrast of a surface, each a triple for R, G, B.
+
+    Plain scenes draw them, too, so that they have the same composition.
+    """
     lightness = _between(rng, 0.38, 0.68)
     chroma = _between(rng, 0.04, 0.20)
     hue = _TURN * rng.random()
@@ -165,7 +170,7 @@ def _draw_thing(rng: np.random.Generator) -> _Thing:
 
 
 def _visible_fraction(thing: _Thing, others: Sequence[_Thing]) -> float:
-    """Share of a thing's area that lies in the image and behind none of the others."""
+    """Fraction of a thing's area that lies in the image and not behind other things."""
     u, v, _ = thing.samples()
     x = (u * thing.cosine - v * thing.sine) * thing.radius + thing.x
     y = (v * thing.cosine + u * thing.sine) * thing.radius + thing.y
@@ -177,7 +182,7 @@ def _visible_fraction(thing: _Thing, others: Sequence[_Thing]) -> float:
 
 
 def _draw_things(rng: np.random.Generator) -> list[_Thing]:
-    """Things from front to back, each with at least `_MIN_VISIBLE` of its area in sight."""
+    """Draws things from front to back, each with at least `_MIN_VISIBLE` of its area visible."""
     things: list[_Thing] = []
     for _ in range(rng.integers(3, 7)):
         for _ in range(6):
@@ -189,7 +194,7 @@ def _draw_things(rng: np.random.Generator) -> list[_Thing]:
 
 
 def _draw_field(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, zigzag: bool) -> np.ndarray:
-    """Signed distance to the outline of a field of stuff: a side of the image or a patch in it."""
+    """Signed distance to the outline of a random field of stuff: one side of the image, or a patch in it."""
     angle = _TURN * rng.random()
     cosine, sine = math.cos(angle), math.sin(angle)
     centre_x, centre_y = _between(rng, 0.3, 0.7), _between(rng, 0.3, 0.7)
@@ -211,7 +216,7 @@ def _draw_field(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, zigzag: 
 
 
 def _coverage(distance: np.ndarray, size: int) -> np.ndarray:
-    """Share of each pixel inside an outline, from the signed distance of its centre."""
+    """Fraction of each pixel that lies inside an outline, from the signed distance of its centre."""
     return np.clip(0.5 - distance * size, 0.0, 1.0)
 
 
@@ -235,7 +240,7 @@ def _paint_stuff(
     size: int,
     plain: bool,
 ) -> None:
-    """Two to four fields, each a side of the image or a patch over the former ones."""
+    """Paints two to four fields, each a side of the image or a patch, on top of each other."""
     kinds = rng.permutation(len(STUFF_NAMES))[: rng.integers(2, 5)].tolist()
     surfaces = [_draw_surface(rng, MATERIALS[STUFF_NAMES[kind]], plain) for kind in kinds]
     alphas = [np.ones(x.shape, np.float32)]
@@ -272,7 +277,7 @@ def _paint_litter(
     size: int,
     plain: bool,
 ) -> None:
-    """Twigs and pebbles that belong to the stuff they lie on."""
+    """Paints twigs and pebbles, which belong to the stuff that they lie on."""
     for _ in range(rng.integers(5, 12)):
         twig = rng.random() < 0.5
         centre_x, centre_y = rng.random(), rng.random()
@@ -317,7 +322,7 @@ def _paint_thing(
     where = np.nonzero(distance < 0.5 / size)
     u, v, distance = u[where], v[where], distance[where]
     alpha = _coverage(distance, size)
-    # A thing's mean colour stays its surface's: the relief has mean 1. fsum rounds exactly.
+    # The relief has mean 1, so a thing keeps the mean colour of its surface. fsum rounds exactly.
     samples = thing.relief(*thing.samples()).tolist()
     relief = thing.relief(u, v, distance) + (1.0 - math.fsum(samples) / len(samples))
     facing_u = 0.15 * (light_x * thing.cosine + light_y * thing.sine)
@@ -343,16 +348,16 @@ def render(seed: int | Sequence[int], size: int, plain: bool = False) -> Scene:
     Args:
         seed: non-negative integer or integers; a seed gives the same composition at every size.
         size: side S of the square image, in pixels.
-        plain: whether all surfaces have the same mean colour, a grey, and the same contrast.
+        plain: whether all surfaces have the same mean colour (a grey) and the same contrast.
 
     Returns:
         The `Scene`.
 
     Raises:
-        ValueError: if the image is too small to show every thing.
+        ValueError: if the image is too small to show all things.
     """
     if size < 32:
-        raise ValueError(f"scenes need at least 32 pixels a side, not {size}")
+        raise ValueError(f"size must be at least 32 pixels (got {size})")
     composition, grain = np.random.SeedSequence(seed).spawn(2)
     rng = np.random.Generator(np.random.PCG64(composition))
     ticks = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(1.0 / size)

@@ -1,4 +1,4 @@
-"""The shapes of the scenes' things."""
+"""Shapes of the things in the scenes."""
 
 import dataclasses
 import math
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-# Shapes, in a frame where the shape reaches about 1: the signed distance to the outline, negative
-# inside, and the relief, how much lighter than a flat face a point is.
+# Each shape has two functions in a frame in which the shape extends to about 1: the signed distance
+# to the outline, negative inside, and the relief, i.e. how much lighter than a flat face a point is.
 
 
 def _ball(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
@@ -31,7 +31,7 @@ def _ridge(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
 
 
 def _fold_star(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Reflects the plane onto the sector from a tip to the next notch; also where that mirrors."""
+    """Folds the plane onto the sector from a tip to the next notch; also returns where this mirrors the plane."""
     sine, cosine = math.sin(math.pi / 5.0), math.cos(math.pi / 5.0)
     mirrored = v < 0.0
     v = np.abs(v)
@@ -44,7 +44,7 @@ def _fold_star(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 
 
 def _star(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
-    """Five points at radius 1, notches at radius `squash`."""
+    """Signed distance to a star with five tips at radius 1 and notches at radius `squash`."""
     u, v, _ = _fold_star(u, v)
     edge_u = squash * math.cos(math.pi / 5.0) - 1.0
     edge_v = squash * math.sin(math.pi / 5.0)
@@ -59,7 +59,7 @@ def _facets(u: np.ndarray, v: np.ndarray, squash: float) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """Outline and relief, and the ranges of radius (fraction of the image's side) and squash."""
+    """Outline and relief of a shape, and the ranges of its radius (fraction of the image's side) and its squash."""
 
     distance: Callable[[np.ndarray, np.ndarray, float], np.ndarray]
     relief: Callable[[np.ndarray, np.ndarray, float], np.ndarray]

@@ -1,4 +1,7 @@
-"""Where images come from: folders, zip archives, TFRecord files, and any dataset of TFDS. A source lists encoded images in a different order each epoch."""
+"""Sources of images: folders, zip archives, TFRecord files and TFDS datasets.
+
+A source lists its encoded images in a different order in each epoch.
+"""
 
 import tensorflow as tf
 
@@ -16,18 +19,18 @@ FileSource = ListedSource | ShardSource
 
 
 def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int) -> FileSource:
-    """The source of a dataset.
+    """Opens the source of a dataset.
 
     Args:
-        dataset: `folder:PATH`, `zip:FILE`, `tfrecord:GLOB`, `scenes/128`, `scenes/256`, `photographs` (the eleven that come with scikit-image), or a TFDS name;
-            `voc/2007+2012` is both configurations.
-        data_dir: of TFDS; empty for its default.
-        split: of TFDS; empty for all training images.
+        dataset: `folder:PATH`, `zip:FILE`, `tfrecord:GLOB`, `scenes/128`, `scenes/256`, `photographs` (the eleven photographs of
+            scikit-image), or a TFDS name; `voc/2007+2012` combines both configurations.
+        data_dir: data directory of TFDS; empty for the default.
+        split: split of the TFDS dataset; empty for all training images.
         shuffle_buffer: see `ShardSource`.
 
     Raises:
-        ConfigError: if there is no such dataset, configuration or split.
-        RunError: if it has not been prepared, with what to do.
+        ConfigError: if the dataset, the configuration or the split does not exist.
+        RunError: if the dataset has not been prepared; the message says what to do.
     """
     if dataset.startswith("folder:"):
         return FolderSource(dataset.removeprefix("folder:"))
@@ -48,15 +51,15 @@ def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int)
 
 
 def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:
-    """Names of the records that cannot be read and decoded.
+    """Returns the names of the records whose images cannot be read or decoded.
 
     Args:
-        records: of `source.epoch`.
-        source: which they are of.
+        records: records of `source.epoch`.
+        source: source of the records.
     """
 
     def decoded(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
-        # Something of the image has to be given back: graph rewriting drops a decoding that only a control dependency asks for.
+        # The result must depend on the image: graph rewriting drops a decoding that only a control dependency needs.
         return record["name"], tf.shape(decode(source.encoded(record)))
 
     names = {record["name"] for record in untuned(records).as_numpy_iterator()}

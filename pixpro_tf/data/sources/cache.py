@@ -1,4 +1,4 @@
-"""Encoded images kept where they are read faster: in memory, or in files of this machine. The order of a run stays what it is."""
+"""Cache of encoded images in memory or in local files; it does not change the order of a run."""
 
 import contextlib
 import os
@@ -14,18 +14,18 @@ from pixpro_tf.data.sources.listed import ListedSource, Record
 from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.errors import RunError, first_line
 
-# Of this machine's memory; the rest is the run's.
+# Share of this machine's memory that the images may take; the run needs the rest.
 _MEMORY_SHARE = 0.8
 _CHUNK = 256
 _PER_FOLDER = 1000
 
 
 class CachedSource:
-    """A source whose images come from a store.
+    """Source whose images come from a store.
 
     Args:
-        source: which says their order.
-        store: which has all of them.
+        source: source that determines the order of the images.
+        store: store that contains all images.
     """
 
     def __init__(
@@ -36,24 +36,24 @@ class CachedSource:
         self.num_images = source.num_images
 
     def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
-        """As the source's."""
+        """Calls the same method of the original source."""
         return self._source.epoch(run_seed, epoch)
 
     def part(self, run_seed: int, epoch: tf.Tensor, hosts: int, host: int) -> tf.data.Dataset:
-        """As the source's."""
+        """Calls the same method of the original source."""
         return self._source.part(run_seed, epoch, hosts, host)
 
     def encoded(self, record: Record) -> tf.Tensor:
-        """The encoded image."""
+        """Returns the encoded image of a record."""
         return self._store.get(record["index"])
 
 
 class MemoryStore:
-    """Images in memory.
+    """Store of images in memory.
 
     Args:
-        num_images: that are going to be put there.
-        memory: of this machine, in bytes.
+        num_images: number of images that will be stored.
+        memory: memory of this machine in bytes.
     """
 
     found: frozenset[int] = frozenset()
@@ -65,36 +65,36 @@ class MemoryStore:
         self._table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.string, "")
 
     def put(self, indices: Sequence[int], images: Sequence[bytes]) -> None:
-        """Takes some images, a sample of all; raises `RunError` once all of them can be foreseen not to fit."""
+        """Stores some images, a sample of all; raises `RunError` once it is foreseeable that not all of them fit."""
         self._table.insert(tf.constant(indices, tf.int64), tf.constant(images))
         self._done += len(images)
         self._bytes += sum(map(len, images))
         needed = self._bytes / self._done * self._num_images
         if needed > _MEMORY_SHARE * self._memory:
             raise RunError(
-                f"ram needs some {needed / 2**30:.1f} GiB, and this machine has {self._memory / 2**30:.1f}; use disk",
+                f"ram needs about {needed / 2**30:.1f} GiB, but this machine has {self._memory / 2**30:.1f} GiB; use disk",
                 of="cache",
             )
 
     def get(self, index: tf.Tensor) -> tf.Tensor:
-        """An image that was put there."""
+        """Returns a stored image."""
         return tf.ensure_shape(self._table.lookup(index), [])
 
 
 class FolderStore:
-    """Images in files of a folder.
+    """Store of images in the files of a folder.
 
     Args:
-        folder: local; made if missing.
+        folder: local folder; created if missing.
 
     Attributes:
-        found: indices of images that were put there before.
+        found: indices of the images that were stored earlier.
     """
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
         os.makedirs(folder, exist_ok=True)
-        # A file that a power cut has left is empty.
+        # A power cut leaves empty files.
         self.found = frozenset(
             int(file.name)
             for inner in os.scandir(folder)
@@ -103,11 +103,11 @@ class FolderStore:
         )
 
     def put(self, indices: Sequence[int], images: Sequence[bytes]) -> None:
-        """Takes some images."""
+        """Stores some images."""
         for index, image in zip(indices, images, strict=True):
             folder = os.path.join(self._folder, str(index // _PER_FOLDER))
             os.makedirs(folder, exist_ok=True)
-            # The name comes last, whatever happens, and whoever else is writing the same, from whichever machine.
+            # The file gets its name last, so that it is always complete, even if other processes or machines write the same image.
             with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
                 try:
                     file.write(image)
@@ -118,7 +118,7 @@ class FolderStore:
                     raise
 
     def get(self, index: tf.Tensor) -> tf.Tensor:
-        """An image that was put there."""
+        """Returns a stored image."""
         parts = [
             self._folder,
             tf.strings.as_string(index // _PER_FOLDER),
@@ -134,17 +134,17 @@ def keep(
     folder: str,
     print_line: Callable[[str], None] = print,
 ) -> CachedSource:
-    """Reads all images of a source once, and gives a source that has them from there.
+    """Reads all images of a source once into a store, and returns a source that reads them from there.
 
     Args:
-        source: to be read.
-        dataset: its name, for lines about it.
-        where: "ram", or "disk", which goes on from what an earlier call has left.
-        folder: of "disk"; each set of images has a folder of its own in it.
-        print_line: takes a line for the user.
+        source: source to read.
+        dataset: name of the dataset, for messages.
+        where: "ram" or "disk"; "disk" reuses the images that an earlier call has stored.
+        folder: folder for "disk"; each set of images has its own subfolder.
+        print_line: function that prints a line for the user.
 
     Raises:
-        RunError: if images cannot be read, or are too many for the memory or the disk.
+        RunError: if images cannot be read, or do not fit in memory or on the disk.
     """
     store: MemoryStore | FolderStore
     if where == "ram":
@@ -169,7 +169,7 @@ def keep(
 
 
 def _missing(source: ListedSource | ShardSource, found: frozenset[int]) -> list[int]:
-    """Indices of the images that are not among those found, in order; no image is read."""
+    """Indices of the images that are not in `found`, in ascending order; no image is read."""
     records = source.without_contents().epoch(0, tf.constant(0, tf.int64))
     indices = untuned(records.map(lambda record: record["index"]).batch(_CHUNK))
     return sorted(
@@ -180,7 +180,7 @@ def _missing(source: ListedSource | ShardSource, found: frozenset[int]) -> list[
 def _read(
     source: ListedSource | ShardSource, missing: list[int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices and images, some at a time, in a random order, so that the first of them are a sample."""
+    """Indices and images in chunks, in a random order, so that the first chunks are a sample of all images."""
     wanted = tf.constant(missing, tf.int64)
 
     def is_wanted(record: Record) -> tf.Tensor:
@@ -196,13 +196,13 @@ def _read(
 
 
 def memory_bytes() -> int:
-    """Of this machine, or of the container that this process is in."""
+    """Memory in bytes of this machine, or of the container that this process runs in."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         with open("/sys/fs/cgroup/memory.max") as file:
             return min(memory, int(file.read()))
     except (OSError, ValueError):
-        # No such limit; it says `max` then.
+        # Without a limit, the file is missing or contains `max`.
         return memory
 
 
@@ -212,6 +212,6 @@ def _writing_to(place: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"{place} cannot be written: {error.strerror or error}; make room there, or give another folder",
+            f"{place} cannot be written: {error.strerror or error}; free some space there, or use another folder",
             of="cache_dir",
         ) from None

@@ -1,4 +1,4 @@
-"""Images as files in a folder."""
+"""Images stored as files in a folder."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ from pixpro_tf.data.sources.listed import ListedSource, Record
 from pixpro_tf.errors import RunError, first_line
 
 PHOTOGRAPHS = "photographs"
-# What scikit-image's package holds of things and stuff, not of cells, stars and print.
+# Photographs in the scikit-image package that show things and stuff, not cells, stars or printed text.
 _PHOTOGRAPHS = (
     "astronaut.png",
     "brick.png",
@@ -29,16 +29,16 @@ _PHOTOGRAPHS = (
 
 
 class FolderSource(ListedSource):
-    """The images in a folder, at any depth.
+    """Images in a folder, at any depth.
 
-    Files are told by their suffix (`IMAGE_SUFFIXES`, in any case); links are followed, also to folders, each folder once; files and
-    folders whose names start with a dot are passed over.
+    Image files are recognised by their suffix (`IMAGE_SUFFIXES`, in upper or lower case). Links to files and folders are followed; each
+    folder is read once. Files and folders whose names start with a dot are skipped.
 
     Args:
-        path: local, or of any file system that TensorFlow reads.
+        path: local path, or a path in any file system that TensorFlow reads.
 
     Raises:
-        RunError: if there is no image in it, or a folder of it cannot be read.
+        RunError: if the folder contains no images, or if it or a folder in it cannot be read.
     """
 
     def __init__(self, path: str, files: Iterable[bytes] | None = None) -> None:
@@ -48,23 +48,23 @@ class FolderSource(ListedSource):
         self._files = list(files)
         if not self._files:
             raise RunError(
-                f"folder:{path} has no image in it; looked for {', '.join(IMAGE_SUFFIXES)} at any depth",
+                f"folder:{path} contains no images; looked for {', '.join(IMAGE_SUFFIXES)} at any depth",
                 of="dataset",
             )
         super().__init__(self._files)
 
     def encoded(self, record: Record) -> tf.Tensor:
-        """The image file's bytes."""
+        """Returns the contents of the image file."""
         return tf.io.read_file(record["name"])
 
     def without(self, names: Iterable[bytes]) -> "FolderSource":
-        """The same source without the images of these names."""
+        """Returns the same source without the images of these names."""
         left_out = set(names)
         return FolderSource(self.path, [file for file in self._files if file not in left_out])
 
 
 def _list_images(path: str) -> tuple[list[bytes], str]:
-    """The images, and what is said of the other files."""
+    """Lists the images, and returns the message about the other files."""
 
     def refuse(error: Exception) -> NoReturn:
         reason = error.strerror if isinstance(error, OSError) else first_line(error)
@@ -79,29 +79,30 @@ def _list_images(path: str) -> tuple[list[bytes], str]:
             others += files
         return sorted(os.fsencode(file) for file in found), passed_over(others)
     seen = set()
-    # Absolute, for other processes read them too.
+    # Paths are absolute, because other processes read the files, too.
     path = os.path.abspath(os.path.expanduser(path))
     for folder, subfolders, files in os.walk(path, followlinks=True, onerror=refuse):
         real = os.path.realpath(folder)
         if real in seen:
-            # A link back to a parent would otherwise be followed for ever.
+            # Otherwise a link to a parent folder would be followed forever.
             subfolders.clear()
             continue
         seen.add(real)
         subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
         found += [os.path.join(folder, file) for file in files if is_image_name(file)]
         others += files
-    # As bytes, for a file's name need not be valid in any encoding.
+    # Names are bytes, because the name of a file need not be valid in any encoding.
     images = sorted(os.fsencode(file) for file in found if os.path.isfile(file))
     return images, passed_over(others)
 
 
 def photographs() -> FolderSource:
-    """The eleven photographs of `scikit-image`, which has to be installed."""
+    """Opens the eleven photographs of `scikit-image`, which must be installed."""
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
         raise RunError(
-            f"{PHOTOGRAPHS} is a part of scikit-image: `pip install scikit-image`", of="dataset"
+            f"{PHOTOGRAPHS} needs scikit-image; install it with `pip install scikit-image`",
+            of="dataset",
         )
     folder = os.path.join(os.path.dirname(package.origin), "data")
     return FolderSource(folder, [os.fsencode(os.path.join(folder, name)) for name in _PHOTOGRAPHS])

@@ -1,4 +1,4 @@
-"""Sources whose images are known by name: an order for each epoch, which is never held in memory."""
+"""Sources whose images are known by name; the order of an epoch is computed, never stored in memory."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -11,28 +11,28 @@ Record = dict[str, tf.Tensor]
 
 
 class ListedSource:
-    """Images that are known by name; a subclass says how one of them is read.
+    """Images that are known by name; subclasses define how an image is read.
 
     Args:
-        names: of all images, each once; at least one.
+        names: names of all images, each once; at least one.
 
     Attributes:
-        passed_over: what is said of files beside them that are no images; empty if there are none.
+        passed_over: message about files that are not images; empty if there are none.
     """
 
     passed_over = ""
 
     def __init__(self, names: Sequence[bytes]) -> None:
         self.num_images = len(names)
-        # Made once, outside the graphs that use it: the names of a large folder are many megabytes.
+        # Created once, outside the graphs that use it: the names of a large folder take many megabytes.
         self._names = tf.constant(names)
 
     def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
-        """All records, each once, in the order of this epoch; a pure function of the two arguments."""
+        """Returns all records, each once, in the order of this epoch; a pure function of the two arguments."""
         return self.part(run_seed, epoch, 1, 0).map(lambda position, record: record)
 
     def part(self, run_seed: int, epoch: tf.Tensor, hosts: int, host: int) -> tf.data.Dataset:
-        """Of an epoch, `(position, record)` of all positions that leave the remainder `host` when divided by `hosts`."""
+        """Returns `(position, record)` for all positions of an epoch that leave the remainder `host` when divided by `hosts`."""
         seed = tf.stack([tf.constant(run_seed, tf.int64), tf.cast(epoch, tf.int64)])
 
         @as_written
@@ -45,22 +45,25 @@ class ListedSource:
         return tf.data.Dataset.range(host, self.num_images, hosts).map(record)
 
     def digest(self) -> str:
-        """Of the images' places, and of what else tells them from others; hexadecimal. Records are told apart by their `"index"`."""
+        """Returns a hexadecimal digest of the images' names and of whatever else distinguishes them from other images.
+
+        The `"index"` of a record distinguishes it from others with the same digest.
+        """
         names = self._names.numpy()
         return hashlib.sha256(b"\0".join([self._origin(), *names])).hexdigest()
 
     def _origin(self) -> bytes:
-        """What tells the images from others of the same names."""
+        """Whatever distinguishes the images from others with the same names."""
         return b""
 
     def without_contents(self) -> "ListedSource":
-        """The same records in the same orders, from which no images need be had; these have none anyway."""
+        """Returns a source of the same records in the same orders, without images; these records never contain images."""
         return self
 
     def encoded(self, record: Record) -> tf.Tensor:
-        """The encoded image."""
+        """Returns the encoded image of a record."""
         raise NotImplementedError
 
     def without(self, names: Iterable[bytes]) -> "ListedSource":
-        """The same source without the images of these names."""
+        """Returns the same source without the images of these names."""
         raise NotImplementedError

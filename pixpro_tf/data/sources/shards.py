@@ -1,4 +1,4 @@
-"""Images as records in TFRecord files: the shards of a prepared TFDS dataset, or others."""
+"""Images as records in TFRecord files: the shards of a prepared TFDS dataset, or other files."""
 
 import hashlib
 import os
@@ -8,24 +8,24 @@ import tensorflow as tf
 
 from pixpro_tf.data.sources.listed import Record
 
-# At most so many places of an epoch are read at once, and at most so many hosts read nothing that is another's. The order of the images
-# depends on it, and not on the number of hosts.
+# Maximum number of positions of an epoch that are read at the same time, and of hosts that read only their own records. The order of the
+# images depends on this number, and not on the number of hosts.
 _MAX_LANES = 64
 
 
 class ShardSource:
-    """The images in TFRecord files.
+    """Images in TFRecord files.
 
-    An epoch's order is that of the shards, drawn anew, one after the other, cut into as many lanes of equal length as there are shards (at most
-    64); each lane is shuffled within a buffer, and the lanes are dealt out in turn. With a single shard and a buffer as large as the dataset
-    that is a full shuffle.
+    In each epoch, the shards are concatenated in a new random order and cut into as many lanes of equal length as there are shards (at most
+    64). Each lane is shuffled within a buffer, and images are taken from the lanes in turn. With a single shard and a buffer as large as the
+    dataset, this is a full shuffle.
 
     Args:
         instructions: `(file, skip, take)` for each shard; the records are `tf.train.Example`s.
-        feature: name of the encoded image in them.
-        shuffle_buffer: in images, of all lanes together.
-        left_out: names of images that are not given.
-        contents: whether records have images in them.
+        feature: name of the feature that contains the encoded image.
+        shuffle_buffer: number of images in the buffers of all lanes together.
+        left_out: names of the images to leave out.
+        contents: whether records contain their images.
     """
 
     passed_over = ""
@@ -38,7 +38,7 @@ class ShardSource:
         left_out: tuple[bytes, ...] = (),
         contents: bool = True,
     ) -> None:
-        # Absolute, for other processes read them too.
+        # Paths are absolute, because other processes read the files, too.
         instructions = [
             (file if "://" in file else os.path.abspath(file), skip, take)
             for file, skip, take in instructions
@@ -65,13 +65,13 @@ class ShardSource:
         )
 
     def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
-        """All records, each once, in the order of this epoch; a pure function of the two arguments."""
+        """Returns all records, each once, in the order of this epoch; a pure function of the two arguments."""
         return self.part(run_seed, epoch, 1, 0).map(lambda position, record: record)
 
     def part(self, run_seed: int, epoch: tf.Tensor, hosts: int, host: int) -> tf.data.Dataset:
-        """Of an epoch, `(position, record)` of all positions that leave the remainder `host` when divided by `hosts`.
+        """Returns `(position, record)` for all positions of an epoch that leave the remainder `host` when divided by `hosts`.
 
-        Where `hosts` divides `num_lanes`, only these records are read.
+        If `hosts` divides `num_lanes`, only these records are read.
         """
         epoch = tf.cast(epoch, tf.int64)
         shards = len(self._instructions)
@@ -82,7 +82,7 @@ class ShardSource:
         )
         ends = tf.cumsum(tf.gather(self._counts, order))
         starts = tf.concat([[0], ends[:-1]], axis=0)
-        # The first lanes have an image more, so that dealing out comes to its end lane by lane.
+        # The first lanes have one image more, so that the lanes end in turn.
         length, longer = divmod(self.num_images, self.num_lanes)
         buffer_size = -(-min(self._shuffle_buffer, self.num_images) // self.num_lanes)
 
@@ -115,7 +115,7 @@ class ShardSource:
         return numbered.filter(lambda position, _: position % hosts == host)
 
     def _shard(self, index: tf.Tensor) -> tf.data.Dataset:
-        """The records of a shard, in their order there."""
+        """Records of a shard, in the order of the file."""
         file, skip, take = (column[index] for column in self._table)
         before = tf.cumsum(self._table[-1], exclusive=True)[index]
 
@@ -129,7 +129,7 @@ class ShardSource:
         if self._contents:
             serialized = tf.data.TFRecordDataset(file).enumerate()
             records = serialized.skip(skip).take(take).map(with_contents)
-            # A file with fewer records than its dataset says would leave epochs short; an empty one would be read for ever.
+            # A file with fewer records than its dataset declares would shorten the epochs; an empty file would be read forever.
             records = records.apply(tf.data.experimental.assert_cardinality(take))
         else:
             records = tf.data.Dataset.range(skip, skip + take).map(record)
@@ -139,19 +139,22 @@ class ShardSource:
         return records
 
     def encoded(self, record: Record) -> tf.Tensor:
-        """The encoded image. Fails here, where the record has its name, if there is none in it, or more than one."""
+        """Returns the encoded image of a record.
+
+        A record without an image, or with several, raises its error here, where its name is known.
+        """
         feature = {self._feature: tf.io.FixedLenFeature([], tf.string)}
         return tf.io.parse_single_example(record["example"], feature)[self._feature]
 
     def without(self, names: Iterable[bytes]) -> "ShardSource":
-        """The same source without the images of these names."""
+        """Returns the same source without the images of these names."""
         left_out = tuple(sorted({*self._left_out, *names}))
         return ShardSource(
             self._instructions, self._feature, self._shuffle_buffer, left_out, self._contents
         )
 
     def short_shards(self) -> list[str]:
-        """Paths of the files with fewer records than they should have. Reads all of them."""
+        """Reads all files and returns the paths of those with fewer records than they should have."""
         return [
             file
             for file, skip, take in self._instructions
@@ -159,19 +162,22 @@ class ShardSource:
         ]
 
     def without_contents(self) -> "ShardSource":
-        """The same records in the same orders, without images: no file is read for them."""
+        """Returns a source of the same records in the same orders, without images, for which no file is read."""
         return ShardSource(
             self._instructions, self._feature, self._shuffle_buffer, self._left_out, contents=False
         )
 
     def digest(self) -> str:
-        """Of the images' places; hexadecimal. Records are told apart by their `"index"`."""
+        """Returns a hexadecimal digest of the images' locations.
+
+        The `"index"` of a record distinguishes it from others with the same digest.
+        """
         return hashlib.sha256(repr((self._instructions, self._feature)).encode()).hexdigest()
 
 
 def _without_common_folder(files: list[str]) -> list[str]:
-    """Shorter names that still differ: shards of two configurations have the same file names."""
-    # Not `commonpath`, which spoils the two slashes of an address; the cut at a slash makes good for comparing characters.
+    """Shortens the paths such that they still differ: shards of two configurations have the same file names."""
+    # `commonpath` would reduce the two slashes of a URL to one. Here the cut at a slash corrects the comparison by characters.
     common = os.path.commonprefix(files)  # noqa: RUF071
     return [file[common.rfind("/") + 1 :] for file in files]
 
@@ -179,11 +185,11 @@ def _without_common_folder(files: list[str]) -> list[str]:
 def _shuffle(
     records: tf.data.Dataset, buffer_size: int, run_seed: int, epoch: tf.Tensor
 ) -> tf.data.Dataset:
-    """`Dataset.shuffle` as a function of two numbers; that method mixes TensorFlow's global seed in."""
+    """`Dataset.shuffle` as a function of two numbers only; the method itself also uses TensorFlow's global seed."""
     shuffled = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(records),
         buffer_size=tf.constant(buffer_size, tf.int64),
-        # Both 0 would mean a seed from the clock.
+        # If both seeds were 0, TensorFlow would take a seed from the clock.
         seed=tf.constant(run_seed + 1, tf.int64),
         seed2=epoch,
         output_types=tf.nest.flatten(

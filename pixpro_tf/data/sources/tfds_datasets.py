@@ -1,4 +1,4 @@
-"""Datasets that TFDS has prepared: their builders, splits, and what to do where there are none."""
+"""Prepared TFDS datasets: their builders and splits, and how to prepare those that are missing."""
 
 import difflib
 import os
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
-    """The builder of a TFDS dataset that lies prepared on this machine; `scenes` is built if it does not.
+    """Returns the builder of a TFDS dataset that is prepared on this machine; `scenes` is built if it is missing.
 
     Args:
-        name: of the dataset and its configuration, `voc/2007`.
-        data_dir: of TFDS; empty for its default.
+        name: name of the dataset and its configuration, e.g. `voc/2007`.
+        data_dir: data directory of TFDS; empty for the default.
 
     Raises:
-        ConfigError: if there is no such dataset or configuration.
-        RunError: if it has not been prepared, with what to do.
+        ConfigError: if the dataset or the configuration does not exist.
+        RunError: if the dataset has not been prepared; the message says what to do.
     """
     import tensorflow_datasets as tfds
 
@@ -33,7 +33,8 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
         known = [config.name for config in scenes.Scenes.BUILDER_CONFIGS]
         if configuration and configuration not in known:
             raise ConfigError(
-                f"{name} is not built; give scenes/{' or scenes/'.join(known)}", of="dataset"
+                f"{name} is not a configuration of scenes; use scenes/{' or scenes/'.join(known)}",
+                of="dataset",
             )
         default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
         return scenes.prepare(folder or default, configuration or known[0])
@@ -42,7 +43,7 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
         tfds.core.naming.parse_builder_name_kwargs(name)
     except ValueError:
         raise ConfigError(
-            f"{name} is no name of a dataset; give one from {catalogue}, folder:PATH or scenes/128",
+            f"{name} is not a valid dataset name; use one from {catalogue}, folder:PATH or scenes/128",
             of="dataset",
         ) from None
     try:
@@ -51,18 +52,18 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
         close = difflib.get_close_matches(base, [*tfds.list_builders(), "scenes"], n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(
-            f"{name} is not known to TFDS; {hint}"
-            f"give a name from {catalogue}, folder:PATH or scenes/128",
+            f"{name} is not a TFDS dataset; {hint}"
+            f"use a name from {catalogue}, folder:PATH or scenes/128",
             of="dataset",
         ) from None
     except AssertionError as error:
-        # So TFDS says that it has not got a version; its last words are the versions that it has.
+        # TFDS raises this error for an unknown version; its message ends with the versions that exist.
         reason = str(error).rpartition(": Dataset ")[2]
-        raise ConfigError(f"{name} is not there: {reason}", of="dataset") from None
+        raise ConfigError(f"{name} was not found: {reason}", of="dataset") from None
     except ValueError:
         known = sorted(tfds.builder_cls(base).builder_configs)
         raise ConfigError(
-            f"{name}: {base} has no configuration {configuration!r}; it has {', '.join(known) or 'none'}",
+            f"{name} was not found: {base} has no configuration {configuration!r}; its configurations are {', '.join(known) or 'none'}",
             of="dataset",
         ) from None
     if not builder.info.splits:
@@ -71,38 +72,38 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
 
 
 def read_split(dataset: str, builder: "tfds.core.DatasetBuilder", split: str) -> tf.data.Dataset:
-    """The examples of a split, always in one order.
+    """Reads the examples of a split, always in the same order.
 
     Args:
-        dataset: as its user names it, for the message.
-        builder: of TFDS, prepared.
-        split: of it, or a part such as `train[:10%]`.
+        dataset: name of the dataset as the user passed it, for the message.
+        builder: builder of a prepared TFDS dataset.
+        split: name of a split, or a part of one such as `train[:10%]`.
 
     Raises:
-        ConfigError: if there is no such split.
+        ConfigError: if the split does not exist.
     """
     try:
         return builder.as_dataset(split=split)
     except (KeyError, ValueError, AssertionError):
         raise ConfigError(
-            f"{split!r} is no split of {dataset}; it has {', '.join(builder.info.splits)}, and parts such as train[:10%]"
+            f"{split!r} is not a split of {dataset}; use one of {', '.join(builder.info.splits)}, or a part such as train[:10%]"
         ) from None
 
 
 def image_shards(name: str, data_dir: str, split: str) -> tuple[list[tuple[str, int, int]], str]:
-    """Where the images of a prepared dataset lie.
+    """Locates the images of a prepared dataset.
 
     Args:
-        name: of the dataset and its configuration, `voc/2007`.
-        data_dir: of TFDS; empty for its default.
-        split: of TFDS; empty for all training images.
+        name: name of the dataset and its configuration, e.g. `voc/2007`.
+        data_dir: data directory of TFDS; empty for the default.
+        split: split of the dataset; empty for all training images.
 
     Returns:
         `(file, skip, take)` for each shard, and the name of the image feature.
 
     Raises:
-        ConfigError: if there is no such dataset, configuration or split.
-        RunError: if it has not been prepared, with what to do.
+        ConfigError: if the dataset, the configuration or the split does not exist.
+        RunError: if the dataset has not been prepared; the message says what to do.
     """
     builder = prepared_builder(name, data_dir)
     chosen = split or _training_split(name.partition("/")[0], builder)
@@ -115,13 +116,13 @@ def _how_to_prepare(name: str, builder: "tfds.core.DatasetBuilder") -> str:
     manual = ""
     if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
         manual = (
-            f" It cannot be downloaded by a program: {' '.join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())} "
-            f"Put what you get into {os.path.join(root, 'downloads', 'manual')}."
+            f" It must be downloaded manually: {' '.join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())} "
+            f"Put the downloaded files into {os.path.join(root, 'downloads', 'manual')}."
         )
     return (
-        f"{name} has not been prepared: there is nothing in {folder}.{manual} "
-        f"Prepare it once with `{_preparation(name, root)}`, or give the data_dir where it is. "
-        "What runs right away: scenes/128 (embedded, builds itself in a minute) and folder:PATH with images of your own."
+        f"{name} has not been prepared: {folder} does not contain it.{manual} "
+        f"Prepare it once with `{_preparation(name, root)}`, or pass the data_dir that contains it. "
+        "No preparation is needed for scenes/128 (rendered on this machine within a minute) and folder:PATH with your own images."
     )
 
 
@@ -130,7 +131,7 @@ def _root(builder: "tfds.core.DatasetBuilder") -> str:
 
 
 def _preparation(name: str, root: str) -> str:
-    # Not the command `tfds`, which does not start where Apache Beam is not installed.
+    # The command `tfds` is not used, because it does not start if Apache Beam is not installed.
     prepare = (
         f"tfds.builder({name!r}, data_dir={root!r}, file_format='tfrecord').download_and_prepare()"
     )
@@ -140,13 +141,13 @@ def _preparation(name: str, root: str) -> str:
 def _training_split(name: str, builder: "tfds.core.DatasetBuilder") -> str:
     if name == "scenes":
         return "unlabelled"
-    # The challenge's "trainval": its train split is half of what is meant for training.
+    # The challenge's "trainval"; its train split is only half of the training data.
     if name == "voc":
         return "train+validation"
     if "train" in builder.info.splits:
         return "train"
     raise ConfigError(
-        f"{name} has no split named train; give a split, one of {', '.join(builder.info.splits)}",
+        f"{name} has no split named train; pass one of {', '.join(builder.info.splits)} as split",
         of="dataset",
     )
 
@@ -158,17 +159,18 @@ def _instructions(
         found = builder.info.splits[split].file_instructions
     except (KeyError, ValueError):
         raise ConfigError(
-            f"{split} is not in {name}; it has {', '.join(builder.info.splits)}", of="split"
+            f"{split} is not a split of {name}; use one of {', '.join(builder.info.splits)}",
+            of="split",
         ) from None
     if not found:
         raise ConfigError(
-            f"{split} of {name} is empty; the whole splits are {', '.join(builder.info.splits)}",
+            f"{split} selects no images of {name}; its splits are {', '.join(builder.info.splits)}",
             of="split",
         )
     file_format = builder.info.file_format.value
     if file_format != "tfrecord":
         raise RunError(
-            f"{name} was prepared as {file_format}; move {builder.data_dir} away and prepare it as tfrecord: "
+            f"{name} was prepared as {file_format}, not as tfrecord; move {builder.data_dir} away and prepare it again: "
             f"`{_preparation(name, _root(builder))}`",
             of="dataset",
         )
@@ -192,7 +194,7 @@ def _image_feature(name: str, builder: "tfds.core.DatasetBuilder") -> str:
     ]
     if not images:
         raise ConfigError(
-            f"{name} has no images; its features are {', '.join(builder.info.features)}",
+            f"{name} contains no images; its features are {', '.join(builder.info.features)}",
             of="dataset",
         )
     return "image" if "image" in images else images[0]

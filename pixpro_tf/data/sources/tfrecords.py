@@ -1,4 +1,4 @@
-"""TFRecord files whose records are `tf.train.Example`s with an encoded image each: where the images are in them, and how many."""
+"""TFRecord files of `tf.train.Example`s with one encoded image each: their image feature and number of records."""
 
 import os
 import struct
@@ -8,24 +8,24 @@ import tensorflow as tf
 from pixpro_tf.data.images import decode
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 
-# Of the image in a record, as the TensorFlow Models, the Object Detection API and TFDS call it; asked for in this order.
+# Names of the image feature in the TensorFlow Models, the Object Detection API and TFDS; they are tried in this order.
 FEATURES = ("image/encoded", "image", "encoded")
-# What surrounds a record: its length and that number's checksum before it, and its own after it.
+# A record is preceded by its length and the checksum of the length, and followed by the checksum of the record.
 _BEFORE, _AFTER = struct.Struct("<QI"), 4
 
 
 def find_shards(pattern: str) -> tuple[list[tuple[str, int, int]], str]:
-    """What files of TFRecords hold.
+    """Finds the TFRecord files that match a pattern.
 
     Args:
-        pattern: with `*`, `?` and `[...]` as in a shell; local, or of any file system that TensorFlow reads.
+        pattern: file pattern with `*`, `?` and `[...]` as in a shell, local or in any file system that TensorFlow reads.
 
     Returns:
-        `(file, 0, records)` for each file that has any, in the order of their names, and the name of the image feature.
+        `(file, 0, records)` for each file that contains records, sorted by name, and the name of the image feature.
 
     Raises:
-        ConfigError: if no file has such a name.
-        RunError: if they are no TFRecords, or have no image in them.
+        ConfigError: if the pattern does not match any file, or matches a folder.
+        RunError: if a file is not a TFRecord file, or the records contain no images.
     """
     what = f"tfrecord:{pattern}"
     try:
@@ -34,23 +34,23 @@ def find_shards(pattern: str) -> tuple[list[tuple[str, int, int]], str]:
         raise RunError(f"{what} cannot be read: {first_line(error)}", of="dataset") from None
     if not files:
         raise ConfigError(
-            f"{what} is the name of no file; give a pattern as /data/images-*.tfrecord",
+            f"{what} does not match any file; use a pattern such as /data/images-*.tfrecord",
             of="dataset",
         )
     if folder := next((file for file in files if tf.io.gfile.isdir(file)), None):
         raise ConfigError(
-            f"{what}: {folder} is a folder; give a pattern of files, as {folder}/*.tfrecord",
+            f"{what} matches the folder {folder}; use a pattern that matches files, such as {folder}/*.tfrecord",
             of="dataset",
         )
     counts = [(file, 0, _count_records(what, file)) for file in files]
     instructions = [each for each in counts if each[-1]]
     if not instructions:
-        raise RunError(f"{what} has no record in {len(files)} files", of="dataset")
+        raise RunError(f"{what} contains no records; number of files: {len(files)}", of="dataset")
     return instructions, _image_feature(what, instructions[0][0])
 
 
 def _count_records(what: str, file: str) -> int:
-    """From one length to the next; the records themselves are not read."""
+    """Counts the records of a file by their lengths, without reading the records themselves."""
     count, place = 0, 0
     try:
         with tf.io.gfile.GFile(file, "rb") as records:
@@ -63,11 +63,11 @@ def _count_records(what: str, file: str) -> int:
                 count += 1
     except tf.errors.OpError as error:
         raise RunError(
-            f"{what}: {file} cannot be read: {first_line(error)}", of="dataset"
+            f"{what} cannot be read: {file}: {first_line(error)}", of="dataset"
         ) from None
     if place != size:
         raise RunError(
-            f"{what}: {file} is no file of TFRecords, or only a part of one", of="dataset"
+            f"{what} cannot be read: {file} is not a TFRecord file, or is truncated", of="dataset"
         )
     return count
 
@@ -78,7 +78,8 @@ def _image_feature(what: str, file: str) -> str:
         features = tf.train.Example.FromString(serialized).features.feature
     except Exception as error:
         raise RunError(
-            f"{what}: {file} has no tf.train.Example in it: {first_line(error)}", of="dataset"
+            f"{what} cannot be read: {file} does not contain tf.train.Example records: {first_line(error)}",
+            of="dataset",
         ) from None
     for name in FEATURES:
         if features[name].bytes_list.value:
@@ -86,13 +87,14 @@ def _image_feature(what: str, file: str) -> str:
     else:
         names = listed(sorted(name for name in features if name not in FEATURES), 10)
         raise RunError(
-            f"{what} has no image in {', '.join(FEATURES)}; the features are {names or 'none'}",
+            f"{what} contains no image in the features {', '.join(FEATURES)}; its features are {names or 'none'}",
             of="dataset",
         )
     try:
         decode(tf.constant(features[name].bytes_list.value[0]))
     except tf.errors.OpError as error:
         raise RunError(
-            f"{what}: {name} is no encoded image: {first_line(error)}", of="dataset"
+            f"{what} cannot be read: the feature {name} is not an encoded image: {first_line(error)}",
+            of="dataset",
         ) from None
     return name

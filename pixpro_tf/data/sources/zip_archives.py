@@ -1,4 +1,4 @@
-"""Images in a zip archive, read one by one without unpacking it."""
+"""Images in a zip archive, read individually without unpacking it."""
 
 import os
 import struct
@@ -13,23 +13,23 @@ from pixpro_tf.data.images import IMAGE_SUFFIXES, is_hidden, is_image_name, pass
 from pixpro_tf.data.sources.listed import ListedSource, Record
 from pixpro_tf.errors import RunError
 
-# Of the header before a member's data, of which the last two numbers are the lengths of the name and of what follows it.
+# Header before a member's data; its last two numbers are the lengths of the name and of the extra field that follows it.
 _HEADER = struct.Struct("<4s5H3I2H")
 _SIGNATURE = b"PK\x03\x04"
 _ENCRYPTED = 0x1
 
 
 class ZipSource(ListedSource):
-    """The images in a zip archive, in any of its folders.
+    """Images in a zip archive, in any of its folders.
 
-    Members are told by their names as files are by `FolderSource`; of several of one name the last counts. Stored and deflated members are
-    read, of archives of any size. A read needs no lock, so as many threads as there are read at once.
+    Members are selected by their names, as `FolderSource` selects files; if several members have the same name, the last one counts. Stored
+    and deflated members are supported, in archives of any size. Reads do not need a lock, so all threads can read at the same time.
 
     Args:
-        path: a local file.
+        path: path of a local file.
 
     Raises:
-        RunError: if it is no such archive, or there is no image in it.
+        RunError: if the file is not a supported zip archive, or contains no images.
     """
 
     def __init__(self, path: str, members: Iterable[zipfile.ZipInfo] | None = None) -> None:
@@ -39,11 +39,11 @@ class ZipSource(ListedSource):
         self._members = list(members)
         if not self._members:
             raise RunError(
-                f"zip:{path} has no image in it; looked for {', '.join(IMAGE_SUFFIXES)} in all of its folders",
+                f"zip:{path} contains no images; looked for {', '.join(IMAGE_SUFFIXES)} in all of its folders",
                 of="dataset",
             )
         super().__init__([_name_of(member) for member in self._members])
-        # For each member the place of its header, the bytes that its data take, and their checksum once they are unpacked.
+        # Offset of the header, compressed size, checksum of the unpacked data and compression method of each member.
         self._places = tf.constant(
             [
                 (
@@ -56,7 +56,7 @@ class ZipSource(ListedSource):
             ],
             tf.int64,
         )
-        # Never closed: reads go on for as long as the process.
+        # The file is never closed, because reads may continue until the process ends.
         self._file = os.open(os.path.expanduser(path), os.O_RDONLY)
 
     def _origin(self) -> bytes:
@@ -66,7 +66,7 @@ class ZipSource(ListedSource):
         )
 
     def encoded(self, record: Record) -> tf.Tensor:
-        """The image file's bytes."""
+        """Returns the contents of the image file."""
         data = tf.numpy_function(self._read, [self._places[record["index"]]], tf.string)
         return tf.ensure_shape(data, [])
 
@@ -75,18 +75,18 @@ class ZipSource(ListedSource):
         offset, size, checksum, deflated = map(int, place)
         header = os.pread(self._file, _HEADER.size, offset)
         if len(header) < _HEADER.size or not header.startswith(_SIGNATURE):
-            raise ValueError(f"{self.path} has no member at byte {offset}")
+            raise ValueError(f"{self.path} does not contain a member at byte {offset}")
         *_, name_length, extra_length = _HEADER.unpack(header)
         data = os.pread(self._file, size, offset + _HEADER.size + name_length + extra_length)
         if deflated:
-            # Raw, without zlib's own header.
+            # The data are raw, without zlib's own header.
             data = zlib.decompress(data, -zlib.MAX_WBITS)
         if zlib.crc32(data) != checksum:
             raise ValueError(f"{self.path} is damaged at byte {offset}")
         return data
 
     def without(self, names: Iterable[bytes]) -> "ZipSource":
-        """The same source without the images of these names."""
+        """Returns the same source without the images of these names."""
         left_out = set(names)
         return ZipSource(
             self.path, [each for each in self._members if _name_of(each) not in left_out]
@@ -98,10 +98,10 @@ def _name_of(member: zipfile.ZipInfo) -> bytes:
 
 
 def _list_members(path: str) -> tuple[list[zipfile.ZipInfo], str]:
-    """The images, and what is said of the other files."""
+    """Lists the images, and returns the message about the other files."""
     what = f"zip:{path}"
     if "://" in path:
-        raise RunError(f"{what} is an address; copy the archive to this machine", of="dataset")
+        raise RunError(f"{what} is a remote path; copy the archive to this machine", of="dataset")
     try:
         with zipfile.ZipFile(os.path.expanduser(path)) as archive:
             members = {member.filename: member for member in archive.infolist()}
@@ -109,7 +109,7 @@ def _list_members(path: str) -> tuple[list[zipfile.ZipInfo], str]:
         raise RunError(f"{what} cannot be read: {error.strerror or error}", of="dataset") from None
     except zipfile.BadZipFile as error:
         raise RunError(
-            f"{what} is no zip archive, or a part of one: {error}", of="dataset"
+            f"{what} is not a zip archive, or is truncated: {error}", of="dataset"
         ) from None
     found, others = [], []
     for name, member in sorted(members.items()):
@@ -120,10 +120,12 @@ def _list_members(path: str) -> tuple[list[zipfile.ZipInfo], str]:
             others.append(file)
             continue
         if member.flag_bits & _ENCRYPTED:
-            raise RunError(f"{what} is encrypted ({name}); give one that is not", of="dataset")
+            raise RunError(
+                f"{what} is encrypted ({name}); use an archive without encryption", of="dataset"
+            )
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise RunError(
-                f"{what} is packed by method {member.compress_type} ({name}); pack it by deflate, or store it",
+                f"{what} uses compression method {member.compress_type} ({name}), which is not supported; use deflate or no compression",
                 of="dataset",
             )
         found.append(member)

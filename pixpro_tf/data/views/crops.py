@@ -1,4 +1,4 @@
-"""Random resized crops that know where they lie in the image."""
+"""Random resized crops and their boxes in the image."""
 
 import math
 
@@ -19,16 +19,16 @@ def draw_crop(
     min_area: float,
     max_area: float = 1.0,
 ) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Draws a crop and whether it is flipped.
+    """Draws a crop, and whether the view is flipped.
 
-    Area is uniform in [min_area, max_area] of the image and aspect ratio log-uniform in [3/4, 4/3]; the first of ten attempts that fits is
-    taken, else the central crop whose ratio is the image's clamped to that range.
+    The area is uniform in [min_area, max_area] of the image and the aspect ratio is log-uniform in [3/4, 4/3]. The first of ten attempts
+    that fits into the image is used; if none fits, the crop is central and its aspect ratio is that of the image, clamped to this range.
 
     Args:
-        key: int32 `[2]`, the image's.
+        key: int32 `[2]`, key of the image.
         view: 1 or 2.
         height, width: int32 scalars, size of the image in pixels, at least 1.
-        min_area, max_area: shares of the image.
+        min_area, max_area: smallest and largest area, as shares of the image.
 
     Returns:
         `(row, column, crop_height, crop_width)` int32 scalars in pixels, and `flipped`, a bool scalar.
@@ -68,16 +68,16 @@ def crop_box(
     width: tf.Tensor,
     flipped: tf.Tensor,
 ) -> tf.Tensor:
-    """Box of a crop.
+    """Computes the box of a crop.
 
     Args:
         crop: `(row, column, crop_height, crop_width)`, int32 scalars in pixels.
         height, width: size of the image in pixels.
-        flipped: whether the view is mirrored; that swaps x0 and x1.
+        flipped: whether the view is mirrored, which swaps x0 and x1.
 
     Returns:
-        float32 `[4]`, `(x0, y0, x1, y1)`: first and last pixel of the crop over the image's last pixel. An image of a single row or
-        column has 0 for both ends.
+        float32 `[4]`, `(x0, y0, x1, y1)`: indices of the crop's first and last pixel, divided by the index of the image's last pixel. In
+        an image with a single row or column, both ends are 0 along that axis.
 
     Source: the authors' boxes (https://github.com/zdaxie/PixPro); they span pixel centres, so a crop of the whole image has (0, 0, 1, 1).
     """
@@ -97,17 +97,17 @@ def make_view(
     min_area: float,
     max_area: float = 1.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One random view of an image and its box.
+    """Computes a random view of an image, and its box.
 
     Args:
         image: uint8 `[H, W, 3]`.
-        key: int32 `[2]`, the image's.
+        key: int32 `[2]`, key of the image.
         view: 1 or 2.
         size: side of the view in pixels.
         min_area, max_area: see `draw_crop`.
 
     Returns:
-        uint8 `[size, size, 3]`, bilinear with antialiasing, and float32 `[4]`.
+        The view, uint8 `[size, size, 3]`, resized bilinearly with antialiasing, and its box, float32 `[4]`.
     """
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     crop, flipped = draw_crop(key, view, height, width, min_area, max_area)

@@ -1,8 +1,8 @@
-"""Photometric augmentation of a batch of views: the same function on the host and on the accelerator.
+"""Photometric augmentation of a batch of views; the same function runs on the host and on the accelerator.
 
-Every image draws its own parameters from its own key; everything is batched, float32 and compiled with XLA. Values are 0..255 and are
-clipped after every operation, as Pillow's are, but not rounded to whole levels in between. In between they are planes, `[B, 3, H, W]`:
-neighbours in memory then are pixels, of which a processor takes many at once.
+Each image draws its parameters from its own key. All operations are batched, use float32 and are compiled with XLA. Values are in 0..255.
+They are clipped after every operation, as in Pillow, but not rounded to integers between operations. The operations work on planes,
+`[B, 3, H, W]`, so that neighbours in memory are pixels, which a CPU processes many at a time.
 """
 
 import itertools
@@ -18,27 +18,27 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
 SOLARIZE_THRESHOLD = 128.0
-# At views of 224 pixels; in proportion at other sizes.
+# Range of the blur's sigma in views of 224 pixels; it is proportional to the size of the view.
 MIN_SIGMA_PX, MAX_SIGMA_PX, SIGMA_REFERENCE_SIZE = 0.1, 2.0, 224
 BLUR_RADIUS_IN_SIGMAS = 4
 
 
 class Photometric:
-    """A policy as a function of images, keys and the view.
+    """Photometric augmentation with a policy, as a function of images, keys and the view.
 
     Args:
-        policy: a name in `POLICIES`.
+        policy: name of a policy in `POLICIES`.
 
-    Call with `images` uint8 `[B, S, S, 3]`, `key` int32 `[B, 2]` and `view` 1 or 2. Returns float32 `[B, S, S, 3]`, normalised by
+    Call it with `images` uint8 `[B, S, S, 3]`, `key` int32 `[B, 2]` and `view` 1 or 2. It returns float32 `[B, S, S, 3]`, normalised with
     ImageNet's mean and standard deviation.
 
     Raises:
-        ValueError: for an unknown policy.
+        ValueError: if the policy is unknown.
     """
 
     def __init__(self, policy: str) -> None:
         if policy not in POLICIES:
-            raise ValueError(f"unknown augmentation {policy!r}; one of {', '.join(POLICIES)}")
+            raise ValueError(f"unknown augmentation {policy!r}; use one of {', '.join(POLICIES)}")
         self.policy = policy
 
     def __call__(self, images: tf.Tensor, key: tf.Tensor, view: int) -> tf.Tensor:
@@ -64,12 +64,12 @@ def _augment(images: tf.Tensor, key: tf.Tensor, policy_name: str, view: int) -> 
 
 
 def normalize(images: tf.Tensor) -> tf.Tensor:
-    """RGB in [0, 1] to ImageNet's mean 0 and standard deviation 1."""
+    """Normalises RGB in [0, 1] such that ImageNet has mean 0 and standard deviation 1."""
     return (images - tf.constant(IMAGENET_MEAN)) / tf.constant(IMAGENET_STD)
 
 
 def denormalize(images: tf.Tensor) -> tf.Tensor:
-    """The inverse of `normalize`."""
+    """Inverts `normalize`."""
     return images * tf.constant(IMAGENET_STD) + tf.constant(IMAGENET_MEAN)
 
 
@@ -83,13 +83,13 @@ def _jitter(images: tf.Tensor, key: tf.Tensor, policy: ViewPolicy, view: int) ->
     factors = tf.stack([tf.where(applied, factor, 1.0) for factor in factors], axis=1)
     turn = tf.where(applied, span[:, 3] * policy.jitter[3], 0.0)
 
-    # The 24 orders are 6 orders of the three blends, times 4 places for the hue among them.
+    # The 24 orders are the 6 orders of the three blends, times the 4 positions of the hue turn among them.
     order_draws = randomness.uniform(key, Stream.JITTER_ORDER, view, 2)
     orders = tf.constant(list(itertools.permutations(range(3))))
     order = tf.gather(orders, tf.minimum(tf.cast(order_draws[:, 0] * 6, tf.int32), 5))
     hue_place = tf.minimum(tf.cast(order_draws[:, 1] * 4, tf.int32), 3)
 
-    # The body of a loop, so that a compiler does not make what is done at one place anew inside of what is done at the next.
+    # A loop keeps the compiler from recomputing one operation inside the next.
     def jitter_at(place: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if policy.jitter[3]:
             images = turn_hue(images, tf.where(hue_place == place, turn, 0.0))
@@ -101,7 +101,7 @@ def _jitter(images: tf.Tensor, key: tf.Tensor, policy: ViewPolicy, view: int) ->
 
 
 def _blend(images: tf.Tensor, kind: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """`factor * image + (1 - factor) * other`; other is black, the mean grey, or the grey image, for kinds 0, 1, 2."""
+    """Computes `factor * image + (1 - factor) * other`; other is black, the mean grey or the grey image (kinds 0, 1, 2)."""
     grey = grey_of(images)
     mean_grey = tf.reduce_mean(grey, axis=[1, 2, 3], keepdims=True)
     kind = kind[:, None, None, None]
@@ -116,13 +116,18 @@ def grey_of(images: tf.Tensor) -> tf.Tensor:
 
 
 def turn_hue(images: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
-    """Turns the hue of each image, `[B, 3, H, W]`, by `turn` (`[B]`, in turns of the colour circle), at its HSV saturation and value."""
+    """Turns the hue of each image and keeps its HSV saturation and value.
+
+    Args:
+        images: `[B, 3, H, W]`.
+        turn: `[B]`, in turns of the colour circle.
+    """
     red, green, blue = tf.unstack(images, axis=1)
     value = tf.maximum(tf.maximum(red, green), blue)
     chroma = value - tf.minimum(tf.minimum(red, green), blue)
     safe = tf.where(chroma > 0, chroma, 1.0)
-    # Not `value == red`: a compiler may compute the two from different roundings, and then neither is equal. At a tie of these
-    # comparisons both sides give the same hue.
+    # `value == red` would not be safe: a compiler may round the two differently, and then no channel equals the value. If two channels are
+    # equal in these comparisons, both branches give the same hue.
     sixth = tf.where(
         (red >= green) & (red >= blue),
         (green - blue) / safe,
@@ -131,7 +136,7 @@ def turn_hue(images: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
     sixth = sixth + 6 * turn[:, None, None]
 
     def channel(offset: float) -> tf.Tensor:
-        # Modulo 6. XLA's own modulo is a call for each number on CPUs.
+        # Modulo 6; XLA's own modulo calls a function for each number on CPUs.
         k = sixth + offset
         k -= 6 * tf.floor(k / 6)
         return value - chroma * tf.clip_by_value(tf.minimum(k, 4 - k), 0, 1)
@@ -158,11 +163,11 @@ def _random_blur(images: tf.Tensor, key: tf.Tensor, policy: ViewPolicy, view: in
 
 
 def gaussian_blur(images: tf.Tensor, sigma_px: tf.Tensor) -> tf.Tensor:
-    """Blurs each image by its own sigma; edges are continued outwards.
+    """Blurs each image with its own sigma; edge pixels are repeated outwards.
 
     Args:
         images: float32 `[B, 3, S, S]`, S static.
-        sigma_px: float32 `[B]` in [0, 2 * S / 224]; 0 leaves the image as it is.
+        sigma_px: float32 `[B]` in [0, 2 * S / 224]; 0 leaves the image unchanged.
 
     Returns:
         float32 `[B, 3, S, S]`.
@@ -184,7 +189,7 @@ def gaussian_blur(images: tf.Tensor, sigma_px: tf.Tensor) -> tf.Tensor:
             images = _convolve_symmetric(images, weights, axis, size, radius)
         return turn + 1, images
 
-    # Not at all where no image is to be blurred; and a compiler does not make the blur anew inside of what follows.
+    # The loop is skipped if no image is blurred, and it keeps the compiler from recomputing the blur inside later operations.
     turns = tf.cast(tf.reduce_any(sigma_px > 0), tf.int32)
     return tf.while_loop(lambda turn, _: turn < turns, blurred, (0, images))[1]
 
@@ -212,14 +217,14 @@ def _happens(key: tf.Tensor, stream: Stream, view: int, probability: float) -> t
     return (randomness.uniform(key, stream, view, 1) < probability)[:, :, None, None]
 
 
-# RandAugment: two operations drawn with replacement, each applied with probability 0.5, at magnitude 10 +- 0.5 of 10.
+# RandAugment: two operations are drawn with replacement; each is applied with probability 0.5, at magnitude 10 +- 0.5 out of 10.
 RAND_AUGMENT_LAYERS = 2
 RAND_AUGMENT_PROBABILITY = 0.5
 RAND_AUGMENT_MAGNITUDE, RAND_AUGMENT_MAGNITUDE_STD, MAX_MAGNITUDE = 10.0, 0.5, 10.0
 
 
 def _rand_augment(images: tf.Tensor, key: tf.Tensor, view: int) -> tf.Tensor:
-    """The reference's pool without its rotations, shears and shifts, which would leave the boxes wrong."""
+    """Applies the reference's pool without rotations, shears and shifts, which would invalidate the boxes."""
     draws = randomness.uniform(key, Stream.RAND_AUGMENT, view, 2 * RAND_AUGMENT_LAYERS)
     deviation = randomness.normal(key, Stream.RAND_AUGMENT_MAGNITUDE, view, RAND_AUGMENT_LAYERS)
     for layer in range(RAND_AUGMENT_LAYERS):
@@ -228,7 +233,7 @@ def _rand_augment(images: tf.Tensor, key: tf.Tensor, view: int) -> tf.Tensor:
         count = len(RAND_AUGMENT_POOL)
         kind = tf.minimum(tf.cast(draws[:, 2 * layer] * count, tf.int32), count - 1)
         applied = draws[:, 2 * layer + 1] < RAND_AUGMENT_PROBABILITY
-        # Whole levels in, as these operations count and compare them.
+        # These operations count and compare levels, so they need integers.
         whole = tf.round(images)
         for index, operation in enumerate(RAND_AUGMENT_POOL.values()):
             chosen = applied & (kind == index)
@@ -239,7 +244,7 @@ def _rand_augment(images: tf.Tensor, key: tf.Tensor, view: int) -> tf.Tensor:
 
 
 def auto_contrast(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Stretches each channel's range to 0..255; a flat channel stays."""
+    """Stretches the range of each channel to 0..255; a flat channel stays unchanged."""
     del level
     low = tf.reduce_min(images, axis=[2, 3], keepdims=True)
     high = tf.reduce_max(images, axis=[2, 3], keepdims=True)
@@ -249,7 +254,7 @@ def auto_contrast(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
 
 
 def equalize(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Flattens the histogram of each channel, as Pillow's `ImageOps.equalize` does."""
+    """Equalises the histogram of each channel, as Pillow's `ImageOps.equalize` does."""
     del level
     levels = tf.range(256, dtype=tf.float32)
     batch = tf.shape(images)[0]
@@ -272,7 +277,7 @@ def equalize(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
 
 
 def invert(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """255 minus the image."""
+    """Inverts the image, i.e. returns 255 minus the image."""
     del level
     return 255 - images
 
@@ -284,7 +289,7 @@ def posterize(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
 
 
 def solarize(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Inverts values from `int(256 * level)` up."""
+    """Inverts values that are at least `int(256 * level)`."""
     return tf.where(images < tf.floor(level * 256), images, 255 - images)
 
 
@@ -300,22 +305,25 @@ def _enhance(images: tf.Tensor, other: tf.Tensor | float, level: tf.Tensor) -> t
 
 
 def color(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Away from the grey image."""
+    """Multiplies the difference from the grey image by `1.8 * level + 0.1`."""
     return _enhance(images, grey_of(images), level)
 
 
 def contrast(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Away from the mean grey."""
+    """Multiplies the difference from the mean grey by `1.8 * level + 0.1`."""
     return _enhance(images, tf.reduce_mean(grey_of(images), axis=[2, 3], keepdims=True), level)
 
 
 def brightness(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Away from black."""
+    """Multiplies the difference from black by `1.8 * level + 0.1`."""
     return _enhance(images, 0.0, level)
 
 
 def sharpness(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Away from the image smoothed by the kernel (1 1 1; 1 5 1; 1 1 1) / 13, which leaves the outermost pixels alone."""
+    """Multiplies the difference from the smoothed image by `1.8 * level + 0.1`.
+
+    The kernel of the smoothing is (1 1 1; 1 5 1; 1 1 1) / 13; the outermost pixels stay unchanged.
+    """
     size = images.shape[2]
     total = 4 * images[:, :, 1:-1, 1:-1]
     for row, column in itertools.product(range(3), range(3)):

@@ -1,17 +1,17 @@
-"""The policies of photometric augmentation, as a table that needs no TensorFlow."""
+"""Policies of photometric augmentation, as a table that does not need TensorFlow."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class ViewPolicy:
-    """What may happen to one view, in this order: jitter, grey, blur, solarisation.
+    """Operations that may be applied to one view, in this order: colour jitter, grey, blur, solarisation.
 
     Attributes:
-        jitter: largest change of brightness, contrast, saturation (factors 1 +- x) and hue (turns of the colour circle), in random
-            order.
-        jitter_probability, grey_probability, blur_probability, solarize_probability: of each.
-        rand_augment: two random photometric operations after the blur; grey comes last then.
+        jitter: largest change of brightness, contrast, saturation (factors 1 +- x) and hue (turns of the colour circle); they are applied in
+            random order.
+        jitter_probability, grey_probability, blur_probability, solarize_probability: probability of each operation.
+        rand_augment: whether to apply two random photometric operations after the blur; grey is then applied last.
     """
 
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
@@ -34,13 +34,13 @@ POLICIES: dict[str, dict[int, ViewPolicy]] = {
         1: _BYOL_1,
         2: dataclasses.replace(_BYOL_1, blur_probability=0.1, solarize_probability=0.2),
     },
-    # The paper's ablation: as many blurs and solarisations, whichever the view.
+    # The paper's ablation: blur and solarisation are equally frequent in both views.
     "byol_symmetric": _both(
         dataclasses.replace(_BYOL_1, blur_probability=0.55, solarize_probability=0.1)
     ),
     "moco_v2": _both(ViewPolicy((0.4, 0.4, 0.4, 0.1), 0.8, 0.2, 0.5)),
     "simclr": _both(_SIMCLR),
-    # Our own, for data whose classes have nothing to do with colour: by it alone the places of one image are told apart too easily.
+    # Our own, for data whose classes do not depend on colour: colour alone would make the positions in an image too easy to distinguish.
     "simclr_grey": _both(dataclasses.replace(_SIMCLR, grey_probability=1.0)),
     "inst_disc": _both(ViewPolicy((0.4, 0.4, 0.4, 0.4), 1.0, 0.2)),
     "rand_augment": _both(dataclasses.replace(_SIMCLR, rand_augment=True)),

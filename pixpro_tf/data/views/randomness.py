@@ -1,7 +1,7 @@
-"""Random numbers as a pure function of a key, the same bits on every device, compiled or not.
+"""Random numbers as a pure function of a key, with the same bits on every device, compiled or not.
 
-TensorFlow's stateless ops take one seed for a whole tensor, and their bits may depend on the device. Here every image of a batch has a
-key of its own, so its draws do not depend on the batch, the replica or the place where they are made.
+TensorFlow's stateless ops take one seed for a whole tensor, and their bits may depend on the device. Here every image of a batch has its
+own key, so its draws do not depend on the batch, the replica or the device.
 """
 
 import enum
@@ -14,7 +14,7 @@ _ROUNDS = 20
 
 
 class Stream(enum.IntEnum):
-    """What is drawn from an image's key, once for each view."""
+    """Streams of random numbers that are drawn from the key of an image, separately for each view."""
 
     CROP = 1
     JITTER = 11
@@ -27,14 +27,14 @@ class Stream(enum.IntEnum):
 
 
 def threefry_2x32(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
-    """Threefry-2x32 with 20 rounds.
+    """Computes Threefry-2x32 with 20 rounds.
 
     Args:
         key: uint32 `[..., 2]`.
         counter: uint32 `[..., 2]`, broadcast against `key`.
 
     Returns:
-        uint32 `[..., 2]` of random bits.
+        Random bits, uint32 `[..., 2]`.
 
     Source: Salmon et al., SC 2011.
     """
@@ -64,12 +64,12 @@ def threefry_2x32(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
 
 
 def image_key(run_seed: int, epoch: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-    """The key of what is drawn for one image in one epoch.
+    """Computes the key for the random draws of one image in one epoch.
 
     Args:
         run_seed: the run's seed, below 2**64.
         epoch: integer scalar.
-        position: integer scalar or `[B]`, place of the image in the order of the epoch.
+        position: integer scalar or `[B]`, position of the image in the order of the epoch.
 
     Returns:
         int32 `[2]` or `[B, 2]`.
@@ -81,28 +81,28 @@ def image_key(run_seed: int, epoch: tf.Tensor, position: tf.Tensor) -> tf.Tensor
 
 
 def uniform(key: tf.Tensor, stream: Stream, view: int, count: int) -> tf.Tensor:
-    """Uniform numbers for each key.
+    """Draws uniform numbers for each key.
 
     Args:
         key: int32 `[2]` or `[B, 2]`.
-        stream: says what the numbers are for; the streams of a key are independent of each other.
-        view: 1 or 2; independent too.
-        count: how many.
+        stream: purpose of the numbers; the streams of a key are independent of each other.
+        view: 1 or 2; the views are independent, too.
+        count: number of draws for each key.
 
     Returns:
         float32 `[count]` or `[B, count]` in [0, 1), multiples of 2**-24.
     """
-    # Each stream owns two numbers, its own and the next.
+    # Each stream has two numbers: its own for view 1 and the next one for view 2.
     counter = tf.stack([tf.fill([count], stream + view - 1), tf.range(count)], axis=-1)
     key = tf.bitcast(key, tf.uint32)[..., None, :]
     bits = threefry_2x32(key, tf.cast(counter, tf.uint32))[..., 0]
-    # Through int32, because not every device converts uint32 to floating point.
+    # The cast goes through int32, because not every device converts uint32 to floating point.
     high = tf.bitcast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.int32)
     return tf.cast(high, tf.float32) * 2.0**-24
 
 
 def normal(key: tf.Tensor, stream: Stream, view: int, count: int) -> tf.Tensor:
-    """Standard normal numbers for each key, by Box and Muller; arguments and shape as of `uniform`."""
+    """Draws standard normal numbers for each key (Box-Muller transform); arguments and shape are those of `uniform`."""
     draws = uniform(key, stream, view, 2 * count)
     radius = tf.sqrt(-2.0 * tf.math.log(1.0 - draws[..., :count]))
     return radius * tf.cos(2.0 * 3.141592653589793 * draws[..., count:])

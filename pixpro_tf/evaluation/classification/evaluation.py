@@ -1,4 +1,4 @@
-"""Classification by a linear layer or nearest neighbours, trained and scored as settings say."""
+"""Classification by a linear layer or nearest neighbours, trained and scored according to the settings."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -15,19 +15,19 @@ from pixpro_tf.evaluation.linear import Settings
 from pixpro_tf.evaluation.segmentation.segmenter import check_finite
 from pixpro_tf.evaluation.sources import load_backbone, maps_of
 
-# Of the epochs, after which the rate is a tenth.
+# Shares of the epochs after which the learning rate is divided by 10.
 _DROPS = (0.6, 0.8)
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What was found, as shares of the images of the split.
+    """Accuracies of a classification, as shares of the images of the split.
 
     Attributes:
-        top_1: whose class was the first choice.
-        top_5: whose class was among the first five; None for five classes or fewer.
-        class_top_1: by class; None for one that the split has no image of.
-        images: how many there were.
+        top_1: share of images whose class is the first choice.
+        top_5: share of images whose class is among the first five choices; None for five classes or fewer.
+        class_top_1: top-1 accuracy of each class; None for a class without images in the split.
+        images: number of images.
     """
 
     top_1: float
@@ -37,10 +37,10 @@ class Result:
 
 
 def evaluate(settings: Settings) -> Result:
-    """Trains and scores as the settings say; raises `UserError` for whatever the user can mend."""
+    """Trains and scores a classifier according to the settings; raises `UserError` for anything that the user can fix."""
     with reading(settings.dataset):
         data = open_classification(settings.dataset, settings.data_dir)
-        # Unknown splits are found before anything is trained.
+        # Unknown splits are rejected before anything is trained.
         splits = [data.split(name) for name in (settings.train_split, settings.split)]
         tf.keras.utils.set_random_seed(settings.seed)
         backbone = load_backbone(settings.source, settings.network, settings.output_stride)
@@ -61,11 +61,12 @@ def _by_neighbours(
     examples: tf.data.Dataset,
     num_classes: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Votes `[M, K]` and classes `[M]` of the split."""
+    """Returns the votes `[M, K]` and classes `[M]` of the evaluated split."""
     known, labels = _features(pooled, _central(settings, train_examples))
     if settings.neighbours > len(known):
         raise ConfigError(
-            f"--neighbours={settings.neighbours} are more than the {len(known)} images of --train_split={settings.train_split}"
+            f"--neighbours={settings.neighbours} is greater than the number of images in --train_split={settings.train_split} "
+            f"({len(known)}); use a smaller one"
         )
     features, truth = _features(pooled, _central(settings, examples))
     votes = neighbour_votes(
@@ -81,11 +82,12 @@ def _by_a_layer(
     examples: tf.data.Dataset,
     num_classes: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits `[M, K]` and classes `[M]` of the split."""
+    """Returns the logits `[M, K]` and classes `[M]` of the evaluated split."""
     count = int(train_examples.cardinality())
     if count < settings.batch_size:
         raise ConfigError(
-            f"--batch_size={settings.batch_size} is more than the {count} images of --train_split={settings.train_split}; give fewer"
+            f"--batch_size={settings.batch_size} is greater than the number of images in --train_split={settings.train_split} "
+            f"({count}); use a smaller one"
         )
     views = random_views(
         train_examples,
@@ -135,7 +137,7 @@ def _train_layer(
 def rate_schedule(
     rate: float, epochs: int, epoch_steps: int
 ) -> tf.keras.optimizers.schedules.LearningRateSchedule:
-    """The rate by step: whole, then a tenth after 60 % of the epochs, and a hundredth after 80 %."""
+    """Returns the learning-rate schedule by step: constant, divided by 10 after 60 % and again after 80 % of the epochs."""
     drops = [max(1, int(epochs * share * epoch_steps)) for share in _DROPS]
     rates = [rate * 0.1**power for power in range(len(drops) + 1)]
     return tf.keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
@@ -150,10 +152,12 @@ def _features(
 ) -> tuple[np.ndarray, np.ndarray]:
     pairs = [(pooled(images).numpy(), labels.numpy()) for images, labels in batches]
     if not pairs:
-        raise RunError("a split has no image")
+        raise RunError("a split contains no images; use another split")
     features, labels = (np.concatenate(column) for column in zip(*pairs, strict=True))
     if np.any(labels < 0):
-        raise RunError("a split has images without a class, as ImageNet's test; give another one")
+        raise RunError(
+            "a split contains images without a class, such as ImageNet's test split; use another split"
+        )
     return features, labels
 
 
@@ -175,12 +179,12 @@ def _result(class_names: Sequence[str], scores: np.ndarray, truth: np.ndarray) -
 
 
 def results(settings: Settings, result: Result) -> dict[str, Any]:
-    """What results.json holds."""
+    """Returns the contents of results.json."""
     return {"settings": dataclasses.asdict(settings), **dataclasses.asdict(result)}
 
 
 def describe(settings: Settings, result: Result) -> str:
-    """What the command prints."""
+    """Returns the text that the command prints."""
     top_5 = "" if result.top_5 is None else f", top-5 {100 * result.top_5:.2f} %"
     return (
         f"{settings.dataset}, {settings.split}, {settings.mode}: top-1 {100 * result.top_1:.2f} %{top_5} "

@@ -1,4 +1,4 @@
-"""Classification by the nearest neighbours among examples whose class is known."""
+"""Classification by the nearest neighbours among labelled examples."""
 
 import numpy as np
 import tensorflow as tf
@@ -16,18 +16,18 @@ def neighbour_votes(
     neighbours: int,
     temperature: float,
 ) -> np.ndarray:
-    """How the nearest known examples, by the cosine, vote.
+    """Computes the votes of the nearest labelled examples by cosine similarity.
 
     Args:
-        features: float `[M, C]`, of examples to classify.
-        known_features: float `[N, C]`.
-        known_labels: integer `[N]` in [0, K).
-        num_classes: K.
-        neighbours: how many vote, at most N.
-        temperature: a vote weighs exp(cosine / temperature); 0 counts all alike.
+        features: float `[M, C]`, features of the examples to classify.
+        known_features: float `[N, C]`, features of the labelled examples.
+        known_labels: integer `[N]` in [0, K), classes of the labelled examples.
+        num_classes: number of classes, K.
+        neighbours: number of neighbours that vote, at most N.
+        temperature: temperature of the votes, whose weights are exp(cosine / temperature); 0 weights all votes equally.
 
     Returns:
-        float32 `[M, K]`, each row sums to 1.
+        float32 `[M, K]`; each row sums to 1.
 
     Source: Wu et al., CVPR 2018 (https://arxiv.org/abs/1805.01978).
     """
@@ -38,7 +38,7 @@ def neighbour_votes(
     def votes(some: tf.Tensor) -> tf.Tensor:
         cosines, nearest = tf.math.top_k(unit_length(some) @ known, neighbours)
         if temperature:
-            # Of the differences to the nearest, for exp(1 / temperature) may be no number.
+            # The weights use differences to the nearest one, because exp(1 / temperature) may overflow.
             weights = tf.exp((cosines - cosines[:, :1]) / temperature)
         else:
             weights = tf.ones_like(cosines)

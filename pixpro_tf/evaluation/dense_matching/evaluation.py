@@ -1,4 +1,4 @@
-"""Dense matches between two views of an image, without labels, found and scored as settings say."""
+"""Dense matching between two views of an image, without labels, scored according to the settings."""
 
 import dataclasses
 from typing import Any
@@ -21,13 +21,15 @@ PICTURED = 4
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What was found.
+    """Result of a dense matching evaluation.
 
     Attributes:
-        found: share of the bins that the other view shows too whose nearest bin there is at most one bin away from their place.
-        chance: the share that guessing finds.
-        bins: how many bins that were, both ways together.
-        examples: the first pairs, each `(view, other view, Matches of the view's bins)` of one image, in NumPy, views RGB in [0, 1].
+        found: dense matching accuracy, the share of the bins visible in the other view whose nearest bin there is at most one bin away
+            from their position.
+        chance: accuracy of guessing.
+        bins: number of bins visible in the other view, summed over both directions.
+        examples: the first pairs, each `(view, other view, Matches of the view's bins)` of one image, as NumPy arrays; views are RGB in
+            [0, 1].
     """
 
     found: float
@@ -37,7 +39,7 @@ class Result:
 
 
 def evaluate(settings: Settings) -> Result:
-    """Compares as the settings say; raises `UserError` for whatever the user can mend."""
+    """Matches views according to the settings; raises `UserError` for anything that the user can fix."""
     with reading(settings.dataset):
         return _evaluate(settings)
 
@@ -84,13 +86,13 @@ def _evaluate(settings: Settings) -> Result:
         left -= batch_size
     if not seen:
         raise RunError(
-            f"no pair of views shows the same place; give a larger --min_crop_area than {settings.min_crop_area:g}, or more --pairs"
+            f"--min_crop_area={settings.min_crop_area:g} does not create any pair of overlapping views; use a larger value, or more --pairs"
         )
     return Result(right / seen, chance / seen, seen, examples)
 
 
 def results(settings: Settings, result: Result) -> dict:
-    """What results.json holds."""
+    """Returns the contents of results.json."""
     return {
         "settings": dataclasses.asdict(settings),
         "found": result.found,
@@ -100,15 +102,15 @@ def results(settings: Settings, result: Result) -> dict:
 
 
 def describe(settings: Settings, result: Result) -> str:
-    """What the command prints."""
+    """Returns the text that the command prints."""
     del settings
     return (
-        f"{100 * result.found:.1f} % of {result.bins} bins are found within one bin of their place in another view; "
-        f"guessing finds {100 * result.chance:.1f} %"
+        f"Dense matching accuracy: {100 * result.found:.1f} % of {result.bins} bins are matched within one bin of their position "
+        f"in the other view; chance: {100 * result.chance:.1f} %"
     )
 
 
 def draw(settings: Settings, result: Result) -> dict[str, Any]:
-    """The pictures beside results.json."""
-    title = f"{settings.dataset}: {100 * result.found:.1f} % of the bins found within one bin, by chance {100 * result.chance:.1f} %"
+    """Returns the figures to save next to results.json, by name."""
+    title = f"{settings.dataset}: {100 * result.found:.1f} % of the bins matched within one bin (chance: {100 * result.chance:.1f} %)"
     return {"matches": pictures.matches_picture(result.examples, title)}

@@ -1,4 +1,4 @@
-"""Which bins of another view a network takes for the same place, and whether they are."""
+"""Matches between the bins of two views by their features, and whether they lie at the same position."""
 
 from typing import NamedTuple
 
@@ -7,19 +7,19 @@ import tensorflow as tf
 from pixpro_tf.ops import geometry
 from pixpro_tf.ops.numerics import unit_length
 
-# Of places, in bins: bins that lie exactly one apart are one apart, whatever was rounded.
+# Tolerance of positions, in bins: bins exactly one apart count as one apart, despite rounding.
 _ROUNDING = 1e-4
 
 
 class Matches(NamedTuple):
-    """What became of the bins of one view, N = h * w of them, row-major, of each of B images.
+    """Matches of the N = h * w bins, in row-major order, of one view of each of B images.
 
     Attributes:
-        nearest: int64 `[B, N]`, bin of the other view whose feature has the largest cosine.
-        place: float `[B, N, 2]`, `(x, y)` where the bin's centre lies in the other view, in bins from its upper left corner.
-        seen: bool `[B, N]`, whether that is inside the other view.
-        right: bool `[B, N]`, seen, and the nearest bin's centre is at most one bin away along both axes.
-        chance: float `[B, N]`, the share of the other view's bins that would have been right; 0 for a bin that is not seen.
+        nearest: int64 `[B, N]`, index of the bin in the other view whose feature has the largest cosine similarity.
+        place: float `[B, N, 2]`, position `(x, y)` of the bin's centre in the other view, in bins from its upper left corner.
+        seen: bool `[B, N]`, whether that position is inside the other view.
+        right: bool `[B, N]`, whether the bin is seen and the centre of its nearest bin is at most one bin away along both axes.
+        chance: float `[B, N]`, share of the other view's bins that would have been right; 0 for a bin that is not seen.
     """
 
     nearest: tf.Tensor
@@ -30,12 +30,12 @@ class Matches(NamedTuple):
 
 
 def match(features: tf.Tensor, other: tf.Tensor, box: tf.Tensor, other_box: tf.Tensor) -> Matches:
-    """Looks for each bin of a view among all bins of the other.
+    """Matches each bin of a view to the nearest of all bins of the other view.
 
     Args:
-        features: float `[B, h, w, C]` of one view.
-        other: float `[B, h, w, C]` of the other.
-        box, other_box: float `[B, 4]`, see `ops.geometry`.
+        features: float `[B, h, w, C]`, feature map of one view.
+        other: float `[B, h, w, C]`, feature map of the other view.
+        box, other_box: float `[B, 4]`, boxes of the views; see `ops.geometry`.
     """
     batch, (height, width) = tf.shape(features)[0], features.shape[1:3]
     flat = [
@@ -50,7 +50,7 @@ def match(features: tf.Tensor, other: tf.Tensor, box: tf.Tensor, other_box: tf.T
     end = tf.constant([width, height], place.dtype) + _ROUNDING
     seen = tf.reduce_all((place >= -_ROUNDING) & (place <= end), axis=-1)
 
-    # In bins, the other view is a box from (0, 0) to (width, height).
+    # The other view is a box from (0, 0) to (width, height), in bins.
     grid = tf.constant([[0.0, 0.0, width, height]], place.dtype)
     offset = tf.abs(place[:, :, None] - geometry.bins_of(grid, height, width).centres[:, None])
     near = tf.reduce_all(offset <= 1 + _ROUNDING, axis=-1) & seen[..., None]

@@ -1,19 +1,19 @@
-"""The directions in which features vary most."""
+"""Principal components of features, the directions in which they vary most."""
 
 import numpy as np
 
 
 def principal_components(maps: np.ndarray, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Principal components of l2-normalised features, over the bins of all images together.
+    """Computes the principal components of l2-normalised features over the bins of all images.
 
     Args:
         maps: float `[B, h, w, C]`.
-        count: how many, at most C and at most B * h * w.
+        count: number of components, at most C and at most B * h * w.
 
     Returns:
-        Coordinates float64 `[B, h, w, count]`, each stretched so that its 2nd and 98th percentiles are 0 and 1, and clipped there (0.5
-        throughout, where nothing varies); and the share of the variance that each component explains, `[count]`. The sign of a
-        component is that in which its largest loading is positive.
+        Coordinates float64 `[B, h, w, count]`, each stretched so that its 2nd and 98th percentiles are 0 and 1, and clipped to that range
+        (0.5 everywhere if nothing varies); and the share of the variance that each component explains, `[count]`. The sign of each
+        component makes its largest loading positive.
     """
     flat = maps.reshape(-1, maps.shape[-1]).astype(np.float64)
     norms = np.linalg.norm(flat, axis=1, keepdims=True)

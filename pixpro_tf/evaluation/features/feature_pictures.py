@@ -1,4 +1,4 @@
-"""Pictures of the features of images: what a bin is mixed with, where its like are elsewhere, and in what features differ."""
+"""Figures of the features of images: propagation weights, principal components, and nearest neighbours of chosen points."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ import matplotlib.figure
 import matplotlib.image
 import numpy as np
 
-# Perceptually uniform, rising in lightness, and made for the colour-blind.
+# Perceptually uniform colour map of increasing lightness, designed for colour-blind readers.
 _HEAT = "cividis"
 _POINT = "#D55E00"
 
@@ -68,13 +68,13 @@ def propagation_picture(
     weights: np.ndarray,
     title: str,
 ) -> matplotlib.figure.Figure:
-    """Of some points of each image, the bins that they are mixed with.
+    """Plots the weights with which bins are propagated to some points of each image.
 
     Args:
-        images: uint8 `[S, S, 3]` each, B of them.
-        points: `(x, y)` in [0, 1], Q of them.
-        weights: float `[B, Q, h, w]` in [0, 1].
-        title: of the picture.
+        images: B images, each uint8 `[S, S, 3]`.
+        points: Q points, `(x, y)` in [0, 1].
+        weights: float `[B, Q, h, w]` in [0, 1], propagation weights of each bin.
+        title: title of the figure.
     """
     figure, axes = _figure(len(images), 1 + len(points))
     shown: Any = None
@@ -100,13 +100,13 @@ def components_picture(
     shares: np.ndarray,
     title: str,
 ) -> matplotlib.figure.Figure:
-    """Principal components as colours, and each by itself in colours that the colour-blind tell apart too.
+    """Plots principal components as RGB, and each one separately in a colour map that colour-blind readers can read too.
 
     Args:
-        images: uint8 `[S, S, 3]` each, B of them.
+        images: B images, each uint8 `[S, S, 3]`.
         components: float `[B, h, w, 3]` in [0, 1].
-        shares: of the variance, `[3]`.
-        title: of the picture.
+        shares: share of the variance of each component, `[3]`.
+        title: title of the figure.
     """
     figure, axes = _figure(len(images), 5)
     shown: Any = None
@@ -131,13 +131,13 @@ def neighbours_picture(
     cosines: np.ndarray,
     title: str,
 ) -> matplotlib.figure.Figure:
-    """Of some points of the first image, the bins of the others that are most like them.
+    """Plots the bins of the other images that are most similar to some points of the first image.
 
     Args:
-        images: uint8 `[S, S, 3]` each, at least two.
-        points: `(x, y)` in [0, 1] in the first image, Q of them.
-        cosines: float `[Q, B - 1, h, w]`, of a point's bin to each bin of the other images.
-        title: of the picture.
+        images: B images, at least two, each uint8 `[S, S, 3]`.
+        points: Q points of the first image, `(x, y)` in [0, 1].
+        cosines: float `[Q, B - 1, h, w]`, cosine similarity of a point's bin to each bin of the other images.
+        title: title of the figure.
     """
     figure, axes = _figure(2 * len(points), len(images))
     shown: Any = None
@@ -157,5 +157,5 @@ def neighbours_picture(
             shown = _show_heat(below[column], heat, smallest=smallest)
             _mark(below[column], found)
     figure.suptitle(title, fontsize=11)
-    figure.colorbar(shown, ax=axes, label="cosine to the point's bin", shrink=0.5)
+    figure.colorbar(shown, ax=axes, label="cosine similarity to the point's bin", shrink=0.5)
     return figure

@@ -1,4 +1,4 @@
-"""Figures of what a backbone has learnt, for the images and points that settings say."""
+"""Figures of what a backbone has learnt, for the images and points in the settings."""
 
 import os
 from typing import Any
@@ -25,12 +25,12 @@ from pixpro_tf.evaluation.visualize import Settings
 from pixpro_tf.ops.numerics import unit_length
 
 _MIN_CROP_AREA = 0.3
-# As many as a colour has parts.
+# One component for each colour channel.
 _COMPONENTS = 3
 
 
 def write(folder: str, settings: Settings) -> None:
-    """Writes matches.png, propagation.png, components.png and neighbours.png into a folder; raises `UserError`s."""
+    """Writes matches.png, propagation.png, components.png and neighbours.png into a folder; raises `UserError`."""
     tf.keras.utils.set_random_seed(settings.seed)
     backbone = load_backbone(settings.source, settings.network, settings.output_stride)
     with reading(settings.images):
@@ -52,19 +52,19 @@ def write(folder: str, settings: Settings) -> None:
         images,
         [_middle_of_bin(point, mixed.shape) for point in points],
         propagation_weights(mixed, gamma, bins).numpy(),
-        f"What a propagation with gamma {gamma:g} mixes into a point, by the {name} of {called}",
+        f"Propagation weights of points with gamma {gamma:g}, by the {name} of {called}",
     )
 
     if maps.shape[0] * maps.shape[1] * maps.shape[2] < _COMPONENTS:
         raise ConfigError(
-            f"--image_size={settings.image_size} leaves {settings.level} too few bins; give a larger one, or more images"
+            f"--image_size={settings.image_size} leaves too few bins in {settings.level}; use a larger one, or more images"
         )
     components, shares = principal_components(maps.numpy())
     figures["components"] = feature_pictures.components_picture(
         images,
         components,
         shares,
-        f"The three directions in which {of} varies most, and their shares of the variance",
+        f"First three principal components of {of}, and their shares of the variance",
     )
 
     unit = unit_length(maps).numpy()
@@ -74,14 +74,14 @@ def write(folder: str, settings: Settings) -> None:
         images,
         [_middle_of_bin(point, maps.shape) for point in points],
         np.einsum("qc,bhwc->qbhw", chosen, unit[1:]),
-        f"The bins of other images that are most like points of the first, by {of}",
+        f"Bins of other images that are most similar to points of the first, by {of}",
     )
 
     examples = _views(settings, backbone, images)
     found = sum(int(matches.right.sum()) for _, _, matches in examples)
     seen = sum(int(matches.seen.sum()) for _, _, matches in examples)
     figures["matches"] = pictures.matches_picture(
-        examples, f"Bins of a view, looked for in another by {of}: {found} of {seen} found"
+        examples, f"Dense matches between two views by {of}: {found} of {seen} bins matched"
     )
     save_figures(folder, figures)
 
@@ -93,14 +93,14 @@ def _bin_of(point: tuple[float, float], shape: tf.TensorShape) -> int:
 
 
 def _middle_of_bin(point: tuple[float, float], shape: tf.TensorShape) -> tuple[float, float]:
-    """Where a point is marked: a corner of its bin would seem to mean another."""
+    """Centre of a point's bin, at which the point is marked: a mark at the bin's corner would seem to mean another bin."""
     x, y = point
     height, width = shape[1:3]
     return (int(x * width) + 0.5) / width, (int(y * height) + 0.5) / height
 
 
 def _squares(settings: Settings) -> np.ndarray:
-    """uint8 `[B, S, S, 3]`, the middle of each image."""
+    """Returns the central square of each image, uint8 `[B, S, S, 3]`."""
     squares = []
     for encoded in _encoded(settings):
         image = decode(encoded)
@@ -115,16 +115,16 @@ def _squares(settings: Settings) -> np.ndarray:
 
 
 def _encoded(settings: Settings) -> list[tf.Tensor]:
-    """The bytes of the images' files."""
+    """Returns the encoded images."""
     named = settings.images.lower()
     if named.endswith(IMAGE_SUFFIXES) and not named.startswith("folder:"):
         paths = [os.path.expanduser(path) for path in settings.images.split(",") if path]
         for path in paths:
             if not tf.io.gfile.exists(path):
-                raise RunError(f"--images={settings.images}: there is no file {path}")
+                raise RunError(f"--images={settings.images} cannot be read: file not found: {path}")
         if len(paths) < 2:
             raise ConfigError(
-                f"--images={settings.images} is a single image, and neighbours are looked for in others; give more"
+                f"--images={settings.images} is a single image, without others to find neighbours in; pass at least two"
             )
         return [tf.io.read_file(path) for path in paths]
     with argument_called(dataset="images"):
@@ -135,7 +135,7 @@ def _encoded(settings: Settings) -> list[tf.Tensor]:
             shuffle_buffer=2000,
         )
     if source.num_images < 2:
-        raise ConfigError(f"--images={settings.images} has a single image; give more")
+        raise ConfigError(f"--images={settings.images} contains a single image; use at least two")
     records = source.epoch(settings.seed, tf.constant(0, tf.int64)).take(settings.count)
     return [source.encoded(record) for record in records]
 
@@ -143,7 +143,7 @@ def _encoded(settings: Settings) -> list[tf.Tensor]:
 def _views(
     settings: Settings, backbone: ResNet, images: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray, Matches]]:
-    """Two views of each image, and what became of the first one's bins."""
+    """Creates two views of each image and matches the bins of the first to the second."""
     keys = randomness.image_key(settings.seed, tf.zeros([], tf.int64), tf.range(len(images)))
     views, boxes = [], []
     for view in (1, 2):

@@ -1,4 +1,4 @@
-"""What a network mixes its bins by: the projections that were pre-trained, or the backbone's own map."""
+"""Pre-trained projections, whose similarities are the propagation weights, and these weights."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,12 +20,12 @@ from pixpro_tf.storage.saved_model import load_backbone
 
 @dataclasses.dataclass(frozen=True)
 class Projections:
-    """What a propagation goes by.
+    """Projections from which the propagation weights are computed.
 
     Attributes:
-        function: from images float `[B, H, W, 3]` in 0..255 to `[B, h, w, C]`.
-        gamma: of the propagation.
-        name: what it is, for people.
+        function: function from images float `[B, H, W, 3]` in 0..255 to projections `[B, h, w, C]`.
+        gamma: sharpness of the similarity in the propagation.
+        name: name to show to users.
     """
 
     function: Callable[[tf.Tensor], tf.Tensor]
@@ -34,17 +34,17 @@ class Projections:
 
 
 def find_projections(source: str, network: str = "") -> Projections | None:
-    """The projections of a run, or of a SavedModel that was exported with its heads; of several levels the first.
+    """Finds the projections of a run, or of a SavedModel that was exported with its heads.
 
     Args:
-        source: see `evaluation.sources.load_backbone`.
-        network: "online" or "target" of a run; empty for the online one.
+        source: run, handle or random weights; see `evaluation.sources.load_backbone`.
+        network: network of a run, "online" or "target"; empty for the online one.
 
     Returns:
-        None where there are none: random or imported weights, a run without pixel loss, a SavedModel without heads.
+        The projections of the first level; None for random or imported weights, a run without pixel loss, or a SavedModel without heads.
 
     Raises:
-        RunError: if there are no such weights.
+        RunError: if the weights are not found.
     """
     if source.startswith(RANDOM):
         return None
@@ -57,7 +57,7 @@ def _of_run(run: str, network: str) -> Projections | None:
     try:
         model = Run.open(run).load_model()
     except RunError:
-        # Imported weights are a backbone without heads; whether they can be read is for whoever loads the backbone to say.
+        # Imported weights are a backbone without heads; loading the backbone raises an error if they cannot be read.
         return None
     objectives = [each for each in model.objectives if isinstance(each, PixelObjective)]
     if not objectives:
@@ -89,15 +89,15 @@ def _of_saved_model(handle: str) -> Projections | None:
 
 
 def propagation_weights(maps: tf.Tensor, gamma: float, bins: tf.Tensor) -> tf.Tensor:
-    """How much of each bin the propagation gives some bins of the same image.
+    """Computes the weights with which all bins of an image are propagated to some of its bins.
 
     Args:
-        maps: float `[B, h, w, C]`.
+        maps: float `[B, h, w, C]`, feature maps that are compared.
         gamma: sharpness of the similarity.
-        bins: int `[B, Q]`, row-major.
+        bins: int `[B, Q]`, row-major indices of the bins that receive the others.
 
     Returns:
-        `[B, Q, h, w]` in [0, 1]; 1 at the bin itself.
+        Weights `[B, Q, h, w]` in [0, 1]; 1 at the bin itself.
 
     Source: Xie et al., CVPR 2021 (https://arxiv.org/abs/2011.10043), equation 3.
     """

@@ -1,4 +1,4 @@
-"""Average precision as COCO defines it, by pycocotools."""
+"""Average precision as defined by COCO, computed with pycocotools."""
 
 import contextlib
 import dataclasses
@@ -16,8 +16,8 @@ class Objects:
 
     Attributes:
         boxes: float `[N, 4]`, (y0, x0, y1, x1) in pixels.
-        labels: integer `[N]`.
-        scores: float `[N]` of what was found; of no account in the truth.
+        labels: integer `[N]`, classes.
+        scores: float `[N]`, scores of detections; ignored for the ground truth.
     """
 
     boxes: np.ndarray
@@ -27,12 +27,12 @@ class Objects:
 
 @dataclasses.dataclass(frozen=True)
 class AveragePrecision:
-    """In [0, 1], the mean over the classes that the truth has.
+    """Average precision in [0, 1], averaged over the classes in the ground truth.
 
     Attributes:
-        ap: mean over the overlaps 0.5, 0.55, ..., 0.95.
-        ap_50, ap_75: at overlaps of 0.5 and 0.75.
-        class_ap: `ap` of each class; None for one that the truth lacks.
+        ap: mean over the IoU thresholds 0.5, 0.55, ..., 0.95.
+        ap_50, ap_75: average precision at IoU thresholds of 0.5 and 0.75.
+        class_ap: `ap` of each class; None for a class without ground truth.
     """
 
     ap: float
@@ -42,24 +42,26 @@ class AveragePrecision:
 
 
 def require_pycocotools() -> None:
-    """Raises `RunError`, with what to do, where pycocotools is not installed."""
+    """Raises `RunError` with instructions if pycocotools is not installed."""
     try:
         import pycocotools  # noqa: F401
     except ImportError:
-        raise RunError("average precision needs pycocotools: `pip install pycocotools`") from None
+        raise RunError(
+            "average precision requires pycocotools; install it with `pip install pycocotools`"
+        ) from None
 
 
 def average_precision(
     truth: Sequence[Objects], found: Sequence[Objects], class_names: Sequence[str]
 ) -> AveragePrecision:
-    """Average precision over a split.
+    """Computes the average precision over a split.
 
     Args:
-        truth, found: of each image, in one order.
-        class_names: of the labels 0, 1, ...
+        truth, found: ground truth and detections of each image, in the same order.
+        class_names: names of the labels 0, 1, ...
 
     Raises:
-        ValueError: if the truth has no object, or the numbers of images differ.
+        ValueError: if the ground truth contains no objects, or the numbers of images differ.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -77,7 +79,7 @@ def average_precision(
         for box, label in zip(np.asarray(objects.boxes, float), objects.labels, strict=True)
     ]
     if not annotations:
-        raise ValueError("there is no object in any image")
+        raise ValueError("the ground truth contains no objects")
     for number, annotation in enumerate(annotations, start=1):
         annotation["id"] = number
     results = [
@@ -107,7 +109,7 @@ def average_precision(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    # [overlaps, recalls, classes, areas, largest numbers of objects]; -1 where the truth has none.
+    # Axes: [IoU thresholds, recalls, classes, areas, limits on detections]; -1 for classes without ground truth.
     by_class = evaluation.eval["precision"][:, :, :, 0, -1].mean(axis=(0, 1))
     ap, ap_50, ap_75 = evaluation.stats[:3]
     return AveragePrecision(

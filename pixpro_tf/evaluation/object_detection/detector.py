@@ -1,4 +1,4 @@
-"""A small anchor-free detector: an FPN and a head of the kind of FCOS on a backbone."""
+"""Small anchor-free detector: an FPN and an FCOS-style head on a backbone."""
 
 import dataclasses
 import math
@@ -15,23 +15,23 @@ from pixpro_tf.layers.convolution import Convolution
 from pixpro_tf.layers.heads import DenseHead
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
-# A bin looks for an object whose middle is this many bins away at most, along both axes.
+# A bin predicts only objects whose centre is at most this many bins away along both axes.
 CENTRE_RADIUS = 1.5
-# The largest distance from a bin's centre to a side of its object, in bins: of a level from half of this up to it, of the finest from 0,
-# of the coarsest without end. FCOS has 8, for images whose sides are hundreds of pixels.
+# Limit of the largest distance from a bin's centre to a side of its object, in bins. A level predicts objects from half of this limit up
+# to it, the finest level from 0, and the coarsest without a limit. FCOS uses 8, for images whose sides are hundreds of pixels.
 _REACH_IN_BINS = 4
-# Share of bins that hold an object before anything is learnt.
+# Probability that a bin contains an object, as predicted before training.
 _PRIOR = 0.01
 _FAR = 1e8
 
 
 class Predictions(NamedTuple):
-    """Of all bins of all levels, P of them, finest level first, row-major.
+    """Predictions of the P bins of all levels, finest level first, in row-major order.
 
     Attributes:
-        classes: logits float `[B, P, K]`.
-        sides: float `[B, P, 4]`, distances from a bin's centre to (top, left, bottom, right) of its object in pixels, above 0.
-        centredness: logits float `[B, P]`.
+        classes: float `[B, P, K]`, logits of the classes.
+        sides: float `[B, P, 4]`, distances from a bin's centre to (top, left, bottom, right) of its object in pixels, greater than 0.
+        centredness: float `[B, P]`, logits of the centredness.
     """
 
     classes: tf.Tensor
@@ -41,12 +41,12 @@ class Predictions(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bins:
-    """The bins of all levels for one size of images.
+    """Bins of all levels for one image size.
 
     Attributes:
         centres: float `[P, 2]`, (y, x) in pixels.
         strides: float `[P]`, in pixels.
-        smallest, largest: float `[P]`, in pixels, of the largest distance from a bin's centre to a side of its object.
+        smallest, largest: float `[P]`, limits of the largest distance from a bin's centre to a side of its object, in pixels.
     """
 
     centres: tf.Tensor
@@ -56,21 +56,21 @@ class Bins:
 
 
 class Detector(tf.keras.Model):
-    """Backbone, FPN, a tower for classes and one for boxes that all levels share.
+    """Backbone, FPN, and two towers that all levels share, one for classes and one for boxes.
 
     Args:
-        backbone: of output stride 32.
-        num_classes: K.
-        levels: of the FPN, as ("p3", "p4", "p5").
-        channels: of every level.
-        head_layers: 3x3 convolutions of each tower.
-        neck: that was pre-trained with the backbone; its FPN is taken in the place of a new one, and its dense head, if it has one, is
-            what both towers start from. `levels` and `channels` are then its own.
+        backbone: backbone with output stride 32.
+        num_classes: number of classes, K.
+        levels: levels of the FPN, such as ("p3", "p4", "p5").
+        channels: number of channels of every level.
+        head_layers: number of 3x3 convolutions in each tower.
+        neck: neck that was pre-trained with the backbone. Its FPN is used instead of a new one, and its dense head, if it has one,
+            initialises both towers. `levels`, `channels` and, with a dense head, `head_layers` are then those of the neck.
 
     Call with images uint8 or float `[B, H, W, 3]` in 0..255; returns `Predictions`.
 
-    Source: Tian et al., ICCV 2019 (FCOS, https://arxiv.org/abs/1904.01355), with the centre sampling and the centredness beside the boxes
-        of its later version, and towers without group normalisation, so that pre-trained ones fit.
+    Source: Tian et al., ICCV 2019 (FCOS, https://arxiv.org/abs/1904.01355), with centre sampling and the centredness next to the boxes, as
+        in its later version, and without group normalisation in the towers, so that pre-trained weights fit.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Detector(tf.keras.Model):
         return Predictions(classes, sides, centredness[..., 0])
 
     def bins(self, height: int, width: int) -> Bins:
-        """The bins that predictions of images `[B, height, width, 3]` are of."""
+        """Returns the bins of the predictions for images `[B, height, width, 3]`."""
         columns = []
         for index, level in enumerate(self.levels):
             stride = _stride_of(level)
@@ -166,12 +166,12 @@ def _stride_of(level: str) -> int:
 
 
 class Targets(NamedTuple):
-    """What the bins should predict.
+    """Targets of the bins.
 
     Attributes:
-        labels: int64 `[B, P]`, `NO_OBJECT` where there is none.
-        sides: float `[B, P, 4]`, see `Predictions`; only where there is an object.
-        centredness: float `[B, P]` in [0, 1]; 0 where there is no object.
+        labels: int64 `[B, P]`, classes; `NO_OBJECT` for bins without an object.
+        sides: float `[B, P, 4]`, see `Predictions`; valid only for bins with an object.
+        centredness: float `[B, P]` in [0, 1]; 0 for bins without an object.
     """
 
     labels: tf.Tensor
@@ -180,14 +180,14 @@ class Targets(NamedTuple):
 
 
 def assign(bins: Bins, boxes: tf.Tensor, labels: tf.Tensor) -> Targets:
-    """Gives each bin the smallest of the objects that it may predict.
+    """Assigns to each bin the smallest of the objects that it may predict.
 
-    That are those which contain its centre, whose middle is near (`CENTRE_RADIUS`), and whose size is the level's.
+    A bin may predict objects that contain its centre, whose own centre is near (`CENTRE_RADIUS`), and whose size fits its level.
 
     Args:
-        bins: of the images.
+        bins: bins of the images.
         boxes: float `[B, M, 4]`, (y0, x0, y1, x1) in pixels.
-        labels: int64 `[B, M]`, `NO_OBJECT` in rows that do not count.
+        labels: int64 `[B, M]`, classes; `NO_OBJECT` in padding rows.
     """
     centres = bins.centres[None, :, None]
     first, last = boxes[:, None, :, :2], boxes[:, None, :, 2:]
@@ -221,7 +221,10 @@ def _evenness(sides: tf.Tensor, one: int, other: int) -> tf.Tensor:
 
 
 def detection_loss(predictions: Predictions, targets: Targets) -> tf.Tensor:
-    """Focal loss of classes, generalised IoU of boxes weighted by centredness, and cross-entropy of centredness; a scalar.
+    """Computes the detection loss, a scalar.
+
+    The loss is the sum of the focal loss of the classes, the generalised IoU loss of the boxes weighted by centredness, and the
+    cross-entropy of the centredness.
 
     Source: Lin et al., ICCV 2017 (https://arxiv.org/abs/1708.02002); Rezatofighi et al., CVPR 2019 (https://arxiv.org/abs/1902.09630);
         Tian et al., ICCV 2019 (https://arxiv.org/abs/1904.01355).
@@ -245,10 +248,10 @@ def detection_loss(predictions: Predictions, targets: Targets) -> tf.Tensor:
 
 
 def generalized_iou(sides: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-    """Generalised intersection over union in [-1, 1] of boxes around one point.
+    """Computes the generalised intersection over union in [-1, 1] of boxes around the same point.
 
     Args:
-        sides, other: float `[..., 4]`, distances to (top, left, bottom, right).
+        sides, other: float `[..., 4]`, distances from the point to (top, left, bottom, right).
 
     Source: Rezatofighi et al., CVPR 2019 (https://arxiv.org/abs/1902.09630).
     """
@@ -264,13 +267,13 @@ def generalized_iou(sides: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 
 
 class Detections(NamedTuple):
-    """The best of each image, at most N, by falling score.
+    """Best detections of each image, at most N, by decreasing score.
 
     Attributes:
         boxes: float `[B, N, 4]`, (y0, x0, y1, x1) in pixels, inside the image.
-        labels: int64 `[B, N]`.
+        labels: int64 `[B, N]`, classes.
         scores: float `[B, N]` in [0, 1].
-        count: int32 `[B]`, how many there are.
+        count: int32 `[B]`, number of detections.
     """
 
     boxes: tf.Tensor
@@ -289,14 +292,14 @@ def detect(
     max_overlap: float = 0.6,
     per_image: int = 100,
 ) -> Detections:
-    """Boxes from predictions, without those of a class that overlap a better one.
+    """Computes boxes from predictions, with non-maximum suppression in each class.
 
     Args:
-        predictions, bins: of images `[B, height, width, 3]`.
-        height, width: of the images, in pixels.
-        min_score: the geometric mean of class and centredness that a box must have.
-        max_overlap: IoU of two boxes of one class that both stay.
-        per_image: how many stay at most.
+        predictions, bins: predictions and bins of images `[B, height, width, 3]`.
+        height, width: size of the images in pixels.
+        min_score: smallest score of a box, the geometric mean of its class probability and centredness.
+        max_overlap: largest IoU of two boxes of one class that are both kept.
+        per_image: maximum number of boxes per image.
     """
     centres = bins.centres[None]
     first = centres - predictions.sides[..., :2]

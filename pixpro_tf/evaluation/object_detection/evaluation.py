@@ -1,4 +1,4 @@
-"""Object detection from a backbone, trained and scored as settings say."""
+"""Object detection with a backbone, trained and scored according to the settings."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -35,18 +35,18 @@ from pixpro_tf.evaluation.sources import load_backbone_and_neck
 from pixpro_tf.optimizers.schedules import WarmupCosine
 
 PICTURED = 6
-# Of the steps, for which the rate rises; and the length to which longer gradients are cut.
+# Share of the steps that are warm-up, and the norm to which gradients are clipped.
 _WARMUP, _LONGEST_GRADIENT = 0.05, 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What was found.
+    """Result of a detection evaluation.
 
     Attributes:
-        scores: `AveragePrecision` on the split.
-        detector: that was scored.
-        data: on which.
+        scores: `AveragePrecision` on the evaluated split.
+        detector: detector that was scored.
+        data: dataset that it was scored on.
     """
 
     scores: Any
@@ -55,11 +55,11 @@ class Result:
 
 
 def evaluate(settings: Settings) -> Result:
-    """Trains and scores as the settings say; raises `UserError` for whatever the user can mend."""
+    """Trains and scores a detector according to the settings; raises `UserError` for anything that the user can fix."""
     require_pycocotools()
     with reading(settings.dataset):
         data = open_detection(settings.dataset, settings.data_dir)
-        # Unknown splits are found before anything is trained.
+        # Unknown splits are rejected before anything is trained.
         train_examples, examples = (
             data.split(name) for name in (settings.train_split, settings.split)
         )
@@ -79,7 +79,7 @@ def evaluate(settings: Settings) -> Result:
 
 
 def _check_pretrained(settings: Settings, neck: Neck | None) -> None:
-    """Refuses flags that ask for another FPN or head than the one that was pre-trained."""
+    """Rejects flags that ask for an FPN or head different from the pre-trained one."""
     if neck is None:
         return
     head = neck.dense_head
@@ -88,7 +88,7 @@ def _check_pretrained(settings: Settings, neck: Neck | None) -> None:
         given = getattr(settings, name)
         if given and value and given != value:
             raise ConfigError(
-                f"--{name}={given} is not what {settings.source} was pre-trained with, {value}; leave it out"
+                f"--{name}={given} differs from the {value} that {settings.source} was pre-trained with; remove it"
             )
 
 
@@ -117,7 +117,7 @@ def _train(settings: Settings, detector: Detector, examples: tf.data.Dataset) ->
 def score(
     detector: Detector, batches: tf.data.Dataset, class_names: Sequence[str]
 ) -> AveragePrecision:
-    """The `AveragePrecision` of a detector on batches of `object_batches`."""
+    """Computes the `AveragePrecision` of a detector on batches of `object_batches`."""
     find = _finder(detector)
     truth, found = [], []
     for batch in batches:
@@ -131,7 +131,7 @@ def score(
 
 
 def _finder(detector: Detector) -> Callable[[tf.Tensor], Detections]:
-    """From images to `Detections`."""
+    """Returns a function from images to `Detections`."""
 
     @tf.function(reduce_retracing=True)
     def find(images: tf.Tensor) -> Detections:
@@ -142,12 +142,12 @@ def _finder(detector: Detector) -> Callable[[tf.Tensor], Detections]:
 
 
 def results(settings: Settings, result: Result) -> dict:
-    """What results.json holds."""
+    """Returns the contents of results.json."""
     return {"settings": dataclasses.asdict(settings), **dataclasses.asdict(result.scores)}
 
 
 def describe(settings: Settings, result: Result) -> str:
-    """The scores as the command prints them."""
+    """Returns the text that the command prints."""
     scores = result.scores
     lines = [f"Average precision in %, {settings.dataset}, {settings.split}:"]
     for name, ap in scores.class_ap.items():
@@ -159,7 +159,7 @@ def describe(settings: Settings, result: Result) -> str:
 
 
 def draw(settings: Settings, result: Result) -> dict[str, Any]:
-    """The pictures beside results.json."""
+    """Returns the figures to save next to results.json, by name."""
     examples = result.data.split(settings.split).take(PICTURED)
     (batch,) = object_batches(examples, PICTURED)
     detections = [each.numpy() for each in _finder(result.detector)(batch["image"])]

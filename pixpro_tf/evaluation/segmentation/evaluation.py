@@ -1,4 +1,4 @@
-"""Semantic segmentation from a backbone, trained and scored as settings say."""
+"""Semantic segmentation with a backbone, trained and scored according to the settings."""
 
 import dataclasses
 import math
@@ -38,14 +38,14 @@ _BATCHES_OF_MOMENTS = 20
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What an evaluation found.
+    """Result of a segmentation evaluation.
 
     Attributes:
-        scores: `SegmentationScores` on the split.
-        rate: the learning rate that was taken.
-        selection: mIoU on the selection split, by rate; empty where there was one rate.
-        segmenter: that was scored.
-        data: on which.
+        scores: `SegmentationScores` on the evaluated split.
+        rate: learning rate that was chosen.
+        selection: mIoU on the selection split by learning rate; empty if there was only one.
+        segmenter: segmenter that was scored.
+        data: dataset that it was scored on.
     """
 
     scores: Any
@@ -56,17 +56,17 @@ class Result:
 
 
 def evaluate(settings: Settings) -> Result:
-    """Trains and scores as the settings say.
+    """Trains and scores a segmenter according to the settings.
 
     Raises:
-        UserError: whatever the user can mend.
+        UserError: if something is wrong that the user can fix.
     """
     with reading(settings.dataset):
         return _evaluate(settings, open_segmentation(settings.dataset, settings.data_dir))
 
 
 def _evaluate(settings: Settings, data: SegmentationData) -> Result:
-    # Unknown splits are found before anything is trained.
+    # Unknown splits are rejected before anything is trained.
     splits = {
         name: data.split(name)
         for name in (settings.train_split, settings.split, settings.selection_split)
@@ -92,16 +92,16 @@ def _evaluate(settings: Settings, data: SegmentationData) -> Result:
 def _trained(
     settings: Settings, examples: tf.data.Dataset, num_classes: int
 ) -> Iterator[tuple[float, Segmenter]]:
-    """Of each rate, the segmenter that was trained with it."""
+    """Yields each learning rate and the segmenter that was trained with it."""
 
     def backbone() -> ResNet:
-        # Random weights, and a head's, are the same for each rate.
+        # Random weights of the backbone and the head are the same for each learning rate.
         tf.keras.utils.set_random_seed(settings.seed)
         found = load_backbone(settings.source, settings.network, settings.output_stride)
         stride = found.stride_of(settings.level)
         if settings.margin % stride:
             raise ConfigError(
-                f"--margin={settings.margin} is no multiple of {settings.level}'s stride of {stride}"
+                f"--margin={settings.margin} must be a multiple of {settings.level}'s stride of {stride}"
             )
         return found
 
@@ -146,7 +146,7 @@ def _trained_on_crops(
     settings: Settings, examples: tf.data.Dataset, segmenter: Segmenter, rate: float
 ) -> Segmenter:
     segmenter(tf.zeros([1, settings.crop_size, settings.crop_size, 3]))
-    # As many crops as images, each epoch.
+    # Each epoch has as many crops as images.
     steps = settings.epochs * max(int(examples.cardinality()) // settings.batch_size, 1)
     schedule = tf.keras.optimizers.schedules.CosineDecay(rate, steps)
     linear = settings.mode == "linear"
@@ -161,7 +161,7 @@ def _trained_on_crops(
 
 
 def results(settings: Settings, result: Result) -> dict:
-    """What results.json holds; a class that is nowhere has the IoU null."""
+    """Returns the contents of results.json; the IoU of a class that does not occur is null."""
     scores = result.scores
     iou = zip(result.data.class_names, scores.class_iou.tolist(), strict=True)
     return {
@@ -176,21 +176,23 @@ def results(settings: Settings, result: Result) -> dict:
 
 
 def describe(settings: Settings, result: Result) -> str:
-    """The scores as the command prints them."""
+    """Returns the text that the command prints."""
     scores = result.scores
     lines = [f"IoU in %, {settings.dataset}, {settings.split}, {settings.mode}:"]
     for name, iou in zip(result.data.class_names, scores.class_iou, strict=True):
         lines.append(f"  {name:<20}{'absent' if math.isnan(iou) else format(100 * iou, '.1f'):>7}")
     lines.append(f"  {'mean':<20}{100 * scores.mean_iou:>7.2f}")
-    lines.append(f"Pixels that are right: {100 * scores.pixel_accuracy:.2f} %")
+    lines.append(f"Pixel accuracy: {100 * scores.pixel_accuracy:.2f} %")
     for rate, iou in result.selection.items():
-        chosen = ", which was taken" if rate == result.rate else ""
-        lines.append(f"Rate {rate:g}: mIoU {100 * iou:.2f} on {settings.selection_split}{chosen}")
+        chosen = " (chosen)" if rate == result.rate else ""
+        lines.append(
+            f"Learning rate {rate:g}: mIoU {100 * iou:.2f} on {settings.selection_split}{chosen}"
+        )
     return "\n".join(lines)
 
 
 def draw(settings: Settings, result: Result) -> dict[str, Any]:
-    """The pictures beside results.json."""
+    """Returns the figures to save next to results.json, by name."""
     title = f"{settings.dataset}, {settings.split}: mIoU {100 * result.scores.mean_iou:.1f} %"
     names = result.data.class_names
     shown = [

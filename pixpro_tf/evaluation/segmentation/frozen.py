@@ -1,4 +1,4 @@
-"""Linear classifiers of pixels on frozen maps, which are computed once."""
+"""Linear pixel classifiers on frozen feature maps, which are computed once."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -15,7 +15,10 @@ MapFunction = Callable[[tf.Tensor], tf.Tensor]
 
 
 def map_function(backbone: ResNet, level: str, margin: int = 0) -> MapFunction:
-    """From images uint8 `[B, H, W, 3]` to a backbone's maps, traced once for each size; arguments as of `maps_of`."""
+    """Returns a function from images uint8 `[B, H, W, 3]` to a backbone's maps, traced once for each image size.
+
+    The arguments are those of `maps_of`.
+    """
     return tf.function(
         lambda images: maps_of(backbone, images, level, margin=margin), reduce_retracing=True
     )
@@ -24,11 +27,11 @@ def map_function(backbone: ResNet, level: str, margin: int = 0) -> MapFunction:
 def maps_and_masks(
     function: MapFunction, batches: tf.data.Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The maps of all images of a split, in memory.
+    """Computes the maps of all images of a split, in memory.
 
     Args:
-        function: of `map_function`.
-        batches: of images and masks, all of one size.
+        function: result of `map_function`.
+        batches: batches of images and masks, all of the same size.
 
     Returns:
         Maps float32 `[N, h, w, C]`, and masks `[N, H, W]`.
@@ -41,7 +44,7 @@ def maps_and_masks(
     for images, each in batches:
         if masks and each.shape[1:] != masks[0].shape[1:]:
             raise ConfigError(
-                "the images of this dataset differ in size, so that a linear layer has no whole maps to learn from; give --crop_size"
+                "the images of this dataset differ in size, but training on whole images requires a single size; pass --crop_size"
             )
         maps.append(function(images).numpy())
         masks.append(each.numpy())
@@ -51,17 +54,20 @@ def maps_and_masks(
 
 
 def _check_memory(needed: int) -> None:
-    """Refuses maps that are too many; the system would end the process without a word. For a moment they are there twice."""
+    """Rejects maps that do not fit into memory twice, as they must for a moment.
+
+    Without this check, the system would kill the process silently.
+    """
     gibibyte, there = 1 << 30, memory_bytes()
     if 2 * needed > there:
         raise ConfigError(
-            f"the maps of all images are {needed / gibibyte:.0f} GiB, and this machine has {there / gibibyte:.0f}, too little to hold "
-            "them twice; give --crop_size, which keeps none of them"
+            f"the maps of all images take {needed / gibibyte:.0f} GiB and must fit twice into this machine's memory of "
+            f"{there / gibibyte:.0f} GiB; pass --crop_size, which stores no maps"
         )
 
 
 def moments(all_maps: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, float64 `[C]`, over maps `[..., C]` of any size.
+    """Computes the mean and standard deviation of each channel, float64 `[C]`, over maps `[..., C]` of any size.
 
     Source: Chan et al., 1979, whose sums of squares are about the mean: a channel that never varies has a deviation of exactly 0.
     """
@@ -87,16 +93,16 @@ def train_linear(
     batch_size: int,
     seed: int,
 ) -> LinearHead:
-    """A linear layer, trained by Adam with a cosine rate; a pure function of its arguments.
+    """Trains a linear layer with Adam and a cosine learning-rate schedule; a pure function of its arguments.
 
     Args:
         maps: float32 `[N, h, w, C]`.
         masks: uint8 `[N, H, W]`.
-        num_classes: K.
-        rate: of Adam, at the start.
-        epochs: passes over all maps.
-        batch_size: maps a step; the last of an epoch may be fewer.
-        seed: of the order.
+        num_classes: number of classes, K.
+        rate: initial learning rate of Adam.
+        epochs: number of passes over all maps.
+        batch_size: number of maps per step; the last step of an epoch may have fewer.
+        seed: seed of the order of the maps.
     """
     head = LinearHead(num_classes, *moments(maps))
     head.build(maps.shape)

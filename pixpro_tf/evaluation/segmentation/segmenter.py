@@ -1,4 +1,4 @@
-"""Heads that turn maps of features into a class for every pixel, how they are trained, and how they are scored."""
+"""Heads that predict a class for every pixel from feature maps, with their training and scoring."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -19,21 +19,21 @@ Head = Callable[..., tf.Tensor]
 
 
 class LinearHead(tf.keras.layers.Layer):
-    """One linear layer on standardised features.
+    """Linear layer on standardised features.
 
     Args:
-        num_classes: K.
-        mean, deviation: float `[C]`, of the features that it will be trained on.
+        num_classes: number of classes, K.
+        mean, deviation: float `[C]`, mean and standard deviation of the features that it will be trained on.
 
-    Input float `[B, h, w, C]`; output logits `[B, h, w, K]`, zero before any training.
+    Input float `[B, h, w, C]`; output logits `[B, h, w, K]`, zero before training.
     """
 
     def __init__(self, num_classes: int, mean: np.ndarray, deviation: np.ndarray) -> None:
-        # Whatever the precision of the network that it looks at.
+        # The head is float32 whatever the precision of the network.
         super().__init__(dtype="float32")
         self.num_classes = num_classes
         self.mean = tf.constant(mean, tf.float32)
-        # What never varies says nothing; it is left at zero.
+        # A feature that never varies carries no information; it is set to zero.
         self.scale = tf.math.divide_no_nan(1.0, tf.constant(deviation, tf.float32))
         self.classify = tf.keras.layers.Conv2D(
             num_classes, 1, kernel_initializer="zeros", dtype="float32"
@@ -49,16 +49,16 @@ class LinearHead(tf.keras.layers.Layer):
 
 
 class FCNHead(tf.keras.layers.Layer):
-    """3x3 convolutions with BN and ReLU, and a 1x1 classifier.
+    """3x3 convolutions with batch norm and ReLU, and a 1x1 classifier.
 
     Args:
-        num_classes: K.
-        channels: of the convolutions.
-        num_layers: how many.
+        num_classes: number of classes, K.
+        channels: number of channels of the 3x3 convolutions.
+        num_layers: number of 3x3 convolutions.
 
     Input float `[B, h, w, C]`; output logits `[B, h, w, K]`.
 
-    Source: Long et al., CVPR 2015 (https://arxiv.org/abs/1411.4038), with two convolutions as it is used on dilated ResNets.
+    Source: Long et al., CVPR 2015 (https://arxiv.org/abs/1411.4038), with two convolutions, as is usual on dilated ResNets.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class FCNHead(tf.keras.layers.Layer):
 
 
 class Segmenter(tf.keras.Model):
-    """A backbone and a head.
+    """Backbone with a segmentation head.
 
     Args:
-        backbone: in float32.
-        level: "c2" to "c5", the map that the head sees.
-        head: from maps to logits.
-        trains_backbone: whether the backbone is trained, and its BN goes by the batch in training.
-        margin: see `maps_of`.
+        backbone: backbone in float32.
+        level: feature map that the head uses, "c2" to "c5".
+        head: function from maps to logits.
+        trains_backbone: whether the backbone is trained and its batch norm uses the statistics of the batch in training.
+        margin: width of the mirrored border in pixels; see `maps_of`.
 
     Call with images uint8 or float `[B, H, W, 3]` in 0..255; returns logits `[B, h, w, K]`.
     """
@@ -115,11 +115,11 @@ class Segmenter(tf.keras.Model):
 
 
 def pixel_loss(masks: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Mean cross-entropy of the pixels that count.
+    """Computes the mean cross-entropy over the pixels that are not ignored.
 
     Args:
         masks: uint8 `[B, H, W]`, classes and `IGNORED`.
-        logits: float `[B, h, w, K]`, stretched to the masks' size.
+        logits: float `[B, h, w, K]`, resized to the size of the masks.
     """
     masks = tf.cast(masks, tf.int32)
     counted = masks != IGNORED
@@ -131,7 +131,7 @@ def pixel_loss(masks: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 def at_size_of(masks: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Logits `[B, h, w, K]` stretched bilinearly to the size of masks `[B, H, W]`, in float32."""
+    """Resizes logits `[B, h, w, K]` bilinearly to the size of masks `[B, H, W]`, in float32."""
     return tf.image.resize(tf.cast(logits, tf.float32), tf.shape(masks)[1:3])
 
 
@@ -145,14 +145,14 @@ def train(
     """Trains a head, or a whole segmenter.
 
     Args:
-        head: from inputs and `training=True` to logits.
-        variables: what is trained.
-        optimizer: not used before.
-        batches: of inputs and masks, one for each step.
-        weight_decay: of variables with more than one dimension, added to their gradients.
+        head: function from inputs and `training=True` to logits.
+        variables: variables to train.
+        optimizer: optimizer that has not been used yet.
+        batches: batches of inputs and masks, one for each step.
+        weight_decay: weight decay of variables with more than one dimension, added to their gradients.
 
     Raises:
-        RunError: if the loss is not finite at the end.
+        RunError: if the last loss is not finite.
     """
     optimizer.build(variables)
 
@@ -160,7 +160,7 @@ def train(
     def step(inputs: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = pixel_loss(masks, head(inputs, training=True))
-        # A stage above the level that the head sees has no gradient.
+        # Stages above the level that the head uses have no gradient.
         pairs = [
             (gradient + weight_decay * variable if variable.shape.rank > 1 else gradient, variable)
             for gradient, variable in zip(tape.gradient(loss, variables), variables, strict=True)
@@ -176,9 +176,11 @@ def train(
 
 
 def check_finite(loss: float) -> None:
-    """Raises `RunError` for the loss of a training that has diverged; its scores would look like poor features."""
+    """Raises `RunError` if the last loss shows that training has diverged; its scores would look like poor features."""
     if not math.isfinite(loss):
-        raise RunError(f"training on the features ended with a loss of {loss}; give a lower rate")
+        raise RunError(
+            f"training on the features ended with a loss of {loss}; use a lower learning rate"
+        )
 
 
 def score(
@@ -195,5 +197,5 @@ def score(
 
 
 def predict(head: Head, inputs: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
-    """The class of every pixel, int64 `[B, H, W]`, at the masks' size."""
+    """Predicts the class of every pixel, int64 `[B, H, W]`, at the size of the masks."""
     return tf.argmax(at_size_of(masks, head(inputs, training=False)), axis=-1)

@@ -1,1 +1,1 @@
-"""The commands of the exports, each with one late import of its library."""
+"""Commands of the exports; each imports its library only when it runs."""

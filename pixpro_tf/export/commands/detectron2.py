@@ -1,8 +1,8 @@
-"""A backbone as the pickle that Detectron2 loads.
+"""Exports a backbone as the pickle that Detectron2 loads.
 
     python -m export.detectron2 --from=runs/mine --output=mine.pkl
 
-The command prints the settings that go with it, with the norms trained and synchronised as the paper fine-tunes.
+The command prints the matching Detectron2 settings, which train and synchronise batch norm, as the paper does for fine-tuning.
 """
 
 import dataclasses
@@ -14,16 +14,16 @@ from pixpro_tf.export.commands.settings import ExportSettings, command
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(ExportSettings):
-    """What is exported for Detectron2."""
+    """Flags of the export to Detectron2."""
 
-    output: str = required("Output", "file to write, as backbone.pkl")
+    output: str = required("Output", "path of the file to write, e.g. backbone.pkl")
 
 
 def _run(settings: Settings) -> None:
     from pixpro_tf.export.detectron2 import export
 
     lines = export(settings.source, settings.output, **settings.common_arguments)
-    print(f"Written: {settings.output}; in Detectron2's configuration:")
+    print(f"Wrote {settings.output}; add these settings to Detectron2's configuration:")
     print("\n".join(f"  {line}" for line in lines))
 
 

@@ -1,4 +1,4 @@
-"""A backbone for TF Model Garden: checkpoint, and experiments that start from it.
+"""Exports a backbone to TF Model Garden: a checkpoint, and experiments that start from it.
 
 python -m export.model_garden --from=runs/mine --output=exported/garden
 """
@@ -12,7 +12,7 @@ def _run(settings: ExportSettings) -> None:
     from pixpro_tf.export.model_garden.exporting import export
 
     export(settings.source, settings.output, **settings.common_arguments)
-    print(f"Written: {settings.output}; its README.md has the Garden's command")
+    print(f"Wrote {settings.output}; its README.md contains the command for TF Model Garden")
 
 
 main = command(ExportSettings, "model_garden", __doc__, _run)

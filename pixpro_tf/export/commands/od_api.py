@@ -1,4 +1,4 @@
-"""A backbone for the TF Object Detection API: checkpoint, pipeline.config, label map and records.
+"""Exports a backbone to the TF Object Detection API: checkpoint, pipeline.config, label map and TFRecords.
 
 python -m export.od_api --from=runs/mine --output=exported/detector --task=voc --model=faster_rcnn_resnet50_keras
 """
@@ -14,60 +14,66 @@ from pixpro_tf.export.od_api.tasks import TASKS, Data
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(ExportSettings):
-    """What is exported for the Object Detection API, and what it fine-tunes for."""
+    """Flags of the export to the Object Detection API, and of the fine-tuning in it."""
 
-    task: str = required("Fine-tuning", "what to detect", choices=tuple(TASKS))
-    model: str = required("Fine-tuning", "detector", choices=tuple(MODELS))
+    task: str = required(
+        "Fine-tuning",
+        "classes, datasets and schedule of VOC or COCO; custom has your classes and the schedule of VOC",
+        choices=tuple(TASKS),
+    )
+    model: str = required("Fine-tuning", "detector to fine-tune", choices=tuple(MODELS))
     depth: int = flag(
         0,
         "Backbone",
-        "of the ResNet, to be checked; 0 is the backbone's",
+        "expected depth of the ResNet, compared with the backbone's; 0 accepts any",
         choices=(0, 50, 101, 152),
     )
     batch_size: int = flag(
         0,
         "Fine-tuning",
-        "images a step, over all replicas; the rate follows it; 0 is the task's",
+        "global batch size, in images; the learning rate scales with it; 0 uses the task's value",
         minimum=0,
     )
     steps: int = flag(
         0,
         "Fine-tuning",
-        "length of the fine-tuning; the drops of the rate follow it; 0 is the task's",
+        "number of steps, a multiple of 100; the learning-rate drops scale with it; 0 uses the task's value",
         minimum=0,
     )
     min_side: int = flag(
         0,
         "Fine-tuning",
-        "shorter side of an image, unless the longer one gets too long; 0 is the task's",
+        "shorter side of an image, unless the longer side would exceed --max_side; 0 uses the task's value",
         unit="pixels",
         minimum=0,
     )
     max_side: int = flag(
         0,
         "Fine-tuning",
-        "most that the longer side of an image may have; 0 is the task's",
+        "maximum of the longer side of an image; 0 uses the task's value",
         unit="pixels",
         minimum=0,
     )
-    classes: str = flag("", "Data", "for --task=custom: names, as cat,dog")
+    classes: str = flag("", "Data", "names of the classes for --task=custom, e.g. cat,dog")
     dataset: str = flag(
         Data.dataset,
         "Data",
-        "for --task=custom: TFDS dataset with boxes, as scenes/128; gives classes and records",
+        "TFDS dataset with boxes for --task=custom, e.g. scenes/128; provides the classes and the TFRecords",
     )
-    train_split: str = flag(Data.train_split, "Data", "of --dataset, to train on")
-    evaluation_split: str = flag(Data.evaluation_split, "Data", "of --dataset, to score on")
+    train_split: str = flag(Data.train_split, "Data", "split of --dataset to train on")
+    evaluation_split: str = flag(Data.evaluation_split, "Data", "split of --dataset to evaluate on")
     data_dir: str = flag(
         Data.data_dir,
         "Data",
-        "where TFDS keeps prepared datasets; empty for its default, ~/tensorflow_datasets",
+        "folder of prepared TFDS datasets; empty for the default, ~/tensorflow_datasets",
     )
-    records: bool = flag(False, "Output", "write the images as the API's TFRecords too")
+    records: bool = flag(
+        False, "Output", "whether to also write the images and boxes as TFRecords for the API"
+    )
 
     @property
     def data(self) -> Data:
-        """What to learn from."""
+        """Data to train and evaluate on."""
         names = [name.strip() for name in self.classes.split(",")]
         return Data(
             classes=tuple(filter(None, names)),
@@ -80,7 +86,7 @@ class Settings(ExportSettings):
 
     @property
     def sizes(self) -> dict[str, int | None]:
-        """Arguments of `Schedule.changed`."""
+        """Keyword arguments of `Schedule.changed`."""
         names = ("batch_size", "steps", "min_side", "max_side")
         return {name: getattr(self, name) or None for name in names}
 
@@ -98,7 +104,9 @@ def _run(settings: Settings) -> None:
         sizes=settings.sizes,
         **settings.common_arguments,
     )
-    print(f"Written: {settings.output}; its README.md has the API's commands")
+    print(
+        f"Wrote {settings.output}; its README.md contains the commands for the Object Detection API"
+    )
 
 
 main = command(Settings, "od_api", __doc__, _run)

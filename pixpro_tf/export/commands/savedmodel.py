@@ -1,9 +1,9 @@
-"""A backbone as a Reusable SavedModel, which TF Hub loads without this project.
+"""Exports a backbone as a Reusable SavedModel, which TF Hub loads without this project.
 
     python -m export.savedmodel --from=runs/mine --output=exported/mine
 
-`hub.load("exported/mine")(images)` takes images in float32 RGB in [0, 1] and gives `[B, C]`;
-`hub.KerasLayer("exported/mine", trainable=True, dtype="float32", arguments=dict(return_endpoints=True))` gives c2 to c5.
+`hub.load("exported/mine")(images)` takes float32 RGB images in [0, 1] and returns `[B, C]`;
+`hub.KerasLayer("exported/mine", trainable=True, dtype="float32", arguments=dict(return_endpoints=True))` returns c2 to c5.
 """
 
 import dataclasses
@@ -16,20 +16,20 @@ from pixpro_tf.storage.hub_handles import is_archive
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(ExportSettings):
-    """What is exported as a SavedModel."""
+    """Flags of the export as a SavedModel."""
 
     source: str = required(
-        "Backbone", "folder of a run, or of imported weights", name="from", alias="run"
+        "Backbone", "folder of a run or of imported weights", name="from", alias="run"
     )
     output: str = required(
-        "Output", "folder to make, or with a name that ends with .tar.gz, an archive"
+        "Output", "folder to create; a name that ends with .tar.gz creates an archive instead"
     )
     include_heads: bool = flag(
         False,
         "Output",
-        "save the projector and the propagation too, as the endpoints projected and propagated",
+        "whether to also save the projector and the propagation, as the endpoints projected and propagated",
     )
-    licence: str = flag("", "Output", "of the weights, for the model card")
+    licence: str = flag("", "Output", "licence of the weights, for the model card")
 
 
 def _run(settings: Settings) -> None:
@@ -43,8 +43,8 @@ def _run(settings: Settings) -> None:
         **settings.common_arguments,
     )
     output = settings.output.rstrip("/")
-    hub = "and, from an address, hub.load" if is_archive(output) else "and hub.load"
-    print(f"Written: {output}; it loads with --init_from={output}, pixpro_tf.load_backbone {hub}")
+    hub = "or, from an https:// or gs:// address, hub.load" if is_archive(output) else "or hub.load"
+    print(f"Wrote {output}; load it with --init_from={output}, pixpro_tf.load_backbone {hub}")
 
 
 main = command(Settings, "savedmodel", __doc__, _run)

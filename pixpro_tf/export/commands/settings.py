@@ -1,4 +1,4 @@
-"""Flags that all exports have."""
+"""Flags that all exports share, and the factory of their commands."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,15 +12,17 @@ from pixpro_tf.config.flag import flag, required
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportSettings(BackboneSettings):
-    """What is exported, and where to."""
+    """Flags of every export: the backbone and the output."""
 
-    allow_unfinished: bool = flag(False, "Backbone", "take a run that has not made all its steps")
-    output: str = required("Output", "folder to make")
-    overwrite: bool = flag(False, "Output", "replace an output")
+    allow_unfinished: bool = flag(
+        False, "Backbone", "whether to accept a run that has not completed all its steps"
+    )
+    output: str = required("Output", "folder to create")
+    overwrite: bool = flag(False, "Output", "whether to replace an existing output")
 
     @property
     def common_arguments(self) -> dict[str, Any]:
-        """Arguments that every export's library takes, by name."""
+        """Keyword arguments that the library function of every export takes."""
         return {
             "network": self.network or None,
             "allow_unfinished": self.allow_unfinished,
@@ -34,7 +36,7 @@ AnySettings = TypeVar("AnySettings", bound=ExportSettings)
 def command(
     settings: type[AnySettings], name: str, doc: str | None, run: Callable[[AnySettings], None]
 ) -> Command[AnySettings]:
-    """The command of an export, called `name`; the rest is as of `Command`."""
+    """Returns the command of the export `name`; see `Command` for the other arguments."""
 
     def checked(settings: AnySettings) -> None:
         check_output(settings.source, settings.output, settings.overwrite)

@@ -1,1 +1,1 @@
-"""A backbone for TF Model Garden: checkpoint, and experiments that start from it."""
+"""Export of a backbone to TF Model Garden: a checkpoint, and experiments that start from it."""

@@ -1,12 +1,12 @@
-"""A backbone as the checkpoint that TF Model Garden's ResNet restores, and an FPN as that of its decoder.
+"""Checkpoint of a backbone for TF Model Garden's ResNet, and of an FPN for its decoder.
 
-`official.vision.modeling.backbones.ResNet` is a functional Keras model of 25 layers (with 50 convolutions): input, stem, BN, activation,
-pooling, then for each stage its blocks and an activation. A checkpoint names its layers by their numbers, once among all and once
-among those with weights, and a restore asks for all of them, so the layers without weights are in it too, as empty objects. The
-dilated ResNet of its segmentation models has the same layers.
+`official.vision.modeling.backbones.ResNet` is a functional Keras model with 25 layers for ResNet-50: input, stem, BN, activation and
+pooling, then the blocks of each stage followed by an activation. A checkpoint names each layer by its number, once among all layers and
+once among those with weights. A restore requires all of them, so the checkpoint also contains the layers without weights, as empty
+objects. The dilated ResNet of the Garden's segmentation models has the same layers.
 
-Its FPN is a functional model too; most of its layers are single operations, and Keras numbers all of them by their depth in the graph. So the
-numbers depend on the levels, and are written down here for those of the Garden's two detectors.
+The Garden's FPN is a functional model too. Most of its layers are single operations, and Keras numbers all layers by their depth in the
+graph. The numbers therefore depend on the levels; this module lists them for the levels of the Garden's two detectors.
 """
 
 import os
@@ -19,8 +19,8 @@ from pixpro_tf.backbones.resnet import ResidualBlock, ResNet
 from pixpro_tf.layers.batch_norm import BatchNorm
 from pixpro_tf.layers.convolution import Convolution
 
-# `model_id` and `depth_multiplier` of the backbone's configuration. The Garden's shallower networks project the shortcut of their
-# first block, and its "d" variants pool where ours do not.
+# `model_id` and `depth_multiplier` in the configuration of the backbone. Other networks differ: the Garden's shallower networks project
+# the shortcut of their first block, and its "d" variants pool at a position where this project's do not.
 RESNETS = {
     "resnet50": (50, 1.0),
     "resnet101": (101, 1.0),
@@ -28,7 +28,7 @@ RESNETS = {
     "resnet50w2": (50, 2.0),
 }
 
-# By the levels of an FPN: how many layers the decoder has, and the numbers of those with weights.
+# Number of layers in the decoder, and the numbers of those with weights, by the levels of the FPN.
 _DECODERS: dict[tuple[str, ...], tuple[int, dict[int, str]]] = {
     ("p3", "p4", "p5", "p6", "p7"): (
         36,
@@ -42,12 +42,12 @@ _DECODERS: dict[tuple[str, ...], tuple[int, dict[int, str]]] = {
 
 
 def write_checkpoint(backbone: ResNet, folder: str, fpn: FPN | None = None) -> None:
-    """Writes the checkpoint `ckpt-1` for `init_checkpoint_modules: backbone`, and with an FPN `decoder` too, into a folder.
+    """Writes the checkpoint `ckpt-1` for `init_checkpoint_modules: backbone`, or `[backbone, decoder]` with an FPN.
 
     Args:
-        backbone: `ResNet` of layout model_garden, one of `RESNETS`.
-        folder: that exists.
-        fpn: `FPN` of layout model_garden with the levels of one of the Garden's detectors; None without.
+        backbone: `ResNet` of the layout model_garden, one of `RESNETS`.
+        folder: existing folder to write to.
+        fpn: `FPN` of the layout model_garden with the levels of one of the Garden's detectors; None writes the backbone only.
     """
     stem = [_convolution(backbone.stem[0]), _norm(backbone.stem[1])]
     layers, weighted = [_empty(), *stem, _empty(), _empty()], stem
@@ -67,7 +67,7 @@ def _decoder(fpn: FPN) -> tf.train.Checkpoint:
     layers = [_empty() for _ in range(total)]
     for number, level in numbers.items():
         layers[number] = _convolution(convolutions[level])
-    # The norms of all levels come last, in their order.
+    # The batch norms of all levels come last, in the order of the levels.
     layers[-len(fpn.levels) :] = [_norm(fpn.norms[level]) for level in fpn.levels]
     weighted = [layers[number] for number in numbers] + layers[-len(fpn.levels) :]
     return _numbered(layers, weighted)
@@ -76,7 +76,7 @@ def _decoder(fpn: FPN) -> tf.train.Checkpoint:
 def _numbered(
     layers: Sequence[tf.train.Checkpoint], weighted: Sequence[tf.train.Checkpoint]
 ) -> tf.train.Checkpoint:
-    """What a functional model of these layers is in a checkpoint."""
+    """Returns the checkpoint object of a functional model with these layers."""
     edges = {f"layer-{index}": layer for index, layer in enumerate(layers)}
     edges |= {f"layer_with_weights-{index}": layer for index, layer in enumerate(weighted)}
     return tf.train.Checkpoint(**edges)

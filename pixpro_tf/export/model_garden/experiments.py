@@ -1,15 +1,15 @@
-"""TF Model Garden's experiments that start from an exported backbone, with the paper's fine-tuning schedules.
+"""TF Model Garden experiments that start from an exported backbone, with the paper's fine-tuning schedules.
 
-Each is a file for `python -m official.vision.train --experiment=NAME --config_file=FILE`.
+Each experiment is a file for `python -m official.vision.train --experiment=NAME --config_file=FILE`.
 """
 
 import dataclasses
 from string import Template
 
-# Epsilon and decay of BN are configuration there, 0.001 and 0.99 by default; a backbone under another epsilon gives other features.
+# The Garden configures epsilon and decay of BN, by default 0.001 and 0.99. A backbone with another epsilon computes different features.
 _BACKBONE = """\
 # $comment
-# Paths are relative to this folder; set those of the data.
+# Paths are relative to this folder. Replace the paths of the data with yours.
 runtime:
   distribution_strategy: mirrored
   enable_xla: false
@@ -167,15 +167,15 @@ trainer:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """One file.
+    """Experiment file for the Garden.
 
     Attributes:
-        name: of the Garden's experiment whose defaults it changes.
-        comment: its first line.
-        template: of its text.
-        dilated: whether its backbone is the Garden's dilated ResNet, which has one width.
+        name: name of the Garden's experiment whose defaults the file changes.
+        comment: first line of the file.
+        template: template of the file's text.
+        dilated: whether the backbone is the Garden's dilated ResNet, which has a single width.
         rate: peak learning rate of a detector.
-        fpn_levels: of its decoder, which a pre-trained FPN of the same levels fits.
+        fpn_levels: levels of the decoder; a pre-trained FPN must have the same levels to fit.
     """
 
     name: str
@@ -189,21 +189,22 @@ class Experiment:
 EXPERIMENTS = {
     "retinanet.yaml": Experiment(
         "retinanet_resnetfpn_coco",
-        "RetinaNet on COCO, 1x (90k steps of batch 16), with Detectron2's rate for it; the paper has no RetinaNet.",
+        "RetinaNet on COCO, 1x schedule (90k steps, batch size 16), Detectron2's learning rate; the paper does not use RetinaNet.",
         _RETINANET,
         rate=0.01,
         fpn_levels=("p3", "p4", "p5", "p6", "p7"),
     ),
     "mask_rcnn.yaml": Experiment(
         "maskrcnn_resnetfpn_coco",
-        "Mask R-CNN with FPN on COCO, with the paper's 1x schedule: 90k steps of batch 16, a tenth of the rate after 60k, a hundredth after 80k.",
+        "Mask R-CNN with FPN on COCO, with the paper's 1x schedule: 90k steps, batch size 16, "
+        "a tenth of the learning rate after 60k steps and a hundredth after 80k.",
         _MASK_RCNN,
         rate=0.02,
         fpn_levels=("p2", "p3", "p4", "p5", "p6"),
     ),
     "semantic_segmentation.yaml": Experiment(
         "semantic_segmentation",
-        "An FCN on a dilated backbone, for Cityscapes as in the paper; the schedule is the usual polynomial one.",
+        "FCN with a dilated backbone on Cityscapes, as in the paper; the schedule is the usual polynomial decay.",
         _SEGMENTATION,
         dilated=True,
     ),
@@ -213,12 +214,12 @@ EXPERIMENTS = {
 def yaml_of(
     experiment: Experiment, model_id: int, depth_multiplier: float, fpn_channels: int = 0
 ) -> str:
-    """The text of an experiment's file.
+    """Returns the text of an experiment file.
 
     Args:
-        experiment: which.
-        model_id, depth_multiplier: the Garden's names of the backbone.
-        fpn_channels: of the FPN in the checkpoint that fits the experiment; 0 where there is none.
+        experiment: experiment to write.
+        model_id, depth_multiplier: the Garden's configuration of the backbone.
+        fpn_channels: number of channels of the FPN in the checkpoint, if it fits the experiment; 0 otherwise.
     """
     rates = {
         "first_rate": experiment.rate / 1000,
@@ -232,6 +233,6 @@ def yaml_of(
         decoder=Template(_DECODER).substitute(channels=fpn_channels) if fpn_channels else "",
         model_id=model_id,
         depth_multiplier=depth_multiplier,
-        # Not in powers of ten, for YAML takes 2e-05 for a text.
+        # Decimal notation, because YAML reads 2e-05 as a string.
         **{name: f"{rate:.6f}" for name, rate in rates.items()},
     )

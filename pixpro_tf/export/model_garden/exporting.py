@@ -1,4 +1,4 @@
-"""The folder from which TF Model Garden fine-tunes a backbone."""
+"""Export of a backbone to a folder from which TF Model Garden fine-tunes it."""
 
 import os
 
@@ -8,36 +8,38 @@ from pixpro_tf.export.model_garden.experiments import EXPERIMENTS, yaml_of
 from pixpro_tf.export.sources import restore_for
 
 _README = """\
-# A {backbone} pre-trained by PixPro, for TF Model Garden
+# A {backbone} pre-trained with PixPro, for TF Model Garden
 
-`checkpoint/ckpt-1` restores into `official.vision.modeling.backbones.ResNet({arguments})` of tf-models-official 2.15.0 by
+To restore `checkpoint/ckpt-1` into `official.vision.modeling.backbones.ResNet({arguments})` of tf-models-official 2.15.0, run
 
 ```python
 tf.train.Checkpoint(backbone=backbone).read("checkpoint/ckpt-1").expect_partial().assert_existing_objects_matched()
 ```
 
-Images are normalised there as in pre-training. The epsilon of batch normalisation has to be `norm_epsilon: 0.00001`, which is not
-the Garden's default; the files here have it.
+The Garden normalises images as in pre-training. The epsilon of batch norm must be `norm_epsilon: 0.00001`, which is not the Garden's
+default; the files in this folder set it.
 
 | file | experiment |
 |---|---|
 {rows}
 
-Their schedules are the paper's where it has the detector; their images are not: the Garden scales them into a square of 1024 pixels, by
-0.8 to 1.25 at random, where the paper draws the shorter side from 640 to 800.
+The schedules are the paper's if the paper uses the detector. The image sizes are not: the Garden fits images into a square of 1024 pixels
+and scales them at random by 0.8 to 1.25, whereas the paper draws the shorter side from 640 to 800 pixels.
 
-Start the commands in this folder, with the data's paths set in the file:
+Set the paths of the data in the file, then run the command in this folder:
 
 ```sh
 python -m official.vision.train --experiment=EXPERIMENT --config_file=FILE --mode=train_and_eval --model_dir=training
 ```
 {notes}"""
-_WIDTH_NOTE = "\nThere is no segmentation here: the Garden's dilated ResNet has no wider form.\n"
+_WIDTH_NOTE = "\nThe folder does not contain a segmentation experiment because the Garden's dilated ResNet has a single width.\n"
 _FPN_NOTE = """
-The FPN that was pre-trained with it is in the checkpoint too, and `{file}` starts from it: `init_checkpoint_modules: [backbone, decoder]`.
+The checkpoint also contains the FPN that was pre-trained with the backbone, and `{file}` starts from it:
+`init_checkpoint_modules: [backbone, decoder]`.
 """
 _NO_FPN_NOTE = """
-The FPN that was pre-trained with it has the levels {levels}, which fit no detector here, so it is left out. Those that fit: {wanted}.
+The FPN that was pre-trained with the backbone has the levels {levels}, which do not fit a detector here, so it is left out.
+Levels that fit: {wanted}.
 """
 
 
@@ -49,20 +51,19 @@ def export(
     allow_unfinished: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Writes the checkpoint, the experiments' files and README.md.
+    """Writes the checkpoint, the experiment files and README.md.
 
     Args:
         source: folder of a run or of imported weights, or handle of a SavedModel.
-        output: folder to make.
-        network: "online" or "target"; None is the online one of a run.
-        allow_unfinished: whether a run is taken that has not made all its steps.
-        overwrite: replace a folder that is there already.
+        output: folder to create.
+        network: "online" or "target"; None exports the online network of a run, or the network of a SavedModel.
+        allow_unfinished: whether to accept a run that has not completed all its steps.
+        overwrite: whether to replace an existing folder.
 
     Raises:
-        UserError: if there is nothing to export, the Garden has no such backbone or would misread it, or it cannot be written.
+        UserError: if the source does not contain a backbone, the Garden does not build the same one, or the folder cannot be written.
     """
     check_output(source, output, overwrite)
-    # Late, for it imports TensorFlow.
     backbone, neck = restore_for(
         "TF Model Garden",
         source,

@@ -1,1 +1,1 @@
-"""A backbone for the TF Object Detection API: checkpoint, pipeline.config, label map and records."""
+"""Export of a backbone to the TF Object Detection API: checkpoint, pipeline.config, label map and TFRecords."""

@@ -1,7 +1,7 @@
-"""A backbone as the classification checkpoint that the TF Object Detection API restores.
+"""Classification checkpoint of a backbone, which the TF Object Detection API restores.
 
-The API builds its backbones with Keras' `applications.ResNet50` and feeds them RGB in 0..255 minus (123.68, 116.779, 103.939), not
-divided by anything. So the stem absorbs what our normalisation does beyond that.
+The API builds its backbones with Keras' `applications.ResNet50` and feeds them RGB in 0..255 minus (123.68, 116.779, 103.939), without
+dividing by a standard deviation. The stem therefore absorbs the rest of this project's normalisation.
 """
 
 import os
@@ -14,7 +14,7 @@ from pixpro_tf.data.views.photometric import IMAGENET_MEAN, IMAGENET_STD
 from pixpro_tf.layers.batch_norm import BatchNorm
 
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
-# Of the API's batch normalisation, and of ours.
+# Epsilon of batch norm in the API and in this project.
 _EPSILON = 1e-5
 KERAS_RESNETS = {"resnet50": "ResNet50", "resnet101": "ResNet101", "resnet152": "ResNet152"}
 
@@ -26,41 +26,42 @@ def folded_stem(
     mean: np.ndarray,
     deviation: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A stem that takes RGB in 0..255 minus `CAFFE_MEAN` where the given one takes normalised images.
+    """Folds the normalisation of images into the stem, so that it takes RGB in 0..255 minus `CAFFE_MEAN`.
 
-    With u the new input, a normalised image is `u / (255 d) + s / d`, `s = CAFFE_MEAN / 255 - mean`. The kernel is divided by 255 d,
-    and what it makes of the constant `s / d` is taken off the running mean of the BN behind it. Then kernel, mean and deviation are
-    multiplied by one number, 255 times the mean of d, which the BN takes back: a kernel 57 times smaller on inputs 57 times larger gives
-    the same features too, and a gradient that is 3000 times larger relative to it, with which the first steps of a fine-tuning would
-    wipe it out. Where the consumer's zero padding reaches in, its padding stands for `s / d` and not for 0, at most 0.009 of a standard
-    deviation.
+    Let u be the new input and d the deviation. A normalised image is `u / (255 d) + s / d` with `s = CAFFE_MEAN / 255 - mean`. The kernel
+    is divided by 255 d, and its response to the constant `s / d` is subtracted from the running mean of the BN after it. Kernel, running
+    mean and running deviation are then multiplied by the same number, 255 times the mean of d, which the BN cancels. Without this factor,
+    the kernel would be 57 times smaller on inputs that are 57 times larger, which gives the same features but a gradient that is 3000
+    times larger relative to the kernel: the first steps of fine-tuning would destroy it. The consumer's zero padding corresponds to
+    `s / d` instead of 0 in normalised images, a difference of at most 0.009 of a standard deviation.
 
     Args:
-        kernel: `[h, w, 3, filters]`.
-        moving_mean, moving_variance: `[filters]`, of the BN behind it.
-        mean, deviation: `[3]`, of the normalisation, for images in [0, 1].
+        kernel: kernel of the stem, `[h, w, 3, filters]`.
+        moving_mean, moving_variance: running averages of the BN after the stem, `[filters]`.
+        mean, deviation: mean and standard deviation of the normalisation for images in [0, 1], `[3]`.
 
     Returns:
-        The new kernel, running mean and running variance, float32.
+        New kernel, running mean and running variance, float32.
     """
     exact = kernel.astype(np.float64)
     constant = np.einsum("hwco,c->o", exact, (CAFFE_MEAN / 255 - mean) / deviation)
     scale = 255 * deviation.mean()
     folded = exact * scale / (255 * deviation[:, np.newaxis])
     folded_mean = scale * (moving_mean - constant)
-    # Epsilon stays what it is, and has to become larger with the rest.
+    # BN adds a fixed epsilon, so the variance also has to account for the scaling of epsilon.
     folded_variance = scale**2 * (moving_variance.astype(np.float64) + _EPSILON) - _EPSILON
     return tuple(part.astype(np.float32) for part in (folded, folded_mean, folded_variance))
 
 
 def keras_resnet(backbone: ResNet) -> tf.keras.Model:
-    """Keras' own ResNet with a backbone's weights, for RGB in 0..255 minus `CAFFE_MEAN`.
+    """Returns Keras' own ResNet with the weights of a backbone, for RGB in 0..255 minus `CAFFE_MEAN`.
 
     Args:
-        backbone: `ResNet` of layout od_api, one of `KERAS_RESNETS`.
+        backbone: `ResNet` of the layout od_api, one of `KERAS_RESNETS`.
 
     Returns:
-        `tf.keras.applications.ResNet50(include_top=False)` or its like; its convolutions' biases, which the API's have not, are 0.
+        `tf.keras.applications.ResNet50(include_top=False)`, or its deeper variants. The biases of its convolutions, which the API's
+        models lack, are 0.
     """
     build = getattr(tf.keras.applications, KERAS_RESNETS[backbone.architecture])
     model = build(include_top=False, weights=None, input_shape=(None, None, 3))
@@ -98,8 +99,8 @@ def write_checkpoint(model: tf.keras.Model, folder: str) -> None:
     """Writes the checkpoint `ckpt-1` for `fine_tune_checkpoint_type: "classification"` into a folder.
 
     Args:
-        model: of `keras_resnet`.
-        folder: that exists.
+        model: model that `keras_resnet` returned.
+        folder: existing folder to write to.
     """
-    # Not `write`: the API restores a save counter too, and asserts that it was found.
+    # `save` instead of `write`, because the API also restores a save counter and asserts that it was found.
     tf.train.Checkpoint(feature_extractor=model).save(os.path.join(folder, "ckpt"))

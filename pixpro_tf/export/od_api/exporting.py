@@ -1,4 +1,4 @@
-"""The folder with which the TF Object Detection API fine-tunes a backbone."""
+"""Export of a backbone to a folder from which the TF Object Detection API fine-tunes it."""
 
 import os
 
@@ -24,22 +24,22 @@ def export(
     allow_unfinished: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Writes checkpoint, pipeline.config, label_map.pbtxt, README.md and, if asked, records.
+    """Writes the checkpoint, pipeline.config, label_map.pbtxt, README.md and, on request, TFRecords.
 
     Args:
         source: folder of a run or of imported weights, or handle of a SavedModel.
-        output: folder to make.
+        output: folder to create.
         task: key of `TASKS`.
         model: key of `pipeline.MODELS`.
-        depth: of the ResNet, 50, 101 or 152, if it is to be checked; None takes the backbone's.
-        data: what to learn from.
-        sizes: arguments of `Schedule.changed`.
-        network: "online" or "target"; None is the online one of a run.
-        allow_unfinished: whether a run is taken that has not made all its steps.
-        overwrite: replace a folder that is there already.
+        depth: expected depth of the ResNet, 50, 101 or 152; None accepts that of the backbone.
+        data: data to train and evaluate on; None uses that of the task.
+        sizes: keyword arguments of `Schedule.changed`.
+        network: "online" or "target"; None exports the online network of a run, or the network of a SavedModel.
+        allow_unfinished: whether to accept a run that has not completed all its steps.
+        overwrite: whether to replace an existing folder.
 
     Raises:
-        UserError: if there is nothing to export, the API has no such backbone or would misread it, or it cannot be written.
+        UserError: if the source does not contain a backbone, the API does not build the same one, or the folder cannot be written.
     """
     check_output(source, output, overwrite)
     data = data or Data()
@@ -48,7 +48,7 @@ def export(
     least = pipeline.MODELS[model].least_side
     if schedule.min_side < least:
         raise ConfigError(
-            f"--min_side={schedule.min_side} is too small for --model={model}; give at least {least}"
+            f"--min_side={schedule.min_side} is too small for --model={model}; the minimum is {least}"
         )
     backbone, _ = restore_for(
         "the Object Detection API",
@@ -61,7 +61,7 @@ def export(
     found = int(backbone.architecture.removeprefix("resnet"))
     if depth not in (None, found):
         raise ConfigError(
-            f"--depth={depth} is not that of the resnet{found} in {source}; leave it out"
+            f"--depth={depth} does not match the resnet{found} in {source}; remove --depth"
         )
     keras_resnet = checkpoint.keras_resnet(backbone)
     labels, parts = _open_data(task, data)
@@ -90,26 +90,28 @@ def _check_data(task: str, data: Data) -> None:
     if task != "custom":
         if given:
             raise ConfigError(
-                f"--{given[0]} is for --task=custom; --task={task} has its own, so leave it out"
+                f"--{given[0]} requires --task=custom; remove it, because --task={task} has its own"
             )
     elif data.classes and given != ["classes"]:
         raise ConfigError(
-            f"--{given[1]} and --classes do not go together: a dataset brings its own classes; leave one out"
+            f"--{given[1]} and --classes cannot be combined, because a dataset has its own classes; remove one of them"
         )
     elif len(set(data.classes)) < len(data.classes):
-        raise ConfigError(f"--classes={','.join(data.classes)} names a class twice; name each once")
+        raise ConfigError(
+            f"--classes={','.join(data.classes)} contains a class twice; list each class once"
+        )
     elif data.records and not data.dataset:
         raise ConfigError(
-            "--records of --task=custom needs --dataset, a TFDS dataset with boxes such as scenes/128"
+            "--records with --task=custom requires a dataset; pass --dataset, a TFDS dataset with boxes such as scenes/128"
         )
     elif not data.classes and not data.dataset:
         raise ConfigError(
-            "--task=custom needs --classes=cat,dog or --dataset, a TFDS dataset with boxes such as scenes/128"
+            "--task=custom requires classes; pass --classes=cat,dog or --dataset, a TFDS dataset with boxes such as scenes/128"
         )
 
 
 def _open_data(task: str, data: Data) -> tuple[tuple[Label, ...], dict[str, list]]:
-    """The classes, and by the records' names the datasets to write them from; opened before any work is done."""
+    """Returns the classes, and the datasets to write by the name of their records; opens them before any work is done."""
     chosen = TASKS[task]
     splits = {"train": chosen.train, "evaluation": chosen.evaluation}
     labels = chosen.labels or number(data.classes)

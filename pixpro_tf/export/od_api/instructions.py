@@ -1,21 +1,22 @@
-"""The README of an export: what is in the folder, and the API's commands."""
+"""README of an export: the contents of the folder, and the API's commands."""
 
 from pixpro_tf.export.od_api.pipeline import Model
 from pixpro_tf.export.od_api.tasks import Schedule
 
 _TEXT = """\
-# {title} on a {backbone} pre-trained by PixPro
+# {title} on a {backbone} pre-trained with PixPro
 
-For the TF Object Detection API (TF2, `research/object_detection` of the TensorFlow Models repository, installed as it says there).
+This folder is for the TF Object Detection API (TF2, `research/object_detection` in the TensorFlow Models repository; install it as
+described there).
 
-| file | what it is |
+| file | contents |
 |---|---|
 | `checkpoint/ckpt-1` | the backbone, for `fine_tune_checkpoint_type: "classification"` |
 | `pipeline.config` | model and schedule |
 | `label_map.pbtxt` | the {num_labels} classes |
 | `records/` | {records} |
 
-Paths in `pipeline.config` are relative to this folder, so start the API's commands in it:
+Paths in `pipeline.config` are relative to this folder, so run the API's commands in it:
 
 ```sh
 python -m object_detection.model_main_tf2 --pipeline_config_path=pipeline.config --model_dir=training \\
@@ -25,34 +26,36 @@ python -m object_detection.exporter_main_v2 --input_type=image_tensor --pipeline
     --trained_checkpoint_dir=training --output_directory=exported
 ```
 
-The first trains (the API writes no checkpoint at the end, so `--checkpoint_every_n` divides the steps), the second evaluates each checkpoint as it appears (start it beside the first), the third exports the detector.
-On several GPUs the first one uses all of them; on TPUs add `--use_tpu=true --tpu_name=NAME`.
+The first command trains the detector. The API does not write a checkpoint at the end, so `--checkpoint_every_n` divides the number of
+steps. The second command evaluates each checkpoint as it appears; run it at the same time as the first. The third command exports the
+detector. The first command uses all GPUs; on TPUs, add `--use_tpu=true --tpu_name=NAME`.
 
 ## Schedule
 
-{steps} steps of {batch_size} images; rate {rate:g} after {warmup} steps of warm-up, a tenth of it after {drops[0]} and a hundredth
-after {drops[1]}; images of {min_side} pixels (shorter side) to at most {max_side}. It is translated in proportion from {origin}.
-With another batch, change the rate in the same proportion. All batch normalisation is trained.{remark}
+The detector trains for {steps} steps of {batch_size} images. The learning rate is {rate:g} after {warmup} steps of warm-up, a tenth of
+that after {drops[0]} steps and a hundredth after {drops[1]}. The shorter side of an image has {min_side} pixels, unless the longer side
+would exceed {max_side}. The schedule is scaled in proportion from {origin}. If you change the batch size, change the learning rate in
+proportion. All batch norm layers are trained.{remark}
 
-Not translated, for the API has no setting for it:
+The API has no setting for these details of the paper:
 
 {not_translated}
 
-## What the checkpoint holds
+## What the checkpoint contains
 
-The backbone takes what the API feeds it, RGB in 0..255 minus (123.68, 116.779, 103.939): the division by the standard deviation that
-it was pre-trained with is folded into the stem. Give it no other preprocessing, and keep the epsilon of its batch normalisation at
-0.00001 where `override_base_feature_extractor_hyperparams` is on; the API's sample configurations have 0.001 there.
+The backbone takes what the API feeds it, RGB in 0..255 minus (123.68, 116.779, 103.939); the division by the standard deviation of
+pre-training is folded into the stem. Do not change the preprocessing, and keep the epsilon of batch norm at 0.00001 if
+`override_base_feature_extractor_hyperparams` is on; the API's sample configurations set it to 0.001.
 
-The API's backbone pools with SAME padding, which for a height or width that leaves 0 or 3 when divided by 4 starts at the first pixel
-and not one before it. Away from the border its features are then exactly those of the pre-trained backbone on the picture moved by
-two pixels, and for the other sizes they are the same.
+The API's backbone pools with SAME padding. For heights and widths that leave a remainder of 0 or 3 when divided by 4, this padding starts
+at the first pixel instead of one pixel before it. Away from the border, the features are then exactly those of the pre-trained backbone on
+the image shifted by two pixels. For other sizes they are the same.
 """
 
 _RECORDS = {
-    True: "the images and boxes, from TFDS: {train} images to train with, {evaluation} to evaluate",
-    False: "to be filled with `train-*.tfrecord` and `evaluation-*.tfrecord`: export again with `--records`, or put there what the "
-    "API's own scripts write",
+    True: "the images and boxes from TFDS: {train} images for training, {evaluation} for evaluation",
+    False: "empty; to add `train-*.tfrecord` and `evaluation-*.tfrecord`, export again with `--records`, or copy the output of the "
+    "API's own scripts there",
 }
 
 
@@ -64,14 +67,15 @@ def readme(
     num_labels: int,
     written: dict[str, int],
 ) -> str:
-    """The text of the README.
+    """Returns the text of the README.
 
     Args:
-        model: of `pipeline.MODELS`.
+        model: one of `pipeline.MODELS`.
         backbone: name of the architecture.
-        schedule: of Faster R-CNN, and `origin`, where it comes from.
+        schedule: schedule of Faster R-CNN.
+        origin: source of the schedule.
         num_labels: number of classes.
-        written: how many images the records "train" and "evaluation" have; empty without records.
+        written: number of images in the records "train" and "evaluation"; empty without records.
     """
     return _TEXT.format(
         title=model.title,

@@ -1,6 +1,6 @@
-"""The API's pipeline.config: a model, and the paper's fine-tuning schedule translated.
+"""The API's pipeline.config: a model with the paper's fine-tuning schedule.
 
-What the API has no setting for stands in `Model.not_translated`, for the reader of an export.
+`Model.not_translated` lists the details for which the API has no setting, for the reader of an export.
 """
 
 import dataclasses
@@ -8,8 +8,8 @@ from string import Template
 
 from pixpro_tf.export.od_api.tasks import Schedule
 
-# `sync_batch_norm` is what the paper fine-tunes with. Epsilon is that of the backbone, and wrong by default: the API's own
-# configurations give 0.001 to the backbone too, by `override_base_feature_extractor_hyperparams`.
+# The paper fine-tunes with synchronised BN. Epsilon must be that of the backbone, which is not the default: the API's own configurations
+# set 0.001 for the backbone too, through `override_base_feature_extractor_hyperparams`.
 _CONV_HYPERPARAMS = """\
 conv_hyperparams {
   activation: RELU
@@ -18,7 +18,7 @@ conv_hyperparams {
   sync_batch_norm { scale: true decay: 0.9 epsilon: 0.00001 }
 }"""
 
-# A wider initialisation would undo the bias that makes all anchors background at first.
+# A wider initialisation would cancel the bias that makes all anchors background at first.
 _PREDICTOR_HYPERPARAMS = _CONV_HYPERPARAMS.replace(
     "variance_scaling_initializer { factor: 2.0 mode: FAN_OUT }",
     "random_normal_initializer { mean: 0.0 stddev: 0.01 }",
@@ -30,7 +30,7 @@ image_resizer {
     min_dimension: $min_side
     max_dimension: $max_side
     pad_to_max_dimension: true
-    # The means that the API subtracts afterwards, so that the padding is 0 to the backbone as it was in pre-training.
+    # Pad with the means that the API subtracts afterwards, so that the padding is 0 for the backbone, as in pre-training.
     per_channel_pad_value: 123.68
     per_channel_pad_value: 116.779
     per_channel_pad_value: 103.939
@@ -79,12 +79,12 @@ model {{
   faster_rcnn {{
     num_classes: $num_classes
     {_RESIZER}
-    # Every BN is trained. The API builds this backbone without weight decay, and its BN with epsilon 0.00001.
+    # All BN layers are trained. The API builds this backbone without weight decay and with a BN epsilon of 0.00001.
     feature_extractor {{
       type: "faster_rcnn_resnet${{depth}}_keras"
       batch_norm_trainable: true
     }}
-    # Anchors of 32 to 512 pixels: scales are of 256.
+    # Anchors of 32 to 512 pixels; scales are relative to 256 pixels.
     first_stage_anchor_generator {{
       grid_anchor_generator {{
         scales: [0.125, 0.25, 0.5, 1.0, 2.0]
@@ -103,7 +103,7 @@ model {{
   faster_rcnn {{
     num_classes: $num_classes
     {_RESIZER}
-    # Every BN is trained and synchronised over replicas, with the backbone's epsilon.
+    # All BN layers are trained and synchronised over replicas, with the backbone's epsilon.
     feature_extractor {{
       type: "faster_rcnn_resnet${{depth}}_fpn_keras"
       batch_norm_trainable: true
@@ -166,7 +166,7 @@ model {{
         {_PREDICTOR_HYPERPARAMS}
       }}
     }}
-    # Every BN is trained and synchronised over replicas, with the backbone's epsilon.
+    # All BN layers are trained and synchronised over replicas, with the backbone's epsilon.
     feature_extractor {{
       type: "ssd_resnet${{depth}}_v1_fpn_keras"
       fpn {{ min_level: 3 max_level: 7 }}
@@ -197,7 +197,7 @@ model {{
 """
 
 _TRAINING = """
-# Schedule: translated in proportion from $origin.
+# Schedule: scaled in proportion from $origin.
 train_config {
   batch_size: $batch_size
   num_steps: $steps
@@ -245,17 +245,17 @@ eval_input_reader {
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """One of `MODELS`.
+    """Detector of the API, one of `MODELS`.
 
     Attributes:
-        title: what people call it.
-        template: of its part of the configuration.
-        rate_factor: of its learning rate, to that of Faster R-CNN.
-        proposals, second_stage_batch: per image; of Faster R-CNN.
-        region_pooling: stride from a region's 14x14 bins to the box head; the head sees 7x7, which C4's C5 makes by itself.
-        not_translated: what the paper has and the API has no setting for.
-        remark: on the detector itself, if it is not the paper's.
-        least_side: of an image, in pixels, that the API takes.
+        title: common name of the detector.
+        template: template of its part of the configuration.
+        rate_factor: ratio of its learning rate to that of Faster R-CNN.
+        proposals, second_stage_batch: numbers of proposals and of second-stage samples per image; only used by Faster R-CNN.
+        region_pooling: stride from a region's 14x14 bins to the box head. The head sees 7x7 bins, to which C5 itself reduces them in C4.
+        not_translated: details of the paper for which the API has no setting.
+        remark: note on the detector itself, if it is not the paper's.
+        least_side: smallest side of an image that the API accepts, in pixels.
     """
 
     title: str
@@ -269,7 +269,7 @@ class Model:
     least_side: int = 1
 
 
-_SCALES = "the shorter side drawn anew for each batch (480 to 800 pixels on VOC, 640 to 800 on COCO): images have one size here"
+_SCALES = "a shorter side drawn at random for each batch (480 to 800 pixels on VOC, 640 to 800 on COCO); here, all images have one size"
 MODELS = {
     "faster_rcnn_resnet50_keras": Model(
         "Faster R-CNN C4",
@@ -279,8 +279,8 @@ MODELS = {
         512,
         (
             _SCALES,
-            "a BN behind C5, in the box head",
-            "BN synchronised over replicas, and weight decay in the backbone: this model's backbone has neither",
+            "a BN after C5, in the box head",
+            "BN synchronised over replicas, and weight decay in the backbone, neither of which the backbone of this model supports",
         ),
         region_pooling=1,
     ),
@@ -291,7 +291,7 @@ MODELS = {
         1000,
         512,
         (_SCALES,),
-        "The paper has this detector on COCO, with a mask head beside it (Mask R-CNN), and not on VOC.",
+        "The paper uses this detector on COCO with an additional mask head (Mask R-CNN), and not on VOC.",
     ),
     "ssd_resnet50_v1_fpn_keras": Model(
         "SSD with FPN (RetinaNet)",
@@ -300,7 +300,7 @@ MODELS = {
         0,
         0,
         (_SCALES,),
-        "The paper does not have this detector: its rate is half that of Faster R-CNN, as Detectron2 trains RetinaNet.",
+        "The paper does not use this detector. Its learning rate is half that of Faster R-CNN, as Detectron2 trains RetinaNet.",
         least_side=129,
     ),
 }
@@ -309,14 +309,14 @@ MODELS = {
 def pipeline_config(
     model: Model, depth: int, num_classes: int, schedule: Schedule, origin: str
 ) -> str:
-    """The text of a pipeline.config whose paths are relative to its own folder.
+    """Returns the text of a pipeline.config whose paths are relative to its own folder.
 
     Args:
         model: one of `MODELS`.
-        depth: of the ResNet, 50, 101 or 152.
+        depth: depth of the ResNet, 50, 101 or 152.
         num_classes: largest number of a class.
-        schedule: of Faster R-CNN; the rate is changed for other models.
-        origin: where the schedule comes from.
+        schedule: schedule of Faster R-CNN; its learning rate is adapted to other models.
+        origin: source of the schedule.
     """
     rate = schedule.rate * model.rate_factor
     stages = [(schedule.warmup_steps, rate)]
@@ -344,13 +344,13 @@ def pipeline_config(
 
 
 def _decimal(value: float) -> str:
-    """Six digits, and a point, for the API tells whole numbers from others."""
+    """Formats a number with six significant digits and always a point, because the API distinguishes integers from floats."""
     text = f"{value:.6g}"
     return text if "." in text or "e" in text else f"{text}.0"
 
 
 def _indented(text: str) -> str:
-    """Lines indented by the braces that are open; blocks come into the templates at any depth."""
+    """Indents lines by the number of open braces, because the templates contain blocks at any depth."""
     lines, depth = [], 0
     for line in text.splitlines():
         line = line.strip()

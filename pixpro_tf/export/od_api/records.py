@@ -1,4 +1,4 @@
-"""The API's TFRecords, from any TFDS dataset that has boxes."""
+"""TFRecords for the API, from any TFDS dataset with boxes."""
 
 import hashlib
 import io
@@ -17,13 +17,13 @@ IMAGES_PER_SHARD = 1000
 
 
 def class_names(builder: tfds.core.DatasetBuilder) -> list[str]:
-    """Names of a detection dataset's classes, in the order of its labels.
+    """Returns the class names of a detection dataset, in the order of its labels.
 
     Args:
-        builder: of TFDS, prepared.
+        builder: TFDS builder of a prepared dataset.
 
     Raises:
-        ConfigError: if the dataset has no boxes with labels.
+        ConfigError: if the dataset does not contain boxes with labels.
     """
     features = dict(builder.info.features.items())
     objects = dict(getattr(features.get("objects"), "feature", {}).items())
@@ -34,8 +34,8 @@ def class_names(builder: tfds.core.DatasetBuilder) -> list[str]:
         or not isinstance(label, tfds.features.ClassLabel)
     ):
         raise ConfigError(
-            f"--dataset={builder.info.full_name} has no boxes to learn from: an image, and objects with bbox and a label that is a class, "
-            f"are needed, and its features are {', '.join(features)}"
+            f"--dataset={builder.info.full_name} does not contain boxes with labels (its features are {', '.join(features)}); "
+            "use a dataset with the feature image and the feature objects, which must contain bbox and a class label called label"
         )
     return list(label.names)
 
@@ -49,13 +49,13 @@ def write_records(
     """Writes `PREFIX-00000-of-00017.tfrecord` and so on.
 
     Args:
-        folder: that exists.
-        prefix: "train" or "evaluation".
-        parts: builders of TFDS, and a split of each, which have been through `check_split`.
-        labels: the classes' numbers, in the order of the datasets' labels.
+        folder: existing folder to write to.
+        prefix: start of the file names, "train" or "evaluation".
+        parts: TFDS builders, each with a split that `check_split` has accepted.
+        labels: classes with their numbers, in the order of the datasets' labels.
 
     Returns:
-        How many images were written.
+        Number of images written.
 
     Raises:
         RunError: if a dataset cannot be read.
@@ -68,7 +68,7 @@ def write_records(
     for shard in range(shards):
         path = os.path.join(folder, f"{prefix}-{shard:05d}-of-{shards:05d}.tfrecord")
         with tf.io.TFRecordWriter(path) as writer:
-            # Shards of one size, but for the last ones.
+            # The sizes of the shards differ by at most one image.
             for _ in range(total * shard // shards, total * (shard + 1) // shards):
                 writer.write(next(examples))
     return total
@@ -82,7 +82,7 @@ def _examples(
     )
     try:
         for index, features in enumerate(tfds.as_numpy(dataset)):
-            # COCO's evaluation asks for a name that no other image has.
+            # COCO's evaluation requires a unique name for each image.
             yield _example(features, f"{builder.info.full_name}/{split}/{index}", labels)
     except (tf.errors.OpError, OSError) as error:
         raise RunError(
@@ -91,14 +91,14 @@ def _examples(
 
 
 def check_split(builder: tfds.core.DatasetBuilder, split: str, labels: tuple[Label, ...]) -> None:
-    """Raises `ConfigError` unless a dataset has a split with images, and the classes that are expected."""
+    """Raises `ConfigError` unless a dataset has the expected classes and a split that contains images."""
     names = class_names(builder)
     known = [label.name for label in labels]
-    # Before a dataset is prepared its classes may be numbers to TFDS.
+    # TFDS may use numbers as the class names of a dataset that is not prepared yet.
     if len(names) != len(known) or (names != known and not names[0].isdigit()):
         raise ConfigError(
-            f"--dataset={builder.info.full_name} has the classes {listed(names, 5)}, and {listed(known, 5)} are expected; "
-            "leave out --classes"
+            f"--dataset={builder.info.full_name} has the classes {listed(names, 5)} instead of {listed(known, 5)}; "
+            "remove --classes"
         )
     try:
         found = builder.info.splits[split].num_examples
@@ -106,12 +106,12 @@ def check_split(builder: tfds.core.DatasetBuilder, split: str, labels: tuple[Lab
         found = 0
     if not found:
         raise ConfigError(
-            f"{builder.info.full_name} has no split {split}; it has {', '.join(builder.info.splits)}"
+            f"{builder.info.full_name} does not contain images in a split {split}; its splits are {', '.join(builder.info.splits)}"
         )
 
 
 def _example(features: dict[str, Any], source_id: str, labels: tuple[Label, ...]) -> bytes:
-    """One image with its boxes, as the API's decoder reads them."""
+    """Serialises an image with its boxes in the format of the API's decoder."""
     encoded = features["image"]
     with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "GIF", "BMP")) as image:
         width, height = image.size

@@ -1,4 +1,4 @@
-"""What is fine-tuned for: classes, datasets and schedules."""
+"""Fine-tuning tasks: classes, datasets and schedules."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ _VOC_NAMES = (
     "tvmonitor"
 )
 VOC_CLASSES = tuple(_VOC_NAMES.split())
-# COCO numbers its 80 classes from 1 to 90 and leaves these out.
+# COCO numbers its 80 classes from 1 to 90 and skips these numbers.
 _COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 _COCO_NAMES = (
     "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,bench,bird,cat,"
@@ -22,13 +22,13 @@ _COCO_NAMES = (
 COCO_CLASSES = tuple(_COCO_NAMES.split(","))
 
 
-# Between two looks of the API at its schedule and its checkpoints.
+# Number of steps that the API trains at a time; it checks its schedule and checkpoints in between.
 STEPS_AT_ONCE = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-    """A class of objects: its number in the API, from 1, and its name."""
+    """Class of objects: its number in the API, starting at 1, and its name."""
 
     id: int
     name: str
@@ -36,16 +36,16 @@ class Label:
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """How a detector is fine-tuned.
+    """Fine-tuning schedule of a detector.
 
     Attributes:
-        batch_size: global, in images.
+        batch_size: global batch size, in images.
         rate: peak learning rate.
-        steps: of the whole fine-tuning.
-        drops: steps after which the rate falls to a tenth.
-        warmup_steps: over which it rises from a thousandth.
-        min_side, max_side: of an image as the detector sees it, in pixels: the shorter side has the first length unless the longer
-            one would exceed the second.
+        steps: number of steps of the whole fine-tuning.
+        drops: steps after which the learning rate falls to a tenth.
+        warmup_steps: number of steps over which the learning rate rises from a thousandth.
+        min_side, max_side: size of an image as the detector sees it, in pixels. The shorter side has the first length, unless the longer
+            side would exceed the second.
     """
 
     batch_size: int
@@ -63,10 +63,13 @@ class Schedule:
         min_side: int | None = None,
         max_side: int | None = None,
     ) -> "Schedule":
-        """The same with other sizes: the rate follows the batch, the drops follow the steps, and the warm-up is a tenth at most.
+        """Returns the schedule with other sizes.
+
+        The learning rate scales with the batch size, the drops scale with the number of steps, and the warm-up is at most a tenth of the
+        steps.
 
         Raises:
-            ConfigError: if a number is not positive, the steps are no whole hundreds, or the sides are in the wrong order.
+            ConfigError: if a number is not positive, the number of steps is not a multiple of 100, or the sides are in the wrong order.
         """
         given = {
             "batch_size": batch_size,
@@ -76,11 +79,11 @@ class Schedule:
         }
         for name, value in given.items():
             if value is not None and value < 1:
-                raise ConfigError(f"--{name}={value} is too small; give at least 1")
+                raise ConfigError(f"--{name}={value} is too small; the minimum is 1")
         if steps and steps % STEPS_AT_ONCE:
             raise ConfigError(
-                f"--steps={steps} cannot be trained, for the API makes {STEPS_AT_ONCE} at once; "
-                f"give {-(-steps // STEPS_AT_ONCE) * STEPS_AT_ONCE}"
+                f"--steps={steps} is not a multiple of {STEPS_AT_ONCE}, the number of steps that the API trains at a time; "
+                f"use {-(-steps // STEPS_AT_ONCE) * STEPS_AT_ONCE}"
             )
         scale = 1.0 if steps is None else steps / self.steps
         changed = Schedule(
@@ -94,32 +97,32 @@ class Schedule:
         )
         if changed.min_side > changed.max_side:
             raise ConfigError(
-                f"--min_side={changed.min_side} is more than --max_side={changed.max_side}; give both"
+                f"--min_side={changed.min_side} is greater than --max_side={changed.max_side}; pass both"
             )
         return changed
 
     @property
     def checkpoint_every(self) -> int:
-        """Steps between checkpoints, at most a thousand, such that the last step has one: the API writes none at the end."""
+        """Number of steps between checkpoints, at most 1000; it divides the steps, because the API saves none at the end."""
         choices = range(STEPS_AT_ONCE, 1000 + 1, STEPS_AT_ONCE)
         return max(every for every in choices if self.steps % every == 0)
 
 
-# The paper's: VOC for 24k steps, COCO for 90k (1x), both at batch 16, with Detectron2's warm-ups.
+# The paper's schedules: VOC for 24k steps, COCO for 90k (1x), both with batch size 16 and Detectron2's warm-ups.
 _VOC = Schedule(16, 0.02, 24_000, (18_000, 22_000), 100)
 _COCO = Schedule(16, 0.02, 90_000, (60_000, 80_000), 1_000)
-_VOC_ORIGIN = "the paper's for VOC: 24k steps of 16 images, rate 0.02, a tenth of it after 18k and a hundredth after 22k"
+_VOC_ORIGIN = "the paper's schedule for VOC: 24k steps of 16 images, learning rate 0.02, a tenth of it after 18k and a hundredth after 22k"
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One of `TASKS`.
+    """Fine-tuning task, one of `TASKS`.
 
     Attributes:
-        labels: classes, empty where the user names them.
-        train, evaluation: TFDS datasets and splits.
-        schedule: of Faster R-CNN.
-        origin: where the schedule comes from, for the reader of a configuration.
+        labels: classes; empty if the user names them.
+        train, evaluation: TFDS datasets and their splits.
+        schedule: schedule of Faster R-CNN.
+        origin: source of the schedule, for the reader of a configuration.
     """
 
     labels: tuple[Label, ...]
@@ -130,7 +133,7 @@ class Task:
 
 
 def number(names: Iterable[str]) -> tuple[Label, ...]:
-    """Labels from 1 in the order of their names."""
+    """Returns labels for names, numbered from 1 in their order."""
     return tuple(Label(index, name) for index, name in enumerate(names, start=1))
 
 
@@ -152,35 +155,35 @@ TASKS = {
         (("coco/2017", "train"),),
         (("coco/2017", "validation"),),
         _COCO,
-        "the paper's for COCO, 1x: 90k steps of 16 images, rate 0.02, a tenth of it after 60k and a hundredth after 80k",
+        "the paper's 1x schedule for COCO: 90k steps of 16 images, learning rate 0.02, a tenth of it after 60k and a hundredth after 80k",
     ),
     "custom": Task((), (), (), _VOC, _VOC_ORIGIN),
 }
 
 
 def label_map(labels: tuple[Label, ...]) -> str:
-    """The text of a label_map.pbtxt."""
+    """Returns the text of a label_map.pbtxt."""
     return "".join(
         f"item {{\n  id: {label.id}\n  name: {quoted(label.name)}\n}}\n" for label in labels
     )
 
 
 def quoted(text: str) -> str:
-    """A string of a text-format protocol buffer."""
+    """Quotes a string for a text-format protocol buffer."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What a detector learns from; the defaults are the task's own.
+    """Data of a detector; the defaults are those of the task.
 
     Attributes:
-        classes: names, for the task custom.
+        classes: names of the classes, for the task custom.
         dataset: TFDS dataset with boxes, for the task custom.
-        train_split, evaluation_split: of it.
-        data_dir: where TFDS keeps it.
-        records: whether its images are written as the API's records.
+        train_split, evaluation_split: splits of the dataset.
+        data_dir: folder of prepared TFDS datasets.
+        records: whether to write the images as TFRecords for the API.
     """
 
     classes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""PyTorch weights in and out, by the authors' names; `python -m pixpro_tf.interop.torch` converts files."""
+"""Import and export of PyTorch weights by the authors' names; `python -m pixpro_tf.interop.torch` converts files."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ __all__ = ["load_state_dict", "state_dict", "to_torch_layout", "variables_by_nam
 
 
 def __getattr__(name: str) -> object:
-    # Late, for they need TensorFlow, and the command refuses a bad file before it has waited for that.
+    # Imported late, because they need TensorFlow, and the command rejects a bad file without waiting for that.
     if name in __all__:
         from pixpro_tf.interop.torch import names
 

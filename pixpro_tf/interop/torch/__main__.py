@@ -1,4 +1,4 @@
-"""Converts between PyTorch's checkpoints and this project's.
+"""Converts between PyTorch checkpoints and checkpoints of this project.
 
 python -m pixpro_tf.interop.torch import --checkpoint=pixpro.pth --output=runs/imported
 python -m pixpro_tf.interop.torch export --from=runs/mine --output=mine.pth

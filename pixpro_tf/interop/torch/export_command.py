@@ -1,4 +1,4 @@
-"""Writes a run's weights as a PyTorch checkpoint with the authors' names.
+"""Exports the weights of a run as a PyTorch checkpoint with the authors' names.
 
 python -m pixpro_tf.interop.torch export --from=runs/mine --output=mine.pth
 """
@@ -13,13 +13,13 @@ from pixpro_tf.config.flag import flag, required
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """What is exported for PyTorch."""
+    """Flags of the export to PyTorch."""
 
     source: str = required(
-        "Backbone", "folder of a run, or of imported weights", name="from", alias="run"
+        "Backbone", "folder of a run or of imported weights", name="from", alias="run"
     )
-    output: str = required("Output", "file to write")
-    overwrite: bool = flag(False, "Output", "replace an output")
+    output: str = required("Output", "path of the file to write")
+    overwrite: bool = flag(False, "Output", "whether to replace an existing output")
 
 
 def _run(settings: Settings) -> None:
@@ -27,7 +27,7 @@ def _run(settings: Settings) -> None:
     from pixpro_tf.interop.torch.exporting import export_checkpoint
 
     written = export_checkpoint(settings.source, settings.output, overwrite=settings.overwrite)
-    print(f"{len(written)} arrays written to {settings.output}")
+    print(f"Wrote {len(written)} arrays to {settings.output}")
 
 
 main = Command(

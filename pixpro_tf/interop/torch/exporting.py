@@ -1,4 +1,4 @@
-"""From a run to a PyTorch checkpoint with the authors' names, which their own code loads."""
+"""Export of a run as a PyTorch checkpoint with the authors' names, which their own code loads."""
 
 import numpy as np
 import tensorflow as tf
@@ -13,18 +13,18 @@ from pixpro_tf.storage.runs import Run
 
 
 def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list[str]:
-    """Writes a run's weights as `{"model": state dict}`, each name with the prefix `module.`.
+    """Writes the weights of a run as `{"model": state dict}`, with the prefix `module.` before each name.
 
     Args:
-        run: folder of a run, or of imported weights.
-        output: file to write.
-        overwrite: replace one that is there already.
+        run: folder of a run or of imported weights.
+        output: path of the file to write.
+        overwrite: whether to replace an existing file.
 
     Returns:
-        The names written.
+        Names of the arrays written, without the prefix.
 
     Raises:
-        UserError: if there is nothing to export, or it cannot be written.
+        UserError: if the run does not contain what to export, or the file cannot be written.
     """
     refuse_existing("output", output, overwrite)
     require_torch()
@@ -37,12 +37,13 @@ def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list
 
 
 def _check_run(run: Run) -> None:
-    """Refuses a network that PyTorch's would misread: weights have the same shapes in every layout."""
+    """Rejects a network that the authors' code builds differently: weights have the same shapes in every layout."""
     for name, wanted in (("backbone_layout", "torchvision"), ("projector_final_norm", False)):
         value = getattr(run.config, name)
         if value != wanted:
             raise RunError(
-                f"{run.name} was pre-trained with --{name}={value}, which the authors' code does not build; it builds {wanted}"
+                f"{run.name} was pre-trained with --{name}={value}, which the authors' code does not support; "
+                f"pre-train with --{name}={wanted}"
             )
 
 
@@ -65,9 +66,9 @@ def _weights_of(run: Run) -> dict[str, np.ndarray]:
 
 
 def _batches_tracked(run: Run) -> int:
-    """How many batches each BN has seen; PyTorch counts them, and some of its tools want the count."""
+    """Returns the number of batches that each BN has seen; PyTorch counts them, and some of its tools require the count."""
     imported = run.description.get("imported")
     if imported is not None:
         return imported["batches_tracked"]
-    # Two views a step.
+    # Each step has two views.
     return 2 * step_of(run.checkpoint)

@@ -1,6 +1,6 @@
-"""Reading and writing PyTorch's files. The only module that imports PyTorch, and only when it has to.
+"""Reading and writing of PyTorch files. Only this module imports PyTorch, and only when it is needed.
 
-Files are read in a process of their own, for PyTorch and TensorFlow together take two thirds of a gigabyte before they do anything.
+Files are read in a separate process, because PyTorch and TensorFlow together take two thirds of a gigabyte before they do anything.
 """
 
 import argparse
@@ -20,19 +20,19 @@ import numpy as np
 
 from pixpro_tf.errors import RunError, first_line
 
-# Where checkpoints keep their weights.
+# Keys under which checkpoints contain their weights.
 _WEIGHT_ENTRIES = ("model", "state_dict")
 
 
 @dataclasses.dataclass(frozen=True)
 class TorchFile:
-    """What a checkpoint holds.
+    """Contents of a checkpoint.
 
     Attributes:
-        path: of the file.
-        weights: arrays by name, in the file's order, without the prefix `module.`.
-        options: of the run that wrote it, as its flags had them; empty if it does not say.
-        content: everything, with arrays in the place of tensors.
+        path: path of the file.
+        weights: arrays by name, in the order of the file, without the prefix `module.`.
+        options: options of the run that wrote the file, by the names of its flags; empty if the file does not contain them.
+        content: everything in the file, with arrays instead of tensors.
     """
 
     path: str
@@ -42,17 +42,17 @@ class TorchFile:
 
 
 def read(path: str) -> TorchFile:
-    """Reads a checkpoint without running code from it.
+    """Reads a checkpoint without executing code from it.
 
     Args:
-        path: of a file that `torch.save` wrote: a state dict, or a dict that has one under "model" or "state_dict".
+        path: path of a file that `torch.save` wrote: a state dict, or a dict that contains one under "model" or "state_dict".
 
     Raises:
-        RunError: if the file is missing, damaged, wants to run code, or holds no weights; or without PyTorch.
+        RunError: if the file is missing or damaged, requires executing code, or does not contain weights, or if PyTorch is not installed.
     """
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
-        raise RunError(f"--checkpoint={path} is no file")
+        raise RunError(f"--checkpoint={path} is not an existing file")
     if not os.path.getsize(path):
         raise RunError(f"--checkpoint={path} is empty")
     require_torch()
@@ -67,7 +67,7 @@ def read(path: str) -> TorchFile:
             reader.submit(_convert, path, converted).result()
         except concurrent.futures.BrokenExecutor as error:
             raise RunError(
-                f"--checkpoint={path} cannot be read: the process that read it was ended; is there memory enough?"
+                f"--checkpoint={path} cannot be read: the process that read it was killed; check that there is enough memory"
             ) from error
         with open(converted, "rb") as file:
             content = pickle.load(file)
@@ -83,7 +83,7 @@ def read(path: str) -> TorchFile:
         }
     if not arrays:
         raise RunError(
-            f"--checkpoint={path} holds no weights; a state dict is expected, or a dict that has one under "
+            f"--checkpoint={path} does not contain weights; use a state dict, or a dict that contains one under "
             + " or ".join(_WEIGHT_ENTRIES)
         )
     options = content.get("opt") if isinstance(content, dict) else None
@@ -104,12 +104,12 @@ def require_torch() -> None:
     """Raises `RunError` unless PyTorch is installed."""
     if importlib.util.find_spec("torch") is None:
         raise RunError(
-            "PyTorch is needed for its files and is not installed; install it with `pip install torch`"
+            "PyTorch is required to read and write its files, but is not installed; run `pip install torch`"
         )
 
 
 def _convert(path: str, output: str) -> None:
-    """Writes a checkpoint's content, with arrays in the place of tensors, as a pickle of our own."""
+    """Writes the content of a checkpoint, with arrays instead of tensors, as a pickle of this project."""
     content = _with_arrays(_load(path), path)
     with open(output, "wb") as file:
         pickle.dump(content, file, protocol=5)
@@ -120,7 +120,7 @@ def _load(path: str) -> Any:
 
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            # About pickles that PyTorch did not write; they are refused below.
+            # Warnings about pickles that PyTorch did not write; they are rejected below.
             warnings.simplefilter("ignore")
             return torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
@@ -129,7 +129,7 @@ def _load(path: str) -> Any:
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code:
             raise RunError(
-                f"--checkpoint={path} is refused: it wants to run {code[1]}, and a file of weights has no need of code"
+                f"--checkpoint={path} is rejected because loading it would execute {code[1]}; use a file that contains only weights"
             ) from error
         raise _damaged(path, error) from error
     except (RuntimeError, EOFError, LookupError, ValueError, AttributeError, OSError) as error:
@@ -137,13 +137,13 @@ def _load(path: str) -> Any:
 
 
 def _damaged(path: str, error: Exception) -> RunError:
-    # PyTorch begins some of its reasons with advice that does not apply, and ends others with guesses.
+    # Some of PyTorch's messages start with advice that does not apply, and others end with guesses.
     text = re.sub(
         r"^Weights only load failed.*?WeightsUnpickler error:\s*", "", str(error), flags=re.S
     )
     reason = text.strip().split("\n")[0].split(". ")[0] or type(error).__name__
     return RunError(
-        f"--checkpoint={path} cannot be read: it is truncated, or no file of PyTorch's ({reason})"
+        f"--checkpoint={path} cannot be read: it is truncated or not a PyTorch file ({reason})"
     )
 
 
@@ -157,7 +157,7 @@ def _with_arrays(value: Any, name: str) -> Any:
     if not isinstance(value, torch.Tensor):
         return value
     try:
-        # NumPy has no bfloat16; the other way only the width changes.
+        # NumPy has no bfloat16; for other floating-point types, the conversion to float32 changes only the width.
         return (value.float() if value.is_floating_point() else value).detach().numpy()
     except (RuntimeError, TypeError) as error:
         raise RunError(f"--checkpoint: {name} cannot be read: {first_line(error)}") from error

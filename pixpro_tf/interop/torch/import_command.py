@@ -1,4 +1,4 @@
-"""Reads a PyTorch checkpoint and writes a folder that `--init_from` and the exports take.
+"""Imports a PyTorch checkpoint into a folder that `--init_from` and the exports accept.
 
 python -m pixpro_tf.interop.torch import --checkpoint=pixpro.pth --output=runs/imported
 """
@@ -15,28 +15,28 @@ from pixpro_tf.interop.torch import files
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
-    """What is imported, and what its file does not say."""
+    """Flags of the import, including settings that a file may not contain."""
 
     checkpoint: str = required(
         "Checkpoint",
-        "PyTorch file: of the authors' PixPro, of MoCo, of MMLab's tools, or a torchvision ResNet",
+        "path of a PyTorch file: the authors' PixPro, MoCo, a model of MMLab's tools, or a torchvision ResNet",
     )
     output_stride: int = flag(
         32,
         "Checkpoint",
-        "output stride of the backbone, if the file's options do not say",
+        "output stride of the backbone, if the file does not contain it",
         choices=(8, 16, 32),
     )
     gamma: float = flag(
-        2.0, "Checkpoint", "sharpness of the propagation, if the file's options do not say"
+        2.0, "Checkpoint", "sharpness of the propagation, if the file does not contain it"
     )
     resume_training: bool = flag(
         False,
         "Checkpoint",
-        "take over momentum and step too, so that train.py --run_dir=OUTPUT goes on with the run",
+        "whether to also import momentum and step, so that train.py --run_dir=OUTPUT resumes the run",
     )
-    output: str = required("Output", "folder to make")
-    overwrite: bool = flag(False, "Output", "replace an output")
+    output: str = required("Output", "folder to create")
+    overwrite: bool = flag(False, "Output", "whether to replace an existing output")
 
 
 def _run(settings: Settings) -> None:
@@ -53,15 +53,17 @@ def _run(settings: Settings) -> None:
         resume_training=settings.resume_training,
         overwrite=settings.overwrite,
     )
-    print(f"{done.kind} with a {done.backbone}: {done.num_arrays} arrays written to {output}")
+    print(f"{done.kind} with a {done.backbone}: wrote {done.num_arrays} arrays to {output}")
     if done.passed_over:
-        print(f"Passed over: {listed(done.passed_over, 5)}")
+        print(f"Skipped: {listed(done.passed_over, 5)}")
     if done.step is not None:
         print(
-            f"The run goes on from step {done.step}: python train.py --run_dir={output} {done.go_on}"
+            f"Resume the run from step {done.step}: python train.py --run_dir={output} {done.go_on}"
         )
     else:
-        print(f"Start from it: python train.py --flagfile=... --init_from={output}")
+        print(
+            f"Start a run from these weights: python train.py --flagfile=... --init_from={output}"
+        )
 
 
 main = Command(

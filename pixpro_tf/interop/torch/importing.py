@@ -1,4 +1,4 @@
-"""From a PyTorch checkpoint to a folder that `--init_from`, evaluation and exports take like a run's."""
+"""Import of a PyTorch checkpoint into a folder that `--init_from`, evaluations and exports accept like that of a run."""
 
 import dataclasses
 import itertools
@@ -32,7 +32,7 @@ _AUGMENTATIONS = {
     "RandAug": "rand_augment",
     "BYOL": "byol",
 }
-# The authors' options that mean the same as a flag of ours.
+# The authors' options that are equivalent to a flag of this project.
 _OPTIONS = {
     "image_size": "image_size",
     "crop": "min_crop_area",
@@ -47,20 +47,20 @@ _OPTIONS = {
     "pixpro_momentum": "ema_momentum",
     "pixpro_pos_ratio": "positive_threshold",
 }
-# Options that this project has no flag for, and the one value of each that it trains with.
+# Options for which this project has no flag, with the only value of each that it supports.
 _FIXED_OPTIONS = {"warmup_multiplier": 100, "lr_decay_rate": 0.1, "pixpro_clamp_value": 0.0}
 
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """What an import did.
+    """Result of an import.
 
     Attributes:
         kind, backbone: see `Recognised`.
-        num_arrays: how many arrays were taken over.
-        passed_over: names of those that were not.
-        step: of the run that goes on; None if only weights were taken.
-        go_on: flags with which `train.py` goes on with it.
+        num_arrays: number of imported arrays.
+        passed_over: names of the skipped arrays.
+        step: step from which the run can be resumed; None if only weights were imported.
+        go_on: flags with which `train.py` resumes the run.
     """
 
     kind: str
@@ -83,20 +83,21 @@ def import_file(
     """Converts a PyTorch checkpoint.
 
     Args:
-        file: what was read.
-        output: folder to make, laid out as a run's.
-        output_stride: 32, 16 or 8; weights do not tell it. The authors' options do, and then it is theirs.
-        gamma: likewise.
-        resume_training: take over the optimiser's momentum and the step too, so that `train.py --run_dir` goes on.
-        overwrite: replace a folder that is there already.
+        file: contents of the checkpoint.
+        output: folder to create, with the structure of a run folder.
+        output_stride: output stride of the backbone, 32, 16 or 8, which weights do not determine; the authors' options in the file
+            take precedence.
+        gamma: sharpness of the propagation, which weights do not determine; the authors' options in the file take precedence.
+        resume_training: whether to also import the optimizer's momentum and the step, so that `train.py --run_dir` resumes the run.
+        overwrite: whether to replace an existing folder.
 
     Raises:
-        UserError: if it is not understood, or does not hold what is asked for. Nothing is written then.
+        UserError: if the file is not recognised or does not contain what is requested; nothing is written then.
     """
     try:
         found = recognise(file.weights)
     except RunError as error:
-        raise RunError(f"--checkpoint={file.path}: {error}") from error
+        raise RunError(f"--checkpoint={file.path} {error}") from error
     flags = {"output_stride": output_stride, "gamma": gamma} | _flags(file, found, resume_training)
     config = Config(run_dir=output, **flags)
     counters = {int(v) for name, v in file.weights.items() if name.endswith(_COUNTER)}
@@ -126,7 +127,7 @@ def import_file(
 
 
 def _flags(file: TorchFile, found: Recognised, resume_training: bool) -> dict[str, Any]:
-    """Flags of ours that the file's weights and options stand for."""
+    """Returns the flags of this project that correspond to the weights and options of the file."""
     options = file.options
     flags: dict[str, Any] = {"backbone": found.backbone} | found.model_flags
     flags |= {ours: options[theirs] for theirs, ours in _OPTIONS.items() if theirs in options}
@@ -145,26 +146,26 @@ def _flags(file: TorchFile, found: Recognised, resume_training: bool) -> dict[st
 
 
 def _batch_flags(file: TorchFile) -> dict[str, Any]:
-    """Global batch and precision, which only a run that goes on has to know."""
+    """Returns the flags of the global batch and the precision, which only a resumed run needs."""
     options = file.options
     differing = [
-        f"{name}={options[name]} (here: {value})"
+        f"{name}={options[name]} (supported: {value})"
         for name, value in _FIXED_OPTIONS.items()
         if options.get(name, value) != value
     ]
     if differing:
         raise ConfigError(
-            f"--resume_training: the run has options that this project does not train with: {', '.join(differing)}"
+            f"--resume_training does not support the options of the run: {', '.join(differing)}; remove the flag to import the weights"
         )
     try:
         group = file.content["optimizer"]["param_groups"][0]
-        # The batch of one GPU stands in the options; the rate tells that of all.
+        # The options contain the batch size of one GPU; the learning rate determines the global batch size.
         rate = float(group["initial_lr"])
         batch_size = round(rate * 256 / float(options["base_learning_rate"]))
     except (KeyError, IndexError, TypeError, ZeroDivisionError):
         raise RunError(
-            "--resume_training needs the optimizer's state and the options of a training run, and this file has lost them; "
-            "leave the flag out to import its weights"
+            "--resume_training requires the optimizer's state and the options of a training run, which this file does not contain; "
+            "remove the flag to import the weights"
         ) from None
     amp = options.get("amp_opt_level", "O0") != "O0"
     return {"batch_size": batch_size, "precision": "float16" if amp else "float32"}
@@ -177,7 +178,7 @@ def _import_backbones(
     parts: dict[str, Any] = {}
     for network, prefix in (("online", found.prefix), ("target", found.target_prefix)):
         if prefix is None:
-            # The same object under two names is saved once.
+            # An object with two names is saved once.
             parts[network] = parts["online"]
             continue
         backbone = resnet.build(config.backbone, output_stride=config.output_stride)
@@ -214,23 +215,25 @@ def _does_not_fit(path: str, reason: str) -> RunError:
 def _import_run(
     file: TorchFile, found: Recognised, config: Config, folder: RunFolder
 ) -> tuple[set[str], int, int]:
-    """All that a run needs to go on; returns the names used, the number of images and the step."""
+    """Imports everything that a run needs to be resumed; returns the names used, the number of images and the step."""
     if not found.has_heads:
-        raise ConfigError("--resume_training goes on with a PixPro run, and this file holds none")
+        raise ConfigError(
+            "--resume_training requires a PixPro run, which this file does not contain; remove the flag to import the weights"
+        )
     try:
         num_images = int(file.options["num_instances"])
         step = int(file.content["scheduler"]["last_epoch"])
         epoch = int(file.content["epoch"])
     except (KeyError, TypeError):
         raise RunError(
-            "--resume_training needs num_instances, the scheduler and the epoch, and this file has lost them; "
-            "leave the flag out to import its weights"
+            "--resume_training requires num_instances, the scheduler and the epoch, which this file does not contain; "
+            "remove the flag to import the weights"
         ) from None
     steps_per_epoch = num_images // config.batch_size
     if step != epoch * steps_per_epoch:
         raise RunError(
-            f"--resume_training: the file is of step {step} in epoch {epoch}, and {num_images} images in batches of "
-            f"{config.batch_size} make {steps_per_epoch} steps an epoch; leave the flag out to import its weights"
+            f"--resume_training: step {step} and epoch {epoch} of the file do not match, because {num_images} images in batches of "
+            f"{config.batch_size} make {steps_per_epoch} steps per epoch; remove the flag to import the weights"
         )
     learning_rate = build_schedule(config, steps_per_epoch)
     model = build_compiled_model(config, learning_rate, config.epochs * steps_per_epoch)
@@ -240,7 +243,7 @@ def _import_run(
     of_variable = {
         variable.ref(): momentum[name] for name, variable in variables.items() if name in momentum
     }
-    # With float16 the optimiser is inside one that scales the loss.
+    # For float16, another optimizer that scales the loss wraps this one.
     optimizer: Any = model.optimizer
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     for variable, velocity in zip(model.trainable_variables, inner.momentums, strict=True):
@@ -251,14 +254,14 @@ def _import_run(
 
 
 def momentum_by_name(file: TorchFile) -> dict[str, np.ndarray]:
-    """Momentum buffers of the trained parameters, in PyTorch's layouts.
+    """Returns the momentum buffers of the trained parameters by name, in PyTorch's layouts.
 
-    PyTorch numbers the parameters through the optimiser's groups. The authors' LARS has two, of those with one dimension and of
-    the others; their SGD has one of all, the target network's included, which have no buffers. Within a group they come in the
-    order of the model, which is that of its state dict.
+    PyTorch numbers the parameters consecutively through the groups of the optimizer. The authors' LARS has two groups, one for parameters
+    with one dimension and one for the others. Their SGD has a single group of all parameters, including those of the target network, which
+    have no buffers. Within a group, the parameters have the order of the model, which is that of its state dict.
 
     Raises:
-        RunError: if the file does not fit that description.
+        RunError: if the file does not match this description.
     """
     groups = file.content["optimizer"]["param_groups"]
     state = file.content["optimizer"]["state"]
@@ -272,8 +275,8 @@ def momentum_by_name(file: TorchFile) -> dict[str, np.ndarray]:
     expected = [len(order) for order in orders]
     if sizes != expected:
         raise RunError(
-            f"--resume_training: the optimizer has groups of {sizes} parameters, and {expected} are expected; "
-            "leave the flag out to import the weights"
+            f"--resume_training: the optimizer has groups of {sizes} parameters instead of {expected}; "
+            "remove the flag to import the weights"
         )
     numbers = itertools.chain.from_iterable(group["params"] for group in groups)
     number_of = dict(zip(itertools.chain(*orders), numbers, strict=True))
@@ -287,6 +290,6 @@ def _momentum_of(name: str, state: dict[str, Any], shape: tuple[int, ...]) -> np
     buffer = state.get("momentum_buffer")
     if buffer is None or tuple(buffer.shape) != shape:
         raise RunError(
-            f"--resume_training: the optimizer has no momentum that fits {name}; leave the flag out to import the weights"
+            f"--resume_training: the optimizer does not contain a momentum that fits {name}; remove the flag to import the weights"
         )
     return buffer

@@ -1,7 +1,7 @@
-"""Weights under the names and in the layouts of the authors' PyTorch implementation; needs no PyTorch.
+"""Weights with the names and layouts of the authors' PyTorch implementation; does not require PyTorch.
 
-The authors name the target network's parts `encoder_k` and `projector_k`, convolution weights are OIHW, and batch normalisation has
-`weight`, `bias`, `running_mean` and `running_var`.
+The authors name the parts of the target network `encoder_k` and `projector_k`. Convolution weights are OIHW, and batch norm has `weight`,
+`bias`, `running_mean` and `running_var`.
 """
 
 import numpy as np
@@ -21,10 +21,10 @@ _BATCH_NORM_NAMES = {
 
 
 def variables_by_name(model: PixPro | ResNet) -> dict[str, tf.Variable]:
-    """Variables by their names in PyTorch's state dict, without the prefix `module.`.
+    """Returns the variables by their names in PyTorch's state dict, without the prefix `module.`.
 
     Args:
-        model: a built model; the names are the authors', or for a backbone alone those of a ResNet (`conv1.weight`).
+        model: a built model. The names are the authors', or those of a ResNet (`conv1.weight`) if the model is only a backbone.
     """
     named: dict[str, tf.Variable] = {}
     if isinstance(model, ResNet):
@@ -45,24 +45,24 @@ def variables_by_name(model: PixPro | ResNet) -> dict[str, tf.Variable]:
 
 
 def load_state_dict(model: PixPro | ResNet, state_dict: dict[str, np.ndarray]) -> list[str]:
-    """Assigns weights by their names; all of the model's or none.
+    """Assigns weights by their names, either all weights of the model or none.
 
     Args:
         model: a built model.
-        state_dict: arrays in PyTorch's layouts, under the names that `variables_by_name` gives. Others are passed over.
+        state_dict: arrays in PyTorch's layouts, by the names that `variables_by_name` returns. Other names are skipped.
 
     Returns:
-        The names assigned.
+        Names of the assigned weights.
 
     Raises:
-        ValueError: if a name of the model is missing, or a shape differs; it lists them.
+        ValueError: if names of the model are missing or shapes differ; the message lists them.
     """
     named = variables_by_name(model)
     missing = sorted(named.keys() - state_dict.keys())
     if missing:
         raise ValueError(f"missing from the state dict: {', '.join(missing)}")
     misshapen = [
-        f"{name} is {list(np.shape(state_dict[name]))} and not {list(torch_shape(variable))}"
+        f"{name} is {list(np.shape(state_dict[name]))} instead of {list(torch_shape(variable))}"
         for name, variable in named.items()
         if np.shape(state_dict[name]) != torch_shape(variable)
     ]
@@ -74,7 +74,7 @@ def load_state_dict(model: PixPro | ResNet, state_dict: dict[str, np.ndarray]) -
 
 
 def state_dict(model: PixPro | ResNet) -> dict[str, np.ndarray]:
-    """The model's weights by their names, in PyTorch's layouts; the inverse of `load_state_dict`."""
+    """Returns the weights of the model by their names, in PyTorch's layouts; the inverse of `load_state_dict`."""
     return {
         name: to_torch_layout(variable.numpy())
         for name, variable in variables_by_name(model).items()
@@ -82,17 +82,17 @@ def state_dict(model: PixPro | ResNet) -> dict[str, np.ndarray]:
 
 
 def to_torch_layout(array: np.ndarray) -> np.ndarray:
-    """HWIO to OIHW where there are four dimensions; everything else as it is."""
+    """Transposes an array of four dimensions from HWIO to OIHW; returns other arrays unchanged."""
     return np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if array.ndim == 4 else array
 
 
 def from_torch_layout(array: np.ndarray) -> np.ndarray:
-    """OIHW to HWIO where there are four dimensions; everything else as it is."""
+    """Transposes an array of four dimensions from OIHW to HWIO; returns other arrays unchanged."""
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
 
 
 def torch_shape(variable: tf.Variable) -> tuple[int, ...]:
-    """Shape that a variable has in PyTorch's layout."""
+    """Returns the shape of a variable in PyTorch's layout."""
     shape = tuple(variable.shape)
     return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
 
@@ -109,7 +109,7 @@ def _add_layers(named: dict[str, tf.Variable], module: tf.Module, prefix: str) -
 
 
 def _add_head(named: dict[str, tf.Variable], head: ConvMLP, suffix: str) -> None:
-    # Layers of a head carry the head's own name in front: projector.linear1 becomes projector_k.linear1 in the target.
+    # Names of a head's layers start with the name of the head: projector.linear1 becomes projector_k.linear1 in the target network.
     layers: dict[str, tf.Variable] = {}
     _add_layers(layers, head, "")
     for name, variable in layers.items():

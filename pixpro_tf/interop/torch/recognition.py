@@ -1,4 +1,4 @@
-"""What a file of weights is, told by its names and shapes: whose, which backbone, which heads."""
+"""Recognition of weights by their names and shapes: kind of file, backbone and heads."""
 
 import dataclasses
 import re
@@ -10,7 +10,7 @@ from pixpro_tf.errors import RunError
 
 Weights = dict[str, np.ndarray]
 
-# Kind of file and prefix of its backbone, looked for in this order. The target network of a pair has its own prefix.
+# Kinds of files, in the order in which they are tried, with the prefix of the backbone and, if there is one, of the target network.
 _KINDS = (
     ("PixPro", "encoder.", "encoder_k."),
     ("MoCo", "encoder_q.", "encoder_k."),
@@ -22,15 +22,15 @@ _STEMS = ("conv1.weight", "conv1.0.0.weight")
 
 @dataclasses.dataclass(frozen=True)
 class Recognised:
-    """What was found.
+    """Result of the recognition.
 
     Attributes:
         kind: "PixPro", "MoCo", "MMLab" or "ResNet".
-        backbone: name in the family.
-        prefix: of the backbone's names.
-        target_prefix: of the momentum network's backbone; None where there is one network.
-        has_heads: whether it is a PixPro model with its heads.
-        model_flags: what the heads' shapes say, as flags of the configuration.
+        backbone: name of the architecture.
+        prefix: prefix of the backbone's names.
+        target_prefix: prefix of the target network's backbone; None if the weights contain a single network.
+        has_heads: whether the weights are a PixPro model with its heads.
+        model_flags: flags of the configuration that follow from the shapes of the heads.
     """
 
     kind: str
@@ -42,20 +42,20 @@ class Recognised:
 
 
 def recognise(weights: Weights) -> Recognised:
-    """Tells what the weights are.
+    """Recognises the kind of weights, the backbone and the heads.
 
     Args:
-        weights: by name, without the prefix `module.`.
+        weights: weights by name, without the prefix `module.`.
 
     Raises:
-        RunError: if there is no ResNet of the family in them.
+        RunError: if the weights do not contain a ResNet of the family; the message continues the name of the file.
     """
     found = [entry for entry in _KINDS if any(entry[1] + stem in weights for stem in _STEMS)]
     if not found:
         shown = ", ".join(list(weights)[:3])
         raise RunError(
-            f"there is no ResNet in it that is known by its names ({shown}, ...); "
-            "known are PixPro, MoCo, MMLab and torchvision"
+            f"does not contain the names of a known ResNet (it contains {shown}, ...); "
+            "use a file of PixPro, MoCo, MMLab or torchvision"
         )
     kind, prefix, target_prefix = found[0]
     if not any(target_prefix and name.startswith(target_prefix) for name in weights):
@@ -72,13 +72,13 @@ def recognise(weights: Weights) -> Recognised:
 
 
 def architecture_of(weights: Weights) -> str:
-    """Name of the family's member that has these blocks and widths.
+    """Returns the name of the architecture with these blocks and widths.
 
     Args:
-        weights: of a backbone, by a ResNet's names.
+        weights: weights of a backbone, by the names of a ResNet.
 
     Raises:
-        RunError: if there is no such member.
+        RunError: if the family does not contain the architecture; the message continues the name of the file.
     """
     indices = [re.match(r"layer([1-4])\.(\d+)\.", name) for name in weights]
     found = {(int(match[1]), int(match[2])) for match in indices if match}
@@ -88,7 +88,7 @@ def architecture_of(weights: Weights) -> str:
     stem = weights.get("bn1.weight", np.empty(0)).shape[0]
     shape = weights.get("layer1.0.conv2.weight", np.empty((0, 0))).shape
     if not stem or not shape[1]:
-        raise RunError("its ResNet lacks bn1.weight or layer1.0.conv2.weight")
+        raise RunError("contains a ResNet without bn1.weight or layer1.0.conv2.weight")
     width, groups = stem / 64, shape[0] // shape[1]
     spec = Architecture(
         blocks,
@@ -102,8 +102,8 @@ def architecture_of(weights: Weights) -> str:
         if member == spec:
             return name
     raise RunError(
-        f"its ResNet is none of the family: blocks {blocks}, {'bottleneck' if bottleneck else 'basic'}, "
-        f"{stem} channels after the stem, {groups} groups of width {shape[1]}; the family is {', '.join(ARCHITECTURES)}"
+        f"contains an unknown ResNet: blocks {blocks}, {'bottleneck' if bottleneck else 'basic'}, "
+        f"{stem} channels after the stem, {groups} groups of width {shape[1]}; use one of {', '.join(ARCHITECTURES)}"
     )
 
 
@@ -122,7 +122,7 @@ def _heads(weights: Weights) -> dict[str, int | float]:
 
 
 def below(weights: Weights, prefix: str) -> Weights:
-    """The weights whose names begin with a prefix, without it."""
+    """Returns the weights whose names start with a prefix, with the prefix removed."""
     return {
         name.removeprefix(prefix): array
         for name, array in weights.items()

@@ -1,4 +1,4 @@
-"""Run by an environment with a current TensorFlow and Keras 3: loads a SavedModel, compares features, fine-tunes it.
+"""Loads a SavedModel, compares its features and fine-tunes it, in an environment with a current TensorFlow and Keras 3.
 
     python keras3.py EXPORT DATA RESULT
 
@@ -16,7 +16,7 @@ STEPS = 12
 
 
 class Classifier(tf.Module):
-    """The loaded backbone and a linear layer, as a module without Keras."""
+    """Loaded backbone with a linear layer, as a module without Keras."""
 
     def __init__(self, backbone, channels, classes):
         super().__init__()
@@ -29,7 +29,7 @@ class Classifier(tf.Module):
 
 
 def fine_tune(backbone, images, labels):
-    """Losses of some steps on one batch, with the gradient through the whole backbone; and how many weights had one."""
+    """Fine-tunes the whole backbone on one batch; returns the losses and the number of weights with a gradient."""
     model = Classifier(backbone, backbone(images).shape[-1], int(labels.max()) + 1)
     variables = [*backbone.trainable_variables, model.kernel, model.bias]
     losses = []
@@ -46,7 +46,7 @@ def fine_tune(backbone, images, labels):
 
 
 def layer_of_keras(export, images):
-    """How far the maps of Keras' own layer are from those of the object, and how many of its weights have a gradient."""
+    """Returns the largest error of the maps of Keras' own layer, and the number of its weights with a gradient."""
     layer = keras.layers.TFSMLayer(export, call_endpoint="feature_maps", dtype="float32")
     wanted = tf.saved_model.load(export)(images, return_endpoints=True)
     with tf.GradientTape() as tape:

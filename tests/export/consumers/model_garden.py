@@ -1,4 +1,4 @@
-"""Run by TF Model Garden's own environment: restores an export, compares features, trains a detector for a step.
+"""Restores an export, compares its features and trains a detector, in the environment of TF Model Garden.
 
     python model_garden.py EXPORT IMAGES RESULT
 
@@ -25,14 +25,14 @@ SIDE = 128
 
 
 def config_of(export, file):
-    """An experiment's configuration: its defaults, and the exported file over them, in which every key has to be known."""
+    """Returns the configuration of an experiment: its defaults, overridden by the exported file, whose keys must all exist."""
     config = exp_factory.get_exp_config(EXPERIMENTS[file])
     config.override(hyperparams.read_yaml_to_params_dict(f"{export}/{file}"), is_strict=True)
     return config
 
 
 def feature_errors(export, data):
-    """Largest difference of each map relative to its largest value, with the backbone that the file of RetinaNet describes."""
+    """Returns the largest error of each map relative to its largest value, for the backbone in the file of RetinaNet."""
     model = config_of(export, "retinanet.yaml").task.model
     resnet, norm = model.backbone.resnet, model.norm_activation
     backbone = backbones.ResNet(
@@ -54,7 +54,7 @@ def feature_errors(export, data):
 
 
 def initialized_task(export, file):
-    """The Garden's own task of an experiment and its model, which has been through the Garden's own restore."""
+    """Returns the configuration of an experiment, its task, and its model after the Garden's own restore."""
     config = config_of(export, file)
     config.task.init_checkpoint = f"{export}/{config.task.init_checkpoint}"
     if file != "semantic_segmentation.yaml":
@@ -67,7 +67,10 @@ def initialized_task(export, file):
 
 
 def detector_losses(export):
-    """Loss of two training steps of RetinaNet on one batch with a box in each image, the rate a tenth of that after the warm-up."""
+    """Returns the losses of two training steps of RetinaNet.
+
+    Both use one batch with a box in each image, and a tenth of the learning rate that follows the warm-up.
+    """
     config, task, model = initialized_task(export, "retinanet.yaml")
     schedule = config.trainer.optimizer_config
     schedule.warmup.linear.warmup_learning_rate = schedule.learning_rate.stepwise.values[0] / 10
@@ -83,7 +86,7 @@ def detector_losses(export):
 
 
 def targets_of_one_box(model):
-    """What all anchors of an image should say, by the Garden's own anchors and labeler."""
+    """Returns the targets of all anchors of an image, from the Garden's own anchors and labeler."""
     generator = anchor.build_anchor_generator(
         model.min_level,
         model.max_level,
@@ -107,7 +110,7 @@ def targets_of_one_box(model):
 
 
 def stem_norm(export, file):
-    """Norm of the stem's kernel in an experiment's model."""
+    """Returns the norm of the stem's kernel in the model of an experiment."""
     _, _, model = initialized_task(export, file)
     return float(tf.norm(next(v for v in model.backbone.variables if v.shape[:3] == [7, 7, 3])))
 
@@ -117,7 +120,7 @@ def main(export, images, result):
     found = {
         "feature_errors": feature_errors(export, data),
         "detector_losses": detector_losses(export),
-        # Of the stems after the Garden's own restore, which other models than a detector go through too.
+        # Norms of the stems after the Garden's own restore, also in a model that is not a detector.
         "stem_norms": {
             file: stem_norm(export, file)
             for file in ("mask_rcnn.yaml", "semantic_segmentation.yaml")

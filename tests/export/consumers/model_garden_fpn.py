@@ -1,8 +1,8 @@
-"""Run by TF Model Garden's own environment: a detector restores backbone and decoder by its own means; its features are compared.
+"""Compares the features of a detector that restores backbone and decoder itself, in the environment of TF Model Garden.
 
     python model_garden_fpn.py EXPORT DATA RESULT
 
-DATA is an .npz with normalised `images`, the experiment's file as `yaml`, and from the FPN that was exported its levels. RESULT is JSON: the
+DATA is an .npz with normalised `images`, the name of the experiment file as `yaml`, and the levels of the exported FPN. RESULT is JSON: the
 largest difference of each level relative to its largest value.
 """
 

@@ -1,8 +1,8 @@
-"""Run by an environment with the Object Detection API's own protocol buffers: reads what was exported for it.
+"""Parses exports in an environment with the Object Detection API's own protocol buffers.
 
     python od_api.py EXPORT DATA RESULT
 
-EXPORT is a folder of exported folders; DATA is not read. RESULT is JSON: for each folder what the API understood.
+EXPORT is a folder of exported folders; DATA is not read. RESULT is JSON: the parsed values of each folder.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import pathlib
 import sys
 
-# The package's generated code is of an older protoc than the protobuf of today.
+# An older protoc generated the package's code than current protobuf versions require.
 os.environ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = "python"
 
 from google.protobuf import text_format
@@ -18,7 +18,7 @@ from object_detection.protos import pipeline_pb2, string_int_label_map_pb2
 
 
 def parse(message, path):
-    """A file as a message; a field that the API does not know is an error."""
+    """Parses a file into a message; a field that the API does not know is an error."""
     return text_format.Parse(path.read_text(), message)
 
 
