@@ -335,7 +335,7 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
         f"--output={tmp_path / 'page'}",
         f"--data_dir={scenes_dir}",
     ]
-    command._run(flags)
+    assert command.main(flags) == 0
     printed = capsys.readouterr().out
     assert "choice: 2 of 2" in printed and "measurement: 4 of 4" in printed
     text = (tmp_path / "page" / "README.md").read_text()
@@ -346,5 +346,5 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
     (found,) = results["pixpro"]["seeds"]
     assert 0 < found["mean_iou"] < 0.5 and 0 <= found["detection"]["ap"] <= 1
     # Nothing is measured twice.
-    command._run(flags)
+    assert command.main(flags) == 0
     assert "measurement: 4 of 4 backbones are measured" in capsys.readouterr().out
