@@ -8,10 +8,11 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # Quarter of the tests marked thorough; four consecutive commits run all of them. A tree without a git history uses the day of the year.
 QUARTER ?= $(shell echo $$(($$(git rev-list --count HEAD 2>/dev/null || date +%-j) % 4 + 1)))
 
-.PHONY: help setup setup-dev demo report report-quick test test-quick test-all test-quarter faults lint format clean
+.PHONY: help setup setup-dev demo docs notebook report report-quick test test-quick test-all test-quarter faults lint format clean
 
 help:
 	@echo "make demo        pre-trains a small backbone on embedded images; less than ten minutes on two cores"
+	@echo "make docs        builds the documentation into site; make notebook executes examples/pretrain.ipynb and stores its outputs"
 	@echo "make report      pre-trains and evaluates every method on embedded images, and writes docs/report; four to five hours on two cores, resumable"
 	@echo "make report-quick  a shorter report, in 15 minutes, too short to learn much; writes runs/report-quick/page"
 	@echo "make test        checks format, lint and types, and runs all tests except the thorough ones"
@@ -37,6 +38,12 @@ $(VENV)/.ready-dev: pyproject.toml $(VENV)/.ready
 
 demo: setup
 	@$(RUN) train.py --flagfile=configs/demo.flags
+
+docs: setup-dev
+	$(RUN) -m mkdocs build --strict
+
+notebook: setup-dev
+	$(RUN) scripts/run_notebook.py examples/pretrain.ipynb
 
 report: setup-dev
 	@$(RUN) -m benchmarks.report --plan=configs/report/full.json --work_dir=runs/report --output=docs/report
@@ -71,5 +78,5 @@ format: setup-dev
 	$(RUN) -m ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .faults .venv-keras3 .venv-model_garden .venv-od_api .coverage build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .cache site .faults .venv-keras3 .venv-model_garden .venv-od_api .coverage build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

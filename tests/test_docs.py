@@ -1,6 +1,7 @@
 """The README and the docs: their commands can be run, their links lead somewhere, and the site builds without warnings."""
 
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -131,3 +132,25 @@ def test_the_flag_and_the_function_that_accept_savedmodels_warn_too():
     assert len(TAKE_SAVEDMODELS) >= 8
     assert "a SavedModel is a program" in command.main.help_text(width=10**4)
     assert "A SavedModel is a program" in (pixpro_tf.load_backbone.__doc__ or "")
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_the_notebook_runs():
+    process = subprocess.run(
+        [sys.executable, "scripts/run_notebook.py", "examples/pretrain.ipynb", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+
+
+def test_the_notebook_shows_what_it_computes():
+    notebook = json.loads((ROOT / "examples" / "pretrain.ipynb").read_text())
+    outputs = [cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    texts = json.dumps(outputs)
+    # Random weights, and the run.
+    found = re.findall(r"Dense matching accuracy: ([\d.]+) %", texts)
+    assert len(found) == 2 and float(found[1]) > float(found[0]) + 3
+    assert texts.count("image/png") > 6 and sys.prefix not in texts

@@ -47,8 +47,7 @@ name_of = lambda path: str(path.relative_to(ROOT))  # noqa: E731
 def docstrings(tree):
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-            if text := ast.get_docstring(node):
-                yield getattr(node, "name", "module"), text
+            yield getattr(node, "name", "module"), ast.get_docstring(node) or " "
 
 
 def descriptions(docstring):

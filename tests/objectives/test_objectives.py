@@ -222,9 +222,13 @@ def test_step_compiled_as_a_whole_gives_same_loss():
 
 
 def test_missing_objectives_or_duplicate_names_are_rejected():
-    with pytest.raises(ValueError, match="at least one, of different names"):
+    with pytest.raises(
+        ValueError, match="must contain at least one objective, with different names"
+    ):
         make_model(objectives=[])
-    with pytest.raises(ValueError, match="at least one, of different names"):
+    with pytest.raises(
+        ValueError, match="must contain at least one objective, with different names"
+    ):
         make_model(objectives=[objectives_of()[0], objectives_of()[0]])
 
 
