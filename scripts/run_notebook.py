@@ -2,12 +2,13 @@
 
     python scripts/run_notebook.py examples/pretrain.ipynb [--check]
 
-`--check` executes it and does not store anything. Messages on stderr and paths of this machine are left out of the outputs, and figures are reduced.
+`--check` executes it and does not store anything. Log messages and paths of this machine are left out of the outputs, and figures are reduced.
 """
 
 import base64
 import io
 import os
+import re
 import sys
 import tempfile
 
@@ -40,7 +41,9 @@ def _presentable(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
     if output.output_type == "stream":
         if output.name == "stderr":
             return None
-        output.text = output.text.replace(sys.executable, "python")
+        text = re.sub(r"^INFO:.*\n?", "", output.text, flags=re.M)
+        output.text = text.replace(sys.executable, "python")
+        return output if output.text else None
     elif png := output.get("data", {}).get("image/png"):
         output.data["image/png"] = _reduced(png)
     return output
