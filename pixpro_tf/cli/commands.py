@@ -122,6 +122,10 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
     except UserError as error:
         print(f"error: {error.line}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        # The reader of the output, such as `head`, has closed it. Python would complain again when it flushes the output at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 128 + signal.SIGINT

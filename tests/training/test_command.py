@@ -233,6 +233,19 @@ def test_help_lists_every_flag_without_importing_tensorflow():
         assert field.metadata["help"] in text
 
 
+def test_output_may_be_closed_early():
+    process = subprocess.run(
+        f"{sys.executable} train.py --help | head -1",
+        cwd=ROOT,
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.stdout == "Pre-trains a visual backbone without labels.\n"
+    assert process.stderr == ""
+
+
 def test_mistake_is_reported_without_importing_tensorflow():
     process = in_a_process("--backbone=resnet51")
     assert process.returncode == 2
