@@ -86,3 +86,8 @@ def test_imported_finds_imports():
     assert {"pixpro", "storage.run_folder", "data.sources"} <= imported(
         ROOT / "pixpro_tf" / "training" / "run.py"
     ) | imported(ROOT / "pixpro_tf" / "training" / "session.py")
+
+
+@pytest.mark.parametrize("path", [path for _, path in MODULES], ids=lambda path: path.stem)
+def test_a_file_has_at_most_400_lines(path):
+    assert len(path.read_text().splitlines()) <= 400

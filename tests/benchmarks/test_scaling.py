@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from benchmarks import scaling
+from benchmarks import clusters, scaling
 
-ONE_HOST = scaling.Network(8, link=1e9, link_latency=1e-3, network=1e8, network_latency=1e-2)
-COST = scaling.Cost([1.0], [8, 4_000_000, 12], 4_000_000, 1e9)
+ONE_HOST = clusters.Network(8, link=1e9, link_latency=1e-3, network=1e8, network_latency=1e-2)
+COST = clusters.Cost([1.0], [8, 4_000_000, 12], 4_000_000, 1e9)
 
 
 @pytest.mark.thorough
@@ -28,7 +28,7 @@ def test_all_kinds_of_scaling_are_measured_and_written(tmp_path, capsys):
         assert len(each["cost"]["seconds"]) == 2 and min(each["cost"]["seconds"]) > 0
         by_name[each["case"]["devices"]] = each["cost"]
     for devices in (scaling.LOGICAL_CPUS, scaling.PROCESSES):
-        gradients, others = scaling.parts_of(by_name[devices]["reduced"])
+        gradients, others = clusters.parts_of(by_name[devices]["reduced"])
         assert gradients == by_name[devices]["parameter_bytes"]
         # Moments of 12 normalisations in the backbone and 1 in the projector, in four passes; their gradients in two passes; the metrics.
         assert len(others) == 13 * (4 + 2) + 1
@@ -61,15 +61,15 @@ def test_hosts_use_the_faster_of_ring_and_tree():
 
 
 def test_a_step_is_the_sum_of_its_parts():
-    found = scaling.forecast(COST, ONE_HOST, tflops=0.1, accelerators=8, batch_each=16)
+    found = clusters.forecast(COST, ONE_HOST, tflops=0.1, accelerators=8, batch_each=16)
     assert found.compute == pytest.approx(0.16)
     assert found.gradients == pytest.approx(14 * (4e6 / 8 / 1e9 + 1e-3))
     assert found.moments == pytest.approx(2 * 14 * 1e-3, rel=1e-3)
     assert found.images_per_second == pytest.approx(128 / found.step)
-    head, row = scaling.forecast_table([found], pairs_per_core=50).splitlines()
+    head, row = clusters.forecast_table([found], pairs_per_core=50).splitlines()
     assert head.endswith("cores for each")
     assert row.split()[-1] == f"{16 / found.step / 50:.1f}"
-    assert "cores" not in scaling.forecast_table([found], pairs_per_core=0)
+    assert "cores" not in clusters.forecast_table([found], pairs_per_core=0)
 
 
 def test_efficiency_is_relative_to_one_core():
