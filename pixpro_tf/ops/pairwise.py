@@ -98,8 +98,8 @@ class Softmax(NamedTuple):
         >>> import tensorflow as tf
         >>> empty = pairwise.Softmax(tf.constant([[-float("inf")]]), tf.zeros([1, 1]), tf.zeros([1, 1]))
         >>> softmax = empty.with_more(logits=tf.zeros([1, 2]), values=tf.constant([[1.0], [3.0]]))
-        >>> float(softmax.averages()), float(softmax.log_sum())
-        (2.0, 0.6931)
+        >>> softmax.averages().numpy().tolist(), softmax.log_sum().numpy().tolist()
+        ([[2.0]], [0.693])
     """
 
     largest: tf.Tensor
