@@ -9,7 +9,7 @@ import sys
 
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.outputs import refuse_existing
-from pixpro_tf.cli.settings import MAX_SEED, CheckedSettings
+from pixpro_tf.cli.settings import MAX_SEED, CheckedSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 
 
@@ -29,7 +29,7 @@ class Settings(CheckedSettings):
         minimum=1,
     )
     output: str = required("Output", "folder to create")
-    overwrite: bool = flag(False, "Output", "replace an existing output")
+    overwrite: bool = overwrite_flag()
 
 
 def _run(settings: Settings) -> None:

@@ -34,6 +34,25 @@ def from_flag(also: str = "") -> Any:
     )
 
 
+def run_flag() -> Any:
+    """Returns the flag `--from` of a command that accepts runs only."""
+    return required("Backbone", "folder of a run or of imported weights", name="from", alias="run")
+
+
+def overwrite_flag() -> bool:
+    """Returns the flag `--overwrite`."""
+    return flag(False, "Output", "whether to replace an existing output")
+
+
+def data_dir_flag() -> str:
+    """Returns the flag `--data_dir`."""
+    return flag(
+        "",
+        "Data",
+        "folder of prepared TFDS datasets; empty for the default, ~/tensorflow_datasets",
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BackboneSettings(CheckedSettings):
     """Flags of a trained backbone: `--from` and `--network`."""

@@ -8,7 +8,13 @@ from typing import Any, TypeVar
 
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.outputs import atomic_output, refuse_existing
-from pixpro_tf.cli.settings import MAX_SEED, BackboneSettings, from_flag
+from pixpro_tf.cli.settings import (
+    MAX_SEED,
+    BackboneSettings,
+    data_dir_flag,
+    from_flag,
+    overwrite_flag,
+)
 from pixpro_tf.config.flag import check_used, flag, required
 
 
@@ -29,17 +35,13 @@ class Settings(EvaluatedBackbone):
     """Flags of every evaluation."""
 
     dataset: str = required("Data", "dataset to evaluate on")
-    data_dir: str = flag(
-        "",
-        "Data",
-        "folder of prepared TFDS datasets; empty for the default, ~/tensorflow_datasets",
-    )
+    data_dir: str = data_dir_flag()
     batch_size: int = flag(16, "Evaluation", "number of images per batch", minimum=1)
     seed: int = flag(0, "Evaluation", "random seed", minimum=0, maximum=MAX_SEED)
     output: str = flag(
         "", "Output", "folder to create for the results and figures; empty writes none"
     )
-    overwrite: bool = flag(False, "Output", "whether to replace an existing output")
+    overwrite: bool = overwrite_flag()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

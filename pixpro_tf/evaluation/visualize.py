@@ -10,7 +10,7 @@ import sys
 
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.outputs import atomic_output, refuse_existing
-from pixpro_tf.cli.settings import MAX_SEED, check_split
+from pixpro_tf.cli.settings import MAX_SEED, check_split, data_dir_flag, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation.settings import EvaluatedBackbone
@@ -31,11 +31,7 @@ class Settings(EvaluatedBackbone):
     name: str = flag(
         "", "Output", "name of the backbone in the titles of the figures; empty uses --from"
     )
-    data_dir: str = flag(
-        "",
-        "Data",
-        "folder of prepared TFDS datasets; empty for the default, ~/tensorflow_datasets",
-    )
+    data_dir: str = data_dir_flag()
     split: str = flag("", "Data", "split of a TFDS dataset; empty for all its training images")
     level: str = flag(
         "c5", "Backbone", "feature map to visualise", choices=("c2", "c3", "c4", "c5")
@@ -62,7 +58,7 @@ class Settings(EvaluatedBackbone):
     seed: int = flag(
         0, "Figures", "random seed of the views and of random weights", minimum=0, maximum=MAX_SEED
     )
-    overwrite: bool = flag(False, "Output", "whether to replace an existing output")
+    overwrite: bool = overwrite_flag()
 
     def __post_init__(self) -> None:
         super().__post_init__()

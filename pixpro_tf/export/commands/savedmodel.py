@@ -9,6 +9,7 @@
 import dataclasses
 import sys
 
+from pixpro_tf.cli.settings import run_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.export.commands.settings import ExportSettings, command
 from pixpro_tf.storage.hub_handles import is_archive
@@ -18,9 +19,7 @@ from pixpro_tf.storage.hub_handles import is_archive
 class Settings(ExportSettings):
     """Flags of the export as a SavedModel."""
 
-    source: str = required(
-        "Backbone", "folder of a run or of imported weights", name="from", alias="run"
-    )
+    source: str = run_flag()
     output: str = required(
         "Output", "folder to create; a name that ends with .tar.gz creates an archive instead"
     )

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.outputs import check_output
-from pixpro_tf.cli.settings import BackboneSettings
+from pixpro_tf.cli.settings import BackboneSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 
 
@@ -18,7 +18,7 @@ class ExportSettings(BackboneSettings):
         False, "Backbone", "whether to accept a run that has not completed all its steps"
     )
     output: str = required("Output", "folder to create")
-    overwrite: bool = flag(False, "Output", "whether to replace an existing output")
+    overwrite: bool = overwrite_flag()
 
     @property
     def common_arguments(self) -> dict[str, Any]:

@@ -7,19 +7,17 @@ import dataclasses
 
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.outputs import refuse_existing
-from pixpro_tf.cli.settings import CheckedSettings
-from pixpro_tf.config.flag import flag, required
+from pixpro_tf.cli.settings import CheckedSettings, overwrite_flag, run_flag
+from pixpro_tf.config.flag import required
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
     """Flags of the export to PyTorch."""
 
-    source: str = required(
-        "Backbone", "folder of a run or of imported weights", name="from", alias="run"
-    )
+    source: str = run_flag()
     output: str = required("Output", "path of the file to write")
-    overwrite: bool = flag(False, "Output", "whether to replace an existing output")
+    overwrite: bool = overwrite_flag()
 
 
 def _run(settings: Settings) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.outputs import refuse_existing
-from pixpro_tf.cli.settings import CheckedSettings
+from pixpro_tf.cli.settings import CheckedSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import listed
 from pixpro_tf.interop.torch import files
@@ -36,7 +36,7 @@ class Settings(CheckedSettings):
         "whether to also import momentum and step, so that train.py --run_dir=OUTPUT resumes the run",
     )
     output: str = required("Output", "folder to create")
-    overwrite: bool = flag(False, "Output", "whether to replace an existing output")
+    overwrite: bool = overwrite_flag()
 
 
 def _run(settings: Settings) -> None:
