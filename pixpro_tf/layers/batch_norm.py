@@ -1,11 +1,51 @@
 """Batch normalisation, fused on one replica and synchronised over several."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from pixpro_tf.ops.normalization import normalize_over_replicas
 from pixpro_tf.ops.numerics import at_least_float32
+
+
+class _Statistics(threading.local):
+    """Settings of `separate_statistics`; a strategy traces each replica in a thread of its own."""
+
+    parts = 1
+    compiled = False
+
+
+_statistics = _Statistics()
+
+
+@contextlib.contextmanager
+def separate_statistics(parts: int, compiled: bool = False) -> Iterator[None]:
+    """Context in which `BatchNorm` normalises each of several equal parts of the batch by the statistics of that part.
+
+    A network that processes both views of the images as one batch gives the results of two calls, and replicas exchange the statistics
+    of both views together.
+
+    Args:
+        parts: number of parts; the first axis of every input must be divisible by it.
+        compiled: whether XLA compiles the normalisation of several parts or replicas.
+
+    Examples:
+        >>> from pixpro_tf.layers.batch_norm import BatchNorm, separate_statistics
+        >>> import tensorflow as tf
+        >>> with separate_statistics(parts=2):
+        ...     outputs = BatchNorm()(tf.constant([[1.0], [3.0], [10.0], [30.0]]), training=True)
+        >>> outputs[:, 0].numpy().round(3).tolist()
+        [-1.0, 1.0, -1.0, 1.0]
+    """
+    before = _statistics.parts, _statistics.compiled
+    _statistics.parts, _statistics.compiled = parts, compiled
+    try:
+        yield
+    finally:
+        _statistics.parts, _statistics.compiled = before
 
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")
@@ -13,9 +53,9 @@ class BatchNorm(tf.keras.layers.Layer):
     """Batch normalisation over all axes but the last, with the statistics of the global batch.
 
     Keras' own layer is either fused or synchronised, and the two compute different running variances (unbiased and biased,
-    respectively). This layer uses the fused kernel on one replica, and otherwise sums the moments of all replicas with one
+    respectively). This layer uses the fused kernel on one replica, and otherwise averages the moments of all replicas with one
     collective. The running variance is unbiased in both cases, as in PyTorch, so a run gives the same weights on any number
-    of replicas.
+    of replicas. See `separate_statistics` for batches of several views.
 
     Args:
         momentum: decay of the running averages, in [0, 1); PyTorch's momentum is one minus this.
@@ -83,92 +123,40 @@ class BatchNorm(tf.keras.layers.Layer):
         if not training:
             return self._normalize(inputs, self.moving_mean, self.moving_variance)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        if inputs.shape.rank != 4 or inputs.dtype == tf.float64:
-            return self._call_unfused(inputs, replicas)
-        return self._call_fused(inputs) if replicas == 1 else self._call_synchronized(inputs)
+        fused = inputs.shape.rank == 4 and inputs.dtype != tf.float64
+        if replicas == _statistics.parts == 1 and fused:
+            return self._call_fused(inputs)
+        return self._call_synchronized(inputs)
 
     def _call_fused(self, inputs: tf.Tensor) -> tf.Tensor:
-        result = self._fused(inputs, self.gamma, self.beta)
-        self._update_averages(result.batch_mean, result.batch_variance)
+        result = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma,
+            offset=self.beta,
+            mean=(),
+            variance=(),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        # This variance is the unbiased one.
+        self._update_averages(result.batch_mean[None], result.batch_variance[None])
         return result.y
 
     def _call_synchronized(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalises with the fused kernel, too, but computes the gradient with plain sums.
-
-        No fused kernel for this gradient is deterministic on GPUs.
-        """
-        replica_context = tf.distribute.get_replica_context()
-        replicas = replica_context.num_replicas_in_sync
-        values = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
-        values_of_all = values * replicas
-        shift = tf.identity(self.moving_mean)
-
-        @tf.custom_gradient
-        def normalize(
-            inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
-        ) -> tuple[
-            tuple[tf.Tensor, tf.Tensor, tf.Tensor],
-            Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
-        ]:
-            local = self._fused(inputs, gamma, beta)
-            biased = local.batch_variance * (values - 1) / values
-            mean, variance = _over_replicas(local.batch_mean, biased, shift)
-            inverse = tf.math.rsqrt(variance + self.epsilon)
-
-            def gradient(
-                upstream: tf.Tensor, *_: tf.Tensor
-            ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-                axes = [0, 1, 2]
-                upstream = tf.cast(upstream, tf.float32)
-                normalized = (tf.cast(inputs, tf.float32) - mean) * inverse
-                of_gamma = tf.reduce_sum(upstream * normalized, axes)
-                of_beta = tf.reduce_sum(upstream, axes)
-                # The statistics contribute two means over all replicas: the mean gradient and its component along the normalised inputs.
-                sums = replica_context.all_reduce("SUM", tf.stack([of_gamma, of_beta]))
-                along, mean_gradient = tf.unstack(sums / values_of_all)
-                of_inputs = gamma * inverse * (upstream - mean_gradient - normalized * along)
-                return tf.cast(of_inputs, inputs.dtype), of_gamma, of_beta
-
-            return (self._fused(inputs, gamma, beta, mean, variance).y, mean, variance), gradient
-
-        outputs, mean, variance = normalize(
-            inputs, tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
-        )
-        unbiased = variance * values_of_all / tf.maximum(values_of_all - 1, 1)
-        self._update_averages(mean, unbiased)
-        return outputs
-
-    def _fused(
-        self,
-        inputs: tf.Tensor,
-        gamma: tf.Tensor | tf.Variable,
-        beta: tf.Tensor | tf.Variable,
-        mean: tf.Tensor | tuple[()] = (),
-        variance: tf.Tensor | tuple[()] = (),
-    ) -> Any:
-        """Normalises by the mean and variance passed, or otherwise by those of the inputs.
-
-        The result contains the statistics of the inputs, with the unbiased variance.
-        """
-        return tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=gamma,
-            offset=beta,
-            mean=mean,
-            variance=variance,
+        shape = tf.shape(inputs)
+        rows = tf.reshape(inputs, [_statistics.parts, -1, inputs.shape[-1]])
+        normalized, mean, variance = normalize_over_replicas(
+            rows,
+            tf.convert_to_tensor(self.gamma),
+            tf.convert_to_tensor(self.beta),
+            shift=tf.stop_gradient(tf.identity(self.moving_mean)),
             epsilon=self.epsilon,
-            is_training=isinstance(mean, tuple),
+            compiled=_statistics.compiled,
         )
-
-    def _call_unfused(self, inputs: tf.Tensor, replicas: int) -> tf.Tensor:
-        axes = list(range(inputs.shape.rank - 1))
-        mean, variance = tf.nn.moments(at_least_float32(inputs), axes)
-        values = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1] * replicas, mean.dtype)
-        if replicas > 1:
-            shift = tf.stop_gradient(tf.identity(self.moving_mean))
-            mean, variance = _over_replicas(mean, variance, shift)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        values = tf.cast(tf.shape(rows)[1] * replicas, mean.dtype)
         self._update_averages(mean, variance * values / tf.maximum(values - 1, 1))
-        return self._normalize(inputs, mean, variance)
+        return tf.ensure_shape(tf.reshape(normalized, shape), inputs.shape)
 
     def _normalize(
         self, inputs: tf.Tensor, mean: tf.Tensor | tf.Variable, variance: tf.Tensor | tf.Variable
@@ -177,12 +165,16 @@ class BatchNorm(tf.keras.layers.Layer):
         scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
         return tf.cast((inputs_float - mean) * scale + self.beta, inputs.dtype)
 
-    def _update_averages(self, mean: tf.Tensor, unbiased_variance: tf.Tensor) -> None:
-        for average, value in (
-            (self.moving_mean, mean),
-            (self.moving_variance, unbiased_variance),
+    def _update_averages(self, means: tf.Tensor, unbiased_variances: tf.Tensor) -> None:
+        """Updates the running averages with the statistics `[P, C]` of the parts, one part after the other."""
+        for average, values in (
+            (self.moving_mean, means),
+            (self.moving_variance, unbiased_variances),
         ):
-            average.assign(average * self.momentum + tf.stop_gradient(value) * (1 - self.momentum))
+            updated = tf.convert_to_tensor(average)
+            for value in tf.unstack(tf.stop_gradient(values)):
+                updated = updated * self.momentum + value * (1 - self.momentum)
+            average.assign(updated)
 
     def compute_output_shape(
         self, input_shape: tf.TensorShape | Sequence[int | None]
@@ -195,17 +187,3 @@ class BatchNorm(tf.keras.layers.Layer):
             "epsilon": self.epsilon,
             "gamma_initializer": tf.keras.initializers.serialize(self.gamma_initializer),
         }
-
-
-def _over_replicas(
-    mean: tf.Tensor, variance: tf.Tensor, shift: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes the mean and the biased variance over all replicas from those of each replica.
-
-    `shift` is a value near the mean, the same on all replicas.
-    """
-    replica_context = tf.distribute.get_replica_context()
-    # E[x^2] - E[x]^2 loses precision if the mean is large, so values are shifted first.
-    moments = tf.stack([mean - shift, variance + tf.square(mean - shift)])
-    moments = replica_context.all_reduce("SUM", moments) / replica_context.num_replicas_in_sync
-    return moments[0] + shift, tf.maximum(moments[1] - tf.square(moments[0]), 0)

@@ -269,7 +269,7 @@ FAULTS = (
         name="the_target_goes_by_its_running_averages",
         area="target network",
         path="pixpro_tf/pixpro.py",
-        old="targets = [self.target(view, training=True) for view in views]",
+        old="targets = self._on_views(self.target, views)",
         new="targets = [self.target(view, training=False) for view in views]",
     ),
     Fault(
@@ -290,32 +290,43 @@ FAULTS = (
         name="the_variance_is_unbiased_by_one_replicas_values",
         area="batch normalisation",
         path="pixpro_tf/layers/batch_norm.py",
-        old="unbiased = variance * values_of_all / tf.maximum(values_of_all - 1, 1)",
-        new="unbiased = variance * values / tf.maximum(values - 1, 1)",
+        old="values = tf.cast(tf.shape(rows)[1] * replicas, mean.dtype)",
+        new="values = tf.cast(tf.shape(rows)[1], mean.dtype)",
     ),
     Fault(
         name="moments_are_taken_about_zero",
         area="batch normalisation",
         path="pixpro_tf/layers/batch_norm.py",
-        old=(
-            "    moments = tf.stack([mean - shift, variance + tf.square(mean - shift)])\n"
-            '    moments = replica_context.all_reduce("SUM", moments) / '
-            "replica_context.num_replicas_in_sync\n"
-            "    return moments[0] + shift,"
-        ),
-        new=(
-            "    moments = tf.stack([mean, variance + tf.square(mean)])\n"
-            '    moments = replica_context.all_reduce("SUM", moments) / '
-            "replica_context.num_replicas_in_sync\n"
-            "    return moments[0],"
-        ),
+        old="shift=tf.stop_gradient(tf.identity(self.moving_mean)),",
+        new="shift=tf.zeros_like(self.moving_mean),",
+    ),
+    Fault(
+        name="moments_of_a_replica_are_taken_about_zero",
+        area="batch normalisation",
+        path="pixpro_tf/ops/normalization.py",
+        old="own_shift = tf.reduce_mean(rows[:, ::step], axis=1)",
+        new="own_shift = tf.zeros_like(rows[:, 0])",
+    ),
+    Fault(
+        name="views_share_their_statistics",
+        area="batch normalisation",
+        path="pixpro_tf/pixpro.py",
+        old="with separate_statistics(len(views),",
+        new="with separate_statistics(1,",
+    ),
+    Fault(
+        name="the_averages_take_the_second_view_only",
+        area="batch normalisation",
+        path="pixpro_tf/layers/batch_norm.py",
+        old="for value in tf.unstack(tf.stop_gradient(values)):",
+        new="for value in tf.unstack(tf.stop_gradient(values))[-1:]:",
     ),
     Fault(
         name="gradients_of_the_statistics_are_one_replicas",
         area="batch normalisation",
-        path="pixpro_tf/layers/batch_norm.py",
-        old='sums = replica_context.all_reduce("SUM", tf.stack([of_gamma, of_beta]))',
-        new="sums = replicas * tf.stack([of_gamma, of_beta])",
+        path="pixpro_tf/ops/normalization.py",
+        old="            means = mean_over_replicas(means)\n",
+        new="",
     ),
     Fault(
         name="the_loss_is_not_shared_among_replicas",

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.layers.batch_norm import BatchNorm, separate_statistics
+from pixpro_tf.ops import normalization
 from tests.conftest import ROOT
 from tests.support import warm
 
@@ -81,27 +82,71 @@ def test_inference_normalises_by_running_averages_without_update(shape):
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize("other", ["unfused", "synchronised"])
-def test_implementations_agree_in_outputs_running_averages_and_gradients(other):
+def with_gradients(layer, call, inputs, weights):
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = call(inputs)
+        objective = tf.reduce_sum(weights * tf.square(outputs))
+    gradients = tape.gradient(objective, [inputs, layer.gamma, layer.beta])
+    return [outputs, *gradients, layer.moving_mean, layer.moving_variance]
+
+
+def assert_close(found, expected, tolerance):
+    for value, other in zip(found, expected, strict=True):
+        scale = np.abs(other).max()
+        np.testing.assert_allclose(value, other, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_implementations_agree_in_outputs_running_averages_and_gradients(compiled):
     inputs = tf.constant(batch(2, 5, 4))
     weights = tf.constant(batch(2, 5, 4, seed=9))
-    results = []
-    for way in ("fused", other):
-        layer = layer_with_weights()
-        call = {
-            "fused": layer._call_fused,
-            "unfused": functools.partial(layer._call_unfused, replicas=1),
-            "synchronised": layer._call_synchronized,
-        }[way]
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            outputs = call(inputs)
-            objective = tf.reduce_sum(weights * tf.square(outputs))
-        gradients = tape.gradient(objective, [inputs, layer.gamma, layer.beta])
-        results.append([outputs, *gradients, layer.moving_mean, layer.moving_variance])
-    for fused, found in zip(*results, strict=True):
-        scale = np.abs(fused).max()
-        np.testing.assert_allclose(found, fused, rtol=0, atol=1e-5 * scale)
+    layer, other = layer_with_weights(), layer_with_weights()
+    fused = with_gradients(layer, layer._call_fused, inputs, weights)
+    with separate_statistics(1, compiled):
+        found = with_gradients(other, other._call_synchronized, inputs, weights)
+    assert_close(found, fused, 1e-5)
+
+
+@pytest.mark.parametrize("sums", ["products", "sums"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_batch_of_two_views_matches_two_batches(dtype, sums, monkeypatch):
+    """Also compares both ways of summing: matrix products on CPUs, and sums on GPUs and TPUs, compiled by XLA."""
+    monkeypatch.setattr(normalization, "_on_cpu", lambda: sums == "products")
+    inputs, weights = (
+        [tf.constant(batch(2, 5, 4, seed=seed + view, dtype=dtype)) for view in range(2)]
+        for seed in (0, 9)
+    )
+    layer = layer_with_weights(dtype=dtype)
+    parts = [
+        with_gradients(layer, functools.partial(layer, training=True), *each)
+        for each in zip(inputs, weights, strict=True)
+    ]
+    outputs, of_inputs, of_gamma, of_beta = zip(*(part[:4] for part in parts), strict=True)
+    expected = [tf.concat(outputs, 0), tf.concat(of_inputs, 0), sum(of_gamma), sum(of_beta)]
+    expected += [layer.moving_mean, layer.moving_variance]
+
+    def joined(compiled):
+        layer = layer_with_weights(dtype=dtype)
+        # Traced anew, because graphs of the other way of summing have the same signature.
+        fresh = tf.function(normalization._traced, jit_compile=True, autograph=False)
+        monkeypatch.setattr(normalization, "_compiled", fresh)
+        with separate_statistics(2, compiled):
+            call = functools.partial(layer, training=True)
+            return with_gradients(layer, call, tf.concat(inputs, 0), tf.concat(weights, 0))
+
+    assert_close(joined(compiled=False), expected, {"float32": 1e-5, "float64": 1e-13}[dtype])
+    assert_close(
+        joined(compiled=True), joined(compiled=False), {"float32": 1e-6, "float64": 1e-13}[dtype]
+    )
+
+
+def test_separate_statistics_end_with_their_context():
+    layer, inputs = layer_with_weights(), batch(2, 5, 4)
+    with pytest.raises(KeyError), separate_statistics(2):
+        raise KeyError
+    expected = normalized(inputs, layer, *moments(inputs)[:2])
+    np.testing.assert_allclose(layer(inputs, training=True), expected, rtol=0, atol=1e-5)
 
 
 def test_one_replica_uses_fused_kernel_for_float32_maps():

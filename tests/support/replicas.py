@@ -1,13 +1,12 @@
 """Trains a small model for five steps under a strategy, for `test_replicas.py`.
 
-Writes the weights of each case, and the operations of all graphs.
+Writes the weights of each case.
 
     python -m tests.support.replicas STRATEGY NUM_DEVICES CASE,CASE,... PHOTOS FOLDER
 
 TF_CONFIG identifies the worker for `multi_worker`; worker 0 writes.
 """
 
-import json
 import pathlib
 import sys
 
@@ -15,7 +14,6 @@ import pixpro_tf  # noqa: F401  isort: skip
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.eager import context
 
 from pixpro_tf import build
 from pixpro_tf.config import Config
@@ -61,22 +59,6 @@ def main(strategy_name, num_devices, cases, photos, folder):
         losses, weights = train(config, strategy, precision)
         if is_chief(strategy):
             np.savez(pathlib.Path(folder) / f"{case}.npz", losses=losses, **weights)
-    if is_chief(strategy):
-        pathlib.Path(folder, "operations.json").write_text(json.dumps(sorted(operations())))
-
-
-def operations():
-    """Returns the kinds of operations in all graphs of this process.
-
-    Batch norm operations with `is_training=False` count as a separate kind.
-    """
-    traced = context.context()
-    kinds = set()
-    for name in traced.list_function_names():
-        for node in traced.get_function_def(name).node_def:
-            frozen = "is_training" in node.attr and not node.attr["is_training"].b
-            kinds.add(f"{node.op}(is_training=False)" if frozen else node.op)
-    return kinds
 
 
 def train(config, strategy, precision):

@@ -261,10 +261,11 @@ def equalize(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     rows = tf.reshape(images, [batch, 3, -1])
     index = tf.cast(rows, tf.int32)
     histogram_of = 256 * (3 * tf.range(batch)[:, None] + tf.range(3))[:, :, None]
+    # Integers, because deterministic sums of floats into bins, compiled by XLA for GPUs, are loops over all pixels.
     histogram = tf.math.unsorted_segment_sum(
-        tf.ones_like(rows), index + histogram_of, 3 * 256 * images.shape[0]
+        tf.ones_like(index), index + histogram_of, 3 * 256 * images.shape[0]
     )
-    histogram = tf.reshape(histogram, [batch, 3, 256])
+    histogram = tf.cast(tf.reshape(histogram, [batch, 3, 256]), tf.float32)
     occupied = histogram > 0
     last = tf.reduce_max(tf.where(occupied, levels, -1.0), axis=2, keepdims=True)
     last_count = tf.reduce_sum(tf.where(levels == last, histogram, 0.0), axis=2, keepdims=True)

@@ -1,0 +1,140 @@
+"""Normalisation of channels with statistics over all replicas, in few passes over memory and with few exchanges.
+
+Each of the four passes reads its inputs once when XLA compiles it: the sums of the moments, the normalisation, the sums of the gradient,
+and the gradient of the inputs. Replicas exchange one small tensor in each direction.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from pixpro_tf.ops.numerics import at_least_float32
+
+# Number of rows, at least, whose mean shifts the values of a channel before they are squared.
+_SHIFT_ROWS = 64
+
+
+def normalize_over_replicas(
+    rows: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    shift: tf.Tensor,
+    epsilon: float,
+    compiled: bool = True,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalises channels by their mean and variance over the rows of all replicas.
+
+    The gradient takes into account that the statistics depend on the rows. It consists of plain sums: no kernel of TensorFlow for the
+    gradient of a normalisation by given statistics is deterministic on GPUs.
+
+    Args:
+        rows: float `[P, N, C]`, P parts with statistics of their own and N rows each; every replica has equally many.
+        gamma, beta: scale and offset `[C]`, in at least float32.
+        shift: a value near the mean `[C]`, the same on all replicas, e.g. the running average.
+        epsilon: constant added to the variance.
+        compiled: whether XLA compiles each pass.
+
+    Returns:
+        The normalised rows, in the type of `rows`, and mean and biased variance over all replicas, `[P, C]` in the type of gamma.
+
+    Examples:
+        >>> from pixpro_tf.ops.normalization import normalize_over_replicas
+        >>> import tensorflow as tf
+        >>> rows = tf.constant([[[1.0], [3.0]], [[10.0], [30.0]]])
+        >>> normalized, mean, variance = normalize_over_replicas(rows, tf.ones([1]), tf.zeros([1]), tf.zeros([1]), epsilon=0.0)
+        >>> normalized[:, :, 0].numpy().round(4).tolist(), mean[:, 0].numpy().tolist(), variance[:, 0].numpy().tolist()
+        ([[-1.0, 1.0], [-1.0, 1.0]], [2.0, 20.0], [1.0, 100.0])
+    """
+    context = tf.distribute.get_replica_context()
+    replicas = context.num_replicas_in_sync
+    run = _compiled if compiled else _traced
+
+    def mean_over_replicas(values: tf.Tensor) -> tf.Tensor:
+        return context.all_reduce("SUM", values) / replicas if replicas > 1 else values
+
+    @tf.custom_gradient
+    def normalize(rows: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[Any, Callable]:
+        moments = mean_over_replicas(run(_moments, rows, shift))
+        mean = moments[:, 0] + shift
+        variance = tf.maximum(moments[:, 1] - tf.square(moments[:, 0]), 0)
+        inverse = tf.math.rsqrt(variance + epsilon)
+
+        def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            means = run(_gradient_means, rows, upstream, mean, inverse)
+            of_gamma, of_beta = tf.unstack(
+                tf.reduce_sum(means, axis=0) * tf.cast(tf.shape(rows)[1], means.dtype)
+            )
+            means = mean_over_replicas(means)
+            of_rows = run(_gradient_of_rows, rows, upstream, mean, inverse, gamma, means)
+            return of_rows, of_gamma, of_beta
+
+        outputs = run(_normalized, rows, mean, inverse, gamma, beta)
+        return (outputs, mean, variance), gradient
+
+    return normalize(rows, gamma, beta)
+
+
+def _row_means(rows: tf.Tensor) -> tf.Tensor:
+    """Means of `[P, N, C]` over its rows."""
+    count = tf.cast(tf.shape(rows)[1], rows.dtype)
+    if _on_cpu():
+        # CPUs multiply matrices several times faster than they sum columns.
+        weights = tf.fill([tf.shape(rows)[0], 1, tf.shape(rows)[1]], 1 / count)
+        return tf.matmul(weights, rows)[:, 0]
+    return tf.reduce_sum(rows, axis=1) / count
+
+
+def _on_cpu() -> bool:
+    return {device.device_type for device in tf.config.list_logical_devices()} <= {"CPU"}
+
+
+def _moments(rows: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+    """Means over the rows of x - shift and its square, `[P, 2, C]`."""
+    rows = at_least_float32(rows)
+    # E[x^2] - E[x]^2 loses precision if the mean is large, so the mean of some rows is subtracted first.
+    step = tf.maximum(tf.shape(rows)[1] // _SHIFT_ROWS, 1)
+    own_shift = tf.reduce_mean(rows[:, ::step], axis=1)
+    centred = rows - own_shift[:, None]
+    mean, square = _row_means(centred), _row_means(tf.square(centred))
+    variance = tf.maximum(square - tf.square(mean), 0)
+    mean += own_shift - shift
+    return tf.stack([mean, variance + tf.square(mean)], axis=1)
+
+
+def _normalized(
+    rows: tf.Tensor, mean: tf.Tensor, inverse: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+) -> tf.Tensor:
+    scale = gamma * inverse
+    outputs = (at_least_float32(rows) - mean[:, None]) * scale[:, None] + beta
+    return tf.cast(outputs, rows.dtype)
+
+
+def _gradient_means(
+    rows: tf.Tensor, upstream: tf.Tensor, mean: tf.Tensor, inverse: tf.Tensor
+) -> tf.Tensor:
+    """Means over the rows of the gradient along the normalised rows, and of the gradient itself, `[P, 2, C]`."""
+    normalized = (at_least_float32(rows) - mean[:, None]) * inverse[:, None]
+    upstream = at_least_float32(upstream)
+    return tf.stack([_row_means(upstream * normalized), _row_means(upstream)], axis=1)
+
+
+def _gradient_of_rows(
+    rows: tf.Tensor,
+    upstream: tf.Tensor,
+    mean: tf.Tensor,
+    inverse: tf.Tensor,
+    gamma: tf.Tensor,
+    means: tf.Tensor,
+) -> tf.Tensor:
+    normalized = (at_least_float32(rows) - mean[:, None]) * inverse[:, None]
+    # The statistics contribute two means over all replicas: the gradient's component along the normalised rows, and the mean gradient.
+    centred = at_least_float32(upstream) - means[:, 1, None] - normalized * means[:, 0, None]
+    return tf.cast((gamma * inverse)[:, None] * centred, rows.dtype)
+
+
+def _traced(function: Callable[..., tf.Tensor], *arguments: tf.Tensor) -> tf.Tensor:
+    return function(*arguments)
+
+
+_compiled = tf.function(_traced, jit_compile=True, autograph=False)
