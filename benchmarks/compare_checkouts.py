@@ -53,7 +53,7 @@ def seconds_per_step(checkout: pathlib.Path, flags: list[str]) -> float:
     rates = [line["images_per_second"] for line in lines[COMPILED_STEPS:]]
     if not rates:
         raise RunError(
-            f"the run is too short to time; pass --max_steps greater than {COMPILED_STEPS}"
+            f"the run is too short to time; in --flags, pass --max_steps greater than {COMPILED_STEPS}"
         )
     return batch_size / statistics.median(rates)
 

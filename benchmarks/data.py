@@ -79,7 +79,7 @@ class Settings(CheckedSettings):
     batch_size: int = flag(32, "Data", "batch size, at most --images", unit="images", minimum=1)
     image_size: int = flag(224, "Data", "side of a view", unit="pixels", minimum=1)
     augmentation: str = flag(
-        Config.augmentation, "Data", "photometric policy", choices=tuple(POLICIES)
+        Config.augmentation, "Data", "photometric augmentation policy", choices=tuple(POLICIES)
     )
     rounds: int = flag(5, "Time", "number of rounds; each stage runs once per round", minimum=1)
     seconds: float = flag(3.0, "Time", "seconds per stage and round", minimum=1e-3)

@@ -123,7 +123,9 @@ def _run(flags: Settings) -> None:
             f"must be at most {shortest}, the number of points of the shortest run",
         )
     if any(list(curve.steps) != list(curves[0].steps) for curve in curves):
-        raise RunError("the runs logged different steps; use runs of the same length")
+        raise RunError(
+            "the runs logged the scalar at different steps; use runs of the same length and logging interval"
+        )
     print(table(curves, flags.stretches))
     draw(curves, flags.stretches, flags.title or flags.tag, flags.output)
 

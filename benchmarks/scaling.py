@@ -207,7 +207,7 @@ class Settings(CheckedSettings):
 
     backbone: str = flag("resnet50", "Measured", "architecture", choices=tuple(ARCHITECTURES))
     batch_size: int = flag(
-        8, "Measured", "global batch of strong scaling", unit="images", minimum=1
+        8, "Measured", "global batch size in strong scaling", unit="images", minimum=1
     )
     image_size: int = flag(224, "Measured", "side of a view", unit="pixels", minimum=1)
     replicas: tuple[int, ...] = flag(

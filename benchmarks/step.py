@@ -214,7 +214,7 @@ class Settings(CheckedSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.torch and self.recipe:
-            raise ConfigError("--torch measures the main recipe only; leave out --recipe")
+            raise ConfigError("--torch measures the main recipe only; remove --recipe")
 
 
 def _run(flags: Settings) -> None:

@@ -21,7 +21,9 @@ class Settings(CheckedSettings):
     """Flags of the command: where to serve the views."""
 
     host: str = flag(
-        socket.gethostname(), "Service", "name of this machine, under which the run can reach it"
+        socket.gethostname(),
+        "Service",
+        "name or address under which the run can reach this machine",
     )
     port: int = flag(5050, "Service", "port of the dispatcher", minimum=1, maximum=65535)
     worker_port: int = flag(

@@ -50,7 +50,7 @@ def import_tensorflow_addons(wanted_by: str) -> types.ModuleType:
             import tensorflow_addons
     except ImportError as error:
         raise ModuleNotFoundError(
-            f"{wanted_by} needs tensorflow-addons, which is not installed (it exists only for Python 3.10 and 3.11); "
-            "use one of these Python versions, or another value"
+            f"{wanted_by} needs tensorflow-addons, which is not installed; "
+            "install it (Python 3.10 and 3.11 only), or use another value"
         ) from error
     return tensorflow_addons

@@ -1,4 +1,4 @@
-"""Writes images into TFRecord files, which disks and buckets read at full speed, unlike folders of single files.
+"""Writes images into TFRecord files, which can be read from disks and buckets at full speed, unlike many small files.
 
 python -m pixpro_tf.tfrecords --images=folder:/data/photos --output=/data/shards
 python train.py --flagfile=configs/pixpro.flags --dataset='tfrecord:/data/shards/*'
@@ -24,7 +24,7 @@ class Settings(CheckedSettings):
     images_per_shard: int = flag(
         1024,
         "Output",
-        "number of images per file; files of about 100 MB are read best",
+        "number of images per file; files of about 100 MB are read fastest",
         unit="images",
         minimum=1,
     )

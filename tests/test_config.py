@@ -242,9 +242,11 @@ def test_only_an_existing_folder_is_accepted(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     assert "does not exist" not in refusal(dataset="folder:")
     assert refusal(dataset=f"folder:{tmp_path}/file").endswith(
-        f"{tmp_path}/file is a file, not a folder"
+        f"{tmp_path}/file is a file, not a folder; use an existing folder"
     )
-    assert refusal(dataset=f"folder:{tmp_path}/none").endswith(f"{tmp_path}/none does not exist")
+    assert refusal(dataset=f"folder:{tmp_path}/none").endswith(
+        f"{tmp_path}/none does not exist; use an existing folder"
+    )
 
 
 def test_run_can_be_described_without_its_images():

@@ -153,7 +153,7 @@ def _duration(seconds: float) -> str:
 class Settings(CheckedSettings):
     """Plan to carry out, and its folders."""
 
-    plan: str = flag("configs/report/full.json", "Report", "JSON file of what to train and measure")
+    plan: str = flag("configs/report/full.json", "Report", "JSON file of the methods to compare")
     output: str = flag("docs/report", "Report", "folder of the page; an older page is replaced")
     work_dir: str = flag(
         "runs/report", "Report", "folder of the runs and results; use one per plan"
@@ -162,7 +162,7 @@ class Settings(CheckedSettings):
     jobs: int = flag(
         2,
         "Report",
-        "number of backbones at a time; they share the cores",
+        "number of backbones to train or measure in parallel; they share the cores",
         minimum=1,
     )
 

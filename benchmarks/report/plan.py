@@ -199,9 +199,12 @@ def _problems(plan: Plan) -> Iterator[str]:
         if not getattr(plan, name):
             yield f"{name} must not be empty"
     if plan.split == "validation" and len(plan.rates) + len(plan.supervised_rates) > 2:
-        yield "rates are chosen on validation, so that results must not be measured on it; use the split test, or a single rate"
+        yield (
+            "rates are chosen on the split validation, so results must not be measured on it; "
+            "use the split test, or a single value for rates and for supervised_rates"
+        )
     if plan.ablation_seeds != plan.seeds[: len(plan.ablation_seeds)]:
-        yield "ablation_seeds must be the first of seeds"
+        yield "ablation_seeds must be the first values of seeds"
     if not set(plan.detection_seeds) <= set(plan.seeds):
         yield "detection_seeds must be a subset of seeds"
     if not os.path.isfile(plan.common):

@@ -56,7 +56,9 @@ def parse(settings: type[Settings], arguments: list[str]) -> Settings | None:
     except flags.Error as error:
         raise ConfigError(f"{' '.join(str(error).split())}; --help lists the flags") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"--flagfile is not a text file: {error}") from None
+        raise ConfigError(
+            f"--flagfile is not a text file ({error}); use a text file with one flag per line"
+        ) from None
     if values["help"].value:
         return None
     if rest[1:]:

@@ -61,7 +61,7 @@ class BackboneSettings(CheckedSettings):
     network: str = flag(
         "",
         "Backbone",
-        "network of the run to use; empty for online",
+        "network to use; target is the moving average of online; empty for online, or for the one that a SavedModel contains",
         choices=("", "online", "target"),
     )
 

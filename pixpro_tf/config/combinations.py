@@ -51,7 +51,10 @@ def check_levels(config: "Config") -> None:
     if not fpn and "c5" not in levels and not config.instance_weight:
         refuse("pixel_levels", "leaves the later stages untrained; add c5, or a level of an FPN")
     if fpn and config.output_stride != 32:
-        refuse("output_stride", "leaves the FPN without coarser maps to add; use 32 with p2 to p7")
+        refuse(
+            "output_stride",
+            "gives several maps the same size, but an FPN needs maps of different sizes; use 32 with p2 to p7",
+        )
     if config.backbone_layout == "mirror":
         _check_mirroring(config)
     for level in levels if config.pixel_weight else ["c5"]:

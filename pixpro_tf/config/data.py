@@ -18,9 +18,9 @@ class DataFlags:
     dataset: str = flag(
         "imagenet2012",
         "Data",
-        "images to train on: a TFDS name (imagenet2012, coco/2017, voc/2007+2012), folder:PATH with JPEG and PNG files at any "
-        "depth, zip:FILE with such files in one archive, tfrecord:GLOB with files that pixpro_tf.tfrecords has written, or the built-in "
-        "scenes/128, scenes/256 and scenes/128_plain, which are generated on first use",
+        "images to train on: a TFDS name (imagenet2012, coco/2017, voc/2007+2012), folder:PATH with JPEG, PNG, GIF and BMP files "
+        "at any depth, zip:FILE with such files in one archive, tfrecord:GLOB with TFRecord files, such as those that "
+        "pixpro_tf.tfrecords writes, or the built-in scenes/128, scenes/256 and scenes/128_plain, which are generated on first use",
     )
     data_dir: str = flag(
         "",
@@ -43,14 +43,14 @@ class DataFlags:
     augmentation: str = flag(
         "byol",
         "Data",
-        "policy of the photometric augmentation: byol treats the two views differently; byol_symmetric applies the average "
-        "of the two to both; simclr_grey removes all colour",
+        "policy of the photometric augmentation: byol blurs and solarises the two views with different probabilities; "
+        "byol_symmetric uses their averages for both views; simclr_grey removes all colour",
         choices=tuple(POLICIES),
     )
     augment_on: str = flag(
         "host",
         "Data",
-        "photometric augmentation runs in the input pipeline on the host, or in the training step on the device (the accelerator)",
+        "where photometric augmentation runs: in the input pipeline on the host, or in the training step on the device (accelerator)",
         choices=("host", "device"),
         fixed=False,
     )
@@ -78,7 +78,7 @@ class DataFlags:
     cache: str = flag(
         "off",
         "Data",
-        "cache of the encoded images, filled once before training: ram, or disk, which later runs share; useful for images that are read "
+        "cache of the encoded images, filled before training: ram, for this run only, or disk, for later runs too; useful for images read "
         "over a network",
         choices=("off", "ram", "disk"),
         fixed=False,
@@ -93,7 +93,7 @@ class DataFlags:
     data_workers: int = flag(
         0,
         "Data",
-        "number of images decoded in parallel on a host; 0 for one per CPU core, or with --data_service for the choice of tf.data",
+        "number of images decoded in parallel on a host; 0 decodes one per CPU core; with --data_service, 0 lets tf.data choose",
         minimum=0,
         fixed=False,
     )
@@ -131,7 +131,7 @@ class DataFlags:
             path = os.path.expanduser(self.dataset.removeprefix("folder:"))
             if "://" not in path and not os.path.isdir(path):
                 what = "is a file, not a folder" if os.path.exists(path) else "does not exist"
-                refuse(self, "dataset", f"cannot be read: {path} {what}")
+                refuse(self, "dataset", f"cannot be read: {path} {what}; use an existing folder")
 
     def _check_dataset(self) -> None:
         if not self.dataset:
@@ -176,5 +176,5 @@ class DataFlags:
             refuse(
                 self,
                 "cache",
-                "works only in this process, and --data_service reads the images in others; remove it",
+                "cannot be combined with --data_service, whose processes read the images themselves; remove --cache",
             )

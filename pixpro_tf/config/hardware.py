@@ -18,8 +18,8 @@ class HardwareFlags:
     strategy: str = flag(
         "auto",
         "Hardware",
-        "distribution strategy: auto is mirrored on a machine with several GPUs, and one_device otherwise; multi_worker reads the cluster "
-        "from TF_CONFIG; tpu requires --tpu",
+        "distribution strategy: auto selects mirrored for several devices (see --num_devices) and one_device otherwise; multi_worker reads "
+        "the cluster from TF_CONFIG; tpu requires --tpu",
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
         fixed=False,
     )
@@ -70,7 +70,7 @@ class HardwareFlags:
                 "loses small gradients without loss scaling; use --loss_scale=dynamic, or --precision=bfloat16",
             )
         if self.loss_scale not in ("dynamic", "none") and not _is_positive_number(self.loss_scale):
-            refuse(self, "loss_scale", "is unknown; use dynamic, none or a number greater than 0")
+            refuse(self, "loss_scale", "must be dynamic, none or a number greater than 0")
         if self.strategy == "tpu" and self.precision == "float16":
             refuse(self, "precision", "is not supported on TPUs; use --precision=bfloat16")
 

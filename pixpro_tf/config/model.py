@@ -17,8 +17,8 @@ class ModelFlags:
         "Model",
         "padding and strides of the backbone: torchvision has symmetric padding and the stride on the 3x3 convolution; od_api, for the "
         "TF Object Detection API, has symmetric padding and the stride on the first 1x1; model_garden, for TF Model Garden, has SAME "
-        "padding and the stride on the 3x3; mirror is torchvision with mirror padding instead of zeros, which reveal the position of "
-        "every bin in small views; it can be exported only as a SavedModel",
+        "padding and the stride on the 3x3; mirror is torchvision with mirror padding, because zero padding reveals the "
+        "position of every bin in small views; it can be exported only as a SavedModel",
         choices=LAYOUTS,
     )
     output_stride: int = flag(

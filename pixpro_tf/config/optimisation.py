@@ -131,5 +131,5 @@ class OptimisationFlags:
                 refuse(
                     self,
                     "lr_drops",
-                    f"must be increasing epochs from 1 to {self.epochs - 1}, e.g. 60,80",
+                    f"must be increasing epochs from 1 to {self.epochs - 1}, separated by commas",
                 )

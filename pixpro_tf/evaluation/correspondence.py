@@ -23,7 +23,12 @@ class Settings(MapSettings):
     split: str = flag("", "Data", "split of a TFDS dataset; empty for all its training images")
     image_size: int = flag(224, "Data", "side of the square views", unit="pixels", minimum=1)
     min_crop_area: float = flag(
-        0.2, "Data", "smallest area of a crop", unit="share of the image", minimum=0.01, maximum=1
+        0.2,
+        "Data",
+        "smallest area of a crop",
+        unit="fraction of the image",
+        minimum=0.01,
+        maximum=1,
     )
     augmentation: str = flag(
         "byol", "Data", "photometric augmentation policy", choices=tuple(POLICIES)

@@ -82,7 +82,7 @@ class Settings(MapSettings):
             )
         if self.margin and self.crop_size:
             raise ConfigError(
-                f"--margin={self.margin} requires whole images; leave out --crop_size={self.crop_size}"
+                f"--margin={self.margin} requires whole images; remove --crop_size={self.crop_size}"
             )
         if self.mode == "finetune" and not self.crop_size:
             raise ConfigError(

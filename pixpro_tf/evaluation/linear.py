@@ -25,7 +25,7 @@ class Settings(MapSettings):
     mode: str = flag(
         "linear",
         "Evaluation",
-        "linear: train a linear layer on frozen, pooled features; knn: vote of the nearest neighbours among the training images",
+        "linear: train a linear layer on frozen, pooled features; knn: classify by a vote of the nearest training images",
         choices=MODES,
     )
     train_split: str = flag("train", "Data", "split of the training images")
@@ -50,7 +50,7 @@ class Settings(MapSettings):
         0.08,
         "Linear layer",
         "smallest area of a training crop",
-        unit="share of the image",
+        unit="fraction of the image",
         minimum=1e-6,
         maximum=1,
         used_by={"mode": ("linear",)},

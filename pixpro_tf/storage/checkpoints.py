@@ -12,7 +12,7 @@ from pixpro_tf.storage.checkpoint_files import KEPT, UNREADABLE
 
 DIVERGED = (
     "lower --base_lr, increase --warmup_epochs, or use bfloat16 instead of --precision=float16. "
-    "The last checkpoint was saved before this happened"
+    "Checkpoints of earlier steps are not affected"
 )
 
 

@@ -201,7 +201,7 @@ class TrainingLog(StepCallback):
         for kind in raised.keys() - self._alarms:
             self._print(f"alarm: {raised[kind]}")
         for kind in self._alarms - raised.keys():
-            self._print(f"alarm over: {kind}")
+            self._print(f"alarm cleared: {kind}")
         self._alarms = set(raised)
 
     def _drop_lines_after(self, step: int) -> None:

@@ -131,7 +131,9 @@ def _train_session(session: Session) -> int:
             "The same command resumes from there."
         )
         return 128 + saver.left_on
-    print(f"Done: {step} steps, this time {callbacks.duration(time.monotonic() - started)}.")
+    print(
+        f"Done: {step} steps; this session took {callbacks.duration(time.monotonic() - started)}."
+    )
     _print_results(session)
     return 0
 

@@ -35,5 +35,5 @@ def test_rejects_a_run_that_is_too_short(tiny_flags, capsys):
     flags = shlex.join([*tiny_flags, "--max_steps=2"])
     assert compare_checkouts.main([f"--other={ROOT}", f"--flags={flags}"]) == 1
     assert (
-        "the run is too short to time; pass --max_steps greater than 2" in capsys.readouterr().err
+        "too short to time; in --flags, pass --max_steps greater than 2" in capsys.readouterr().err
     )

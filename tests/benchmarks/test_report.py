@@ -142,10 +142,10 @@ def test_reports_a_missing_result(plan, place):
     [
         ({"seeds": []}, "seeds must not be empty"),
         ({"detection_seeds": [9]}, "detection_seeds must be a subset of seeds"),
-        ({"ablation_seeds": [1]}, "ablation_seeds must be the first of seeds"),
+        ({"ablation_seeds": [1]}, "ablation_seeds must be the first values of seeds"),
         (
             {"split": "validation"},
-            "rates are chosen on validation, so that results must not be measured on it",
+            "rates are chosen on the split validation, so results must not be measured on it",
         ),
         ({"common": "nowhere.flags"}, "flag file not found: nowhere.flags"),
         ({"unknown": 1}, "is not a valid plan"),

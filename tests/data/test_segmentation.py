@@ -193,7 +193,7 @@ def test_a_mask_with_wrong_values_or_size_is_rejected(folder, mask, message):
 
 def test_too_little_memory_is_not_reported_as_a_fault_of_the_dataset():
     with (
-        pytest.raises(RunError, match=r"^out of memory; use a smaller batch_size"),
+        pytest.raises(RunError, match=r"^out of memory; use a smaller batch size"),
         reading("x"),
     ):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")

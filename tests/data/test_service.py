@@ -185,5 +185,5 @@ def test_options_that_a_service_does_not_support_are_rejected():
         Config(data_service=",")
     with pytest.raises(ConfigError, match=r"cannot read archives"):
         Config(dataset="zip:images.zip", data_service=address)
-    with pytest.raises(ConfigError, match=r"^--cache=ram works only in this process"):
+    with pytest.raises(ConfigError, match=r"^--cache=ram cannot be combined with --data_service"):
         Config(cache="ram", data_service=address)

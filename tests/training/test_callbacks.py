@@ -83,7 +83,7 @@ def test_alarm_is_raised_once_and_cleared(log, printed, unhealthy, alarm):
     alarms = [line for line in printed if line.startswith("alarm")]
     assert len(alarms) == 2
     assert alarms[0].startswith(f"alarm: {alarm}")
-    assert alarms[1] == f"alarm over: {alarm}"
+    assert alarms[1] == f"alarm cleared: {alarm}"
 
 
 @pytest.mark.parametrize("loss", ["nan", "inf", "-inf"])

@@ -64,7 +64,8 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
     ]
     if "image" not in features or not labels:
         raise ConfigError(
-            f"{dataset} does not have one class for each image; its features are {', '.join(features)}",
+            f"{dataset} does not have one class for each image (its features are {', '.join(features)}); "
+            "use a dataset with an image and a class label",
             of="dataset",
         )
     label = "label" if "label" in labels else labels[0]

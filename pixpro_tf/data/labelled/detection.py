@@ -49,7 +49,8 @@ def open_detection(dataset: str, data_dir: str = "") -> DetectionData:
     listed = features["objects"].keys() if "objects" in features else ()
     if "image" not in features or not {"bbox", "label"} <= set(listed):
         raise ConfigError(
-            f"{dataset} does not contain objects with bbox and label; its features are {', '.join(features)}",
+            f"{dataset} does not contain objects with bbox and label (its features are {', '.join(features)}); "
+            "use a dataset with boxes, e.g. scenes/128",
             of="dataset",
         )
     if None in features["image"].shape:

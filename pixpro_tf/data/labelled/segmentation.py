@@ -120,7 +120,7 @@ def reading(dataset: str) -> Iterator[None]:
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        raise RunError("out of memory; use a smaller batch_size or smaller images") from error
+        raise RunError("out of memory; use a smaller batch size or smaller images") from error
     except tf.errors.OpError as error:
         # TensorFlow's message ends with the exception that `read_mask` raised.
         raised = re.findall(r"^\w+Error: (.+)$", str(error), re.MULTILINE)

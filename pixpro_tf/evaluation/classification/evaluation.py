@@ -66,7 +66,7 @@ def _by_neighbours(
     if settings.neighbours > len(known):
         raise ConfigError(
             f"--neighbours={settings.neighbours} is greater than the number of images in --train_split={settings.train_split} "
-            f"({len(known)}); use a smaller one"
+            f"({len(known)}); use a smaller number"
         )
     features, truth = _features(pooled, _central(settings, examples))
     votes = neighbour_votes(
@@ -87,7 +87,7 @@ def _by_a_layer(
     if count < settings.batch_size:
         raise ConfigError(
             f"--batch_size={settings.batch_size} is greater than the number of images in --train_split={settings.train_split} "
-            f"({count}); use a smaller one"
+            f"({count}); use a smaller batch size"
         )
     views = random_views(
         train_examples,
@@ -152,11 +152,11 @@ def _features(
 ) -> tuple[np.ndarray, np.ndarray]:
     pairs = [(pooled(images).numpy(), labels.numpy()) for images, labels in batches]
     if not pairs:
-        raise RunError("a split contains no images; use another split")
+        raise RunError("--train_split or --split contains no images; use other splits")
     features, labels = (np.concatenate(column) for column in zip(*pairs, strict=True))
     if np.any(labels < 0):
         raise RunError(
-            "a split contains images without a class, such as ImageNet's test split; use another split"
+            "--train_split or --split contains images without a class, as ImageNet's test split does; use other splits"
         )
     return features, labels
 

@@ -25,7 +25,7 @@ class Settings(ExportSettings):
     depth: int = flag(
         0,
         "Backbone",
-        "expected depth of the ResNet, compared with the backbone's; 0 accepts any",
+        "expected depth of the ResNet; a backbone of another depth is rejected; 0 accepts any",
         choices=(0, 50, 101, 152),
     )
     batch_size: int = flag(
@@ -50,7 +50,7 @@ class Settings(ExportSettings):
     max_side: int = flag(
         0,
         "Fine-tuning",
-        "maximum of the longer side of an image; 0 uses the task's value",
+        "maximum length of the longer side of an image; 0 uses the task's value",
         unit="pixels",
         minimum=0,
     )

@@ -90,7 +90,7 @@ def _check_data(task: str, data: Data) -> None:
     if task != "custom":
         if given:
             raise ConfigError(
-                f"--{given[0]} requires --task=custom; remove it, because --task={task} has its own"
+                f"--{given[0]} requires --task=custom; remove it, because --task={task} has its own classes and datasets"
             )
     elif data.classes and given != ["classes"]:
         raise ConfigError(

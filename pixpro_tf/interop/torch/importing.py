@@ -203,7 +203,7 @@ def _load(model: pixpro.PixPro | resnet.ResNet, weights: Weights, path: str) -> 
         raise _does_not_fit(path, str(error)) from error
     broken = [name for name in loaded if not np.isfinite(weights[name]).all()]
     if broken:
-        raise _does_not_fit(path, f"not finite: {', '.join(broken)}")
+        raise _does_not_fit(path, f"values are not finite: {', '.join(broken)}")
     return loaded
 
 
