@@ -16,6 +16,7 @@ from pixpro_tf.objectives.base import Objective
 from pixpro_tf.objectives.consistency import PixelConsistency
 from pixpro_tf.objectives.contrast import PixelContrast
 from pixpro_tf.objectives.instance import InstanceContrast, InstanceRegression
+from pixpro_tf.ops import devices
 from pixpro_tf.optimizers.adamw import AdamW
 from pixpro_tf.optimizers.lamb import make_lamb
 from pixpro_tf.optimizers.lars import LARS, MomentumSGD
@@ -89,6 +90,11 @@ def neck_arguments(config: Config) -> dict[str, Any] | None:
     }
 
 
+def precision_of(config: Config) -> str:
+    """Returns the number format of a configuration; with "auto", the one that suits the devices of this process."""
+    return devices.best_precision() if config.precision == "auto" else config.precision
+
+
 def build_model(
     config: Config,
     total_steps: int,
@@ -113,7 +119,8 @@ def build_model(
         >>> model.compile(optimizer=pixpro_tf.LARS(learning_rate=0.1))
     """
     if not policy:
-        policy = "float32" if config.precision == "float32" else f"mixed_{config.precision}"
+        precision = precision_of(config)
+        policy = "float32" if precision == "float32" else f"mixed_{precision}"
     before = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy(policy)
     try:
@@ -197,7 +204,7 @@ def build_optimizer(
             raise ConfigError(str(error)) from error
     else:
         optimizer = AdamW(learning_rate, decay)
-    if config.precision != "float16":
+    if precision_of(config) != "float16":
         return optimizer
     if config.loss_scale == "dynamic":
         return tf.keras.mixed_precision.LossScaleOptimizer(optimizer)

@@ -17,6 +17,9 @@ from pixpro_tf.config.run import RunFlags
 
 __all__ = ["OF_FILES", "Config"]
 
+# Values that a new run replaces by its own choice, which it keeps when it is resumed.
+AUTOMATIC = {"precision": "auto"}
+
 
 # Dataclasses collect the fields of their last base first, so the bases are in the reverse order of --help. The bases are never instantiated
 # on their own, so they omit the generated methods: generating those takes longer than importing the rest of this package.
@@ -97,5 +100,5 @@ class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFl
             for field in dataclasses.fields(self)
             if field.metadata["fixed"]
             and field.name in other
-            and getattr(self, field.name) != other[field.name]
+            and getattr(self, field.name) not in (other[field.name], AUTOMATIC.get(field.name))
         ]

@@ -35,19 +35,20 @@ class HardwareFlags:
     precision: str = flag(
         "float32",
         "Hardware",
-        "number format of the networks; losses, normalisation, propagation and all state stay in float32",
-        choices=("float32", "bfloat16", "float16"),
+        "number format of the networks; losses, normalisation, propagation and all state stay in float32; auto selects bfloat16 on TPUs and "
+        "on GPUs from Ampere on, float16 on Volta and Turing GPUs, and float32 otherwise, and a resumed run keeps its choice",
+        choices=("auto", "float32", "bfloat16", "float16"),
     )
     loss_scale: str = flag(
         "dynamic",
         "Hardware",
         "loss scale of --precision=float16: dynamic, none or a number",
-        used_by={"precision": ("float16",)},
+        used_by={"precision": ("auto", "float16")},
     )
     jit: str = flag(
         "ppm",
         "Hardware",
-        "scope of XLA compilation: the propagation module (ppm), the whole training step (step; best on GPUs and TPUs, slow on CPUs), or "
+        "scope of XLA compilation: the propagation module and batch norm over several devices (ppm), the whole training step (step; best on GPUs and TPUs, slow on CPUs), or "
         "nothing (off)",
         choices=("ppm", "step", "off"),
         fixed=False,
@@ -63,7 +64,7 @@ class HardwareFlags:
             )
         if self.tpu and self.strategy != "tpu":
             refuse(self, "tpu", f"is unused with --strategy={self.strategy}; add --strategy=tpu")
-        if self.precision == "float16" and self.loss_scale == "none":
+        if self.precision in ("auto", "float16") and self.loss_scale == "none":
             refuse(
                 self,
                 "precision",

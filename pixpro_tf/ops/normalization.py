@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from pixpro_tf.ops.devices import on_cpu
 from pixpro_tf.ops.numerics import at_least_float32
 
 # Number of rows, at least, whose mean shifts the values of a channel before they are squared.
@@ -78,15 +79,11 @@ def normalize_over_replicas(
 def _row_means(rows: tf.Tensor) -> tf.Tensor:
     """Means of `[P, N, C]` over its rows."""
     count = tf.cast(tf.shape(rows)[1], rows.dtype)
-    if _on_cpu():
+    if on_cpu():
         # CPUs multiply matrices several times faster than they sum columns.
         weights = tf.fill([tf.shape(rows)[0], 1, tf.shape(rows)[1]], 1 / count)
         return tf.matmul(weights, rows)[:, 0]
     return tf.reduce_sum(rows, axis=1) / count
-
-
-def _on_cpu() -> bool:
-    return {device.device_type for device in tf.config.list_logical_devices()} <= {"CPU"}
 
 
 def _moments(rows: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:

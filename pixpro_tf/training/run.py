@@ -1,6 +1,7 @@
 """Training run: creates data, model and strategy from a configuration, then trains, logs and saves checkpoints."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import signal
@@ -15,6 +16,7 @@ from pixpro_tf.config import Config
 from pixpro_tf.data import pipeline, sources
 from pixpro_tf.data.sources import cache
 from pixpro_tf.errors import RunError
+from pixpro_tf.ops import devices
 from pixpro_tf.storage import init_from
 from pixpro_tf.storage.checkpoints import CheckpointStore
 from pixpro_tf.storage.run_folder import (
@@ -22,6 +24,7 @@ from pixpro_tf.storage.run_folder import (
     check_same_images,
     find_run_folder,
     locked,
+    read_description,
     start_run_folder,
 )
 from pixpro_tf.training import callbacks, failures, inputs, results, workers
@@ -51,6 +54,7 @@ def train(config: Config, make_objectives: BuildObjectives = build.build_objecti
     folder = find_run_folder(config)
     strategy = make_strategy(config.strategy, config.tpu, config.num_devices)
     check_strategy(config, strategy)
+    config = _with_precision(config, folder)
     chief = is_chief(strategy)
     if service := inputs.data_service(config):
         service.check()
@@ -69,6 +73,17 @@ def train(config: Config, make_objectives: BuildObjectives = build.build_objecti
             if chief and session.store.latest is None:
                 start_run_folder(config, folder, source.num_images, bad_images)
             return _train_session(session)
+
+
+def _with_precision(config: Config, folder: RunFolder) -> Config:
+    """Replaces `--precision=auto` by the choice of the run so far, or for a new run by the best one for these devices."""
+    if config.precision != "auto":
+        return config
+    if folder.has_checkpoint:
+        chosen = read_description(folder)["flags"]["precision"]
+    else:
+        chosen = devices.best_precision()
+    return dataclasses.replace(config, precision=chosen)
 
 
 def _open_session(
@@ -149,8 +164,8 @@ def _description(session: Session) -> str:
         f"{config.dataset}: {source.num_images} images, {data_steps} batches of {config.batch_size} an epoch"
         + (f", each in {parts} micro-batches" if parts > 1 else "")
         + (f", {left_over} images left over each epoch" if left_over else "")
-        + f"\n{config.backbone} ({config.backbone_layout}) on {strategy.num_replicas_in_sync} x {device}, {session.steps.last} steps"
-        + (f", resuming from step {start}" if start else "")
+        + f"\n{config.backbone} ({config.backbone_layout}) in {config.precision} on {strategy.num_replicas_in_sync} x {device}, "
+        f"{session.steps.last} steps" + (f", resuming from step {start}" if start else "")
     )
 
 

@@ -112,7 +112,7 @@ def test_implementations_agree_in_outputs_running_averages_and_gradients(compile
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_batch_of_two_views_matches_two_batches(dtype, sums, monkeypatch):
     """Also compares both ways of summing: matrix products on CPUs, and sums on GPUs and TPUs, compiled by XLA."""
-    monkeypatch.setattr(normalization, "_on_cpu", lambda: sums == "products")
+    monkeypatch.setattr(normalization, "on_cpu", lambda: sums == "products")
     inputs, weights = (
         [tf.constant(batch(2, 5, 4, seed=seed + view, dtype=dtype)) for view in range(2)]
         for seed in (0, 9)

@@ -143,7 +143,7 @@ def test_step_of_two_replicas_contains_no_host_operations(objectives, monkeypatc
     monkeypatch.setattr(tf.distribute, "get_replica_context", OneOfTwoReplicas)
     monkeypatch.setattr(tf.distribute, "get_strategy", OneOfTwoReplicas)
     # The program that a TPU gets, which sums columns without matrix products.
-    monkeypatch.setattr(normalization, "_on_cpu", lambda: False)
+    monkeypatch.setattr(normalization, "on_cpu", lambda: False)
     assert_device_can_run(compiled_step(precision="bfloat16", **OBJECTIVES[objectives]))
 
 

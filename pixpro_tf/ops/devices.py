@@ -1,0 +1,35 @@
+"""What the devices of this process compute best."""
+
+import tensorflow as tf
+
+# Compute capabilities from which GPUs multiply bfloat16 and float16 fast.
+_BFLOAT16_FROM, _FLOAT16_FROM = (8, 0), (7, 0)
+
+
+def on_cpu() -> bool:
+    """Returns whether this process has no other devices than CPUs.
+
+    Examples:
+        >>> from pixpro_tf.ops import devices
+        >>> devices.on_cpu() == (devices.best_precision() == "float32")
+        True
+    """
+    return {device.device_type for device in tf.config.list_logical_devices()} <= {"CPU"}
+
+
+def best_precision() -> str:
+    """Returns the number format that trains fastest without losing accuracy on the devices of this process.
+
+    It is float32 on CPUs, bfloat16 on TPUs and on GPUs of compute capability 8.0 and above, float16 on GPUs of 7.x, and float32 on older
+    ones. The oldest GPU decides.
+    """
+    if tf.config.list_logical_devices("TPU"):
+        return "bfloat16"
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "float32"
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    oldest = min(each.get("compute_capability", (0, 0)) for each in details)
+    if oldest >= _BFLOAT16_FROM:
+        return "bfloat16"
+    return "float16" if oldest >= _FLOAT16_FROM else "float32"
