@@ -4,6 +4,7 @@ Each of the four passes reads its inputs once when XLA compiles it: the sums of 
 and the gradient of the inputs. Replicas exchange one small tensor in each direction.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from pixpro_tf.ops.numerics import at_least_float32
 
 # Number of rows, at least, whose mean shifts the values of a channel before they are squared.
 _SHIFT_ROWS = 64
+# Number of slices of rows that CPUs add; XLA fuses the additions with what computes the rows.
+_SLICES = 8
 
 
 def normalize_over_replicas(
@@ -78,12 +81,15 @@ def normalize_over_replicas(
 
 def _row_means(rows: tf.Tensor) -> tf.Tensor:
     """Means of `[P, N, C]` over its rows."""
-    count = tf.cast(tf.shape(rows)[1], rows.dtype)
-    if on_cpu():
-        # CPUs multiply matrices several times faster than they sum columns.
-        weights = tf.fill([tf.shape(rows)[0], 1, tf.shape(rows)[1]], 1 / count)
-        return tf.matmul(weights, rows)[:, 0]
-    return tf.reduce_sum(rows, axis=1) / count
+    parts, count, channels = rows.shape
+    if count is None or not on_cpu():
+        return tf.reduce_mean(rows, axis=1)
+    # XLA sums columns slowly on CPUs. It adds whole slices of rows while it computes them, and multiplies matrices fast.
+    slices = math.gcd(count, _SLICES)
+    rows = tf.reshape(rows, [parts, slices, count // slices, channels])
+    total = tf.add_n([rows[:, i] for i in range(slices)])
+    weights = tf.fill([parts, 1, count // slices], tf.constant(1 / count, rows.dtype))
+    return tf.matmul(weights, total)[:, 0]
 
 
 def _moments(rows: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
