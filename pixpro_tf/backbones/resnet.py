@@ -112,10 +112,10 @@ class ResidualBlock(tf.keras.layers.Layer):
         if self.shortcut_convolution is not None:
             shortcut = self.shortcut_norm(self.shortcut_convolution(shortcut), training=training)
         features = inputs
-        for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            features = tf.nn.relu(features) if i else features
-            features = norm(convolution(features), training=training)
-        return tf.nn.relu(features + shortcut)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            residual = shortcut if norm is self.norms[-1] else None
+            features = norm(convolution(features), training=training, residual=residual, relu=True)
+        return features
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config() | self._config
@@ -230,7 +230,7 @@ class ResNet(tf.keras.Model):
     def call(self, images: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
         features = images
         for convolution, norm in zip(self.stem[::2], self.stem[1::2], strict=True):
-            features = tf.nn.relu(norm(convolution(features), training=training))
+            features = norm(convolution(features), training=training, relu=True)
         if self.symmetric:
             # PyTorch's pooling pads with minus infinity; after a ReLU, zeros are equivalent. XLA has no pooling with explicit padding.
             features = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]])

@@ -64,9 +64,10 @@ class BatchNorm(tf.keras.layers.Layer):
 
     Call with `training`: if true, the layer normalises by the statistics of the batch and updates the running averages; if
     false, it normalises by the running averages. This does not depend on `trainable`: the target network runs in training
-    mode without being trained.
+    mode without being trained. `residual` is added to the normalised inputs, and `relu` applies a ReLU at last; over several replicas,
+    both are computed in the pass that normalises.
 
-    Input and output: float `[B, ..., C]`. Statistics are computed in at least float32.
+    Input, residual and output: float `[B, ..., C]`. Statistics are computed in at least float32.
 
     Examples:
         >>> from pixpro_tf.layers.batch_norm import BatchNorm
@@ -119,14 +120,24 @@ class BatchNorm(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        if not training:
-            return self._normalize(inputs, self.moving_mean, self.moving_variance)
+    def call(
+        self,
+        inputs: tf.Tensor,
+        training: bool | None = None,
+        residual: tf.Tensor | None = None,
+        relu: bool = False,
+    ) -> tf.Tensor:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         fused = inputs.shape.rank == 4 and inputs.dtype != tf.float64
-        if replicas == _statistics.parts == 1 and fused:
-            return self._call_fused(inputs)
-        return self._call_synchronized(inputs)
+        if training and not (replicas == _statistics.parts == 1 and fused):
+            return self._call_synchronized(inputs, residual, relu)
+        if training:
+            outputs = self._call_fused(inputs)
+        else:
+            outputs = self._normalize(inputs, self.moving_mean, self.moving_variance)
+        if residual is not None:
+            outputs += residual
+        return tf.nn.relu(outputs) if relu else outputs
 
     def _call_fused(self, inputs: tf.Tensor) -> tf.Tensor:
         result = tf.raw_ops.FusedBatchNormV3(
@@ -142,21 +153,27 @@ class BatchNorm(tf.keras.layers.Layer):
         self._update_averages(result.batch_mean[None], result.batch_variance[None])
         return result.y
 
-    def _call_synchronized(self, inputs: tf.Tensor) -> tf.Tensor:
-        shape = tf.shape(inputs)
-        rows = tf.reshape(inputs, [_statistics.parts, -1, inputs.shape[-1]])
-        normalized, mean, variance = normalize_over_replicas(
+    def _call_synchronized(
+        self, inputs: tf.Tensor, residual: tf.Tensor | None = None, relu: bool = False
+    ) -> tf.Tensor:
+        def as_rows(maps: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(maps, [_statistics.parts, -1, maps.shape[-1]])
+
+        rows = as_rows(inputs)
+        outputs, mean, variance = normalize_over_replicas(
             rows,
             tf.convert_to_tensor(self.gamma),
             tf.convert_to_tensor(self.beta),
             shift=tf.stop_gradient(tf.identity(self.moving_mean)),
             epsilon=self.epsilon,
+            residual=None if residual is None else as_rows(residual),
+            relu=relu,
             compiled=_statistics.compiled,
         )
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         values = tf.cast(tf.shape(rows)[1] * replicas, mean.dtype)
         self._update_averages(mean, variance * values / tf.maximum(values - 1, 1))
-        return tf.ensure_shape(tf.reshape(normalized, shape), inputs.shape)
+        return tf.ensure_shape(tf.reshape(outputs, tf.shape(inputs)), inputs.shape)
 
     def _normalize(
         self, inputs: tf.Tensor, mean: tf.Tensor | tf.Variable, variance: tf.Tensor | tf.Variable

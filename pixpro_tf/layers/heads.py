@@ -82,7 +82,7 @@ class ConvMLP(tf.keras.layers.Layer):
     def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         *hidden, last = self.convolutions
         for convolution, norm in zip(hidden, self.norms, strict=False):
-            features = tf.nn.relu(norm(convolution(features), training=training))
+            features = norm(convolution(features), training=training, relu=True)
         projection = last(features)
         return self.norms[-1](projection, training=training) if self.final_norm else projection
 

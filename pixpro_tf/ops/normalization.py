@@ -25,9 +25,11 @@ def normalize_over_replicas(
     beta: tf.Tensor,
     shift: tf.Tensor,
     epsilon: float,
+    residual: tf.Tensor | None = None,
+    relu: bool = False,
     compiled: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Normalises channels by their mean and variance over the rows of all replicas.
+    """Normalises channels by their mean and variance over the rows of all replicas, and applies what follows in a residual network.
 
     The gradient takes into account that the statistics depend on the rows. It consists of plain sums: no kernel of TensorFlow for the
     gradient of a normalisation by given statistics is deterministic on GPUs.
@@ -37,10 +39,12 @@ def normalize_over_replicas(
         gamma, beta: scale and offset `[C]`, in at least float32.
         shift: a value near the mean `[C]`, the same on all replicas, e.g. the running average.
         epsilon: constant added to the variance.
+        residual: `[P, N, C]` to add to the normalised rows, or None.
+        relu: whether to apply a ReLU at last.
         compiled: whether XLA compiles each pass.
 
     Returns:
-        The normalised rows, in the type of `rows`, and mean and biased variance over all replicas, `[P, C]` in the type of gamma.
+        The outputs, in the type of `rows`, and mean and biased variance over all replicas, `[P, C]` in the type of gamma.
 
     Examples:
         >>> from pixpro_tf.ops.normalization import normalize_over_replicas
@@ -58,25 +62,29 @@ def normalize_over_replicas(
         return context.all_reduce("SUM", values) / replicas if replicas > 1 else values
 
     @tf.custom_gradient
-    def normalize(rows: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[Any, Callable]:
+    def normalize(
+        rows: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *residual: tf.Tensor
+    ) -> tuple[tuple[tf.Tensor, ...], Callable[..., list[tf.Tensor]]]:
         moments = mean_over_replicas(run(_moments, rows, shift))
         mean = moments[:, 0] + shift
         variance = tf.maximum(moments[:, 1] - tf.square(moments[:, 0]), 0)
-        inverse = tf.math.rsqrt(variance + epsilon)
+        norm = mean, tf.math.rsqrt(variance + epsilon), gamma, beta
+        outputs = run(_outputs, rows, *norm, relu, *residual)
 
-        def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            means = run(_gradient_means, rows, upstream, mean, inverse)
+        def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor]:
+            if relu and residual:
+                upstream = run(_where_positive, upstream, outputs)
+            of_norm = rows, upstream, *norm, relu and not residual
+            means = run(_gradient_means, *of_norm)
             of_gamma, of_beta = tf.unstack(
                 tf.reduce_sum(means, axis=0) * tf.cast(tf.shape(rows)[1], means.dtype)
             )
-            means = mean_over_replicas(means)
-            of_rows = run(_gradient_of_rows, rows, upstream, mean, inverse, gamma, means)
-            return of_rows, of_gamma, of_beta
+            of_rows = run(_gradient_of_rows, mean_over_replicas(means), *of_norm)
+            return [of_rows, of_gamma, of_beta, *([upstream] if residual else [])]
 
-        outputs = run(_normalized, rows, mean, inverse, gamma, beta)
         return (outputs, mean, variance), gradient
 
-    return normalize(rows, gamma, beta)
+    return normalize(rows, gamma, beta, *([] if residual is None else [residual]))
 
 
 def _row_means(rows: tf.Tensor) -> tf.Tensor:
@@ -105,38 +113,61 @@ def _moments(rows: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
     return tf.stack([mean, variance + tf.square(mean)], axis=1)
 
 
-def _normalized(
-    rows: tf.Tensor, mean: tf.Tensor, inverse: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+def _normalized(rows: tf.Tensor, mean: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
+    return (at_least_float32(rows) - mean[:, None]) * inverse[:, None]
+
+
+def _outputs(
+    rows: tf.Tensor,
+    mean: tf.Tensor,
+    inverse: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    relu: bool,
+    *residual: tf.Tensor,
 ) -> tf.Tensor:
-    scale = gamma * inverse
-    outputs = (at_least_float32(rows) - mean[:, None]) * scale[:, None] + beta
-    return tf.cast(outputs, rows.dtype)
+    outputs = _normalized(rows, mean, inverse) * gamma + beta
+    for each in residual:
+        outputs += at_least_float32(each)
+    return tf.cast(tf.nn.relu(outputs) if relu else outputs, rows.dtype)
 
 
-def _gradient_means(
-    rows: tf.Tensor, upstream: tf.Tensor, mean: tf.Tensor, inverse: tf.Tensor
-) -> tf.Tensor:
-    """Means over the rows of the gradient along the normalised rows, and of the gradient itself, `[P, 2, C]`."""
-    normalized = (at_least_float32(rows) - mean[:, None]) * inverse[:, None]
-    upstream = at_least_float32(upstream)
-    return tf.stack([_row_means(upstream * normalized), _row_means(upstream)], axis=1)
+def _where_positive(upstream: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    return tf.where(outputs > 0, upstream, tf.zeros_like(upstream))
 
 
-def _gradient_of_rows(
+def _of_normalized(
     rows: tf.Tensor,
     upstream: tf.Tensor,
     mean: tf.Tensor,
     inverse: tf.Tensor,
     gamma: tf.Tensor,
-    means: tf.Tensor,
-) -> tf.Tensor:
-    normalized = (at_least_float32(rows) - mean[:, None]) * inverse[:, None]
+    beta: tf.Tensor,
+    relu: bool,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the normalised rows, and the gradient of scaled and shifted ones; a ReLU's outputs are computed again, not read."""
+    normalized = _normalized(rows, mean, inverse)
+    upstream = at_least_float32(upstream)
+    if relu:
+        upstream = _where_positive(upstream, normalized * gamma + beta)
+    return normalized, upstream
+
+
+def _gradient_means(*arguments: Any) -> tf.Tensor:
+    """Means over the rows of the gradient along the normalised rows, and of the gradient itself, `[P, 2, C]`."""
+    normalized, upstream = _of_normalized(*arguments)
+    return tf.stack([_row_means(upstream * normalized), _row_means(upstream)], axis=1)
+
+
+def _gradient_of_rows(means: tf.Tensor, rows: tf.Tensor, *arguments: Any) -> tf.Tensor:
+    normalized, upstream = _of_normalized(rows, *arguments)
+    _, _, inverse, gamma, _, _ = arguments
     # The statistics contribute two means over all replicas: the gradient's component along the normalised rows, and the mean gradient.
-    centred = at_least_float32(upstream) - means[:, 1, None] - normalized * means[:, 0, None]
+    centred = upstream - means[:, 1, None] - normalized * means[:, 0, None]
     return tf.cast((gamma * inverse)[:, None] * centred, rows.dtype)
 
 
-def _traced(function: Callable[..., tf.Tensor], *arguments: tf.Tensor) -> tf.Tensor:
+def _traced(function: Callable[..., tf.Tensor], *arguments: Any) -> tf.Tensor:
     return function(*arguments)
 
 

@@ -91,6 +91,38 @@ def with_gradients(layer, call, inputs, weights):
     return [outputs, *gradients, layer.moving_mean, layer.moving_variance]
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+def test_residual_and_relu_match_separate_operations(added, relu, dtype, compiled):
+    layer, other = layer_with_weights(dtype=dtype), layer_with_weights(dtype=dtype)
+    inputs, residual, weights = (
+        tf.cast(batch(2, 5, 4, seed=seed, dtype=np.float64), layer.compute_dtype)
+        for seed in range(3)
+    )
+    residual = residual if added else tf.zeros_like(residual)
+
+    def separately(inputs, residual):
+        outputs = layer._call_synchronized(inputs) + residual
+        return tf.nn.relu(outputs) if relu else outputs
+
+    def together(inputs, residual):
+        with separate_statistics(1, compiled):
+            return other._call_synchronized(inputs, residual if added else None, relu)
+
+    results = []
+    for which, call in ((layer, separately), (other, together)):
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, residual])
+            outputs = call(inputs, residual)
+            objective = tf.reduce_sum(weights * tf.square(outputs))
+        gradients = tape.gradient(objective, [inputs, which.gamma, which.beta, residual])
+        found = [outputs, *gradients[: 4 if added else 3], which.moving_mean, which.moving_variance]
+        results.append([tf.cast(each, tf.float64).numpy() for each in found])
+    assert_close(results[1], results[0], {"float32": 1e-5, "float64": 1e-13}.get(dtype, 2e-2))
+
+
 def assert_close(found, expected, tolerance):
     for value, other in zip(found, expected, strict=True):
         scale = np.abs(other).max()
