@@ -12,11 +12,10 @@ import dataclasses
 import json
 import sys
 
+from benchmarks.step import PRECISIONS
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.config import Config
 from pixpro_tf.config.flag import flag
-
-PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclasses.dataclass(frozen=True)

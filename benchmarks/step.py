@@ -30,6 +30,7 @@ from pixpro_tf.config.flag import INTERNAL, flag
 from pixpro_tf.errors import ConfigError
 
 # Values that the flags of train.py allow.
+PRECISIONS = ("float32", "bfloat16", "float16")
 CHOICES = {field.name: field.metadata["choices"] for field in dataclasses.fields(Config)}
 PRODUCT = 4096
 # Length of an epoch for the schedules; any number that the benchmark does not reach.
@@ -193,7 +194,7 @@ class Settings(CheckedSettings):
         (8,), "Cases", "batch sizes, separated by commas", unit="images", minimum=1
     )
     precisions: tuple[str, ...] = flag(
-        ("float32",), "Cases", "precisions, separated by commas", choices=CHOICES["precision"]
+        ("float32",), "Cases", "precisions, separated by commas", choices=PRECISIONS
     )
     jit_modes: tuple[str, ...] = flag(
         ("ppm",), "Cases", "parts that XLA compiles, separated by commas", choices=CHOICES["jit"]

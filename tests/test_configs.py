@@ -66,13 +66,13 @@ def test_configuration_trains(train, scenes_dir, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [name for name in MAIN if name != "demo"])
-def test_recipe_trains_in_bfloat16_and_states_its_memory_use(name, monkeypatch):
+def test_recipe_suits_the_precision_to_the_devices_and_states_its_memory(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     flags = ["--tpu=local"] if name == "pixpro_tpu" else []
-    assert parse(Config, [f"--flagfile={name}", *flags]).precision == "bfloat16"
+    assert parse(Config, [f"--flagfile={name}", *flags]).precision == "auto"
     if name != "pixpro_tpu":
         header = (CONFIGS / f"{name}.flags").read_text().split("\n--")[0]
-        assert re.search(r"take \d+ GB .*\(\d+ GB with --precision=float32\)", header)
+        assert re.search(r"take \d+ GB in 16 bits, \d+ GB in float32", header)
 
 
 def test_all_ablations_of_the_paper_exist():

@@ -22,6 +22,11 @@ def best_precision() -> str:
 
     It is float32 on CPUs, bfloat16 on TPUs and on GPUs of compute capability 8.0 and above, float16 on GPUs of 7.x, and float32 on older
     ones. The oldest GPU decides.
+
+    Examples:
+        >>> from pixpro_tf.ops import devices
+        >>> devices.best_precision() in ("float32", "bfloat16", "float16")
+        True
     """
     if tf.config.list_logical_devices("TPU"):
         return "bfloat16"

@@ -2,11 +2,31 @@
 
 import tensorflow as tf
 
+from pixpro_tf.config import Config
 from pixpro_tf.data import pipeline
 from pixpro_tf.data.service import SEVERAL_WORKERS
 from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.ops import devices
 from pixpro_tf.training.inputs import damaged_dataset, missing_records, names_of_images
 from pixpro_tf.training.session import Session
+
+
+def _out_of_memory(config: Config, replicas: int) -> RunError:
+    parts = config.gradient_accumulation
+    images = config.batch_size // (replicas * parts)
+    ways = []
+    if config.precision == "float32" and devices.best_precision() != "float32":
+        ways.append(f"--precision={devices.best_precision()}, which halves the memory")
+    if images % 2 == 0:
+        ways.append(f"--gradient_accumulation={2 * parts}, which halves the images in memory")
+    elif images > 1:
+        ways.append(f"--batch_size={images // 2 * replicas * parts}")
+    else:
+        ways.append(f"an --image_size below {config.image_size} or a smaller --backbone")
+    return RunError(
+        f"out of memory with {images} {'image' if images == 1 else 'images'} of {config.image_size} pixels on each device in {config.precision}; use "
+        + ", or ".join(ways)
+    )
 
 
 def explained(session: Session, error: tf.errors.OpError) -> RunError | None:
@@ -18,10 +38,7 @@ def explained(session: Session, error: tf.errors.OpError) -> RunError | None:
     """
     config = session.config
     if isinstance(error, tf.errors.ResourceExhaustedError):
-        return RunError(
-            f"out of memory with --batch_size={config.batch_size} and --image_size={config.image_size}; "
-            "reduce one of them, split the batch with --gradient_accumulation, or use more devices or --precision=bfloat16"
-        )
+        return _out_of_memory(config, session.strategy.num_replicas_in_sync)
     if isinstance(error, tf.errors.DataLossError):
         return damaged_dataset(config, first_line(error))
     if SEVERAL_WORKERS in str(error):

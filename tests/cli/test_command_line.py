@@ -29,6 +29,7 @@ COMMANDS = (
     "benchmarks.compare_checkouts",
     "benchmarks.data",
     "benchmarks.loss_curves",
+    "benchmarks.memory",
     "benchmarks.propagation",
     "benchmarks.report.__main__",
     "benchmarks.scaling",

@@ -283,8 +283,8 @@ FAULTS = (
         name="what_is_not_trained_goes_by_its_averages",
         area="batch normalisation",
         path="pixpro_tf/layers/batch_norm.py",
-        old="        if not training:\n",
-        new="        if not (training and self.trainable):\n",
+        old="        if training:\n",
+        new="        if training and self.trainable:\n",
     ),
     Fault(
         name="the_variance_is_unbiased_by_one_replicas_values",
@@ -315,6 +315,13 @@ FAULTS = (
         new="with separate_statistics(1,",
     ),
     Fault(
+        name="a_shortcut_gets_the_gradient_of_a_positive_sum_only_without_a_relu",
+        area="batch normalisation",
+        path="pixpro_tf/ops/normalization.py",
+        old="            if relu and residual:",
+        new="            if residual and not relu:",
+    ),
+    Fault(
         name="the_averages_take_the_second_view_only",
         area="batch normalisation",
         path="pixpro_tf/layers/batch_norm.py",
@@ -325,8 +332,8 @@ FAULTS = (
         name="gradients_of_the_statistics_are_one_replicas",
         area="batch normalisation",
         path="pixpro_tf/ops/normalization.py",
-        old="            means = mean_over_replicas(means)\n",
-        new="",
+        old="run(_gradient_of_rows, mean_over_replicas(means), *of_norm)",
+        new="run(_gradient_of_rows, means, *of_norm)",
     ),
     Fault(
         name="the_loss_is_not_shared_among_replicas",
