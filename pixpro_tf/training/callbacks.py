@@ -272,7 +272,7 @@ class Pictures(StepCallback):
 
 
 class Checkpoints(StepCallback):
-    """Saves checkpoints regularly, and inside `catching_signals` stops cleanly on SIGTERM and Ctrl-C.
+    """Saves checkpoints regularly, and inside `catching_signals` stops cleanly on the signals of `signals.SIGNALS`.
 
     Args:
         start_step: step at which this process starts.

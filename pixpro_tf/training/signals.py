@@ -1,4 +1,4 @@
-"""Clean exit from training on SIGTERM and Ctrl-C, even if a step never finishes."""
+"""Clean exit from training when a signal asks for it, even if a step never finishes."""
 
 import contextlib
 import math
@@ -10,7 +10,8 @@ import time
 import types
 from collections.abc import Callable, Iterator
 
-SIGNALS: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT)
+# Schedulers send SIGTERM, and Slurm's --signal usually SIGUSR1; a terminal sends SIGINT for Ctrl-C, and SIGHUP when it closes.
+SIGNALS: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 # Minimum number of seconds in which a running step must finish; three times the duration of the longest step so far, if that is more.
 _PATIENCE = 60.0
 # Number of seconds after a second signal, for Python's own handling of it.
@@ -26,7 +27,7 @@ class Leaving:
     """Handling of signals during training.
 
     The first signal is recorded, so that training stops after the current step. If no step has been completed yet, the process ends
-    immediately. A second signal has its usual effect.
+    immediately. A second signal has its usual effect. Signals that the process ignores, such as SIGHUP under `nohup`, stay ignored.
 
     Python runs signal handlers in the main thread, which may be waiting inside TensorFlow for an image that never arrives. Therefore a
     separate thread receives signals too, and ends the process if the step does not finish.
@@ -69,13 +70,16 @@ class Leaving:
                 self._end_before_a_step(number)
 
         previous = {number: signal.getsignal(number) for number in SIGNALS}
+        previous = {
+            number: handler for number, handler in previous.items() if handler != signal.SIG_IGN
+        }
         heard, hears = os.pipe()
         os.set_blocking(hears, False)
         previous_hears = signal.set_wakeup_fd(hears, warn_on_full_buffer=False)
         watcher = threading.Thread(target=self._watch, args=(heard,), daemon=True)
         watcher.start()
         try:
-            for number in SIGNALS:
+            for number in previous:
                 signal.signal(number, receive)
             yield
         finally:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from pixpro_tf.training import signals
 from pixpro_tf.training.signals import Leaving
 from tests.conftest import ROOT
 
@@ -30,13 +31,30 @@ def wait_for(ends):
     return ends
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", signals.SIGNALS, ids=lambda number: signal.Signals(number).name)
 def test_signal_after_a_step_is_recorded(leaving, ends, number):
     with leaving.catching():
         leaving.step_ended()
         assert leaving.told is None
         os.kill(os.getpid(), number)
     assert leaving.told == number and not ends
+
+
+def test_ignored_signals_stay_ignored(leaving, ends):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with leaving.catching():
+            leaving.step_ended()
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.05)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert leaving.told is None and not ends
+
+
+def test_signals_of_terminals_and_schedulers_are_handled():
+    assert set(signals.SIGNALS) == {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 
 
 def test_signal_before_the_first_step_ends_the_process(leaving, ends):
