@@ -11,6 +11,8 @@ from pixpro_tf.errors import ConfigError
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
+REMOTE_TPU = {"strategy": "tpu", "tpu": "my-tpu", "run_dir": "gs://bucket/run"}
+
 # Flags, the flag that the message names with its value, and the alternative that the message offers.
 REFUSALS = [
     ({"dataset": ""}, "dataset", "scenes/128"),
@@ -78,6 +80,16 @@ REFUSALS = [
     ({"split": "train", "dataset": "zip:photos.zip"}, "split", "remove it"),
     ({"split": "train", "dataset": "tfrecord:shards/*"}, "split", "remove it"),
     ({"strategy": "tpu", "tpu": "my-tpu", "run_dir": "runs/a"}, "run_dir", "gs://bucket/run"),
+    (REMOTE_TPU, "data_dir", "gs://bucket/data"),
+    (REMOTE_TPU | {"data_dir": "/data"}, "data_dir", "gs://bucket/data"),
+    (REMOTE_TPU | {"dataset": "folder:/photos"}, "dataset", "--data_service"),
+    (REMOTE_TPU | {"dataset": "zip:photos.zip"}, "dataset", "--data_service"),
+    (REMOTE_TPU | {"dataset": "tfrecord:/data/*"}, "dataset", "--data_service"),
+    (
+        {"strategy": "tpu", "tpu": "local", "probe_every": 10},
+        "probe_every",
+        "pixpro_tf.evaluation.dense",
+    ),
     (
         {"run_dir": "runs/lr[0.1]"},
         "run_dir",
@@ -222,6 +234,9 @@ def test_similar_name_is_suggested(flag, typed, meant):
         {"pixel_levels": "c5,p3", "shared_projector": False, "dense_head_layers": 4},
         {"pixel_levels": "p2,p3,p4,p5,p6,p7", "image_size": 129, "fpn_channels": 64},
         {"strategy": "tpu", "tpu": "local", "precision": "bfloat16"},
+        REMOTE_TPU | {"data_dir": "gs://bucket/data"},
+        REMOTE_TPU | {"dataset": "folder:gs://bucket/photos"},
+        REMOTE_TPU | {"data_service": "grpc://10.0.0.2:5050"},
         {"strategy": "mirrored", "num_devices": 4},
         {"precision": "float16"},
         {"precision": "float16", "loss_scale": "128"},

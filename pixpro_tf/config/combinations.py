@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pixpro_tf.config import flag
+from pixpro_tf.config.data import OF_FILES
 
 if TYPE_CHECKING:
     from pixpro_tf.config import Config
@@ -98,9 +99,29 @@ def check_hosts(config: "Config") -> None:
             f"is local to this machine, but the hosts of --tpu={config.tpu} write to it themselves; "
             "use a folder that both can access, e.g. gs://bucket/run",
         )
+    if config.strategy == "tpu" and config.probe_every:
+        refuse(
+            "probe_every",
+            "is not supported on TPUs; remove it, and evaluate the checkpoints of the run with python -m pixpro_tf.evaluation.dense",
+        )
+    if config.tpu not in ("", "local") and not config.data_service:
+        _check_remote_images(config)
     config.check_replicas(max(config.num_devices, 1))
     if config.instance_loss == "contrastive" and config.batch_size == config.gradient_accumulation:
         refuse(
             "gradient_accumulation",
             "leaves --instance_loss=contrastive only one image per micro-batch, and nothing to compare it with; use fewer micro-batches",
+        )
+
+
+def _check_remote_images(config: "Config") -> None:
+    """Checks that the hosts of a remote TPU, which read the images, can access them."""
+    of_files = config.dataset.startswith(OF_FILES)
+    name, place = ("dataset", config.dataset) if of_files else ("data_dir", config.data_dir)
+    if "://" not in place:
+        flag.refuse(
+            config,
+            name,
+            f"is local to this machine, but the hosts of --tpu={config.tpu} read the images themselves; "
+            "use a place that both can access, e.g. gs://bucket/data, or --data_service",
         )

@@ -79,10 +79,7 @@ def _tpu_advice(tpu: str) -> str:
         importlib.metadata.version("tensorflow-tpu")
     except importlib.metadata.PackageNotFoundError:
         if tpu == "local":
-            return (
-                "this TensorFlow does not support TPUs: on a TPU VM, install the package tensorflow-tpu "
-                "(2.16.1 to 2.20.0) instead of tensorflow"
-            )
+            return "this TensorFlow does not support TPUs: on a TPU VM, install requirements-tpu.txt as its first lines say"
     return "check its name, its state and this machine's access to it"
 
 
