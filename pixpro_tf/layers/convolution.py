@@ -5,8 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from pixpro_tf.ops.graphs import compiled_by_xla
 
-@tf.function(jit_compile=True, autograph=False)
+
+@compiled_by_xla
 def _compiled_conv2d(
     inputs: tf.Tensor,
     kernel: tf.Tensor,

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.layers.heads import ConvMLP
-from pixpro_tf.ops.graphs import as_written
+from pixpro_tf.ops.graphs import as_written, compiled_by_xla
 from pixpro_tf.ops.numerics import at_least_float32, unit_length
 from pixpro_tf.ops.pairwise import Tensors, is_large, symmetric_weighted_sums
 
@@ -130,7 +130,7 @@ def _slope(cosines: tf.Tensor, gamma: float) -> tf.Tensor:
     return tf.where(cosines > 0, slope, tf.zeros_like(slope))
 
 
-_propagate_compiled = tf.function(propagate, jit_compile=True, autograph=False)
+_propagate_compiled = compiled_by_xla(propagate)
 
 
 @tf.keras.utils.register_keras_serializable(package="pixpro_tf")

@@ -10,7 +10,7 @@ import tensorflow as tf
 from pixpro_tf.layers.heads import Projector, ProjectorSettings
 from pixpro_tf.objectives.base import Metrics, Objective, View
 from pixpro_tf.ops.geometry import Bins, bins_of
-from pixpro_tf.ops.graphs import as_written
+from pixpro_tf.ops.graphs import as_written, compiled_by_xla
 from pixpro_tf.ops.numerics import unit_length
 from pixpro_tf.ops.pairwise import is_large
 
@@ -101,7 +101,7 @@ class PixelObjective(Objective):
 
 @functools.cache
 def _compiled(loss: Callable) -> Callable:
-    return tf.function(loss, jit_compile=True, autograph=False)
+    return compiled_by_xla(loss)
 
 
 def as_bins(feature_map: tf.Tensor) -> tf.Tensor:

@@ -1,5 +1,6 @@
-"""Tracing of graphs without AutoGraph."""
+"""Tracing of graphs without AutoGraph, and their compilation by XLA."""
 
+import importlib.metadata
 import inspect
 from collections.abc import Callable
 from typing import TypeVar
@@ -31,3 +32,37 @@ def as_written(function: Function) -> Function:
     # Keras reads the names of a layer's arguments from the signature.
     kept.__signature__ = inspect.signature(function)
     return kept
+
+
+def is_tensorflow_for_tpus() -> bool:
+    """Returns whether the installed TensorFlow is the package for TPUs.
+
+    Examples:
+        >>> from pixpro_tf.ops import graphs
+        >>> graphs.is_tensorflow_for_tpus()
+        False
+    """
+    try:
+        importlib.metadata.version("tensorflow-tpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def compiled_by_xla(function: Callable) -> Callable:
+    """Returns a graph function that XLA compiles.
+
+    The TensorFlow for TPUs cannot compile for the CPUs of its host. There, the function is a plain graph on the host, and is compiled as a
+    part of the step on the TPU.
+
+    Args:
+        function: Python function of tensors and Python values; it is traced as written.
+
+    Examples:
+        >>> from pixpro_tf.ops import graphs
+        >>> import tensorflow as tf
+        >>> graphs.compiled_by_xla(lambda x: 2 * x)(tf.constant(3)).numpy()
+        6
+    """
+    jit_compile = None if is_tensorflow_for_tpus() else True
+    return tf.function(function, jit_compile=jit_compile, autograph=False)

@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.ops.devices import on_cpu
+from pixpro_tf.ops.graphs import compiled_by_xla
 from pixpro_tf.ops.numerics import at_least_float32
 
 # Number of rows, at least, whose mean shifts the values of a channel before they are squared.
@@ -171,4 +172,4 @@ def _traced(function: Callable[..., tf.Tensor], *arguments: Any) -> tf.Tensor:
     return function(*arguments)
 
 
-_compiled = tf.function(_traced, jit_compile=True, autograph=False)
+_compiled = compiled_by_xla(_traced)

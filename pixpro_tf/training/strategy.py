@@ -1,11 +1,10 @@
 """Hardware of a run: `tf.distribute` strategy and numerical settings. Must run before TensorFlow initialises a device."""
 
-import importlib.metadata
-
 import tensorflow as tf
 
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError, first_line
+from pixpro_tf.ops.graphs import is_tensorflow_for_tpus
 
 
 def make_strategy(name: str, tpu: str = "", num_devices: int = 0) -> tf.distribute.Strategy:
@@ -75,11 +74,8 @@ def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
 
 
 def _tpu_advice(tpu: str) -> str:
-    try:
-        importlib.metadata.version("tensorflow-tpu")
-    except importlib.metadata.PackageNotFoundError:
-        if tpu == "local":
-            return "this TensorFlow does not support TPUs: on a TPU VM, install requirements-tpu.txt as its first lines say"
+    if tpu == "local" and not is_tensorflow_for_tpus():
+        return "this TensorFlow does not support TPUs: on a TPU VM, install requirements-tpu.txt as its first lines say"
     return "check its name, its state and this machine's access to it"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pixpro_tf.ops import graphs
 from pixpro_tf.ops.graphs import as_written
 from tests.support.models import make_model
 
@@ -53,3 +54,12 @@ def test_encoder_is_traced_as_written(monkeypatch):
     monkeypatch.setattr(type(model.online.backbone.stem[1]), "call", branching)
     with pytest.raises(tf.errors.OperatorNotAllowedInGraphError):
         tf.function(model.online)(tf.ones([1, 32, 32, 3]), training=True)
+
+
+@pytest.mark.parametrize("for_tpus", [False, True])
+def test_the_tensorflow_for_tpus_compiles_nothing_on_its_host(for_tpus, monkeypatch):
+    monkeypatch.setattr(graphs, "is_tensorflow_for_tpus", lambda: for_tpus)
+    function = graphs.compiled_by_xla(lambda values: 2 * values)
+    np.testing.assert_array_equal(function(tf.constant([1.0, 2.0])), [2.0, 4.0])
+    definition = function.get_concrete_function(tf.TensorSpec([2])).function_def
+    assert definition.attr["_XlaMustCompile"].b != for_tpus

@@ -13,6 +13,7 @@ import tensorflow as tf
 from pixpro_tf.data.views import randomness
 from pixpro_tf.data.views.policies import POLICIES, ViewPolicy
 from pixpro_tf.data.views.randomness import Stream
+from pixpro_tf.ops.graphs import compiled_by_xla
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -45,7 +46,7 @@ class Photometric:
         return _augment(images, key, self.policy, view)
 
 
-@tf.function(jit_compile=True, autograph=False)
+@compiled_by_xla
 def _augment(images: tf.Tensor, key: tf.Tensor, policy_name: str, view: int) -> tf.Tensor:
     policy = POLICIES[policy_name][view]
     images = tf.transpose(tf.cast(images, tf.float32), [0, 3, 1, 2])
