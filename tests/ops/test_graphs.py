@@ -11,7 +11,7 @@ from pixpro_tf.ops.graphs import as_written
 from tests.support.models import make_model
 
 
-def branching(self, inputs, training=None):
+def branching(self, inputs, training=None, **others):
     """Serves as `call` of a layer; a Python statement branches on a tensor, which only AutoGraph can trace."""
     if tf.reduce_sum(inputs) > 0:
         inputs = inputs / 2
