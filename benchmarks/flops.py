@@ -3,10 +3,7 @@
 import math
 from collections.abc import Callable
 
-import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
-
-# isort: split
-import tensorflow as tf
+from benchmarks.inlined_graphs import inlined_graph, needed_operations
 
 CONVOLUTIONS = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
 PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum")
@@ -22,15 +19,9 @@ def flops_of(function: Callable, *arguments) -> int:
         function: Python function of tensors, whose sizes must be known when it is traced.
         arguments: arguments of the function.
     """
-    # Running eagerly inlines the calls of other graph functions into this graph.
-    eagerly = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        graph = tf.function(function, autograph=False).get_concrete_function(*arguments).graph
-    finally:
-        tf.config.run_functions_eagerly(eagerly)
+    graph = inlined_graph(function, *arguments)
     functions = {each.signature.name: each for each in graph.as_graph_def().library.function}
-    needed = _needed(graph)
+    needed = needed_operations(graph)
     for operation in needed:
         if operation.type in ("While", "StatelessWhile"):
             for node in functions[operation.get_attr("body").name].node_def:
@@ -39,18 +30,6 @@ def flops_of(function: Callable, *arguments) -> int:
                         f"{node.op} {node.name} is in a loop with an unknown number of iterations"
                     )
     return sum(map(_flops, needed))
-
-
-def _needed(graph) -> list:
-    """Returns the operations that a graph function runs; it skips others, such as the gradient with respect to the views."""
-    found: dict = {}
-    waiting = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
-    while waiting:
-        operation = waiting.pop()
-        if operation.name not in found:
-            found[operation.name] = operation
-            waiting += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-    return list(found.values())
 
 
 def _flops(operation) -> int:

@@ -2,10 +2,7 @@
 
 from collections.abc import Callable
 
-import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
-
-# isort: split
-import tensorflow as tf
+from benchmarks.inlined_graphs import inlined_graph, needed_operations
 
 # Operations whose output is their input, in the same memory.
 _ALIASES = {
@@ -53,19 +50,8 @@ def peak_bytes(function: Callable, *arguments) -> int:
         function: Python function of tensors, whose sizes must be known when it is traced.
         arguments: arguments of the function, or their `tf.TensorSpec`.
     """
-    # Running eagerly inlines the calls of other graph functions into this graph.
-    eagerly = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        graph = tf.function(function, autograph=False).get_concrete_function(*arguments).graph
-    finally:
-        tf.config.run_functions_eagerly(eagerly)
-    return _peak(graph)
-
-
-def _peak(graph) -> int:
-    needed = _needed(graph)
-    operations = [each for each in graph.get_operations() if each.name in needed]
+    graph = inlined_graph(function, *arguments)
+    operations = needed_operations(graph)
     # The tensor whose memory a tensor is in, and the last operation that uses the memory of a tensor.
     owner: dict = {}
     last_use: dict = {}
@@ -105,14 +91,3 @@ def _reused(operation, sizes: dict, owner: dict, dying: list) -> int:
         if own in dying and sizes.get(own) == wanted:
             return sizes.pop(own)
     return 0
-
-
-def _needed(graph) -> set[str]:
-    found: set[str] = set()
-    waiting = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
-    while waiting:
-        operation = waiting.pop()
-        if operation.name not in found:
-            found.add(operation.name)
-            waiting += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-    return found

@@ -59,6 +59,7 @@ REFUSALS = [
     ({"schedule": "step", "lr_drops": "0,60"}, "lr_drops", "increasing epochs"),
     ({"schedule": "step", "lr_drops": "60,100"}, "lr_drops", "increasing epochs"),
     ({"schedule": "step", "lr_drops": "sixty"}, "lr_drops", "20,30"),
+    ({"schedule": "step", "epochs": 1, "warmup_epochs": 0}, "schedule", "--epochs=2"),
     ({"strategy": "tpu"}, "strategy", "--tpu=NAME"),
     ({"tpu": "local"}, "tpu", "--strategy=tpu"),
     ({"num_devices": 2, "strategy": "one_device"}, "num_devices", "--strategy=one_device"),

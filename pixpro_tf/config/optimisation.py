@@ -126,6 +126,12 @@ class OptimisationFlags:
                 f"must be less than --epochs={self.epochs}; use at most {self.epochs - 1}",
             )
         if self.schedule == "step":
+            if self.epochs < 2:
+                refuse(
+                    self,
+                    "schedule",
+                    "needs at least two epochs; use --epochs=2 or more, or --schedule=cosine",
+                )
             drops = self.lr_drop_epochs
             if not drops or drops != sorted(set(drops)) or drops[0] < 1 or drops[-1] >= self.epochs:
                 refuse(

@@ -177,6 +177,16 @@ def test_a_single_image_is_rejected(photos, tmp_path, capsys):
     assert "is a single image" in capsys.readouterr().err
 
 
+def test_a_damaged_image_is_reported_with_the_flag_of_its_folder(photos, tmp_path, capsys):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("00.jpg", "01.jpg", "02.jpg", "03.jpg", "04.jpg", "05.jpg"):
+        (folder / name).write_bytes((photos / "00.jpg").read_bytes()[:100])
+    assert draw(tmp_path / "made", images=f"folder:{folder}") != 0
+    error = capsys.readouterr().err
+    assert f"error: --images=folder:{folder} cannot be read" in error
+
+
 def test_an_existing_output_is_not_changed(tmp_path, capsys):
     (tmp_path / "made").mkdir()
     assert draw(tmp_path / "made") != 0

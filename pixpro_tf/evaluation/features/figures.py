@@ -33,7 +33,7 @@ def write(folder: str, settings: Settings) -> None:
     """Writes matches.png, propagation.png, components.png and neighbours.png into a folder; raises `UserError`."""
     tf.keras.utils.set_random_seed(settings.seed)
     backbone = load_backbone(settings.source, settings.network, settings.output_stride)
-    with reading(settings.images):
+    with argument_called(dataset="images"), reading(settings.images):
         images = _squares(settings)
     maps = maps_of(backbone, tf.constant(images), settings.level)
     called = settings.name or settings.source
