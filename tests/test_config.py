@@ -7,6 +7,7 @@ import pytest
 
 from pixpro_tf.backbones import resnet
 from pixpro_tf.config import Config
+from pixpro_tf.config.hardware import SLURM_VARIABLES
 from pixpro_tf.errors import ConfigError
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -298,6 +299,16 @@ def test_unsupported_roles_are_rejected(monkeypatch, role):
         assert text.startswith(
             f"--strategy=multi_worker does not support the role {role} in TF_CONFIG"
         )
+
+
+def test_slurm_without_a_job_step_is_rejected_before_tensorflow_waits(monkeypatch):
+    for name in SLURM_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    config = Config(strategy="multi_worker", cluster="slurm")
+    config.check_cluster()
+    monkeypatch.delenv("SLURM_PROCID")
+    with pytest.raises(ConfigError, match="SLURM_PROCID is not set; start the command with srun"):
+        config.check_cluster()
 
 
 def test_multi_worker_strategy_without_tf_config_is_rejected(monkeypatch):

@@ -9,6 +9,14 @@ from pixpro_tf.config.flag import flag, refuse
 
 # Roles of the processes in a cluster. All of them train; the chief, or the first worker of a cluster without a chief, writes the files.
 _ROLES = {"chief", "worker"}
+# Variables that Slurm sets for each process of a job step.
+SLURM_VARIABLES = (
+    "SLURM_JOB_ID",
+    "SLURM_PROCID",
+    "SLURM_STEP_NODELIST",
+    "SLURM_STEP_NUM_TASKS",
+    "SLURM_STEP_TASKS_PER_NODE",
+)
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -18,10 +26,18 @@ class HardwareFlags:
     strategy: str = flag(
         "auto",
         "Hardware",
-        "distribution strategy: auto selects mirrored for several devices (see --num_devices) and one_device otherwise; multi_worker reads "
-        "the cluster from TF_CONFIG; tpu requires --tpu",
+        "distribution strategy: auto selects mirrored for several devices (see --num_devices) and one_device otherwise; multi_worker runs on "
+        "the processes of --cluster; tpu requires --tpu",
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
         fixed=False,
+    )
+    cluster: str = flag(
+        "tf_config",
+        "Hardware",
+        "source of the addresses of the other processes: the variable TF_CONFIG, or the variables of a Slurm job step",
+        choices=("tf_config", "slurm"),
+        fixed=False,
+        used_by={"strategy": ("multi_worker",)},
     )
     tpu: str = flag("", "Hardware", "name or address of the TPU, or local on a TPU VM", fixed=False)
     num_devices: int = flag(
@@ -76,8 +92,16 @@ class HardwareFlags:
             refuse(self, "precision", "is not supported on TPUs; use --precision=bfloat16")
 
     def check_cluster(self) -> None:
-        """Raises `ConfigError` if the strategy needs a cluster and TF_CONFIG does not describe one."""
-        if self.strategy == "multi_worker":
+        """Raises `ConfigError` if the strategy needs a cluster and the environment does not describe one."""
+        if self.cluster == "slurm":
+            missing = [name for name in SLURM_VARIABLES if not os.environ.get(name)]
+            if missing:
+                refuse(
+                    self,
+                    "cluster",
+                    f"needs the environment of a Slurm job step, but {', '.join(missing)} is not set; start the command with srun",
+                )
+        elif self.strategy == "multi_worker":
             _check_cluster(self, os.environ.get("TF_CONFIG", ""))
 
 

@@ -52,7 +52,7 @@ def train(config: Config, make_objectives: BuildObjectives = build.build_objecti
     """
     set_numerics(config)
     folder = find_run_folder(config)
-    strategy = make_strategy(config.strategy, config.tpu, config.num_devices)
+    strategy = make_strategy(config.strategy, config.tpu, config.num_devices, config.cluster)
     check_strategy(config, strategy)
     config = _with_precision(config, folder)
     chief = is_chief(strategy)

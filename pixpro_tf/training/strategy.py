@@ -1,13 +1,22 @@
 """Hardware of a run: `tf.distribute` strategy and numerical settings. Must run before TensorFlow initialises a device."""
 
+import json
+import os
+from typing import Any
+
 import tensorflow as tf
 
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError, first_line
 from pixpro_tf.ops.graphs import is_tensorflow_for_tpus
 
+# Ports of Slurm jobs: jobs on the same host have different ones.
+_FIRST_PORT, _NUM_PORTS = 12000, 40000
 
-def make_strategy(name: str, tpu: str = "", num_devices: int = 0) -> tf.distribute.Strategy:
+
+def make_strategy(
+    name: str, tpu: str = "", num_devices: int = 0, cluster: str = "tf_config"
+) -> tf.distribute.Strategy:
     """Returns the strategy that `--strategy` selects.
 
     Args:
@@ -15,6 +24,7 @@ def make_strategy(name: str, tpu: str = "", num_devices: int = 0) -> tf.distribu
         tpu: name or address of the TPU, for "tpu".
         num_devices: number of devices, for "mirrored" and "auto": GPUs to use, or logical CPUs to create on a machine without GPUs; 0 uses
             all GPUs.
+        cluster: "tf_config" or "slurm", for "multi_worker".
 
     Raises:
         ConfigError: if there are fewer GPUs than requested.
@@ -26,6 +36,8 @@ def make_strategy(name: str, tpu: str = "", num_devices: int = 0) -> tf.distribu
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     if name == "multi_worker":
+        if cluster == "slurm":
+            os.environ["TF_CONFIG"] = json.dumps(slurm_cluster())
         return tf.distribute.MultiWorkerMirroredStrategy()
     if gpus and num_devices > len(gpus):
         raise ConfigError(
@@ -44,6 +56,25 @@ def make_strategy(name: str, tpu: str = "", num_devices: int = 0) -> tf.distribu
             [f"/gpu:{i}" for i in range(num_devices or len(gpus))]
         )
     return tf.distribute.MirroredStrategy(_logical_cpus(max(num_devices, 1)))
+
+
+def slurm_cluster() -> dict[str, Any]:
+    """Returns the description of a Slurm job step in the form of TF_CONFIG, from the environment of one of its processes.
+
+    Each process uses the GPUs that Slurm lets it see.
+    """
+    port = _FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % _NUM_PORTS
+    tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        port_base=port,
+        # TensorFlow's resolver would distribute GPUs to the processes, which it counts with nvidia-smi; Slurm has done so already.
+        gpus_per_node=tasks,
+        gpus_per_task=1,
+        auto_set_gpu=False,
+    )
+    cluster = resolver.cluster_spec().as_dict()
+    role, index = resolver.get_task_info()
+    return {"cluster": cluster, "task": {"type": role, "index": index}}
 
 
 def _logical_cpus(count: int) -> list[str]:

@@ -54,6 +54,19 @@ def cluster_of_two(chief=False):
     ]
 
 
+def slurm_step_of_two():
+    """Returns the environment variables of two processes of a Slurm job step on the loopback interface."""
+    # The job's number decides its ports, here a free one and the next.
+    port = next(port for port in free_ports(100) if port < 52000)
+    job = {
+        "SLURM_JOB_ID": str(port - 12000),
+        "SLURM_STEP_NODELIST": "127.0.0.1",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+    }
+    return [job | {"SLURM_PROCID": str(index)} for index in range(2)]
+
+
 def error_line(process):
     """Returns the error line for the user, which is mixed with TensorFlow's logs."""
     assert "Traceback" not in process.stderr

@@ -19,6 +19,7 @@ from tests.support.runs import (
     cluster_of_two,
     free_ports,
     metrics_of,
+    slurm_step_of_two,
     weights_of,
 )
 
@@ -93,17 +94,24 @@ def test_lamb_trains_and_resumes(train, tiny_flags, tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_stop_after_the_same_step_if_one_receives_a_signal(tiny_flags, tmp_path):
+@pytest.mark.parametrize(
+    "cluster", ["tf_config", pytest.param("slurm", marks=pytest.mark.thorough)]
+)
+def test_workers_stop_after_the_same_step_if_one_receives_a_signal(tiny_flags, tmp_path, cluster):
     flags = [*tiny_flags, f"--run_dir={tmp_path}", "--strategy=multi_worker", "--log_every=1"]
+    flags.append(f"--cluster={cluster}")
+    environments = [{"TF_CONFIG": text} for text in cluster_of_two(chief=True)]
+    if cluster == "slurm":
+        environments = slurm_step_of_two()
     workers = [
         subprocess.Popen(
             warm.python(ROOT / "train.py", *flags),
-            env=os.environ | {"TF_CONFIG": text},
+            env=os.environ | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for text in cluster_of_two(chief=True)
+        for environment in environments
     ]
     chief, other = workers
     assert chief.stdout is not None

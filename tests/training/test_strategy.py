@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import tensorflow as tf
@@ -63,3 +64,29 @@ def test_chief_or_else_the_first_worker_writes(cluster, role, index, chief, monk
         cluster_resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
 
     assert strategy.is_chief(Workers()) is chief
+
+
+@pytest.mark.parametrize(
+    ("nodes", "tasks", "rank", "addresses"),
+    [
+        ("node[01-02]", "1(x2)", 1, ["node01:13042", "node02:13042"]),
+        ("gpu7", "2", 0, ["gpu7:13042", "gpu7:13043"]),
+        ("a,b", "2,1", 2, ["a:13042", "a:13043", "b:13042"]),
+    ],
+)
+def test_slurm_step_becomes_a_cluster(nodes, tasks, rank, addresses, monkeypatch):
+    for name, value in {
+        "SLURM_JOB_ID": "81042",
+        "SLURM_PROCID": str(rank),
+        "SLURM_STEP_NODELIST": nodes,
+        "SLURM_STEP_NUM_TASKS": str(len(addresses)),
+        "SLURM_STEP_TASKS_PER_NODE": tasks,
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found = strategy.slurm_cluster()
+    assert found == {
+        "cluster": {"worker": addresses},
+        "task": {"type": "worker", "index": rank},
+    }
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
