@@ -13,12 +13,14 @@ import collections
 import ctypes
 import gc
 import pathlib
+import signal
 import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pixpro_tf.training.signals import SIGNALS
 from tests.support import warm
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -27,6 +29,16 @@ _libc = ctypes.CDLL(None) if hasattr(ctypes.CDLL(None), "malloc_trim") else None
 _M_MMAP_THRESHOLD = -3
 if _libc:
     _libc.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+
+
+@pytest.fixture
+def default_signals():
+    """Handles signals as in a terminal; the tests may run where some are ignored, such as in the background or under `nohup`."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def pytest_addoption(parser):

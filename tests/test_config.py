@@ -307,7 +307,7 @@ def test_slurm_without_a_job_step_is_rejected_before_tensorflow_waits(monkeypatc
     config = Config(strategy="multi_worker", cluster="slurm")
     config.check_cluster()
     monkeypatch.delenv("SLURM_PROCID")
-    with pytest.raises(ConfigError, match="SLURM_PROCID is not set; start the command with srun"):
+    with pytest.raises(ConfigError, match="which lacks SLURM_PROCID; start the command with srun"):
         config.check_cluster()
 
 

@@ -99,7 +99,7 @@ class HardwareFlags:
                 refuse(
                     self,
                     "cluster",
-                    f"needs the environment of a Slurm job step, but {', '.join(missing)} is not set; start the command with srun",
+                    f"needs the environment of a Slurm job step, which lacks {', '.join(missing)}; start the command with srun",
                 )
         elif self.strategy == "multi_worker":
             _check_cluster(self, os.environ.get("TF_CONFIG", ""))

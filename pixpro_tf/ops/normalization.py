@@ -18,6 +18,8 @@ from pixpro_tf.ops.numerics import at_least_float32
 _SHIFT_ROWS = 64
 # Number of slices of rows that CPUs add; XLA fuses the additions with what computes the rows.
 _SLICES = 8
+# Number of blocks of the remaining rows, at most, that CPUs sum separately.
+_BLOCKS = 64
 
 
 def normalize_over_replicas(
@@ -97,8 +99,11 @@ def _row_means(rows: tf.Tensor) -> tf.Tensor:
     slices = math.gcd(count, _SLICES)
     rows = tf.reshape(rows, [parts, slices, count // slices, channels])
     total = tf.add_n([rows[:, i] for i in range(slices)])
-    weights = tf.fill([parts, 1, count // slices], tf.constant(1 / count, rows.dtype))
-    return tf.matmul(weights, total)[:, 0]
+    # The sums of blocks are added at last, because rounding errors grow with the number of values added one after the other.
+    blocks = math.gcd(count // slices, _BLOCKS)
+    total = tf.reshape(total, [parts, blocks, count // slices // blocks, channels])
+    ones = tf.ones([parts, blocks, 1, count // slices // blocks], rows.dtype)
+    return tf.reduce_sum(tf.matmul(ones, total)[:, :, 0], axis=1) / count
 
 
 def _moments(rows: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:

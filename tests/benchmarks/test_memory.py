@@ -117,7 +117,7 @@ def test_computed_memory_of_a_step_is_within_15_percent_of_measured_memory():
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["pixpro", "pixpro_fpn", "pixpro_instance"])
+@pytest.mark.parametrize("name", ["pixpro", "pixpro_instance"])
 def test_header_of_a_recipe_states_the_computed_memory(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     header = (ROOT / "configs" / f"{name}.flags").read_text()

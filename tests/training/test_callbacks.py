@@ -9,6 +9,8 @@ from pixpro_tf.errors import RunError
 from pixpro_tf.storage.run_folder import RunFolder
 from pixpro_tf.training import callbacks
 
+pytestmark = pytest.mark.usefixtures("default_signals")
+
 HEALTHY = {
     "loss": -1.0,
     "consistency": 0.25,

@@ -10,6 +10,7 @@ import pytest
 
 from pixpro_tf.cli import command_line
 from pixpro_tf.config import Config
+from pixpro_tf.config.hardware import SLURM_VARIABLES
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.training import command
 from tests.conftest import ROOT
@@ -48,7 +49,9 @@ def test_no_flags_result_in_the_defaults():
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_every_field_is_a_flag_of_its_type(name):
+def test_every_field_is_a_flag_of_its_type(name, monkeypatch):
+    for variable in SLURM_VARIABLES:
+        monkeypatch.setenv(variable, "1")
     values = {"num_devices": 2, "precision": "bfloat16", "output_stride": 16} | {
         "backbone_layout": "od_api",
         "augment_on": "device",
@@ -75,6 +78,7 @@ def test_every_field_is_a_flag_of_its_type(name):
         "data_service": "grpc://host:5050",
         "gradient_accumulation": 4,
         "tpu": "local",
+        "cluster": "slurm",
         "pixel_loss": "pixcontrast",
         "pixel_levels": "p3,p4",
         "instance_loss": "contrastive",
@@ -85,6 +89,7 @@ def test_every_field_is_a_flag_of_its_type(name):
     # Some flags are rejected unless another flag makes use of them.
     used_by = {
         "tpu": {"strategy": "tpu"},
+        "cluster": {"strategy": "multi_worker"},
         "lr_drops": {"schedule": "step"},
         "loss_scale": {"precision": "float16"},
         "temperature": {"pixel_loss": "pixcontrast"},

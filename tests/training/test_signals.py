@@ -13,6 +13,8 @@ from pixpro_tf.training import signals
 from pixpro_tf.training.signals import Leaving
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.usefixtures("default_signals")
+
 
 @pytest.fixture
 def ends():
