@@ -88,24 +88,13 @@ def _check_mirroring(config: "Config") -> None:
 def check_hosts(config: "Config") -> None:
     """Checks that files are on the machine that needs them, and that a batch can be split over the devices."""
     refuse = functools.partial(flag.refuse, config)
-    if config.cache != "off" and config.tpu not in ("", "local"):
-        refuse(
-            "cache",
-            f"is local to this machine, but the hosts of --tpu={config.tpu} read the images themselves; remove it",
-        )
-    if config.tpu not in ("", "local") and "://" not in config.run_dir:
-        refuse(
-            "run_dir",
-            f"is local to this machine, but the hosts of --tpu={config.tpu} write to it themselves; "
-            "use a folder that both can access, e.g. gs://bucket/run",
-        )
+    if config.tpu not in ("", "local"):
+        _check_remote_places(config)
     if config.strategy == "tpu" and config.probe_every:
         refuse(
             "probe_every",
             "is not supported on TPUs; remove it, and evaluate the checkpoints of the run with python -m pixpro_tf.evaluation.dense",
         )
-    if config.tpu not in ("", "local") and not config.data_service:
-        _check_remote_images(config)
     config.check_replicas(max(config.num_devices, 1))
     if config.instance_loss == "contrastive" and config.batch_size == config.gradient_accumulation:
         refuse(
@@ -114,14 +103,21 @@ def check_hosts(config: "Config") -> None:
         )
 
 
-def _check_remote_images(config: "Config") -> None:
-    """Checks that the hosts of a remote TPU, which read the images, can access them."""
+def _check_remote_places(config: "Config") -> None:
+    """Checks that the hosts of a remote TPU, which read the images and write the run, can access both."""
+    refuse = functools.partial(flag.refuse, config)
+    local = f"is local to this machine, but the hosts of --tpu={config.tpu}"
+    if config.cache != "off":
+        refuse("cache", f"{local} read the images themselves; remove it")
+    if "://" not in config.run_dir:
+        refuse(
+            "run_dir",
+            f"{local} write to it themselves; use a folder that both can access, e.g. gs://bucket/run",
+        )
     of_files = config.dataset.startswith(OF_FILES)
     name, place = ("dataset", config.dataset) if of_files else ("data_dir", config.data_dir)
-    if "://" not in place:
-        flag.refuse(
-            config,
+    if "://" not in place and not config.data_service:
+        refuse(
             name,
-            f"is local to this machine, but the hosts of --tpu={config.tpu} read the images themselves; "
-            "use a place that both can access, e.g. gs://bucket/data, or --data_service",
+            f"{local} read the images themselves; use a place that both can access, e.g. gs://bucket/data, or --data_service",
         )

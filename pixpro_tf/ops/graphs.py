@@ -1,5 +1,6 @@
 """Tracing of graphs without AutoGraph, and their compilation by XLA."""
 
+import functools
 import importlib.metadata
 import inspect
 from collections.abc import Callable
@@ -34,6 +35,7 @@ def as_written(function: Function) -> Function:
     return kept
 
 
+@functools.cache
 def is_tensorflow_for_tpus() -> bool:
     """Returns whether the installed TensorFlow is the package for TPUs.
 

@@ -6,7 +6,7 @@ and the gradient of the inputs. Replicas exchange one small tensor in each direc
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -20,6 +20,15 @@ _SHIFT_ROWS = 64
 _SLICES = 8
 # Number of blocks of the remaining rows, at most, that CPUs sum separately.
 _BLOCKS = 64
+
+
+class _Norm(NamedTuple):
+    """Mean and inverse standard deviation `[P, C]`, and scale and offset `[C]`."""
+
+    mean: tf.Tensor
+    inverse: tf.Tensor
+    gamma: tf.Tensor
+    beta: tf.Tensor
 
 
 def normalize_over_replicas(
@@ -71,18 +80,19 @@ def normalize_over_replicas(
         moments = mean_over_replicas(run(_moments, rows, shift))
         mean = moments[:, 0] + shift
         variance = tf.maximum(moments[:, 1] - tf.square(moments[:, 0]), 0)
-        norm = mean, tf.math.rsqrt(variance + epsilon), gamma, beta
-        outputs = run(_outputs, rows, *norm, relu, *residual)
+        norm = _Norm(mean, tf.math.rsqrt(variance + epsilon), gamma, beta)
+        outputs = run(_outputs, rows, norm, relu, *residual)
 
         def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor]:
             if relu and residual:
                 upstream = run(_where_positive, upstream, outputs)
-            of_norm = rows, upstream, *norm, relu and not residual
-            means = run(_gradient_means, *of_norm)
+            own_relu = relu and not residual
+            means = run(_gradient_means, rows, upstream, norm, own_relu)
             of_gamma, of_beta = tf.unstack(
                 tf.reduce_sum(means, axis=0) * tf.cast(tf.shape(rows)[1], means.dtype)
             )
-            of_rows = run(_gradient_of_rows, mean_over_replicas(means), *of_norm)
+            means = mean_over_replicas(means)
+            of_rows = run(_gradient_of_rows, rows, upstream, norm, own_relu, means)
             return [of_rows, of_gamma, of_beta, *([upstream] if residual else [])]
 
         return (outputs, mean, variance), gradient
@@ -119,20 +129,12 @@ def _moments(rows: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
     return tf.stack([mean, variance + tf.square(mean)], axis=1)
 
 
-def _normalized(rows: tf.Tensor, mean: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
-    return (at_least_float32(rows) - mean[:, None]) * inverse[:, None]
+def _normalized(rows: tf.Tensor, norm: _Norm) -> tf.Tensor:
+    return (at_least_float32(rows) - norm.mean[:, None]) * norm.inverse[:, None]
 
 
-def _outputs(
-    rows: tf.Tensor,
-    mean: tf.Tensor,
-    inverse: tf.Tensor,
-    gamma: tf.Tensor,
-    beta: tf.Tensor,
-    relu: bool,
-    *residual: tf.Tensor,
-) -> tf.Tensor:
-    outputs = _normalized(rows, mean, inverse) * gamma + beta
+def _outputs(rows: tf.Tensor, norm: _Norm, relu: bool, *residual: tf.Tensor) -> tf.Tensor:
+    outputs = _normalized(rows, norm) * norm.gamma + norm.beta
     for each in residual:
         outputs += at_least_float32(each)
     return tf.cast(tf.nn.relu(outputs) if relu else outputs, rows.dtype)
@@ -143,34 +145,29 @@ def _where_positive(upstream: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
 
 
 def _of_normalized(
-    rows: tf.Tensor,
-    upstream: tf.Tensor,
-    mean: tf.Tensor,
-    inverse: tf.Tensor,
-    gamma: tf.Tensor,
-    beta: tf.Tensor,
-    relu: bool,
+    rows: tf.Tensor, upstream: tf.Tensor, norm: _Norm, relu: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the normalised rows, and the gradient of scaled and shifted ones; a ReLU's outputs are computed again, not read."""
-    normalized = _normalized(rows, mean, inverse)
+    normalized = _normalized(rows, norm)
     upstream = at_least_float32(upstream)
     if relu:
-        upstream = _where_positive(upstream, normalized * gamma + beta)
+        upstream = _where_positive(upstream, normalized * norm.gamma + norm.beta)
     return normalized, upstream
 
 
-def _gradient_means(*arguments: Any) -> tf.Tensor:
+def _gradient_means(rows: tf.Tensor, upstream: tf.Tensor, norm: _Norm, relu: bool) -> tf.Tensor:
     """Means over the rows of the gradient along the normalised rows, and of the gradient itself, `[P, 2, C]`."""
-    normalized, upstream = _of_normalized(*arguments)
+    normalized, upstream = _of_normalized(rows, upstream, norm, relu)
     return tf.stack([_row_means(upstream * normalized), _row_means(upstream)], axis=1)
 
 
-def _gradient_of_rows(means: tf.Tensor, rows: tf.Tensor, *arguments: Any) -> tf.Tensor:
-    normalized, upstream = _of_normalized(rows, *arguments)
-    _, _, inverse, gamma, _, _ = arguments
+def _gradient_of_rows(
+    rows: tf.Tensor, upstream: tf.Tensor, norm: _Norm, relu: bool, means: tf.Tensor
+) -> tf.Tensor:
+    normalized, upstream = _of_normalized(rows, upstream, norm, relu)
     # The statistics contribute two means over all replicas: the gradient's component along the normalised rows, and the mean gradient.
     centred = upstream - means[:, 1, None] - normalized * means[:, 0, None]
-    return tf.cast((gamma * inverse)[:, None] * centred, rows.dtype)
+    return tf.cast((norm.gamma * norm.inverse)[:, None] * centred, rows.dtype)
 
 
 def _traced(function: Callable[..., tf.Tensor], *arguments: Any) -> tf.Tensor:

@@ -15,8 +15,9 @@ def _out_of_memory(config: Config, replicas: int) -> RunError:
     parts = config.gradient_accumulation
     images = config.batch_size // (replicas * parts)
     ways = []
-    if config.precision == "float32" and devices.best_precision() != "float32":
-        ways.append(f"--precision={devices.best_precision()}, which halves the memory")
+    best = devices.best_precision()
+    if config.precision == "float32" != best:
+        ways.append(f"--precision={best}, which halves the memory")
     if images % 2 == 0:
         ways.append(f"--gradient_accumulation={2 * parts}, which halves the images in memory")
     elif images > 1:

@@ -16,7 +16,6 @@ from pixpro_tf.config import Config
 from pixpro_tf.data import pipeline, sources
 from pixpro_tf.data.sources import cache
 from pixpro_tf.errors import RunError
-from pixpro_tf.ops import devices
 from pixpro_tf.storage import init_from
 from pixpro_tf.storage.checkpoints import CheckpointStore
 from pixpro_tf.storage.run_folder import (
@@ -82,7 +81,7 @@ def _with_precision(config: Config, folder: RunFolder) -> Config:
     if folder.has_checkpoint:
         chosen = read_description(folder)["flags"]["precision"]
     else:
-        chosen = devices.best_precision()
+        chosen = build.precision_of(config)
     return dataclasses.replace(config, precision=chosen)
 
 

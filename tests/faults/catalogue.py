@@ -332,8 +332,8 @@ FAULTS = (
         name="gradients_of_the_statistics_are_one_replicas",
         area="batch normalisation",
         path="pixpro_tf/ops/normalization.py",
-        old="run(_gradient_of_rows, mean_over_replicas(means), *of_norm)",
-        new="run(_gradient_of_rows, means, *of_norm)",
+        old="            means = mean_over_replicas(means)\n",
+        new="",
     ),
     Fault(
         name="the_loss_is_not_shared_among_replicas",

@@ -16,15 +16,9 @@ from tensorflow.python.framework import kernels
 from benchmarks.step_cost import model_and_step, random_batch
 from pixpro_tf.config import Config
 from pixpro_tf.training.strategy import make_strategy
+from tests.support.models import SMALL
 
-_SMALL = {
-    "backbone": "resnet10w0.5",
-    "image_size": 64,
-    "batch_size": 4,
-    "projector_hidden": 32,
-    "projector_dim": 16,
-    "augment_on": "device",
-}
+STEP = {"backbone": "resnet10w0.5", "batch_size": 4, "augment_on": "device"} | SMALL
 # Every objective is in one of these.
 OBJECTIVES = {
     "regression": {"augmentation": "byol", "instance_weight": 1.0},
@@ -43,7 +37,7 @@ _CONNECTIONS = {"Placeholder", "PartitionedCall", "StatefulPartitionedCall", "Sy
 def config_of(case):
     """Returns the configuration of a case, OBJECTIVES-PRECISION."""
     objectives, precision = case.split("-")
-    return Config(**_SMALL, **OBJECTIVES[objectives], precision=precision)
+    return Config(**STEP, **OBJECTIVES[objectives], precision=precision)
 
 
 def operations_of(config):

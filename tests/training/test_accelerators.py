@@ -18,8 +18,7 @@ from pixpro_tf.config import Config
 from pixpro_tf.ops import normalization
 from tests.conftest import ROOT
 from tests.support import warm
-from tests.support.accelerators import OBJECTIVES, has_kernel, types_of, without_kernel
-from tests.support.models import SMALL
+from tests.support.accelerators import OBJECTIVES, STEP, has_kernel, types_of, without_kernel
 
 # TensorFlow rejects these operations on GPUs if operations must be deterministic, as is the default here (release notes of 2.8).
 REFUSED_ON_GPUS = {
@@ -64,14 +63,12 @@ FORBIDDEN = {
 
 def compiled_step(**flags):
     """Returns the XLA program of a whole step as TensorFlow emits it, before it is compiled for a specific device."""
-    config = Config(
-        backbone="resnet10w0.5", batch_size=4, jit="step", augment_on="device", **(SMALL | flags)
-    )
+    config = Config(jit="step", **(STEP | flags))
     tf.keras.utils.set_random_seed(0)
     rate = build.build_schedule(config, steps_per_epoch=2)
     model = build.build_compiled_model(config, rate, total_steps=10)
     step = tf.function(model.train_step, jit_compile=True)
-    return step.experimental_get_compiler_ir(random_batch(config, 4))(stage="hlo")
+    return step.experimental_get_compiler_ir(random_batch(config, config.batch_size))(stage="hlo")
 
 
 def assert_device_can_run(program):
