@@ -63,7 +63,7 @@ def compiled_by_xla(function: Callable) -> Callable:
     Examples:
         >>> from pixpro_tf.ops import graphs
         >>> import tensorflow as tf
-        >>> graphs.compiled_by_xla(lambda x: 2 * x)(tf.constant(3)).numpy()
+        >>> int(graphs.compiled_by_xla(lambda x: 2 * x)(tf.constant(3)))
         6
     """
     jit_compile = None if is_tensorflow_for_tpus() else True
