@@ -78,5 +78,5 @@ format: setup-dev
 	$(RUN) -m ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .cache site .faults .venv-keras3 .venv-model_garden .venv-od_api .coverage build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .cache site .faults .venv-beam .venv-keras3 .venv-model_garden .venv-od_api .coverage build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

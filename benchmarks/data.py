@@ -45,11 +45,12 @@ def measure(flags: "Settings") -> Rates:
     rates: Rates = {name: [] for name in begins}
     for _ in range(flags.rounds):
         for name, begin in begins.items():
-            rates[name].append(flags.batch_size * _batches_per_second(begin(), flags.seconds))
+            rates[name].append(flags.batch_size * batches_per_second(begin(), flags.seconds))
     return rates
 
 
-def _batches_per_second(work: Iterator, seconds: float) -> float:
+def batches_per_second(work: Iterator, seconds: float) -> float:
+    """Returns how many elements of an iterator arrive per second, after some that do not count."""
     for _ in range(_WARM_UP):
         next(work)
     done, started = 0, time.perf_counter()

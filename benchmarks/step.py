@@ -11,7 +11,8 @@ matrices in the row's precision, timed after each step. `first step` includes bu
 process, or of the GPU, before those products; two or more batch sizes also show the memory of each additional image. With
 --augment_on=device, `colours` is the share of the photometric augmentation, timed alone.
 
---torch also measures the same algorithm in plain PyTorch (`tests/support/reference_torch.py`: eager, NCHW) in float32.
+--torch also measures the same algorithm in plain PyTorch (`tests/support/reference_torch.py`, eager): in float32 with maps in NCHW, and in
+half precision with autocast and maps in channels-last order, which is fastest on GPUs.
 """
 
 import collections
@@ -53,6 +54,7 @@ class Case:
     image_size: int = 224
     repeats: int = 7
     recipe: str = ""
+    deterministic: bool = True
 
     def config(self) -> Config:
         """Returns the config of a run with the flags of the recipe and of this case."""
@@ -65,6 +67,7 @@ class Case:
             "jit": self.jit,
             "augment_on": self.augment_on,
             "image_size": self.image_size,
+            "deterministic": self.deterministic,
         }
         file = [f"--flagfile={self.recipe}"] if self.recipe else []
         given = [f"--{name}={value}" for name, value in flags.items()]
@@ -179,7 +182,7 @@ def _cases(flags: "Settings") -> list[tuple[Case, str]]:
                 for jit in flags.jit_modes:
                     cases.append((alike(precision, jit, flags.augment_on), "tensorflow"))
             if flags.torch:
-                cases.append((alike("float32", "off"), "torch"))
+                cases += [(alike(precision, "off"), "torch") for precision in flags.precisions]
     return cases
 
 

@@ -139,16 +139,26 @@ def measure_torch(case: Case) -> Cost:
         instance_weight=Config.instance_weight,
     ).to(device)
     model.train()
+    half = case.precision != "float32"
+    if half:
+        model = model.to(memory_format=torch.channels_last)
+        views = [view.contiguous(memory_format=torch.channels_last) for view in views]
+    autocast = torch.autocast(device.type, getattr(torch, case.precision), enabled=half)
+    # float16 loses small gradients without it.
+    scaler = torch.amp.GradScaler(device.type, enabled=case.precision == "float16")
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     sgd = torch.optim.SGD(trained, lr=1e-3, momentum=Config.momentum)
 
     def step():
         model.follow(Config.ema_momentum)
-        loss = model.loss(*views, *boxes)
+        with autocast:
+            loss = model.loss(*views, *boxes)
         sgd.zero_grad()
-        loss.backward()
+        scaler.scale(loss).backward()
+        scaler.unscale_(sgd)
         reference.adapt_gradients(trained, Config.weight_decay, Config.trust_coefficient)
-        sgd.step()
+        scaler.step(sgd)
+        scaler.update()
         if on_gpu:
             torch.cuda.synchronize()
         return loss.item()
@@ -161,7 +171,7 @@ def measure_torch(case: Case) -> Cost:
         megabytes = torch.cuda.max_memory_allocated() / 1e6
     else:
         megabytes = measuring.memory()["VmHWM"]
-    matrix = torch.randn([PRODUCT, PRODUCT], device=device)
+    matrix = torch.randn([PRODUCT, PRODUCT], device=device, dtype=getattr(torch, case.precision))
 
     def product():
         return (matrix @ matrix)[0, 0].item()

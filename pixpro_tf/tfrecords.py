@@ -28,14 +28,42 @@ class Settings(CheckedSettings):
         unit="images",
         minimum=1,
     )
-    output: str = required("Output", "folder to create")
+    output: str = required(
+        "Output",
+        "folder to create; an interrupted command leaves the complete shards in a folder beside it, and the same command continues from there",
+    )
     overwrite: bool = overwrite_flag()
+    num_workers: int = flag(
+        0,
+        "Machines",
+        "number of processes of this machine; 0 for one per core",
+        unit="processes",
+        minimum=0,
+    )
+    beam_runner: str = flag(
+        "",
+        "Machines",
+        "Apache Beam runner that writes the shards on a cluster, e.g. DataflowRunner; empty to use this machine only. The files are the "
+        "same. Images and output must be on storage that all workers reach under the same path",
+    )
+    beam_options: tuple[str, ...] = flag(
+        ("",),
+        "Machines",
+        "options of the Beam pipeline, e.g. project=mine,region=europe-west4",
+        used_by={"beam_runner": ()},
+    )
 
 
 def _run(settings: Settings) -> None:
     output = settings.output
-    refuse_existing("output", output, settings.overwrite)
+    if "://" not in output:
+        refuse_existing("output", output, settings.overwrite)
+    import tensorflow as tf
+
     from pixpro_tf.cli.write_tfrecords import write
+
+    # A run may be using the accelerators of this machine.
+    tf.config.set_visible_devices([], "GPU")
 
     count = write(
         settings.images,
@@ -43,6 +71,9 @@ def _run(settings: Settings) -> None:
         per_shard=settings.images_per_shard,
         seed=settings.seed,
         overwrite=settings.overwrite,
+        num_workers=settings.num_workers,
+        beam_runner=settings.beam_runner,
+        beam_options=[option for option in settings.beam_options if option],
     )
     print(f"Wrote {count} images to {output}; use them as --dataset='tfrecord:{output}/*'")
 

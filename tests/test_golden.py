@@ -5,29 +5,22 @@ The two implementations agree to 1e-6 in float64. In float32, the authors' own c
 take the other side of a ReLU. The tolerances for float32 are these differences.
 """
 
-import pathlib
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf import build
-from pixpro_tf.config import Config
-from pixpro_tf.interop import torch as names
 from pixpro_tf.ops import geometry
-from pixpro_tf.optimizers.lars import LARS
 from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine
-from tests.golden import weights
-from tests.support.models import recording_step
+from tests.support.golden import (
+    GOLDEN,
+    GRADIENT_TOLERANCE,
+    LOSS_TOLERANCE,
+    entries,
+    norm_and_values,
+    two_steps,
+)
 
 pytestmark = pytest.mark.large
-GOLDEN = np.load(pathlib.Path(__file__).parent / "golden" / "pixpro_r50.npz")
-RATES = (0.02, 0.04)
-
-
-class Rates(tf.keras.optimizers.schedules.LearningRateSchedule):
-    def __call__(self, step):
-        return tf.gather(tf.constant(RATES), step)
 
 
 @pytest.mark.parametrize("threshold", ["0.7", "0.35"])
@@ -77,54 +70,13 @@ def precision(computed):
 def steps(computed):
     """Returns loss, gradients and variables by the authors' names after each of two steps."""
     precision, form = computed
-    model = build.build_model(Config(), total_steps=20, policy=precision)
-    named = names.variables_by_name(model)
-    names.load_state_dict(
-        model,
-        {
-            name: weights.value(name, names.to_torch_layout(np.empty(variable.shape)).shape)
-            for name, variable in named.items()
-        },
-    )
-    optimizer = LARS(Rates(), momentum=0.9, weight_decay=1e-5, trust_coefficient=0.001)
-    model.compile(optimizer=optimizer, jit_compile=False)
-
-    step = recording_step(model, precision, graph=form == "graph")
-    results = []
-    for number in range(2):
-        loss, of_variable = step(*weights.inputs(step=number))
-        results.append(
-            {
-                "loss": loss,
-                "grad": {
-                    name: of_variable[variable.ref()]
-                    for name, variable in named.items()
-                    if variable.ref() in of_variable
-                },
-                "weight": {name: variable.numpy() for name, variable in named.items()},
-            }
-        )
-    return results
-
-
-def entries(step, kind):
-    prefix = f"pixpro/step{step}/{kind}/"
-    found = {
-        key.removeprefix(prefix): GOLDEN[key] for key in GOLDEN.files if key.startswith(prefix)
-    }
-    assert found
-    return found
-
-
-def norm_and_values(array):
-    array = names.to_torch_layout(array).astype(np.float64)
-    return np.linalg.norm(array), array.ravel()[:7]
+    return two_steps(precision, graph=form == "graph")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 1])
 def test_loss_agrees(steps, step, precision):
-    tolerance = {"float64": (1e-6, 1e-6), "float32": (1e-5, 1e-3)}[precision][step]
+    tolerance = LOSS_TOLERANCE[precision][step]
     np.testing.assert_allclose(
         steps[step]["loss"], GOLDEN[f"pixpro/step{step}/loss"], rtol=0, atol=tolerance
     )
@@ -133,7 +85,7 @@ def test_loss_agrees(steps, step, precision):
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 1])
 def test_gradient_norms_agree(steps, step, precision):
-    tolerance = {"float64": (1e-6, 1e-4), "float32": (0.01, 0.05)}[precision][step]
+    tolerance = GRADIENT_TOLERANCE[precision][step]
     for name, golden in entries(step, "grad").items():
         norm, _ = norm_and_values(steps[step]["grad"][name])
         np.testing.assert_allclose(norm, golden[0], rtol=tolerance, err_msg=name)

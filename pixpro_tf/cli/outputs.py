@@ -68,7 +68,7 @@ def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
             os.makedirs(parent, exist_ok=True)
             if os.path.lexists(absolute):
                 refuse_existing("output", path, overwrite)
-                _replace(absolute, made, os.path.join(temporary, f"{name}.replaced"))
+                replace(absolute, made, os.path.join(temporary, f"{name}.replaced"))
             else:
                 os.rename(made, absolute)
     except Exception as error:
@@ -87,8 +87,14 @@ def write_texts(folder: str, texts: dict[str, str]) -> None:
             file.write(text)
 
 
-def _replace(path: str, new: str, aside: str) -> None:
-    """Replaces the file or folder at a path with a new one, and restores the old one if that fails."""
+def replace(path: str, new: str, aside: str) -> None:
+    """Replaces the file or folder at a path with a new one, and restores the old one if that fails.
+
+    Args:
+        path: path of the old file or folder.
+        new: path of the new one.
+        aside: path that the old one gets.
+    """
     os.rename(path, aside)
     try:
         os.rename(new, path)

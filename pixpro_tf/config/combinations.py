@@ -88,7 +88,7 @@ def _check_mirroring(config: "Config") -> None:
 def check_hosts(config: "Config") -> None:
     """Checks that files are on the machine that needs them, and that a batch can be split over the devices."""
     refuse = functools.partial(flag.refuse, config)
-    if config.tpu not in ("", "local"):
+    if config.has_remote_tpu:
         _check_remote_places(config)
     if config.strategy == "tpu" and config.probe_every:
         refuse(

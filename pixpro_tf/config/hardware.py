@@ -70,6 +70,11 @@ class HardwareFlags:
         fixed=False,
     )
 
+    @property
+    def has_remote_tpu(self) -> bool:
+        """Whether a TPU is used whose hosts are other machines than this one."""
+        return self.tpu not in ("", "local")
+
     def check_hardware(self) -> None:
         """Raises `ConfigError` if these flags are invalid on their own or in combination."""
         if self.strategy == "tpu" and not self.tpu:

@@ -16,6 +16,7 @@ KEPT = "kept"
 _STEP = "optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"
 # Name of a checkpoint; the names of its files have suffixes in addition.
 NAME = r"(?:step|imported)-\d+"
+_INCOMPLETE = ".writing"
 _FILE = re.compile(rf"({NAME})\.(index|data-\d{{5}}-of-\d{{5}})")
 
 
@@ -75,19 +76,47 @@ def delete(checkpoint: str) -> None:
         tf.io.gfile.remove(path)
 
 
+def copy(checkpoint: str, to: str) -> None:
+    """Copies a checkpoint; each file appears complete, the index last.
+
+    Args:
+        checkpoint: path of the checkpoint.
+        to: path of the copy, which is replaced if it exists.
+    """
+    files = {path: f"{to}{path.removeprefix(checkpoint)}" for path in _files_of(checkpoint)}
+    for path, target in files.items():
+        tf.io.gfile.copy(path, f"{target}{_INCOMPLETE}", overwrite=True)
+        _flush(f"{target}{_INCOMPLETE}")
+    for target in reversed(files.values()):
+        tf.io.gfile.rename(f"{target}{_INCOMPLETE}", target, overwrite=True)
+    _flush(os.path.dirname(to))
+
+
+def delete_incomplete_files(folder: str) -> None:
+    """Deletes what interrupted calls of `copy` have left in a folder of checkpoints."""
+    for part in (folder, os.path.join(folder, KEPT)):
+        for name in _names_in(part):
+            if name.endswith(_INCOMPLETE) and _FILE.fullmatch(name.removesuffix(_INCOMPLETE)):
+                tf.io.gfile.remove(os.path.join(part, name))
+
+
 def sync(checkpoint: str) -> None:
     """Flushes a checkpoint's files to disk before anything relies on them.
 
     Does nothing for remote file systems (`gs://` and the like), which are responsible for this themselves.
     """
-    if "://" in checkpoint:
-        return
     for path in (*_files_of(checkpoint), os.path.dirname(checkpoint)):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _flush(path)
+
+
+def _flush(path: str) -> None:
+    if "://" in path:
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def list_for_tensorflow(folder: str, checkpoints: list[str]) -> None:
@@ -105,7 +134,7 @@ def list_for_tensorflow(folder: str, checkpoints: list[str]) -> None:
 
 def write_atomically(path: str, text: str) -> None:
     """Writes a file atomically: it appears complete or not at all."""
-    temporary = f"{path}.writing"
+    temporary = f"{path}{_INCOMPLETE}"
     with tf.io.gfile.GFile(temporary, "w") as file:
         file.write(text)
     tf.io.gfile.rename(temporary, path, overwrite=True)

@@ -1,6 +1,9 @@
 """Checkpoints of a run: written completely or not at all; the last few are kept, and some are kept permanently."""
 
+import concurrent.futures
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -10,6 +13,8 @@ from pixpro_tf.pixpro import PixPro
 from pixpro_tf.storage import checkpoint_files
 from pixpro_tf.storage.checkpoint_files import KEPT, UNREADABLE
 
+# TensorFlow's file system in the memory of this process.
+_MEMORY = "ram://checkpoints"
 DIVERGED = (
     "lower --base_lr, increase --warmup_epochs, or use bfloat16 instead of --precision=float16. "
     "Checkpoints of earlier steps are not affected"
@@ -73,9 +78,11 @@ class CheckpointStore:
         keep: number of most recent checkpoints to keep.
         keep_every_steps: checkpoints of steps divisible by this number are kept permanently, under `kept/`; 0 keeps none.
         chief: whether this process writes checkpoints.
+        background: whether a thread writes the files while training continues; the checkpoint takes memory of this machine meanwhile. Not
+            possible if the variables are on a remote machine, which has memory of its own.
 
     Attributes:
-        latest: path of the checkpoint that was restored or saved last; None before either.
+        latest: path of the checkpoint that was restored or completely written last; None before either.
         damaged: paths of the newer checkpoints that `restore` skipped, with the reason for each.
     """
 
@@ -86,6 +93,7 @@ class CheckpointStore:
         keep: int = 3,
         keep_every_steps: int = 0,
         chief: bool = True,
+        background: bool = False,
     ) -> None:
         self._folder = folder.rstrip("/")
         self._model = model
@@ -95,6 +103,9 @@ class CheckpointStore:
         self._checkpoint = checkpoint_of(model)
         # Otherwise TensorFlow creates this variable at the first save: inside `fit` all workers must take part in that, but only one saves.
         self._save_counter = self._checkpoint.save_counter
+        # Python waits for the threads of a pool before it exits.
+        self._writer = concurrent.futures.ThreadPoolExecutor(1) if background else None
+        self._writing: concurrent.futures.Future[None] | None = None
         self.latest: str | None = None
         self.damaged: dict[str, str] = {}
 
@@ -134,48 +145,81 @@ class CheckpointStore:
                 "restore the files from a copy, or start a new run with another --run_dir"
             )
 
-    def save(self) -> str | None:
-        """Saves the model at its current step, unless that step has already been saved.
+    def save(self) -> None:
+        """Saves the model at its current step, unless that step has already been saved; does nothing in a process that does not write.
 
-        Returns:
-            The path of the checkpoint, or None in a process that does not write.
+        In the background, the values are those of this moment, and the checkpoint counts once its files are complete.
 
         Raises:
-            RunError: if the weights are not finite, or the checkpoint cannot be written; older checkpoints are kept.
+            RunError: if the weights are not finite, or this or the previous checkpoint cannot be written; older checkpoints are kept.
         """
         if not self._chief:
-            return None
+            return
+        self.wait()
         step = self._model.finished_steps
-        path = os.path.join(self._folder, f"step-{step}")
-        if self.latest == path:
-            return path
+        if self.latest == self._path(step):
+            return
         # The loss is checked only every few steps: without this check, a run could resume from weights that have diverged.
         if not all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in self._model.weights):
             raise RunError(f"the weights are not finite at step {step}; {DIVERGED}")
         self._save_counter.assign_add(1)
-        try:
-            if self.keeps(step):
-                self._write(os.path.join(self._folder, KEPT, f"step-{step}"))
-            # This one is written last: once the step is the newest checkpoint, it is not saved again.
-            self._write(path)
-            self.damaged.pop(path, None)
-            self._forget_old_ones()
-        except (tf.errors.OpError, OSError) as error:
-            raise RunError(
-                f"the checkpoint of step {step} could not be written: {first_line(error)}; "
-                "the run resumes from the previous checkpoint when it is restarted"
-            ) from error
-        self.latest = path
-        return path
+        if self._writer is None:
+            self._write(step)
+            return
+        held = f"{_MEMORY}/{id(self)}-/step-{step}"
+        with _reporting(step):
+            self._checkpoint.write(held)
+        self._writing = self._writer.submit(self._write_and_free, step, held)
+
+    def wait(self) -> None:
+        """Waits until the last checkpoint has been written.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def check(self) -> None:
+        """Raises the error of a checkpoint that could not be written in the background; does not wait."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
 
     def keeps(self, step: int) -> bool:
         """Returns whether the checkpoint of a step is kept permanently."""
         return bool(self._keep_every_steps) and step % self._keep_every_steps == 0
 
-    def _write(self, path: str) -> None:
-        tf.io.gfile.makedirs(os.path.dirname(path))
-        self._checkpoint.write(path)
-        checkpoint_files.sync(path)
+    def _path(self, step: int) -> str:
+        return os.path.join(self._folder, f"step-{step}")
+
+    def _write(self, step: int, held: str | None = None) -> None:
+        """Writes the files of the checkpoint of a step.
+
+        Args:
+            step: step of the checkpoint.
+            held: path of the checkpoint in memory; None writes the model's present values.
+        """
+        path = self._path(step)
+        with _reporting(step):
+            kept = os.path.join(self._folder, KEPT, f"step-{step}")
+            # The permanent one first: the other one makes this step the newest, which is not saved again.
+            for written in [kept, path] if self.keeps(step) else [path]:
+                tf.io.gfile.makedirs(os.path.dirname(written))
+                if held is None:
+                    self._checkpoint.write(written)
+                    checkpoint_files.sync(written)
+                else:
+                    checkpoint_files.copy(held, written)
+            self.damaged.pop(path, None)
+            self._forget_old_ones()
+        self.latest = path
+
+    def _write_and_free(self, step: int, held: str) -> None:
+        try:
+            self._write(step, held)
+        finally:
+            checkpoint_files.delete(held)
 
     def _forget_old_ones(self) -> None:
         """Deletes all but the last few checkpoints; damaged ones do not count and are kept."""
@@ -188,3 +232,16 @@ class CheckpointStore:
         del folders[self._folder][self._keep :]
         for folder, newest_first in folders.items():
             checkpoint_files.list_for_tensorflow(folder, newest_first[::-1])
+        checkpoint_files.delete_incomplete_files(self._folder)
+
+
+@contextlib.contextmanager
+def _reporting(step: int) -> Iterator[None]:
+    """Reports failed writes as such."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        raise RunError(
+            f"the checkpoint of step {step} could not be written: {first_line(error)}; "
+            "the run resumes from the previous checkpoint when it is restarted"
+        ) from error

@@ -321,9 +321,13 @@ class Checkpoints(StepCallback):
             self.left_on = told or signal.SIGTERM
             self.model.stop_training = True
         due = step % self._every == 0 and (self._store.keeps(step) or self._pace.is_due())
-        if leaving or due or step == self._last_step:
+        self._store.check()
+        last = leaving or step == self._last_step
+        if last or due:
             self._store.save()
             self._pace.done()
+        if last:
+            self._store.wait()
 
 
 class Profile(StepCallback):

@@ -103,6 +103,7 @@ def _open_session(
         config.keep_checkpoints,
         config.keep_every * (config.checkpoint_every or steps.per_epoch),
         is_chief(strategy),
+        background=not config.has_remote_tpu,
     )
     start_step = store.restore()
     for path, reason in store.damaged.items():

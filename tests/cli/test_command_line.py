@@ -26,6 +26,8 @@ COMMANDS = (
     "pixpro_tf.export.commands.savedmodel",
     "pixpro_tf.interop.torch.export_command",
     "pixpro_tf.interop.torch.import_command",
+    "benchmarks.accelerator.__main__",
+    "benchmarks.checkpoints",
     "benchmarks.compare_checkouts",
     "benchmarks.data",
     "benchmarks.loss_curves",
@@ -34,6 +36,7 @@ COMMANDS = (
     "benchmarks.report.__main__",
     "benchmarks.scaling",
     "benchmarks.scenes",
+    "benchmarks.sources",
     "benchmarks.step",
 )
 

@@ -179,3 +179,33 @@ def test_the_memory_limit_of_a_container_counts(monkeypatch):
     assert 0 < cache.memory_bytes() <= 2**50
     monkeypatch.setattr("builtins.open", lambda *_: io.StringIO("1000000\n"))
     assert cache.memory_bytes() == 1000000
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tfrecord", "ram", "disk"])
+def test_images_are_read_by_operations_without_state(images, tmp_path, kind):
+    """With deterministic operations, as is the default, tf.data does not run anything in parallel that has a state."""
+    source = open_source(images, kind if kind in ("folder", "zip", "tfrecord") else "folder")
+    if kind in ("ram", "disk"):
+        source = cache.keep(source, "images", kind, str(tmp_path / "cache"))
+    (record,) = source.epoch(0, tf.constant(0, tf.int64)).take(1)
+    graph = tf.function(source.encoded).get_concrete_function(record).graph
+    with_state = {op.type for op in all_operations(graph) if op.op_def.is_stateful}
+    # tf.data knows that assertions do not depend on their order.
+    assert with_state <= {"Assert", "Placeholder"}
+    assert len(all_operations(graph)) > 2 or kind == "tfrecord"
+
+
+def all_operations(graph):
+    """Returns the operations of a graph and of the branches in it."""
+    branches = [
+        branch
+        for op in graph.get_operations()
+        if op.type == "StatelessIf"
+        for branch in op_graphs(op)
+    ]
+    return [*graph.get_operations(), *(op for each in branches for op in all_operations(each))]
+
+
+def op_graphs(op):
+    names = [op.get_attr(name).name for name in ("then_branch", "else_branch")]
+    return [op.graph._get_function(name).graph for name in names]

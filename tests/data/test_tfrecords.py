@@ -10,6 +10,7 @@ from PIL import Image
 
 from pixpro_tf import tfrecords
 from pixpro_tf.cli import write_tfrecords
+from pixpro_tf.cli.shards import example_of
 from pixpro_tf.data import sources
 from pixpro_tf.data.images import decode
 from pixpro_tf.data.sources.shards import ShardSource
@@ -35,7 +36,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shards(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("shards") / "made"
-    assert write_tfrecords.write(f"folder:{folder}", str(path), per_shard=5) == COUNT
+    assert write_tfrecords.write(f"folder:{folder}", str(path), per_shard=5, num_workers=1) == COUNT
     return path
 
 
@@ -59,7 +60,7 @@ def write_records(path, records):
 
 
 def example(**features):
-    return write_tfrecords._example(
+    return example_of(
         {name.replace("_", "/"): value for name, value in features.items()}
     ).SerializeToString()
 
@@ -85,7 +86,9 @@ def test_shards_contain_the_bytes_and_names_of_the_files(folder, shards):
 
 
 def test_no_empty_shard_is_written_if_the_count_divides_evenly(folder, tmp_path):
-    write_tfrecords.write(f"folder:{folder}", str(tmp_path / "made"), per_shard=COUNT)
+    write_tfrecords.write(
+        f"folder:{folder}", str(tmp_path / "made"), per_shard=COUNT, num_workers=1
+    )
     assert os.listdir(tmp_path / "made") == ["images-00000-of-00001.tfrecord"]
 
 
@@ -131,7 +134,9 @@ def test_the_seed_changes_the_order(folder, shards, tmp_path):
         return (path / "images-00000-of-00005.tfrecord").read_bytes()
 
     for seed in (0, 1):
-        write_tfrecords.write(f"folder:{folder}", str(tmp_path / str(seed)), per_shard=5, seed=seed)
+        write_tfrecords.write(
+            f"folder:{folder}", str(tmp_path / str(seed)), per_shard=5, seed=seed, num_workers=1
+        )
     assert first_shard(tmp_path / "0") == first_shard(shards) != first_shard(tmp_path / "1")
 
 
@@ -161,12 +166,13 @@ def test_an_unreadable_image_leaves_no_output(folder, tmp_path, capsys):
     with zipfile.ZipFile(path, "w") as archive:
         for file in folder.iterdir():
             archive.write(file, file.name)
+        damaged = archive.namelist()[0]
     data = bytearray(path.read_bytes())
     data[60] ^= 1
     path.write_bytes(data)
     assert tfrecords.main([f"--images=zip:{path}", f"--output={tmp_path / 'made'}"]) == 1
     error = capsys.readouterr().err
-    assert f"--images=zip:{path} cannot be read" in error and error.count("\n") == 1
+    assert f"--images=zip:{path} cannot be read: {damaged}: " in error and error.count("\n") == 1
     assert sorted(os.listdir(tmp_path)) == ["images.zip"]
 
 
@@ -319,7 +325,7 @@ def test_hosts_share_one_order(shards, hosts, left_out):
 
 @pytest.mark.slow
 def test_a_host_does_not_read_the_shards_of_other_hosts(folder, tmp_path):
-    write_tfrecords.write(f"folder:{folder}", str(tmp_path / "made"), per_shard=6)
+    write_tfrecords.write(f"folder:{folder}", str(tmp_path / "made"), per_shard=6, num_workers=1)
     source = open_tfrecords(tmp_path / "made" / "*")
 
     def shards_of(host):

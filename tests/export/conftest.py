@@ -38,9 +38,14 @@ def consume(tmp_path_factory):
     return run
 
 
-def environment(name):
-    """Returns the interpreter of a consumer's environment, which is set up if it is missing or its requirements have changed."""
-    requirements = CONSUMERS / f"{name}.txt"
+def environment(name, requirements=None):
+    """Returns the interpreter of an environment of its own, which is set up if it is missing or its requirements have changed.
+
+    Args:
+        name: name of the environment.
+        requirements: file of its requirements; by default `consumers/NAME.txt`.
+    """
+    requirements = requirements or CONSUMERS / f"{name}.txt"
     folder = ROOT / f".venv-{name}"
     python, ready = folder / "bin" / "python", folder / ".ready"
     if not ready.exists() or ready.read_text() != requirements.read_text():

@@ -58,7 +58,9 @@ def test_old_run_resumes(run, model, tmp_path):
     store = CheckpointStore(opened.folder.checkpoints, model)
     assert store.restore() == 3
     # Saving it again reproduces the old checkpoint, including momentum and steps.
-    shapes, values = contents(CheckpointStore(str(tmp_path), model).save())
+    again = CheckpointStore(str(tmp_path), model)
+    again.save()
+    shapes, values = contents(again.latest)
     assert shapes == FACTS["keys"]
     assert values == FACTS["values"] and len(set(values.values())) > 50
 

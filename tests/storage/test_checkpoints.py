@@ -1,9 +1,15 @@
 """Checkpoints that a store keeps, refuses to save and refuses to restore."""
 
+import resource
+import threading
+import time
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pixpro_tf.errors import RunError
+from pixpro_tf.storage import checkpoint_files
 from pixpro_tf.storage.checkpoints import CheckpointStore, parts_of, save_weights
 from tests.support.models import make_model
 
@@ -130,3 +136,87 @@ def test_checkpoint_without_the_optimizer_is_rejected(model, tmp_path):
     save_weights(parts_of(model), str(tmp_path))
     with pytest.raises(RunError, match="imported-0 is not a checkpoint of this run"):
         CheckpointStore(str(tmp_path), model).restore()
+
+
+@pytest.fixture
+def blocked(monkeypatch):
+    """Blocks the writing of files in the background until the event is set."""
+    released = threading.Event()
+
+    def copy(*arguments):
+        assert released.wait(60)
+        original(*arguments)
+
+    original = checkpoint_files.copy
+    monkeypatch.setattr(checkpoint_files, "copy", copy)
+    yield released
+    released.set()
+
+
+def test_training_continues_while_a_checkpoint_is_written(model, tmp_path, blocked):
+    store = CheckpointStore(str(tmp_path), model, background=True)
+    weight = model.weights[5]
+    at_save = weight.numpy()
+    save_steps(store, model, [3])
+    try:
+        weight.assign(at_save + 1)
+        model.optimizer.iterations.assign(4)
+        store.check()
+        assert store.latest is None and steps_in(tmp_path) == []
+        blocked.set()
+        store.wait()
+        assert store.latest == str(tmp_path / "step-3") and steps_in(tmp_path) == [3]
+        # The checkpoint has the values of the moment at which it was saved.
+        assert CheckpointStore(str(tmp_path), model).restore() == 3
+        np.testing.assert_array_equal(weight, at_save)
+    finally:
+        weight.assign(at_save)
+
+
+def test_checkpoint_written_in_the_background_has_the_same_files(model, tmp_path):
+    for name in ("direct", "background"):
+        store = CheckpointStore(
+            str(tmp_path / name), model, keep=1, keep_every_steps=2, background=name == "background"
+        )
+        save_steps(store, model, [1, 2])
+        store.wait()
+    made = [
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in files(tmp_path / name)}
+        for name in ("direct", "background")
+    ]
+    assert made[0] == made[1] and len(made[0]) == 6
+    # The memory is free again.
+    assert tf.io.gfile.glob("ram://checkpoints/*/*") == []
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def full_disk():
+    """Limits the size of files, so that writing fails in the middle of a file, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_checkpoint_that_cannot_be_written_in_the_background_ends_the_run(
+    model, tmp_path, full_disk
+):
+    store = CheckpointStore(str(tmp_path), model, background=True)
+    save_steps(store, model, [2])
+    with pytest.raises(RunError, match="the checkpoint of step 2 could not be written"):
+        for _ in range(1000):
+            store.check()
+            time.sleep(0.01)
+    assert steps_in(tmp_path) == [] and store.latest is None
+
+
+def test_what_a_killed_process_was_writing_is_deleted(model, tmp_path):
+    (tmp_path / "step-1.data-00000-of-00001.writing").write_bytes(b"half a file")
+    store = CheckpointStore(str(tmp_path), model, background=True)
+    save_steps(store, model, [2])
+    store.wait()
+    assert not list(tmp_path.glob("*.writing"))

@@ -133,14 +133,20 @@ def test_unwritable_folder_is_not_reported_as_out_of_memory(log, tmp_path):
 
 
 class Store:
-    """Store that counts calls of `save`."""
+    """Store that counts calls of `save`; `written` is the number of those that have been waited for."""
 
     def __init__(self, kept=()):
-        self.saves = 0
+        self.saves = self.written = 0
         self._kept = kept
 
     def save(self):
         self.saves += 1
+
+    def check(self):
+        pass
+
+    def wait(self):
+        self.written = self.saves
 
     def keeps(self, step):
         return step in self._kept
@@ -163,6 +169,8 @@ def test_checkpoints_are_saved_regularly_and_at_the_end(saver):
         saver.on_train_batch_end(batch)
         saves.append(saver._store.saves)
     assert saves == [0, 0, 0, 1, 1, 1, 1, 2, 2, 3]
+    # Training ends when the last one is complete.
+    assert saver._store.written == 3
 
 
 def test_checkpoints_that_are_due_too_soon_are_skipped_unless_permanent(monkeypatch):
@@ -212,7 +220,7 @@ def test_signal_saves_and_stops_after_the_step(saver, number):
         assert not saver.model.stop_training
         saver.on_train_batch_end(1)
     assert saver.model.stop_training and saver.left_on == number
-    assert saver._store.saves == 1
+    assert saver._store.saves == saver._store.written == 1
 
 
 @pytest.fixture

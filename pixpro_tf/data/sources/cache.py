@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -49,7 +50,9 @@ class CachedSource:
 
 
 class MemoryStore:
-    """Store of images in memory.
+    """Store of images in memory, as files in TensorFlow's file system there.
+
+    A lookup table would do, but with deterministic operations, tf.data does not run anything in parallel that uses one.
 
     Args:
         num_images: number of images that will be stored.
@@ -62,11 +65,15 @@ class MemoryStore:
         self._num_images = num_images
         self._memory = memory
         self._done = self._bytes = 0
-        self._table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.string, "")
+        self._folder = f"ram://images/{id(self)}-"
+        # The images live as long as the store.
+        weakref.finalize(self, tf.io.gfile.rmtree, self._folder)
+        tf.io.gfile.makedirs(self._folder)
 
     def put(self, indices: Sequence[int], images: Sequence[bytes]) -> None:
         """Stores some images, a sample of all; raises `RunError` once it is foreseeable that not all of them fit."""
-        self._table.insert(tf.constant(indices, tf.int64), tf.constant(images))
+        for index, image in zip(indices, images, strict=True):
+            tf.io.write_file(f"{self._folder}/{index}", image)
         self._done += len(images)
         self._bytes += sum(map(len, images))
         needed = self._bytes / self._done * self._num_images
@@ -78,7 +85,7 @@ class MemoryStore:
 
     def get(self, index: tf.Tensor) -> tf.Tensor:
         """Returns a stored image."""
-        return tf.ensure_shape(self._table.lookup(index), [])
+        return tf.io.read_file(tf.strings.join([self._folder, tf.strings.as_string(index)], "/"))
 
 
 class FolderStore:

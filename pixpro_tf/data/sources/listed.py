@@ -29,10 +29,18 @@ class ListedSource:
 
     def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         """Returns all records, each once, in the order of this epoch; a pure function of the two arguments."""
-        return self.part(run_seed, epoch, 1, 0).map(lambda position, record: record)
+        return self.stretch(run_seed, epoch, range(self.num_images))
+
+    def stretch(self, run_seed: int, epoch: tf.Tensor, positions: range) -> tf.data.Dataset:
+        """Returns the records at some positions of an epoch; those before them are not computed."""
+        return self._at(run_seed, epoch, positions).map(lambda position, record: record)
 
     def part(self, run_seed: int, epoch: tf.Tensor, hosts: int, host: int) -> tf.data.Dataset:
         """Returns `(position, record)` for all positions of an epoch that leave the remainder `host` when divided by `hosts`."""
+        return self._at(run_seed, epoch, range(host, self.num_images, hosts))
+
+    def _at(self, run_seed: int, epoch: tf.Tensor, positions: range) -> tf.data.Dataset:
+        """Returns `(position, record)` for some positions of an epoch."""
         seed = tf.stack([tf.constant(run_seed, tf.int64), tf.cast(epoch, tf.int64)])
 
         @as_written
@@ -42,7 +50,7 @@ class ListedSource:
             )
             return position, {"name": self._names[index], "index": index}
 
-        return tf.data.Dataset.range(host, self.num_images, hosts).map(record)
+        return tf.data.Dataset.range(positions.start, positions.stop, positions.step).map(record)
 
     def digest(self) -> str:
         """Returns a hexadecimal digest of the images' names and of whatever else distinguishes them from other images.

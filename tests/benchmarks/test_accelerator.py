@@ -1,0 +1,116 @@
+"""Checks of an accelerator: limits, what a failure hides, and the tables; on CPUs in small sizes."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmarks.accelerator import __main__ as accelerator
+from benchmarks.accelerator.table import Outcome, markdown
+from benchmarks.step import Case, Cost
+
+DEVICE = {"name": "Card", "kind": "GPU", "bytes": 80 * 2**30, "cores": 8, "tensorflow": "2.21.0"}
+
+
+def python(program):
+    return [sys.executable, "-c", program]
+
+
+def test_a_check_that_takes_too_long_is_stopped_with_all_of_its_processes():
+    program = (
+        "import subprocess, sys, time\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(997)'])\n"
+        "time.sleep(997)"
+    )
+    started = time.monotonic()
+    assert accelerator.run_limited(python(program), 1.0) == "stopped after 1 s"
+    assert time.monotonic() - started < 20
+    running = subprocess.run(["pgrep", "-f", r"time\.sleep\(997\)"], capture_output=True)
+    assert running.stdout == b""
+
+
+def test_a_check_returns_the_json_in_its_last_line_or_the_reason_of_its_failure():
+    assert accelerator.run_limited(python("print('log'); print('{\"a\": 1}')"), 60) == {"a": 1}
+    assert "no kernel" in accelerator.run_limited(python("raise ValueError('no kernel')"), 60)
+    assert "signal 9" in accelerator.run_limited(python("import os; os.kill(os.getpid(), 9)"), 60)
+
+
+def test_the_table_shows_every_result():
+    cost = Cost("Card", 10**12, [0.5, 0.25, 0.5], [4e12] * 3, [], 2000.0, 9.0)
+    case = Case("resnet50", 64, "bfloat16", "ppm", deterministic=False)
+    rows = [(case, "tensorflow", cost), (case, "torch", "skipped: no time left")]
+    outcomes = [
+        Outcome.of("xla", {"passed": True, "found": "on GPU:0"}, 3.2),
+        Outcome.of("golden", {"passed": False, "found": "loss differs by 1"}, 70.0),
+        Outcome.of("replicas", "killed by signal 9", 4.0),
+        Outcome.of("resume", "skipped: no time left", 0.0),
+    ]
+    assert [each.result for each in outcomes] == ["passed", "failed", "failed", "skipped"]
+    lines = markdown(DEVICE, outcomes, rows).splitlines()
+    assert lines[0] == "# Card" and lines[2].startswith("86 GB, 8 cores of the host")
+    assert "| XLA compiles for the device | passed | 3 | on GPU:0 |" in lines
+    assert (
+        "| resnet50, 224 pixels, bfloat16, `--jit=ppm` `--nodeterministic` | 64 | 128.0 | 0.500 (0.250..0.500) | 50 % (50..100) | 2.0 GB |"
+        in lines
+    )
+    assert any("PyTorch, eager | 64 | skipped: no time left |" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "precision", "expected"),
+    [
+        (24, "bfloat16", 128),
+        (80, "float32", 256),
+        (1, "float32", "no batch fits"),
+        (0, "float16", "the memory of the card is unknown"),
+    ],
+)
+def test_the_batch_is_the_largest_that_fits(monkeypatch, gigabytes, precision, expected):
+    batches = accelerator._Batches({"kind": "CPU"})
+    batches._device = {"bytes": gigabytes * 10**9}
+    batches._process = subprocess.Popen(python("pass"))
+    # For 32 and 64 images, as in docs/scaling.md.
+    batches._needed = {"float32": [6.4e9, 12.4e9], "bfloat16": [3.6e9, 6.6e9]}
+    found = batches.of(precision)
+    assert found == expected or (isinstance(expected, str) and found.startswith(expected))
+
+
+@pytest.mark.slow
+def test_checks_pass_on_a_cpu_and_a_failure_hides_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(accelerator.LIMITS, "golden", 6)
+    flags = ["--checks=golden,xla,batch_norm", f"--output={tmp_path / 'card'}"]
+    assert accelerator.main(flags) == 1
+    result = json.loads((tmp_path / "card" / "accelerator.json").read_text())
+    found = {check["check"]: check["result"] for check in result["checks"]}
+    assert found == {"golden": "failed", "xla": "passed", "batch_norm": "passed"}
+    assert result["checks"][0]["found"] == "stopped after 6 s"
+    assert result["device"]["kind"] == "CPU"
+    page = (tmp_path / "card" / "accelerator.md").read_text()
+    assert page.startswith(f"# {result['device']['name']}\n") and "| passed |" in page
+    assert "golden      failed" in capsys.readouterr().out
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", ["golden", "replicas", "resume", "input"])
+def test_a_check_passes_on_a_cpu(name):
+    command = [sys.executable, "-m", "benchmarks.accelerator.checks", name]
+    found = accelerator.run_limited(command, 500)
+    assert isinstance(found, dict) and found["passed"], found
+
+
+@pytest.mark.slow
+def test_a_step_is_measured_on_a_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(accelerator, "STEPS", [("float32", "ppm", False, "tensorflow")])
+    small = {"backbone": "resnet10w0.5", "batch_size": 2, "image_size": 64, "repeats": 2}
+    monkeypatch.setattr(accelerator, "_SMALL", small)
+    assert accelerator.main(["--checks=steps", f"--output={tmp_path / 'card'}"]) == 0
+    (step,) = json.loads((tmp_path / "card" / "accelerator.json").read_text())["steps"]
+    assert step["case"]["deterministic"] is False and len(step["cost"]["seconds"]) == 2
+
+
+def test_an_output_that_exists_is_kept(tmp_path, capsys):
+    (tmp_path / "card").mkdir()
+    assert accelerator.main([f"--output={tmp_path / 'card'}"]) == 2
+    assert "already exists" in capsys.readouterr().err
