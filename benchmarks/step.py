@@ -7,7 +7,7 @@
 The step is that of `train.py` with the flags of the main recipe, or of `--recipe`, on random views in memory. Each row is measured in its
 own process (Linux only, because of the memory measurement). `images/s` counts images; a step sees two views of each. `GFLOP/s` counts the
 convolutions and matrix products of the method (see `flops.py`). `of peak` is `GFLOP/s` relative to `peak`, the product of two 4096 x 4096
-matrices in the row's precision, timed after each step. `first step` includes building the model. `MB` is the peak memory of the whole
+matrices (16384 x 16384 on a GPU) in the row's precision, timed after each step. `first step` includes building the model. `MB` is the peak memory of the whole
 process, or of the GPU, before those products; two or more batch sizes also show the memory of each additional image. With
 --augment_on=device, `colours` is the share of the photometric augmentation, timed alone.
 
@@ -33,7 +33,8 @@ from pixpro_tf.errors import ConfigError
 # Values that the flags of train.py allow.
 PRECISIONS = ("float32", "bfloat16", "float16")
 CHOICES = {field.name: field.metadata["choices"] for field in dataclasses.fields(Config)}
-PRODUCT = 4096
+# Rows of the square matrices of the product. A small one takes a fast GPU hardly longer than starting it.
+PRODUCTS = {"CPU": 4096, "GPU": 16384}
 # Length of an epoch for the schedules; any number that the benchmark does not reach.
 STEPS_PER_EPOCH = 1000
 # Images per GPU: the recipes train with batches of 1024 images on eight GPUs.
@@ -125,7 +126,7 @@ def table(rows: list[tuple[Case, str, Cost | str]]) -> str:
         lines.append(
             f"{line}{case.batch_size / step:>8.2f}  {seconds:<22}{cost.flops / 1e9:>6.1f}{cost.flops / 1e9 / step:>9.1f}"
             f"  {of_peak:<16}{statistics.median(cost.product_flops) / 1e9:>6.0f}{colours:>9}{cost.megabytes:>7.0f}"
-            f"{cost.first_step:>10.1f} s"
+            f"{cost.first_step:>10.1f} s{'' if case.deterministic else '  --nodeterministic'}"
         )
     return "\n".join(lines)
 

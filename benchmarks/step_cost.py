@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from benchmarks import measuring
 from benchmarks.flops import flops_of
-from benchmarks.step import PRODUCT, STEPS_PER_EPOCH, WARM_UP, Case, Cost
+from benchmarks.step import PRODUCTS, STEPS_PER_EPOCH, WARM_UP, Case, Cost
 from pixpro_tf import build
 from pixpro_tf.config import Config
 from pixpro_tf.data.parallelism import num_cores
@@ -42,7 +42,8 @@ def measure(case: Case) -> Cost:
             last = model.photometric(batch[f"view_{view}"], batch["seed"], view)
         return float(last[0, 0, 0, 0])
 
-    matrix = tf.cast(tf.random.stateless_normal([PRODUCT, PRODUCT], [0, 0]), case.precision)
+    rows = PRODUCTS["GPU" if gpus else "CPU"]
+    matrix = tf.cast(tf.random.stateless_normal([rows, rows], [0, 0]), case.precision)
 
     @tf.function
     def multiply():
@@ -59,7 +60,7 @@ def measure(case: Case) -> Cost:
         name = tf.config.experimental.get_device_details(gpus[0])["device_name"]
     # Counted last, because counting leaves a graph in memory.
     flops = flops_of(model.train_step, batch)
-    peak = [2 * PRODUCT**3 / each for each in products]
+    peak = [2 * rows**3 / each for each in products]
     return Cost(name, flops, seconds, peak, rest[0] if rest else [], megabytes, first_step)
 
 
@@ -171,7 +172,8 @@ def measure_torch(case: Case) -> Cost:
         megabytes = torch.cuda.max_memory_allocated() / 1e6
     else:
         megabytes = measuring.memory()["VmHWM"]
-    matrix = torch.randn([PRODUCT, PRODUCT], device=device, dtype=getattr(torch, case.precision))
+    rows = PRODUCTS["GPU" if on_gpu else "CPU"]
+    matrix = torch.randn([rows, rows], device=device, dtype=getattr(torch, case.precision))
 
     def product():
         return (matrix @ matrix)[0, 0].item()
@@ -181,5 +183,5 @@ def measure_torch(case: Case) -> Cost:
     with FlopCounterMode(display=False) as counter:
         step()
     name = torch.cuda.get_device_name() if on_gpu else "CPU"
-    peak = [2 * PRODUCT**3 / each for each in products]
+    peak = [2 * rows**3 / each for each in products]
     return Cost(name, counter.get_total_flops(), seconds, peak, [], megabytes, first_step)

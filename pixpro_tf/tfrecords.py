@@ -39,6 +39,7 @@ class Settings(CheckedSettings):
         "number of processes of this machine; 0 for one per core",
         unit="processes",
         minimum=0,
+        used_by={"beam_runner": ("",)},
     )
     beam_runner: str = flag(
         "",
@@ -58,12 +59,10 @@ def _run(settings: Settings) -> None:
     output = settings.output
     if "://" not in output:
         refuse_existing("output", output, settings.overwrite)
-    import tensorflow as tf
-
+    from pixpro_tf.cli.shard_runners import hide_gpus
     from pixpro_tf.cli.write_tfrecords import write
 
-    # A run may be using the accelerators of this machine.
-    tf.config.set_visible_devices([], "GPU")
+    hide_gpus()
 
     count = write(
         settings.images,

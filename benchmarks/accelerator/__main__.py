@@ -11,20 +11,23 @@ is left are skipped, and say so. Without a GPU, everything runs on the CPU in sm
 The tables are printed, and written as `accelerator.json` and `accelerator.md`.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import measuring
-from benchmarks.accelerator.table import Outcome, markdown, text
-from benchmarks.step import Case, Cost
+from benchmarks.accelerator.table import Outcome, Row, markdown
+from benchmarks.step import Case, Cost, table
 from pixpro_tf.cli.commands import Command
-from pixpro_tf.cli.outputs import atomic_output, write_texts
+from pixpro_tf.cli.outputs import refuse_existing, write_texts
 from pixpro_tf.cli.settings import CheckedSettings, overwrite_flag
 from pixpro_tf.config import Config
 from pixpro_tf.config.flag import flag, required
@@ -32,10 +35,11 @@ from pixpro_tf.config.flag import flag, required
 # Checks in the order of their importance, each with the most seconds that it may take; `steps` stands for the training steps.
 LIMITS = {
     "xla": 60,
-    "golden": 150,
-    "replicas": 90,
+    "golden": 120,
+    "replicas": 100,
     "resume": 150,
-    "steps": 100,
+    "steps": 120,
+    "golden64": 120,
     "input": 60,
     "batch_norm": 60,
 }
@@ -45,9 +49,11 @@ STEPS = (
     ("bfloat16", "off", True, "torch"),
     ("float32", "ppm", True, "tensorflow"),
     ("bfloat16", "ppm", False, "tensorflow"),
-    ("bfloat16", "step", True, "tensorflow"),
     ("float16", "ppm", True, "tensorflow"),
+    ("bfloat16", "step", True, "tensorflow"),
 )
+# What errors of TensorFlow and PyTorch contain when the memory of the card is exhausted.
+_OUT_OF_MEMORY = ("OOM", "out of memory", "RESOURCE_EXHAUSTED", "ResourceExhausted")
 # Sizes of batches that are tried, largest first, and the share of the memory that a step may need by its graph.
 _BATCHES = (1024, 512, 256, 128, 64, 32, 16)
 _MEMORY_SHARE = 0.85
@@ -63,7 +69,7 @@ class Settings(CheckedSettings):
         tuple(LIMITS), "Checks", "checks, separated by commas", choices=tuple(LIMITS)
     )
     minutes: float = flag(
-        10.0, "Checks", "time after which nothing new starts and all stops", minimum=0.1
+        9.0, "Checks", "time after which nothing new starts and all stops", minimum=0.1
     )
     output: str = required("Output", "folder to create for accelerator.json and accelerator.md")
     overwrite: bool = overwrite_flag()
@@ -81,12 +87,17 @@ def run_limited(command: list[str], seconds: float) -> dict | str:
     try:
         output, complaints = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        # With the processes that it has started.
-        os.killpg(process.pid, 9)
-        process.communicate()
         return f"stopped after {seconds:.0f} s"
+    finally:
+        # With the processes that it has started; they would keep the card.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
     if process.returncode == 0:
-        return json.loads(output.splitlines()[-1])
+        try:
+            return json.loads(output.splitlines()[-1])
+        except (ValueError, IndexError):
+            return "prints no result"
     return measuring.reason(process.returncode, complaints)
 
 
@@ -103,7 +114,7 @@ def _device() -> dict:
     return found
 
 
-class _Batches:
+class Batches:
     """Largest batch for each precision, from the memory of the step by its graph, which is computed while other checks use the card.
 
     Args:
@@ -128,14 +139,17 @@ class _Batches:
                 env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
             )
 
-    def of(self, precision: str) -> int | str:
-        """Returns the largest batch for a precision, or why it is unknown."""
+    def of(self, precision: str, seconds: float) -> int | str:
+        """Returns the largest batch for a precision, or why it is unknown after some seconds."""
         if self._process is None:
             return _SMALL["batch_size"]
         if not self._device["bytes"]:
             return "the memory of the card is unknown: nvidia-smi does not tell"
-        if self._process.wait():
-            return "benchmarks.memory failed"
+        try:
+            if self._process.wait(max(seconds, 0)):
+                return "benchmarks.memory failed"
+        except subprocess.TimeoutExpired:
+            return "benchmarks.memory took too long"
         if not self._needed:
             self._needed = json.load(self._file)["bytes"]
         small, large = self._needed["float32" if precision == "float32" else "bfloat16"]
@@ -144,80 +158,106 @@ class _Batches:
         fitting = [size for size in _BATCHES if small + (size - self._SIZES[0]) * each <= limit]
         return fitting[0] if fitting else "no batch fits"
 
+    def close(self) -> None:
+        """Ends the computation if it still runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
-def _measure_steps(
-    device: dict, batches: _Batches, deadline: float
-) -> list[tuple[Case, str, Cost | str]]:
-    rows: list[tuple[Case, str, Cost | str]] = []
+
+def measure_step(case: Case, framework: str, deadline: float) -> tuple[Case, Cost | str]:
+    """Measures a case, with half of the images as often as the memory is exhausted; returns the case that was measured last."""
+    while True:
+        left = min(deadline - time.monotonic(), LIMITS["steps"])
+        if left < 10:
+            return case, "skipped: no time left"
+        command = [sys.executable, "-m", "benchmarks.step", f"--case={json.dumps(vars(case))}"]
+        found = run_limited([*command, f"--framework={framework}"], left)
+        if isinstance(found, dict):
+            return case, Cost(**found)
+        if case.batch_size < 2 or not any(text in found for text in _OUT_OF_MEMORY):
+            return case, found
+        case = dataclasses.replace(case, batch_size=case.batch_size // 2)
+
+
+def _measure_steps(device: dict, batches: Batches, deadline: float) -> Iterator[Row]:
     sizes: dict[str, Any]
     sizes = _SMALL if device["kind"] == "CPU" else {"backbone": Config.backbone, "repeats": 10}
-    for precision, jit, deterministic, framework in STEPS:
-        batch = batches.of(precision)
+    # CPUs are so slow in float16 that its row would take a minute for each step.
+    cases = [each for each in STEPS if device["kind"] == "GPU" or each[0] != "float16"]
+    for precision, jit, deterministic, framework in cases:
+        batch = batches.of(precision, deadline - time.monotonic())
         case = Case(
             **sizes | {"batch_size": 0 if isinstance(batch, str) else batch},
             precision=precision,
             jit=jit,
             deterministic=deterministic,
         )
-        left = min(deadline - time.monotonic(), LIMITS["steps"])
-        found: dict | str
         if isinstance(batch, str):
-            found = batch
-        elif left < 10:
-            found = "skipped: no time left"
-        else:
-            command = [sys.executable, "-m", "benchmarks.step", f"--case={json.dumps(vars(case))}"]
-            found = run_limited([*command, f"--framework={framework}"], left)
-        rows.append((case, framework, found if isinstance(found, str) else Cost(**found)))
-    return rows
+            yield case, framework, batch
+            continue
+        case, cost = measure_step(case, framework, deadline)
+        yield case, framework, cost
 
 
 def _run(settings: Settings) -> int:
+    refuse_existing("output", settings.output, settings.overwrite)
     deadline = time.monotonic() + 60 * settings.minutes
-    with atomic_output(settings.output, settings.overwrite) as folder:
-        device = _device()
-        batches = _Batches(device)
-        print(f"{device['name']}, TensorFlow {device['tensorflow']}, {device['cores']} cores")
-        outcomes: list[Outcome] = []
-        rows: list[tuple[Case, str, Cost | str]] = []
+    # As for Ctrl-C, so that nothing keeps the card.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    device = _device()
+    print(f"{device['name']}, TensorFlow {device['tensorflow']}, {device['cores']} cores")
+    outcomes: list[Outcome] = []
+    rows: list[Row] = []
+    with contextlib.ExitStack() as stack:
+        batches = Batches(device if "steps" in settings.checks else {"kind": "CPU"})
+        stack.callback(batches.close)
         for name in settings.checks:
+            if name == "steps":
+                for row in _measure_steps(device, batches, deadline):
+                    rows.append(row)
+                    print(table([row]).splitlines()[-1])
+                    _write(settings.output, device, outcomes, rows)
+                continue
             started = time.monotonic()
             left = min(deadline - started, LIMITS[name])
-            if name == "steps":
-                rows = _measure_steps(device, batches, deadline)
-                continue
             found: dict | str = "skipped: no time left"
             if left > 5:
-                found = run_limited(
-                    [sys.executable, "-m", "benchmarks.accelerator.checks", name], left
-                )
-            outcome = Outcome.of(name, found, time.monotonic() - started)
-            print(outcome.line)
-            outcomes.append(outcome)
-        os.makedirs(folder)
-        content = {
-            "device": device,
-            "checks": [vars(each) for each in outcomes],
-            "steps": [
-                {
-                    "case": vars(case),
-                    "framework": framework,
-                    "cost": cost if isinstance(cost, str) else vars(cost),
-                }
-                for case, framework, cost in rows
-            ],
-        }
-        write_texts(
-            folder,
-            {
-                "accelerator.json": json.dumps(content, indent=2) + "\n",
-                "accelerator.md": markdown(device, outcomes, rows),
-            },
-        )
+                command = [sys.executable, "-m", "benchmarks.accelerator.checks", name]
+                found = run_limited(command, left)
+            outcomes.append(Outcome.of(name, found, time.monotonic() - started))
+            print(outcomes[-1].line)
+            _write(settings.output, device, outcomes, rows)
     if rows:
-        print(text(rows))
+        print(table(rows))
     print(f"Wrote {settings.output}/accelerator.md and accelerator.json")
-    return 0 if all(each.result == "passed" for each in outcomes) else 1
+    failed = any(each.result == "failed" for each in outcomes)
+    failed |= any(isinstance(cost, str) and "skipped" not in cost for *_, cost in rows)
+    return int(failed)
+
+
+def _write(output: str, device: dict, outcomes: list[Outcome], rows: list[Row]) -> None:
+    """Writes what has been found so far: what ends this process must not take the results with it."""
+    content = {
+        "device": device,
+        "checks": [vars(each) for each in outcomes],
+        "steps": [
+            {
+                "case": vars(case),
+                "framework": framework,
+                "cost": cost if isinstance(cost, str) else vars(cost),
+            }
+            for case, framework, cost in rows
+        ],
+    }
+    os.makedirs(output, exist_ok=True)
+    write_texts(
+        output,
+        {
+            "accelerator.json": json.dumps(content, indent=2) + "\n",
+            "accelerator.md": markdown(device, outcomes, rows),
+        },
+    )
 
 
 main = Command(Settings, __doc__, "python -m benchmarks.accelerator", _run)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.accelerator.checks NAME
 
-prints a JSON object: `passed`, and `found`, a line about what was found. The device is the first GPU, or the CPU on a machine without one.
+prints a JSON object: `passed`, null for a check that only measures, and `found`, a line about what was found. The device is the first GPU, or the CPU on a machine without one.
 """
 
 import json
@@ -29,7 +29,8 @@ from pixpro_tf.data.views.photometric import Photometric
 from pixpro_tf.storage import checkpoint_files
 from pixpro_tf.training.strategy import set_numerics
 
-Result = tuple[bool, str]
+# Whether the check passed, None for one that only measures, and what was found.
+Result = tuple[bool | None, str]
 
 # Sizes are smaller without a GPU.
 _ON_CPU = not tf.config.list_physical_devices("GPU")
@@ -55,27 +56,40 @@ def xla() -> Result:
     difference = float(tf.reduce_max(tf.abs(compiled - function(x))))
     where = compiled.device.rpartition("/")[2]
     # The product is true float32 only without TF32, which `set_numerics` turns off.
-    return difference < 1e-3, f"on {where} in {seconds:.1f} s, largest difference {difference:.1e}"
+    return bool(difference < 1e-3) and (
+        _ON_CPU or "GPU" in where
+    ), f"on {where} in {seconds:.1f} s, largest difference {difference:.1e}"
 
 
 def golden() -> Result:
     """Two steps of a ResNet-50 in float32 agree with the numbers of the authors' implementation."""
+    return _golden("float32")
+
+
+def golden64() -> Result:
+    """The same in float64, in which rounding does not hide anything."""
+    return _golden("float64")
+
+
+def _golden(precision: str) -> Result:
     from tests.support import golden as expected
 
-    steps = expected.two_steps("float32", graph=True)
+    steps = expected.two_steps(precision, graph=True)
     losses, gradients, passed = [], [], True
     for number, step in enumerate(steps):
         loss = abs(step["loss"] - float(expected.GOLDEN[f"pixpro/step{number}/loss"]))
-        of_norms = [
+        norms = max(
             abs(expected.norm_and_values(step["grad"][name])[0] / value[0] - 1)
             for name, value in expected.entries(number, "grad").items()
-        ]
-        passed &= loss <= expected.LOSS_TOLERANCE["float32"][number]
-        passed &= max(of_norms) <= expected.GRADIENT_TOLERANCE["float32"][number]
+        )
+        passed &= loss <= expected.LOSS_TOLERANCE[precision][number]
+        # In float32, gradients of the second step depend on the rounding of the device: activations near 0 take the other side of a ReLU.
+        if number == 0 or precision == "float64":
+            passed &= norms <= expected.GRADIENT_TOLERANCE[precision][number]
         losses.append(f"{loss:.1e}")
-        gradients.append(f"{max(of_norms):.1e}")
+        gradients.append(f"{norms:.1e}")
     return (
-        passed,
+        bool(passed),
         f"loss differs by {', '.join(losses)}; norms of gradients by at most {', '.join(gradients)}",
     )
 
@@ -121,9 +135,9 @@ def batch_norm() -> Result:
         with strategy.scope():
             layer = BatchNorm()
             layer.build([None, *shape[1:]])
-        x = tf.random.stateless_normal([images, *shape[1:]], [0, 1])
 
         def both_passes():
+            x = tf.random.stateless_normal([images, *shape[1:]], [0, 1])
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 loss = tf.reduce_sum(layer(x, training=True) ** 2)
@@ -133,7 +147,8 @@ def batch_norm() -> Result:
         taken = []
         for _ in range(12):
             started = time.perf_counter()
-            strategy.experimental_local_results(run())[0].numpy()
+            for result in strategy.experimental_local_results(run()):
+                result.numpy()
             taken.append(time.perf_counter() - started)
         return float(np.median(taken[2:]))
 
@@ -141,7 +156,7 @@ def batch_norm() -> Result:
     both = seconds(strategy, shape[0] // 2)
     # Sums of x and of its square, then both sums of the gradient, in float32.
     size = 2 * 2 * shape[-1] * 4
-    return True, (
+    return None, (
         f"{shape}: {both * 1e3:.2f} ms in two replicas, {alone * 1e3:.2f} ms in one; {size} bytes between replicas in each direction"
     )
 
@@ -171,25 +186,28 @@ def input_rate() -> Result:
                 done += 32
             rates[place] = done / passed
     texts = [f"{rate:.0f} with --augment_on={place}" for place, rate in rates.items()]
-    return True, f"{' and '.join(texts)} pairs/s on {num_cores()} cores"
+    return None, f"{' and '.join(texts)} pairs/s on {num_cores()} cores"
 
 
 def resume() -> Result:
     """A run with default flags that is killed and resumed ends with the same weights, bit for bit, as one that is not."""
-    steps, every = (12, 4) if _ON_CPU else (60, 20)
+    steps, every = (12, 4) if _ON_CPU else (400, 20)
     with tempfile.TemporaryDirectory() as folder:
         _write_noise(f"{folder}/images", 64, 96, 80)
         command = [sys.executable, "train.py", f"--dataset=folder:{folder}/images"]
         command += ["--backbone=resnet10w0.5", "--image_size=64", "--batch_size=16", "--epochs=50"]
         command += [f"--max_steps={steps}", f"--checkpoint_every={every}", "--log_every=1"]
+        command.append("--strategy=one_device")
         whole, killed = f"{folder}/whole", f"{folder}/killed"
         _finish([*command, f"--run_dir={whole}"])
         process = subprocess.Popen(
             [*command, f"--run_dir={killed}"], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
-        for line in process.stdout:
-            if f"step {every + 2}/" in line:
+        index = pathlib.Path(killed, "checkpoints", f"step-{every}.index")
+        # The checkpoint is written in the background.
+        for _ in process.stdout:
+            if index.exists():
                 process.send_signal(signal.SIGKILL)
         process.wait()
         resumed = _finish([*command, f"--run_dir={killed}"])
@@ -210,7 +228,7 @@ def resume() -> Result:
         ]
     at = "resuming from step" in resumed
     return at and not different, (
-        f"killed after step {every + 2}, {'resumed' if at else 'not resumed'}; {len(different)} of {len(names)} tensors differ at step {steps}"
+        f"killed after the checkpoint of step {every}, {'resumed' if at else 'not resumed'}; {len(different)} of {len(names)} tensors differ at step {steps}"
     )
 
 
@@ -225,8 +243,8 @@ def _two_replicas() -> tf.distribute.Strategy:
     """Returns a strategy over two logical devices of the same device; must be called before TensorFlow uses it."""
     kind = "CPU" if _ON_CPU else "GPU"
     device = tf.config.list_physical_devices(kind)[0]
-    # A logical GPU needs a share of the memory.
-    limit = {} if _ON_CPU else {"memory_limit": 8192}
+    # A logical GPU needs a share of the memory, in megabytes.
+    limit = {} if _ON_CPU else {"memory_limit": 4096}
     parts = [tf.config.LogicalDeviceConfiguration(**limit)] * 2
     tf.config.set_logical_device_configuration(device, parts)
     # NCCL does not connect replicas on one GPU.
@@ -251,6 +269,7 @@ def _write_noise(folder: str, count: int, width: int, height: int) -> None:
 CHECKS = {
     "xla": xla,
     "golden": golden,
+    "golden64": golden64,
     "replicas": replicas,
     "resume": resume,
     "input": input_rate,
@@ -263,4 +282,4 @@ if __name__ == "__main__":
         if sys.argv[1] not in ("replicas", "batch_norm"):
             tf.config.experimental.set_memory_growth(gpu, True)
     passed, found = CHECKS[sys.argv[1]]()
-    print(json.dumps({"passed": bool(passed), "found": found}))
+    print(json.dumps({"passed": passed, "found": found}))

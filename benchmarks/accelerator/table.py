@@ -4,11 +4,12 @@ import dataclasses
 import statistics
 
 from benchmarks import measuring
-from benchmarks.step import Case, Cost, table
+from benchmarks.step import PRODUCTS, Case, Cost
 
 WHAT = {
     "xla": "XLA compiles for the device",
     "golden": "two steps of a ResNet-50 in float32 agree with the authors' numbers",
+    "golden64": "the same in float64",
     "replicas": "two replicas on one device train the weights of one replica",
     "resume": "a killed run resumes bit for bit",
     "input": "pairs of views that the cores of the host prepare",
@@ -19,7 +20,7 @@ Row = tuple[Case, str, Cost | str]
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Result of a check: "passed", "failed" or "skipped", and what was found."""
+    """Result of a check: "passed", "failed", "measured" or "skipped", and what was found."""
 
     check: str
     result: str
@@ -30,24 +31,21 @@ class Outcome:
     def of(cls, check: str, found: dict | str, seconds: float) -> "Outcome":
         """Returns the outcome of a check from what its process printed, or from the reason why it printed nothing."""
         if isinstance(found, dict):
-            return cls(check, "passed" if found["passed"] else "failed", found["found"], seconds)
+            result = {True: "passed", False: "failed", None: "measured"}[found["passed"]]
+            return cls(check, result, found["found"], seconds)
         result = "skipped" if found.startswith("skipped") else "failed"
         return cls(check, result, found, seconds)
 
     @property
     def line(self) -> str:
         """Line for the terminal."""
-        return f"{self.check:<11} {self.result:<8}{self.seconds:>5.0f} s  {self.found}"
-
-
-def text(rows: list[Row]) -> str:
-    """Formats the training steps for the terminal."""
-    return table(rows)
+        return f"{self.check:<11} {self.result:<9}{self.seconds:>5.0f} s  {self.found}"
 
 
 def markdown(device: dict, outcomes: list[Outcome], rows: list[Row]) -> str:
     """Formats everything in Markdown."""
     gigabytes = device["bytes"] / 1e9
+    product = PRODUCTS[device["kind"]]
     lines = [
         f"# {device['name']}",
         "",
@@ -67,7 +65,7 @@ def markdown(device: dict, outcomes: list[Outcome], rows: list[Row]) -> str:
             "|---|---:|---:|---:|---:|---:|",
             *(_step_row(*row) for row in rows),
             "",
-            "Medians with the range of the repeats. The peak is a product of two 4096x4096 matrices in the same precision.",
+            f"Medians with the range of the repeats. The peak is a product of two square matrices in the same precision, with {product} rows.",
         ]
     return "\n".join(lines) + "\n"
 

@@ -1,27 +1,32 @@
 """Where the shards of a set of images are written: by processes of this machine, or by the workers of an Apache Beam pipeline."""
 
 import concurrent.futures
+import contextlib
 import functools
+import io
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import tensorflow as tf
 
-from pixpro_tf.cli.commands import quiet_tensorflow
 from pixpro_tf.data.parallelism import num_cores
 from pixpro_tf.data.sources.cache import memory_bytes
 from pixpro_tf.errors import ConfigError, RunError, UserError
 
+# Runners whose server has options that Beam itself does not know.
+_WITH_OWN_OPTIONS = ("FlinkRunner", "SparkRunner", "PortableRunner", "PrismRunner")
 # Memory of a process, most of which TensorFlow takes.
 _BYTES_PER_WORKER = 2**30
+# Separates the parts of an error within the text that Beam makes of it.
+_MARK = "|pixpro|"
 
 
 def run_on_this_machine(
     task: Callable[[int], int], shards: Sequence[int], num_workers: int
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
     """Runs a task for each shard in processes of this machine, and yields each shard when it is done.
 
     Args:
@@ -41,22 +46,35 @@ def run_on_this_machine(
         workers, multiprocessing.get_context("spawn"), initializer=_begin_worker
     )
     try:
-        left = [pool.submit(task, shard) for shard in shards]
+        with _without_interruptions():
+            left = [pool.submit(task, shard) for shard in shards]
         for future in concurrent.futures.as_completed(left):
             yield future.result()
     except concurrent.futures.process.BrokenProcessPool:
         raise RunError(
-            f"one of {workers} processes was killed, perhaps for lack of memory; the same command continues, with --num_workers={workers // 2} in half the memory"
+            f"one of {workers} processes ended unexpectedly, perhaps for lack of memory; the same command continues, "
+            f"with --num_workers={workers // 2} in half of the memory"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _without_interruptions() -> Iterator[None]:
+    """Context in which Ctrl-C is ignored, also by processes that are started in it: only their parent is interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _begin_worker() -> None:
-    """Prepares a process: only its parent is interrupted by Ctrl-C, and the process ends with its parent, however that ends."""
-    quiet_tensorflow()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    tf.config.set_visible_devices([], "GPU")
+    """Prepares a process, which ends with its parent, however that ends."""
+    hide_gpus()
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -67,25 +85,24 @@ def _begin_worker() -> None:
     threading.Thread(target=end, daemon=True).start()
 
 
-def run_on_beam(
-    task: Callable[[int], int], shards: Sequence[int], runner: str, options: Sequence[str]
-) -> None:
-    """Runs a task for each shard on the workers of an Apache Beam pipeline.
+def hide_gpus() -> None:
+    """Leaves the GPUs of this machine to runs; does nothing if TensorFlow has opened them already."""
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")
+
+
+def check_beam(runner: str, options: Sequence[str]) -> None:
+    """Checks that Apache Beam is installed and knows the options.
 
     Args:
-        task: function of a shard; it must be picklable, and its modules must be installed on the workers.
-        shards: shards to write.
         runner: name of a Beam runner.
         options: options of the pipeline, each `name=value`.
 
     Raises:
-        ConfigError: if Beam does not know the runner or an option.
-        RunError: if Beam is not installed, or the pipeline fails.
+        ConfigError: if Beam does not know an option.
+        RunError: if Beam is not installed.
     """
-    if not shards:
-        return
     try:
-        import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError:
         raise RunError(
@@ -94,12 +111,42 @@ def run_on_beam(
         ) from None
     without = PipelineOptions([]).get_all_options()
     for option in options:
-        # Beam itself ignores what it does not know.
-        if PipelineOptions([f"--{option}"]).get_all_options() == without:
+        complaints = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(complaints):
+                # Beam itself ignores what it does not know.
+                has_effect = PipelineOptions([f"--{option}"]).get_all_options() != without
+        except SystemExit:
+            reason = complaints.getvalue().strip().rpartition("error: ")[2]
+            raise ConfigError(
+                f"{option} is rejected by Beam: {reason}", of="beam_options"
+            ) from None
+        if not has_effect and runner not in _WITH_OWN_OPTIONS:
             raise ConfigError(
                 f"{option} has no effect: Beam does not know this option, or the value is its default",
                 of="beam_options",
             )
+
+
+def run_on_beam(
+    task: Callable[[int], int], shards: Sequence[int], runner: str, options: Sequence[str]
+) -> None:
+    """Runs a task for each shard on the workers of an Apache Beam pipeline.
+
+    Args:
+        task: function of a shard; it must be picklable, and its modules must be installed on the workers.
+        shards: shards to write.
+        runner, options: arguments that `check_beam` has accepted.
+
+    Raises:
+        ConfigError: if Beam does not know the runner.
+        RunError: if the pipeline fails.
+    """
+    if not shards:
+        return
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     try:
         arguments = [f"--runner={runner}", *(f"--{option}" for option in options)]
         with beam.Pipeline(options=PipelineOptions(arguments)) as pipeline:
@@ -111,6 +158,7 @@ def run_on_beam(
 
 
 def _task_of_beam(task: Callable[[int], int], shard: int) -> int:
+    hide_gpus()
     try:
         return task(shard)
     except UserError as error:
@@ -118,14 +166,11 @@ def _task_of_beam(task: Callable[[int], int], shard: int) -> int:
         raise RuntimeError(_MARK.join(["", error.of, error.message, ""])) from None
 
 
-_MARK = "|pixpro|"
-
-
 def _of_the_pipeline(error: Exception, runner: str) -> UserError:
     parts = str(error).split(_MARK)
     if len(parts) > 2:
         return RunError(parts[2], of=parts[1])
-    if isinstance(error, ValueError) and "runner" in str(error).lower():
+    if "Unexpected pipeline runner" in str(error):
         return ConfigError(
             f"{runner} is not a runner of Beam; use one such as DirectRunner, DataflowRunner, FlinkRunner or SparkRunner",
             of="beam_runner",

@@ -1,5 +1,6 @@
 """TFRecord shards of a set of images. The contents of a shard depend only on the plan, so any process of any machine can write it."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -46,6 +47,8 @@ class Plan:
             raise ConfigError(f"{images} must be folder:PATH or zip:FILE", of="images")
         if per_shard < 1:
             raise ConfigError(f"{per_shard} is too small; the minimum is 1", of="per_shard")
+        # The images may have changed since an earlier call in this process.
+        _open.cache_clear()
         source, digest = _open(images)
         return cls(images, digest, source.num_images, seed, per_shard)
 
@@ -81,6 +84,9 @@ def write_shard(plan: Plan, folder: str, scratch: str, shard: int) -> int:
     """
     source, digest = _open(plan.images)
     if digest != plan.digest:
+        _open.cache_clear()
+        source, digest = _open(plan.images)
+    if digest != plan.digest:
         raise RunError(
             f"{plan.images} has other images than when the first shard was planned; all processes must see the same images, which must not change",
             of="images",
@@ -101,6 +107,10 @@ def write_shard(plan: Plan, folder: str, scratch: str, shard: int) -> int:
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise RunError(f"{folder} cannot be written: {reason}", of="output") from None
+    finally:
+        with contextlib.suppress(tf.errors.OpError):
+            if tf.io.gfile.exists(incomplete):
+                tf.io.gfile.remove(incomplete)
     return shard
 
 

@@ -84,6 +84,8 @@ def copy(checkpoint: str, to: str) -> None:
         to: path of the copy, which is replaced if it exists.
     """
     files = {path: f"{to}{path.removeprefix(checkpoint)}" for path in _files_of(checkpoint)}
+    if not files:
+        raise FileNotFoundError(f"{checkpoint} has no files")
     for path, target in files.items():
         tf.io.gfile.copy(path, f"{target}{_INCOMPLETE}", overwrite=True)
         _flush(f"{target}{_INCOMPLETE}")

@@ -171,15 +171,19 @@ class CheckpointStore:
             self._checkpoint.write(held)
         self._writing = self._writer.submit(self._write_and_free, step, held)
 
-    def wait(self) -> None:
+    def wait(self, seconds: float | None = None) -> None:
         """Waits until the last checkpoint has been written.
+
+        Args:
+            seconds: time after which this method gives up; None waits without a limit.
 
         Raises:
             RunError: if it cannot be written.
         """
         if self._writing is not None:
             writing, self._writing = self._writing, None
-            writing.result()
+            with contextlib.suppress(concurrent.futures.TimeoutError):
+                writing.result(seconds)
 
     def check(self) -> None:
         """Raises the error of a checkpoint that could not be written in the background; does not wait."""

@@ -322,12 +322,13 @@ class Checkpoints(StepCallback):
             self.model.stop_training = True
         due = step % self._every == 0 and (self._store.keeps(step) or self._pace.is_due())
         self._store.check()
-        last = leaving or step == self._last_step
-        if last or due:
+        if leaving or step == self._last_step:
+            with self._leaving.saving():
+                self._store.save()
+                self._store.wait()
+        elif due:
             self._store.save()
             self._pace.done()
-        if last:
-            self._store.wait()
 
 
 class Profile(StepCallback):

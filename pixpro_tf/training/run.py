@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import os
 import signal
@@ -33,6 +34,8 @@ from pixpro_tf.training.strategy import check_strategy, is_chief, make_strategy,
 
 # Minimum time between checkpoints and between figures, unless flags set their frequency: an epoch of a small folder may be shorter.
 _SECONDS_BETWEEN = 180.0
+# Time for a checkpoint that is being written when the run has to end.
+_SECONDS_FOR_A_CHECKPOINT = 60.0
 
 
 def train(config: Config, make_objectives: BuildObjectives = build.build_objectives) -> int:
@@ -135,9 +138,15 @@ def _train_session(session: Session) -> int:
     )
     watchers = _watchers(session) if is_chief(session.strategy) else []
     started = time.monotonic()
-    with saver.catching_signals():
-        # Checkpoints come first, because plotting and logging may fail.
-        _fit(session, [saver, *watchers])
+    try:
+        with saver.catching_signals():
+            # Checkpoints come first, because plotting and logging may fail.
+            _fit(session, [saver, *watchers])
+    except BaseException:
+        # Nothing may write to the folder once it is unlocked. The error of the run matters more than that of a checkpoint.
+        with contextlib.suppress(RunError):
+            session.store.wait()
+        raise
 
     step = session.model.finished_steps
     if saver.left_on is not None and step < last_step:
@@ -175,7 +184,8 @@ def _print_results(session: Session) -> None:
 
 def _fit(session: Session, run_callbacks: list[callbacks.StepCallback]) -> None:
     service = inputs.data_service(session.config)
-    watched = service.watched(_leave_at_once) if service else contextlib.nullcontext()
+    leave = functools.partial(_leave_at_once, session.store)
+    watched = service.watched(leave) if service else contextlib.nullcontext()
     start_step = session.start_step
     try:
         with watched:
@@ -196,7 +206,9 @@ def _fit(session: Session, run_callbacks: list[callbacks.StepCallback]) -> None:
         raise explained from error
 
 
-def _leave_at_once(error: RunError) -> None:
+def _leave_at_once(store: CheckpointStore, error: RunError) -> None:
+    with contextlib.suppress(RunError):
+        store.wait(_SECONDS_FOR_A_CHECKPOINT)
     print(f"error: {error.line}", file=sys.stderr, flush=True)
     os._exit(error.exit_code)
 

@@ -45,6 +45,7 @@ class Leaving:
         self._patience = patience
         self._step_began: float | None = None
         self._longest_step = 0.0
+        self._is_saving = False
         self.told: int | None = None
 
     def step_ended(self) -> None:
@@ -54,6 +55,15 @@ class Leaving:
         if self._step_began is not None:
             self._longest_step = max(self._longest_step, now - self._step_began)
         self._step_began = now
+
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """Context for the last checkpoint, which may take longer than a step; only a second signal ends the process in it."""
+        self._is_saving = True
+        try:
+            yield
+        finally:
+            self._is_saving = False
 
     @property
     def _has_made_steps(self) -> bool:
@@ -100,6 +110,9 @@ class Leaving:
         while True:
             left = None if math.isinf(deadline) else max(deadline - time.monotonic(), 0.0)
             if not select.select([heard], [], [], left)[0]:
+                if len(told) == 1 and self._is_saving:
+                    deadline = time.monotonic() + _LAST_PATIENCE
+                    continue
                 break
             numbers = os.read(heard, 64)
             if not numbers:

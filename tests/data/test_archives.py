@@ -116,7 +116,7 @@ def test_a_changed_byte_of_a_stored_member_is_detected(tmp_path):
     (tmp_path / "images.zip").write_bytes(content)
     source = sources.open_source(f"zip:{path}", data_dir="", split="", shuffle_buffer=1)
     (record,) = source.epoch(0, epoch_of(0))
-    with pytest.raises(tf.errors.DataLossError, match="incorrect data check"):
+    with pytest.raises(ValueError, match="is damaged at byte 0"):
         source.encoded(record)
 
 
@@ -195,28 +195,19 @@ def test_an_archive_has_the_same_batches_as_the_folder_that_it_contains(photos, 
             np.testing.assert_array_equal(found[name], expected[name])
 
 
-def test_members_of_every_size_are_read(tmp_path):
-    """A stored member is framed in blocks of at most 65535 bytes; all sizes around their borders are correct."""
-    random = np.random.default_rng(0)
-    sizes = [0, 1, 2, 65534, 65535, 65536, 131069, 131070, 131071, 300_000]
-    members = {f"{size:06}.png": random.bytes(size) for size in sizes}
-    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        source = ZipSource(make_archive(tmp_path / f"{method}.zip", members, method))
-        found = {
-            record["name"].numpy().decode(): source.encoded(record).numpy()
-            for record in source.epoch(0, epoch_of(0))
-        }
-        assert found == members
-
-
 def test_an_archive_that_becomes_shorter_is_an_error(tmp_path):
-    # TensorFlow keeps archives of less than 10 MB in memory.
-    members = {name: np.random.default_rng(0).bytes(10**7) for name in ("a.png", "b.png")}
-    source = ZipSource(make_archive(tmp_path / "images.zip", members))
-    records = list(source.epoch(0, epoch_of(0)))
-    read = tf.function(source.encoded)
-    read(records[0])
+    source = ZipSource(make_archive(tmp_path / "images.zip", {"a.png": png(7), "b.png": png(8)}))
     os.truncate(tmp_path / "images.zip", 10)
-    for record in records:
-        with pytest.raises(tf.errors.OpError, match="wrong length"):
-            read(record)
+    for record in source.epoch(0, epoch_of(0)):
+        with pytest.raises(ValueError, match="does not contain a member at byte"):
+            source.encoded(record)
+
+
+def test_an_archive_of_more_than_four_gigabytes_is_read(tmp_path):
+    """Most of the file is a hole, which takes no space."""
+    with open(tmp_path / "images.zip", "wb") as file:
+        file.truncate(5 * 2**30)
+    make_archive(tmp_path / "images.zip", {"a.png": png(7)}, mode="a")
+    source = ZipSource(str(tmp_path / "images.zip"))
+    (record,) = source.epoch(0, epoch_of(0))
+    assert int(decode(source.encoded(record))[0, 0, 0]) == 7

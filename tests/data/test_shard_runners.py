@@ -1,6 +1,7 @@
 """TFRecord shards written by several processes, in several attempts, to remote storage and on Apache Beam: always the same files."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from PIL import Image
 
 from pixpro_tf import tfrecords
 from pixpro_tf.cli import write_tfrecords
-from pixpro_tf.errors import ConfigError
+from pixpro_tf.cli.partial_output import PartialOutput
+from pixpro_tf.errors import ConfigError, RunError
 from tests.conftest import ROOT
 from tests.export.conftest import environment
 from tests.support.runs import error_line
@@ -87,7 +89,11 @@ def test_an_interrupted_command_continues_and_writes_the_same_files(
     output = tmp_path / "made"
     process = start(*command(folder, output, "--num_workers=2", images_per_shard=1))
     wait_for_shards(tmp_path / "partial_made" / "shards", 2, process)
-    process.send_signal(getattr(signal, number))
+    if number == "SIGINT":
+        # A terminal sends it to all processes of the command.
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(getattr(signal, number))
     text, errors = process.communicate(timeout=60)
     assert process.returncode != 0 and not output.exists() and "Traceback" not in errors
     if number == "SIGINT":
@@ -121,10 +127,10 @@ def test_several_processes_write_the_files_of_one(folder, expected, tmp_path):
 def begin(folder, output, shards):
     """Leaves an unfinished output with some shards."""
     plan = write_tfrecords.Plan.of(f"folder:{folder}", 0, PER_SHARD)
-    partial = write_tfrecords._Partial(str(output), False)
-    partial.begin(plan)
-    for shard in shards:
-        write_tfrecords.write_shard(plan, partial.shards, partial.folder, shard)
+    partial = PartialOutput(str(output), False)
+    with partial.of(plan):
+        for shard in shards:
+            write_tfrecords.write_shard(plan, partial.shards, partial.folder, shard)
     return partial
 
 
@@ -145,10 +151,56 @@ def test_an_unfinished_output_of_other_flags_is_kept(folder, tmp_path, capsys, f
     assert sorted(os.listdir(tmp_path / "partial_made" / "shards")) == before
 
 
+def test_a_folder_of_the_user_with_the_name_of_the_unfinished_output_is_kept(
+    folder, tmp_path, capsys
+):
+    (tmp_path / "partial_made").mkdir()
+    (tmp_path / "partial_made" / "mine").write_text("mine")
+    assert tfrecords.main(command(folder, tmp_path / "made")) == 2
+    assert "partial_made, where incomplete output is kept, exists" in capsys.readouterr().err
+    assert (tmp_path / "partial_made" / "mine").read_text() == "mine"
+    assert os.listdir(tmp_path) == ["partial_made"]
+
+
+def test_two_commands_do_not_write_the_same_output(folder, tmp_path, capsys):
+    plan = write_tfrecords.Plan.of(f"folder:{folder}", 0, PER_SHARD)
+    with PartialOutput(str(tmp_path / "made"), False).of(plan):
+        assert tfrecords.main(command(folder, tmp_path / "made")) == 2
+        assert "partial_made is in use by another command" in capsys.readouterr().err
+        assert (tmp_path / "partial_made" / "shards").is_dir()
+
+
+def test_an_output_without_all_shards_is_not_finished(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(write_tfrecords, "run_on_this_machine", lambda *_: (x for x in ()))
+    begin(folder, tmp_path / "made", [0, 1, 2])
+    assert tfrecords.main(command(folder, tmp_path / "made")) == 1
+    assert "11 of 14 shards have not been written to" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["partial_made"]
+
+
+def test_a_whole_bucket_is_rejected(folder, capsys):
+    assert tfrecords.main(command(folder, "gs://bucket/")) == 2
+    assert "--output=gs://bucket/ is a whole bucket; use a folder in it" in capsys.readouterr().err
+
+
+def test_images_that_were_added_are_written_by_the_next_call_of_the_same_process(folder, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(folder, images)
+
+    def count(name):
+        return write_tfrecords.write(
+            f"folder:{images}", str(tmp_path / name), per_shard=100, num_workers=1
+        )
+
+    assert count("before") == COUNT
+    shutil.copy(images / "00.png", images / "more.png")
+    assert count("after") == COUNT + 1
+
+
 def test_images_that_change_between_two_shards_are_noticed(folder, tmp_path):
     plan = write_tfrecords.Plan.of(f"folder:{folder}", 0, PER_SHARD)
     other = write_tfrecords.Plan(plan.images, "of other images", COUNT, 0, PER_SHARD)
-    with pytest.raises(write_tfrecords.RunError, match="which must not change"):
+    with pytest.raises(RunError, match="which must not change"):
         write_tfrecords.write_shard(other, str(tmp_path), str(tmp_path), 0)
 
 
@@ -262,6 +314,14 @@ def test_beam_writes_the_same_files(folder, expected, tmp_path):
         (
             ["--beam_runner=DirectRunner", "--beam_options=direct_num_worker=2"],
             "--beam_options=direct_num_worker=2 has no effect",
+        ),
+        (
+            ["--beam_runner=DirectRunner", "--beam_options=direct_num_workers=many"],
+            "--beam_options=direct_num_workers=many is rejected by Beam: argument",
+        ),
+        (
+            ["--beam_runner=DirectRunner", "--num_workers=2"],
+            "--num_workers=2 is unused with --beam_runner=DirectRunner",
         ),
     ):
         result = run(tmp_path / "other", *flags)

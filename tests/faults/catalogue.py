@@ -544,9 +544,51 @@ FAULTS = (
     Fault(
         name="there_is_always_one_shard_more",
         area="tfrecords",
-        path="pixpro_tf/cli/write_tfrecords.py",
-        old="shards = -(-source.num_images // per_shard)",
-        new="shards = source.num_images // per_shard + 1",
+        path="pixpro_tf/cli/shards.py",
+        old="return range(-(-self.num_images // self.per_shard))",
+        new="return range(self.num_images // self.per_shard + 1)",
+    ),
+    Fault(
+        name="every_shard_begins_with_the_first_image",
+        area="tfrecords",
+        path="pixpro_tf/cli/shards.py",
+        old="start = shard * self.per_shard",
+        new="start = shard * 0",
+    ),
+    Fault(
+        name="shards_of_other_images_are_taken_over",
+        area="tfrecords",
+        path="pixpro_tf/cli/partial_output.py",
+        old="if file.read() != described:",
+        new="if not file.read():",
+    ),
+    Fault(
+        name="an_output_is_finished_without_all_shards",
+        area="tfrecords",
+        path="pixpro_tf/cli/partial_output.py",
+        old="if missing := len(self.missing(plan)):",
+        new="if (missing := len(self.missing(plan))) < 0:",
+    ),
+    Fault(
+        name="archives_are_read_one_image_at_a_time",
+        area="archives",
+        path="pixpro_tf/data/sources/zip_archives.py",
+        old="tf.string, stateful=False)",
+        new="tf.string)",
+    ),
+    Fault(
+        name="the_index_of_a_checkpoint_appears_first",
+        area="resuming",
+        path="pixpro_tf/storage/checkpoint_files.py",
+        old="    for target in reversed(files.values()):",
+        new="    for target in files.values():",
+    ),
+    Fault(
+        name="a_run_does_not_wait_for_its_last_checkpoint",
+        area="resuming",
+        path="pixpro_tf/training/callbacks.py",
+        old="                self._store.wait()\n",
+        new="                self._store.check()\n",
     ),
     Fault(
         name="empty_files_count_as_images",
@@ -1117,18 +1159,8 @@ FAULTS = (
         name="a_checkpoint_that_was_not_written_is_passed_over",
         area="errors",
         path="pixpro_tf/storage/checkpoints.py",
-        old=(
-            "            raise RunError(\n"
-            '                f"the checkpoint of step {step} could not be written: '
-            '{first_line(error)}; "\n'
-            '                "the run resumes from the previous checkpoint when it is restarted"\n'
-            "            ) from error\n"
-        ),
-        new=(
-            '            print(f"the checkpoint of step {step} could not be written: '
-            '{first_line(error)}")\n'
-            "            return None\n"
-        ),
+        old="    except (tf.errors.OpError, OSError) as error:\n        raise RunError(\n",
+        new="    except OSError as error:\n        raise RunError(\n",
     ),
     Fault(
         name="a_failure_without_a_name_counts_as_done",

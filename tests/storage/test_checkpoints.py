@@ -220,3 +220,24 @@ def test_what_a_killed_process_was_writing_is_deleted(model, tmp_path):
     save_steps(store, model, [2])
     store.wait()
     assert not list(tmp_path.glob("*.writing"))
+
+
+def test_the_index_of_a_copied_checkpoint_appears_last(model, tmp_path, monkeypatch):
+    """Without its index, a checkpoint does not count; with it, its data must be there."""
+    save_steps(CheckpointStore(str(tmp_path / "from"), model), model, [3])
+    renamed = []
+
+    def rename(source, target, overwrite):
+        renamed.append(target.rpartition(".")[2])
+        original(source, target, overwrite=overwrite)
+
+    original = tf.io.gfile.rename
+    monkeypatch.setattr(tf.io.gfile, "rename", rename)
+    (tmp_path / "to").mkdir()
+    checkpoint_files.copy(str(tmp_path / "from" / "step-3"), str(tmp_path / "to" / "step-3"))
+    assert renamed == ["data-00000-of-00001", "index"]
+
+
+def test_a_checkpoint_without_files_is_not_copied(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        checkpoint_files.copy(str(tmp_path / "step-3"), str(tmp_path / "step-4"))

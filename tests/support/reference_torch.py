@@ -267,8 +267,8 @@ def propagate(z, values, gamma):
 def bin_centres(box, height, width):
     """Returns x and y of the centre of each bin, `[B, H * W, 2]`, in row-major order."""
     x0, y0, x1, y1 = (edge[:, None, None] for edge in box.unbind(1))
-    column = torch.arange(width, dtype=box.dtype)[None, None, :]
-    row = torch.arange(height, dtype=box.dtype)[None, :, None]
+    column = torch.arange(width, dtype=box.dtype, device=box.device)[None, None, :]
+    row = torch.arange(height, dtype=box.dtype, device=box.device)[None, :, None]
     x = x0 + (column + 0.5) * (x1 - x0) / width + 0 * row
     y = y0 + (row + 0.5) * (y1 - y0) / height + 0 * column
     return torch.stack([x, y], dim=-1).flatten(1, 2)

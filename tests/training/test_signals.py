@@ -75,6 +75,15 @@ def test_step_that_does_not_finish_is_abandoned(leaving, ends):
         assert wait_for(ends)[0][1].startswith("the step did not finish, so nothing was saved")
 
 
+def test_the_last_checkpoint_may_take_longer_than_a_step(leaving, ends):
+    with leaving.catching():
+        leaving.step_ended()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with leaving.saving():
+            time.sleep(0.6)
+        assert not ends
+
+
 def test_long_steps_get_more_time(leaving, ends):
     with leaving.catching():
         leaving.step_ended()

@@ -66,8 +66,8 @@ class MemoryStore:
         self._memory = memory
         self._done = self._bytes = 0
         self._folder = f"ram://images/{id(self)}-"
-        # The images live as long as the store.
-        weakref.finalize(self, tf.io.gfile.rmtree, self._folder)
+        # The images live as long as the store; a process that ends need not delete them.
+        weakref.finalize(self, tf.io.gfile.rmtree, self._folder).atexit = False
         tf.io.gfile.makedirs(self._folder)
 
     def put(self, indices: Sequence[int], images: Sequence[bytes]) -> None:

@@ -1,22 +1,21 @@
 """Images in a zip archive, read individually without unpacking it."""
 
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable
 
+import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.data.images import IMAGE_SUFFIXES, is_hidden, is_image_name, passed_over
 from pixpro_tf.data.sources.listed import ListedSource, Record
 from pixpro_tf.errors import RunError
 
-# Size and first bytes of the header before a member's data.
-_HEADER_SIZE = 30
+# Header before a member's data; its last two numbers are the lengths of the name and of the extra field that follows it.
+_HEADER = struct.Struct("<4s5H3I2H")
 _SIGNATURE = b"PK\x03\x04"
-# Header of a gzip file without name and time, and the largest block of deflate that is not compressed.
-_GZIP_HEADER = b"\x1f\x8b\x08" + bytes(7)
-_BLOCK = 0xFFFF
-_BYTES = [bytes([value]) for value in range(256)]
 _ENCRYPTED = 0x1
 
 
@@ -24,7 +23,7 @@ class ZipSource(ListedSource):
     """Images in a zip archive, in any of its folders.
 
     Members are selected by their names, as `FolderSource` selects files; if several members have the same name, the last one counts. Stored
-    and deflated members are supported, in archives of any size.
+    and deflated members are supported, in archives of any size. Reads do not need a lock, so all threads can read at the same time.
 
     Args:
         path: path of a local file.
@@ -44,13 +43,12 @@ class ZipSource(ListedSource):
                 of="dataset",
             )
         super().__init__([_name_of(member) for member in self._members])
-        # Offset of the header, sizes in the archive and unpacked, checksum of the unpacked data and compression method of each member.
+        # Offset of the header, compressed size, checksum of the unpacked data and compression method of each member.
         self._places = tf.constant(
             [
                 (
                     member.header_offset,
                     member.compress_size,
-                    member.file_size,
                     member.CRC,
                     member.compress_type == zipfile.ZIP_DEFLATED,
                 )
@@ -58,6 +56,8 @@ class ZipSource(ListedSource):
             ],
             tf.int64,
         )
+        # The file is never closed, because reads may continue until the process ends.
+        self._file = os.open(os.path.expanduser(path), os.O_RDONLY)
 
     def _origin(self) -> bytes:
         return (
@@ -66,16 +66,26 @@ class ZipSource(ListedSource):
         )
 
     def encoded(self, record: Record) -> tf.Tensor:
-        """Returns the contents of the image file; fails if the archive is damaged there."""
-        # Everything is an operation without state: with deterministic operations, tf.data does not run others in parallel.
-        archive = _Archive(self.path)
-        offset, size, unpacked, checksum, deflated = tf.unstack(self._places[record["index"]])
-        with tf.control_dependencies([archive.assert_member_at(offset)]):
-            data = archive.read(offset + archive.header_size(offset), size)
-        blocks = tf.cond(deflated == 1, lambda: data, lambda: _stored_blocks(data))
-        # As a gzip file, whose checksum TensorFlow checks.
-        framed = [_GZIP_HEADER, blocks, _little_endian(checksum, 4), _little_endian(unpacked, 4)]
-        return tf.io.decode_compressed(tf.strings.join(framed), "GZIP")
+        """Returns the contents of the image file."""
+        # With deterministic operations, tf.data does not run anything in parallel that has a state.
+        place = self._places[record["index"]]
+        data = tf.numpy_function(self._read, [place], tf.string, stateful=False)
+        return tf.ensure_shape(data, [])
+
+    def _read(self, place: np.ndarray) -> bytes:
+        """Unpacks a member; raises `ValueError` if it is damaged."""
+        offset, size, checksum, deflated = map(int, place)
+        header = os.pread(self._file, _HEADER.size, offset)
+        if len(header) < _HEADER.size or not header.startswith(_SIGNATURE):
+            raise ValueError(f"{self.path} does not contain a member at byte {offset}")
+        *_, name_length, extra_length = _HEADER.unpack(header)
+        data = os.pread(self._file, size, offset + _HEADER.size + name_length + extra_length)
+        if deflated:
+            # The data are raw, without zlib's own header.
+            data = zlib.decompress(data, -zlib.MAX_WBITS)
+        if zlib.crc32(data) != checksum:
+            raise ValueError(f"{self.path} is damaged at byte {offset}")
+        return data
 
     def without(self, names: Iterable[bytes]) -> "ZipSource":
         """Returns the same source without the images of these names."""
@@ -83,60 +93,6 @@ class ZipSource(ListedSource):
         return ZipSource(
             self.path, [each for each in self._members if _name_of(each) not in left_out]
         )
-
-
-class _Archive:
-    """Bytes of a local file, which operations read at any place.
-
-    Args:
-        path: path of the file.
-    """
-
-    def __init__(self, path: str) -> None:
-        path = os.path.abspath(os.path.expanduser(path))
-        self._path = path
-        # Maps the file into memory, and reads only what is used. Fails if the file becomes shorter.
-        self._bytes = tf.raw_ops.ImmutableConst(
-            dtype=tf.uint8, shape=[os.path.getsize(path)], memory_region_name=path
-        )
-
-    def read(self, offset: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        """Returns `size` bytes from `offset` on, a string scalar."""
-        # The serialized tensor ends with the bytes.
-        serialized = tf.io.serialize_tensor(self._bytes[offset : offset + size])
-        size = tf.cast(size, tf.int32)
-        return tf.strings.substr(serialized, tf.strings.length(serialized) - size, size)
-
-    def assert_member_at(self, offset: tf.Tensor) -> tf.Operation:
-        """Fails if no member begins at an offset."""
-        found = self.read(offset, tf.constant(len(_SIGNATURE), tf.int64))
-        place = tf.strings.as_string(offset)
-        return tf.debugging.Assert(
-            found == _SIGNATURE,
-            [tf.strings.join([f"{self._path} does not contain a member at byte ", place])],
-        )
-
-    def header_size(self, offset: tf.Tensor) -> tf.Tensor:
-        """Size of the header at an offset, int64; its last two numbers are the lengths of the name and of an extra field after it."""
-        lengths = tf.cast(self._bytes[offset + _HEADER_SIZE - 4 : offset + _HEADER_SIZE], tf.int64)
-        return _HEADER_SIZE + tf.reduce_sum(lengths * [1, 256, 1, 256])
-
-
-def _stored_blocks(data: tf.Tensor) -> tf.Tensor:
-    """Divides bytes into blocks in the format of deflate, without compressing them."""
-    count = tf.maximum((tf.strings.length(data) + _BLOCK - 1) // _BLOCK, 1)
-    begins = tf.range(count) * _BLOCK
-    parts = tf.strings.substr(tf.repeat(data, count), begins, tf.repeat(_BLOCK, count))
-    sizes = tf.cast(tf.strings.length(parts), tf.int64)
-    is_last = tf.where(tf.range(count) == count - 1, b"\x01", b"\x00")
-    headers = [is_last, _little_endian(sizes, 2), _little_endian(0xFFFF - sizes, 2)]
-    return tf.strings.reduce_join(tf.strings.join([*headers, parts]))
-
-
-def _little_endian(numbers: tf.Tensor, size: int) -> tf.Tensor:
-    """Bytes of each int64 number, from the least significant one on, as strings of a length."""
-    parts = tf.expand_dims(numbers, -1) // [256**place for place in range(size)] % 256
-    return tf.strings.reduce_join(tf.gather(_BYTES, parts), -1)
 
 
 def _name_of(member: zipfile.ZipInfo) -> bytes:

@@ -1,0 +1,176 @@
+"""Folder of shards that is not finished yet; an interrupted command leaves it, and the same command continues from there."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from pixpro_tf.cli.outputs import refuse_existing, replace
+from pixpro_tf.cli.shards import Plan
+from pixpro_tf.errors import ConfigError, RunError, UserError, first_line
+
+_PLAN, _SHARDS, _MOVING, _LOCK = "plan.json", "shards", "moving", "lock"
+
+
+class PartialOutput:
+    """Folder `partial_NAME` beside the output `NAME`: the plan, incomplete files, and the folder of the complete shards.
+
+    Args:
+        output: folder that the folder of the shards becomes at the end.
+        overwrite: whether to replace an existing output.
+
+    Attributes:
+        folder: path of this folder.
+        shards: path of the folder of the complete shards.
+
+    Raises:
+        ConfigError: if the output exists, or is a whole bucket.
+    """
+
+    def __init__(self, output: str, overwrite: bool) -> None:
+        self._is_remote = "://" in output
+        if self._is_remote and "/" not in output.partition("://")[2].strip("/"):
+            raise ConfigError(f"{output} is a whole bucket; use a folder in it", of="output")
+        self._output = output.rstrip("/")
+        if not self._is_remote:
+            self._output = os.path.abspath(os.path.expanduser(output))
+        self._overwrite = overwrite
+        # The output's name does not begin this folder's name: some remote file systems look for files by the beginning of their names.
+        parent, name = os.path.split(self._output)
+        self.folder = os.path.join(parent, f"partial_{name}")
+        self.shards = os.path.join(self.folder, _SHARDS)
+        # Remote folders cannot be renamed in one step. This file says that the shards are being moved one by one.
+        self._moving = os.path.join(self.folder, _MOVING)
+        if not self._is_remote:
+            refuse_existing("output", output, overwrite)
+        elif not overwrite and self._exists(self._output) and not self._exists(self._moving):
+            raise ConfigError(
+                f"{output} already exists; use another path, or add --overwrite", of="output"
+            )
+
+    @contextlib.contextmanager
+    def of(self, plan: Plan) -> Iterator[None]:
+        """Context in which the shards of a plan are written; if it fails or is interrupted, says what is left.
+
+        Raises:
+            ConfigError: if the folder belongs to another plan or to something else, or another command is using it.
+        """
+        with self._writing():
+            self._begin(plan)
+        with self._locked():
+            try:
+                yield
+            except (UserError, KeyboardInterrupt):
+                self._leave(plan)
+                raise
+
+    def _begin(self, plan: Plan) -> None:
+        """Creates the folder, or checks that an existing one is of the same plan."""
+        described = json.dumps(dataclasses.asdict(plan), indent=1, sort_keys=True) + "\n"
+        path = os.path.join(self.folder, _PLAN)
+        if self._exists(path):
+            with tf.io.gfile.GFile(path) as file:
+                if file.read() != described:
+                    raise ConfigError(
+                        f"{self.folder} contains shards of other images or of other flags; repeat the command that began it, or delete it"
+                    )
+        elif self._exists(self.folder) and tf.io.gfile.listdir(self.folder):
+            raise ConfigError(
+                f"{self.folder}, where incomplete output is kept, exists and is not from this command; rename it, or use another --output"
+            )
+        else:
+            tf.io.gfile.makedirs(self.folder)
+            _write_text(path, described)
+        tf.io.gfile.makedirs(self.shards)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Locks a local folder against other commands; remote ones have no locks."""
+        if self._is_remote:
+            yield
+            return
+        with open(os.path.join(self.folder, _LOCK), "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"{self.folder} is in use by another command; wait until it ends, or use another --output"
+                ) from None
+            yield
+
+    def missing(self, plan: Plan) -> list[int]:
+        """Indices of the shards that have not been written yet.
+
+        Raises:
+            RunError: if the folder cannot be read.
+        """
+        with self._writing():
+            found = set(tf.io.gfile.listdir(self.shards))
+            if self._exists(self._moving) and self._exists(self._output):
+                found |= set(tf.io.gfile.listdir(self._output))
+        return [shard for shard in plan.shards if plan.file_name(shard) not in found]
+
+    def _leave(self, plan: Plan) -> None:
+        """Says how many shards are complete; removes the folder if there are none."""
+        with contextlib.suppress(OSError, tf.errors.OpError, RunError):
+            complete = len(plan.shards) - len(self.missing(plan))
+            if complete:
+                print(
+                    f"{self.folder} keeps {complete} of {len(plan.shards)} shards; the same command continues from there"
+                )
+            else:
+                tf.io.gfile.rmtree(self.folder)
+
+    def finish(self, plan: Plan) -> None:
+        """Makes the folder of the shards the output, and removes the rest.
+
+        Raises:
+            RunError: if shards are missing, or the output cannot be written.
+        """
+        if missing := len(self.missing(plan)):
+            raise RunError(
+                f"{missing} of {len(plan.shards)} shards have not been written to {self.folder}; repeat the command when nothing writes to it any more"
+            )
+        with self._writing():
+            if self._is_remote:
+                self._move_shards(plan)
+            elif os.path.lexists(self._output):
+                # It has existed from the beginning, or has been created in the meantime.
+                refuse_existing("output", self._output, self._overwrite)
+                replaced = os.path.join(self.folder, f"replaced-{uuid.uuid4().hex}")
+                replace(self._output, self.shards, replaced)
+            else:
+                os.rename(self.shards, self._output)
+            tf.io.gfile.rmtree(self.folder)
+
+    def _move_shards(self, plan: Plan) -> None:
+        if not self._exists(self._moving):
+            if self._exists(self._output):
+                tf.io.gfile.rmtree(self._output)
+            _write_text(self._moving, "The shards are being moved.\n")
+        tf.io.gfile.makedirs(self._output)
+        for name in map(plan.file_name, plan.shards):
+            made = os.path.join(self.shards, name)
+            if self._exists(made):
+                tf.io.gfile.rename(made, os.path.join(self._output, name), overwrite=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise RunError(f"{self._output} cannot be written: {reason}", of="output") from None
+
+    def _exists(self, path: str) -> bool:
+        return tf.io.gfile.exists(path)
+
+
+def _write_text(path: str, text: str) -> None:
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(text)
