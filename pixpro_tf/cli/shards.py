@@ -141,7 +141,8 @@ def _first_unreadable(plan: Plan, source: ListedSource, shard: int) -> str:
     for record in source.stretch(plan.seed, tf.constant(0, tf.int64), plan.positions(shard)):
         try:
             source.encoded(record)
-        except tf.errors.OpError:
+        except (tf.errors.OpError, ValueError):
+            # Outside a graph, a damaged archive raises its own error.
             return os.fsdecode(record["name"].numpy()) + ": "
     return ""
 
