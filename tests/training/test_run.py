@@ -255,16 +255,24 @@ def test_unexplained_failure_is_raised(photos):
         steps=Steps.of(config, source.num_images),
         model=types.SimpleNamespace(fit=fit, finished_steps=0),
         start_step=0,
+        store=None,
     )
     with pytest.raises(tf.errors.InternalError, match="the device is lost"):
         run._fit(session, [])
 
 
 def test_run_that_loses_its_data_service_fails(monkeypatch, capsys):
-    codes = []
-    monkeypatch.setattr(run.os, "_exit", codes.append)
-    run._leave_at_once(RunError("grpc://host:1 does not answer", of="data_service"))
-    assert codes == [1]
+    calls = []
+    monkeypatch.setattr(run.os, "_exit", calls.append)
+
+    class Store:
+        def wait(self, seconds):
+            calls.append("waited")
+            raise RunError("the checkpoint of step 3 could not be written")
+
+    run._leave_at_once(Store(), RunError("grpc://host:1 does not answer", of="data_service"))
+    # A checkpoint that is being written is finished first, if that is possible.
+    assert calls == ["waited", 1]
     assert capsys.readouterr().err == "error: --data_service=grpc://host:1 does not answer\n"
 
 
