@@ -39,9 +39,9 @@ LIMITS = {
     "replicas": 100,
     "resume": 150,
     "steps": 120,
-    "golden64": 120,
     "input": 60,
     "batch_norm": 60,
+    "golden64": 240,
 }
 # Precision, --jit, --deterministic and framework of the steps, in the order of their importance.
 STEPS = (
