@@ -14,7 +14,7 @@ LINES = (
     {"layers", "losses", "config", "optimizers", "data"},
     {"objectives", "backbones", "cli"},
     {"pixpro"},
-    {"build"},
+    {"build", "pretrained"},
     {"storage"},
     {"evaluation", "interop"},
     {"training", "export", "data_service", "tfrecords", "visualize"},

@@ -27,8 +27,9 @@ def from_flag(also: str = "") -> Any:
     """
     return required(
         "Backbone",
-        "folder of a run or of imported weights, or TF Hub-style handle (folder, .tar.gz, gs:// or https://) of a SavedModel that "
-        f"export.savedmodel wrote{also}; a SavedModel is a program: load only those you trust",
+        "folder of a run or of imported weights, TF Hub-style handle (folder, .tar.gz, gs:// or https://) of a SavedModel that "
+        "export.savedmodel wrote, or published weights (keras:ResNet50, keras_hub:PRESET, or a .h5, .keras or .safetensors file)"
+        f"{also}; a SavedModel is a program: load only those you trust",
         name="from",
         alias="run",
     )

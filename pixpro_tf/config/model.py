@@ -83,8 +83,15 @@ class ModelFlags:
     init_from: str = flag(
         "",
         "Model",
-        "initial weights: folder of a run, checkpoint, SavedModel, or TF Hub handle (folder, .tar.gz, gs://, https://); "
+        "initial weights: folder of a run, checkpoint, SavedModel, or TF Hub handle (folder, .tar.gz, gs://, https://); or those of "
+        "ImageNet: keras:ResNet50, keras_hub:resnet_50_imagenet, or a .h5, .keras or .safetensors file; "
         "a SavedModel is a program: load only those you trust",
+    )
+    init_from_other_layout: bool = flag(
+        False,
+        "Model",
+        "accept initial weights of another layout; their features differ until they have been trained further",
+        used_by={"init_from": ()},
     )
 
     @property

@@ -4,7 +4,7 @@ import sys
 
 from pixpro_tf.cli.commands import Program
 
-_EXPORTS = ("savedmodel", "od_api", "model_garden", "detectron2")
+_EXPORTS = ("savedmodel", "od_api", "model_garden", "keras_hub", "detectron2")
 
 main = Program(
     "pixpro-export",

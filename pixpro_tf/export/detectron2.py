@@ -12,8 +12,8 @@ from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.cli.outputs import atomic_output, check_output
 from pixpro_tf.errors import RunError
 from pixpro_tf.export.sources import restore_for
-from pixpro_tf.interop.torch import names
-from pixpro_tf.interop.torch.names import to_torch_layout
+from pixpro_tf.pretrained import torch_names
+from pixpro_tf.pretrained.torch_names import to_torch_layout
 
 # Architectures that Detectron2 builds; it has neither the deep stem of the "d" variants nor a ResNet with ten layers.
 BACKBONES = (
@@ -156,7 +156,7 @@ def export(
             f"{source} is a {backbone.architecture} with --output_stride={backbone.output_stride}, which Detectron2 does not support; "
             "pre-train with --output_stride=32"
         )
-    model = to_detectron2(names.state_dict(backbone))
+    model = to_detectron2(torch_names.state_dict(backbone))
     if neck is not None:
         model |= neck_to_detectron2(neck)
     with atomic_output(output, overwrite) as path, open(path, "wb") as file:

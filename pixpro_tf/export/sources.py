@@ -39,8 +39,12 @@ def restore_for(
             ("output_stride", weights.output_stride, output_strides),
         ):
             if found not in known:
+                advice = f"pre-train with --{flag}={' or '.join(map(str, known))}"
+                if flag == "backbone_layout":
+                    advice += (
+                        f"; --init_from={source} --init_from_other_layout starts from these weights"
+                    )
                 raise RunError(
-                    f"{source} was pre-trained with --{flag}={found}, which {consumer} does not support; "
-                    f"pre-train with --{flag}={' or '.join(map(str, known))}"
+                    f"{source} was pre-trained with --{flag}={found}, which {consumer} does not support; {advice}"
                 )
         return trained_weights.restore_with_neck(weights)

@@ -1,10 +1,12 @@
-"""Initialisation from existing weights: a run, a checkpoint, a SavedModel or a TF Hub handle."""
+"""Initialisation from existing weights: a run, a checkpoint, a SavedModel, a TF Hub handle or published weights."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from pixpro_tf import pretrained
+from pixpro_tf.backbones.resnet import ResNet, build
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.pixpro import PixPro
 from pixpro_tf.storage import checkpoint_files, hub_handles, model_card, trained_weights
@@ -13,33 +15,78 @@ from pixpro_tf.storage.checkpoints import restore_part
 from pixpro_tf.storage.runs import Run, is_run
 from pixpro_tf.storage.saved_model import heads_of
 
+# Side of the images on which layouts are compared, in pixels.
+_SIDE = 224
 
-def initialize_from(model: PixPro, handle: str) -> str:
+
+def initialize_from(model: PixPro, handle: str, other_layout: bool = False) -> str:
     """Loads weights into the online network and copies them to the target network.
 
     The backbone, and the heads whose shapes match, are loaded from a run folder, a checkpoint, or a SavedModel that this project exported.
-    Only the backbone is loaded from any other SavedModel, by the names of its variables.
+    Only the backbone is loaded from published weights, and from any other SavedModel, by the names of its variables.
 
     Args:
         model: built model.
-        handle: path or TF Hub handle.
+        handle: path, TF Hub handle, or published weights (see `pretrained.read`).
+        other_layout: whether to accept weights of another layout, with which features differ until they have been trained further.
 
     Returns:
-        One line that lists what was loaded.
+        One line that lists what was loaded, and how far features differ in another layout.
 
     Raises:
-        RunError: if the handle does not exist, cannot be read, or contains a different backbone.
+        RunError: if the handle does not exist, cannot be read, or contains a different backbone or layout.
     """
     try:
-        checkpoint = checkpoint_files.find_checkpoint(handle)
-        loaded = _load_run(model, checkpoint) if checkpoint else _load_saved_model(model, handle)
+        if pretrained.is_pretrained(handle):
+            found, loaded = _load_pretrained(model, handle, other_layout)
+        elif checkpoint := checkpoint_files.find_checkpoint(handle):
+            found, loaded = _load_run(model, checkpoint, other_layout)
+        else:
+            found, loaded = _load_saved_model(model, handle, other_layout)
     except RunError as error:
         raise RunError(f"--init_from: {error}") from error
     model.start_target_from_online()
-    return f"Initialised from {handle}: {loaded}"
+    line = f"Initialised from {handle}: {loaded}"
+    if found != model.online.backbone.layout:
+        difference = layout_difference(model.online.backbone, found)
+        line += f"; as trained in the layout {found}, whose c5 differs by {difference:.0%} before further training"
+    return line
 
 
-def _load_run(model: PixPro, checkpoint: str) -> str:
+def layout_difference(backbone: ResNet, layout: str) -> float:
+    """Returns by how much the last map of a backbone differs in another layout, relative to the map there, in the root mean square.
+
+    The images are noise with the spectrum of photographs.
+    """
+    generator = np.random.default_rng(0)
+    images = tf.zeros([2, _SIDE, _SIDE, 3])
+    for octave in range(int(np.log2(_SIDE))):
+        coarse = generator.normal(size=[2, 2**octave, 2**octave, 3]) / 2**octave
+        images += tf.cast(tf.image.resize(coarse, [_SIDE, _SIDE], "bicubic"), tf.float32)
+    values = [variable.numpy() for variable in backbone.variables]
+    maps = []
+    for each in (backbone.layout, layout):
+        network = build(backbone.architecture, each, backbone.output_stride)
+        for variable, value in zip(network.variables, values, strict=True):
+            variable.assign(value)
+        maps.append(network(images)["c5"])
+    return float(tf.norm(maps[0] - maps[1]) / tf.norm(maps[1]))
+
+
+def _load_pretrained(model: PixPro, handle: str, other_layout: bool) -> tuple[str, str]:
+    """Returns the layout of the weights, and what was loaded."""
+    weights = trained_weights.weights_of_pretrained(handle)
+    backbone = model.online.backbone
+    if weights.architecture != backbone.architecture:
+        raise _another_backbone(
+            model, f"the {weights.architecture} in {handle}", weights.architecture
+        )
+    _check_layout(model, handle, weights.layout, other_layout)
+    weights.load_backbone(backbone)
+    return weights.layout, "backbone"
+
+
+def _load_run(model: PixPro, checkpoint: str, other_layout: bool) -> tuple[str, str]:
     try:
         stored = tf.train.list_variables(checkpoint)
     except UNREADABLE as error:
@@ -48,14 +95,14 @@ def _load_run(model: PixPro, checkpoint: str) -> str:
     if not _same_shapes(stored, "online/backbone", backbone):
         raise _another_backbone(model, f"the backbone in {checkpoint}")
     # A checkpoint outside a run folder does not record its layout.
-    if is_run(checkpoint):
-        _check_layout(model, checkpoint, Run.open(checkpoint).config.backbone_layout)
+    layout = Run.open(checkpoint).config.backbone_layout if is_run(checkpoint) else backbone.layout
+    _check_layout(model, checkpoint, layout, other_layout)
     parts = {
         label: (path, part)
         for label, (path, part) in _heads_of_run(model).items()
         if _same_shapes(stored, path, part)
     }
-    return _restore(checkpoint, {"backbone": ("online/backbone", backbone)} | parts)
+    return layout, _restore(checkpoint, {"backbone": ("online/backbone", backbone)} | parts)
 
 
 def _heads_of_run(model: PixPro) -> dict[str, tuple[str, tf.keras.layers.Layer]]:
@@ -73,22 +120,25 @@ def _heads_of_run(model: PixPro) -> dict[str, tuple[str, tf.keras.layers.Layer]]
     }
 
 
-def _load_saved_model(model: PixPro, handle: str) -> str:
+def _load_saved_model(model: PixPro, handle: str, other_layout: bool) -> tuple[str, str]:
     with hub_handles.local_copy(handle) as folder:
         card = model_card.read(folder)
         if card is None:
-            return _load_by_names(model, handle, folder)
+            loaded = _load_by_names(model, handle, folder)
+            return model.online.backbone.layout, loaded
         weights = trained_weights.weights_of_saved_model(folder, card)
         if weights.architecture != model.online.backbone.architecture:
-            raise _another_backbone(model, f"the {weights.architecture} in {handle}")
-        _check_layout(model, handle, weights.layout)
+            raise _another_backbone(
+                model, f"the {weights.architecture} in {handle}", weights.architecture
+            )
+        _check_layout(model, handle, weights.layout, other_layout)
         parts = {
             name: (name, head)
             for name, head in heads_of(model, "online").items()
             if card["heads"].get(name) == model_card.describe_head(head)
         }
         backbone = (weights.part, model.online.backbone)
-        return _restore(weights.checkpoint, {"backbone": backbone} | parts)
+        return weights.layout, _restore(weights.checkpoint, {"backbone": backbone} | parts)
 
 
 def _restore(checkpoint: str, parts: dict[str, tuple[str, tf.keras.layers.Layer]]) -> str:
@@ -97,19 +147,22 @@ def _restore(checkpoint: str, parts: dict[str, tuple[str, tf.keras.layers.Layer]
     return ", ".join(parts)
 
 
-def _another_backbone(model: PixPro, what: str) -> RunError:
-    return RunError(
-        f"{what} is not a {model.online.backbone.architecture}; use the --backbone that it was trained with"
+def _another_backbone(model: PixPro, what: str, architecture: str = "") -> RunError:
+    advice = (
+        f"use --backbone={architecture}"
+        if architecture
+        else "use the --backbone that it was trained with"
     )
+    return RunError(f"{what} is not a {model.online.backbone.architecture}; {advice}")
 
 
-def _check_layout(model: PixPro, name: str, layout: str) -> None:
-    """Raises `RunError` if the layout differs: weights have the same shapes in all layouts, but their features differ."""
+def _check_layout(model: PixPro, name: str, layout: str, other_layout: bool) -> None:
+    """Raises `RunError` if the layout differs and must not: weights have the same shapes in all layouts, but features differ."""
     wanted = model.online.backbone.layout
-    if layout != wanted:
+    if layout != wanted and not other_layout:
         raise RunError(
             f"the backbone in {name} has the layout {layout} and would compute different features with {wanted}; "
-            f"use --backbone_layout={layout}"
+            f"use --backbone_layout={layout}, or --init_from_other_layout to train the weights further in the other layout"
         )
 
 

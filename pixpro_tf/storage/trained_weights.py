@@ -1,4 +1,4 @@
-"""Trained networks from run folders and exported SavedModels, for exports and evaluations."""
+"""Trained networks from run folders, exported SavedModels and published weights, for exports and evaluations."""
 
 import contextlib
 import dataclasses
@@ -7,12 +7,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from pixpro_tf import pretrained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.build import neck_arguments
 from pixpro_tf.errors import RunError
+from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import hub_handles, model_card
 from pixpro_tf.storage.checkpoint_files import find_checkpoint
 from pixpro_tf.storage.checkpoints import restore_part
@@ -21,13 +24,14 @@ from pixpro_tf.storage.runs import Progress, Run, is_run
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Trained backbone on disk.
+    """Trained backbone, on disk or as arrays.
 
     Attributes:
-        checkpoint: path of the checkpoint.
+        checkpoint: path of the checkpoint; empty for arrays.
         part: name of the backbone in the checkpoint, a path of attributes from its root; the neck's path differs in the last one.
         architecture, layout, output_stride: see `resnet.ResNet`.
         neck: configuration of the `Neck` that was trained with the backbone; None if there is none.
+        arrays: weights by PyTorch's names, see `torch_names`; None for a checkpoint.
     """
 
     checkpoint: str
@@ -36,6 +40,17 @@ class Weights:
     layout: str
     output_stride: int
     neck: dict[str, Any] | None = None
+    arrays: dict[str, np.ndarray] | None = None
+
+    def load_backbone(self, backbone: resnet.ResNet) -> None:
+        """Loads the weights into a built backbone of the same architecture; raises `RunError` if they cannot be read."""
+        if self.arrays is None:
+            restore_part(self.checkpoint, self.part, backbone)
+            return
+        try:
+            torch_names.load_state_dict(backbone, self.arrays)
+        except ValueError as error:
+            raise RunError(f"the weights do not fit a {self.architecture}: {error}") from error
 
 
 def restore_backbone(
@@ -49,7 +64,7 @@ def restore_backbone(
 def restore(weights: Weights) -> resnet.ResNet:
     """Returns the backbone of weights on disk, in float32; raises `RunError` if they cannot be read."""
     backbone = resnet.build(weights.architecture, weights.layout, weights.output_stride)
-    restore_part(weights.checkpoint, weights.part, backbone)
+    weights.load_backbone(backbone)
     return backbone
 
 
@@ -71,8 +86,8 @@ def open_weights(
     """Finds a trained backbone.
 
     Args:
-        run_or_handle: folder of a run or of imported weights, or a TF Hub-style handle of a SavedModel that
-            `export.savedmodel` wrote.
+        run_or_handle: folder of a run or of imported weights, a TF Hub-style handle of a SavedModel that `export.savedmodel` wrote, or
+            published weights; see `pretrained.read`.
         network: "online" or "target"; None selects the online network of a run, and the only network of a SavedModel.
         allow_unfinished: whether to accept a run that has not completed all its steps.
 
@@ -82,6 +97,11 @@ def open_weights(
     Raises:
         RunError: if the weights are not found, their layout is unknown, or the run is unfinished.
     """
+    if pretrained.is_pretrained(run_or_handle):
+        if network is not None:
+            raise RunError(f"{run_or_handle} contains a single network; omit --network")
+        yield weights_of_pretrained(run_or_handle)
+        return
     if is_run(run_or_handle) or find_checkpoint(run_or_handle) is not None:
         yield _weights_of_run(run_or_handle, network or "online", allow_unfinished)
         return
@@ -99,6 +119,12 @@ def open_weights(
         if not allow_unfinished:
             Progress(**card["training"]).require_finished(run_or_handle)
         yield weights_of_saved_model(folder, card)
+
+
+def weights_of_pretrained(handle: str) -> Weights:
+    """Returns published weights; see `pretrained.read` for the handle and errors."""
+    found = pretrained.read(handle)
+    return Weights("", "", found.architecture, found.layout, 32, arrays=found.arrays)
 
 
 def weights_of_saved_model(folder: str, card: dict) -> Weights:

@@ -114,7 +114,7 @@ def _open_session(
             f"{path} is damaged ({reason}); resuming from the newest readable checkpoint, {store.latest}"
         )
     if store.latest is None and config.init_from:
-        print(init_from.initialize_from(model, config.init_from))
+        print(init_from.initialize_from(model, config.init_from, config.init_from_other_layout))
     workers.check_workers_agree(strategy, start_step, source.num_images)
     return Session(config, folder, strategy, source, steps, learning_rate, model, store, start_step)
 

@@ -8,7 +8,7 @@ import pytest
 from pixpro_tf.backbones import resnet
 from pixpro_tf.export import detectron2
 from pixpro_tf.export.commands import detectron2 as detectron2_command
-from pixpro_tf.interop.torch import names
+from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import trained_weights
 from pixpro_tf.storage.runs import Run
 from tests.support.models import make_run
@@ -36,7 +36,7 @@ def detectron2_names(blocks, depth):
     [("resnet18", (2, 2, 2, 2), 2), ("resnet50", (3, 4, 6, 3), 3)],
 )
 def test_names_are_the_same_as_in_detectron2(backbone, blocks, depth):
-    state = names.state_dict(resnet.build(backbone))
+    state = torch_names.state_dict(resnet.build(backbone))
     assert detectron2.to_detectron2(state).keys() == detectron2_names(blocks, depth)
 
 

@@ -10,7 +10,7 @@ import pytest
 from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.export.commands import detectron2 as detectron2_command
-from pixpro_tf.export.commands import model_garden, od_api
+from pixpro_tf.export.commands import keras_hub, model_garden, od_api
 from pixpro_tf.export.commands import savedmodel as savedmodel_command
 from tests.conftest import ROOT
 from tests.support import warm
@@ -23,6 +23,7 @@ EXPORTS = {
     "detectron2": (detectron2_command.main, "--from", "torchvision", ()),
     "od_api": (od_api.main, "--from", "od_api", OD_API_FLAGS),
     "model_garden": (model_garden.main, "--from", "model_garden", ()),
+    "keras_hub": (keras_hub.main, "--from", "torchvision", ()),
 }
 
 
@@ -189,7 +190,8 @@ def test_other_layout_is_rejected_with_the_flag_to_pre_train_with(name, runs, tm
     assert main([*arguments, "--allow_unfinished"]) == 1
     error = capsys.readouterr().err
     assert f"--backbone_layout={other}, which" in error and error.count("\n") == 1
-    assert error.endswith(f"pre-train with --backbone_layout={layout}\n")
+    assert f"pre-train with --backbone_layout={layout}; --init_from=" in error
+    assert error.endswith(" --init_from_other_layout starts from these weights\n")
     assert not list(tmp_path.iterdir())
 
 

@@ -488,7 +488,7 @@ def test_run_is_initialised_from_heads_that_fit(run, exported_heads):
 def test_run_with_another_layout_or_backbone_is_rejected(exported):
     with pytest.raises(RunError, match=r"has the layout torchvision .* --backbone_layout=torchv"):
         init_from.initialize_from(make_model(backbone_layout="od_api"), exported)
-    with pytest.raises(RunError, match="is not a resnet18; use the --backbone"):
+    with pytest.raises(RunError, match="is not a resnet18; use --backbone=resnet10"):
         init_from.initialize_from(make_model("resnet18"), exported)
 
 

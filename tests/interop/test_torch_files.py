@@ -25,7 +25,7 @@ from tests.support.models import make_run
 
 torch = pytest.importorskip("torch")
 
-from pixpro_tf.interop.torch.recognition import architecture_of, recognise  # noqa: E402
+from pixpro_tf.pretrained.recognition import architecture_of, recognise  # noqa: E402
 from tests.support import reference_torch as reference  # noqa: E402
 from tests.support.runs import cost_of  # noqa: E402
 

@@ -1,5 +1,6 @@
 import functools
 import http.server
+import re
 import tarfile
 import threading
 import types
@@ -7,14 +8,16 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from safetensors.numpy import save_file
 
 from pixpro_tf.backbones import resnet
 from pixpro_tf.config import Config
 from pixpro_tf.errors import RunError
+from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import init_from
 from pixpro_tf.storage.checkpoints import checkpoint_of
 from pixpro_tf.storage.run_folder import RunFolder, start_run_folder
-from tests.support.models import assert_target_follows, make_model
+from tests.support.models import assert_target_follows, make_model, settle
 
 
 def values(part):
@@ -199,3 +202,62 @@ def test_another_layout_is_rejected_if_the_run_records_its_layout(saved, tmp_pat
 def test_missing_file_system_is_reported_in_one_line():
     with pytest.raises(RunError, match=r"--init_from: nofs://bucket/run cannot be read: "):
         init_from.initialize_from(make_model(), "nofs://bucket/run")
+
+
+def published(tmp_path, architecture):
+    """Writes random weights of a backbone as a safetensors file; returns its path and the backbone."""
+    backbone = resnet.build(architecture)
+    rng = np.random.default_rng(0)
+    for variable in backbone.variables:
+        variable.assign(rng.uniform(0.5, 1, variable.shape))
+    path = str(tmp_path / "published.safetensors")
+    save_file(torch_names.state_dict(backbone), path)
+    return path, backbone
+
+
+def test_published_weights_initialise_the_backbone_and_the_target(tmp_path):
+    model = make_model()
+    path, backbone = published(tmp_path, model.online.backbone.architecture)
+    assert init_from.initialize_from(model, path) == f"Initialised from {path}: backbone"
+    assert_equal(model.online.backbone, backbone)
+    assert_target_follows(model)
+
+
+def test_published_weights_of_another_backbone_name_its_flag(tmp_path):
+    path, _ = published(tmp_path, "resnet18")
+    with pytest.raises(
+        RunError, match=r"the resnet18 in .* is not a resnet.*; use --backbone=resnet18"
+    ):
+        init_from.initialize_from(make_model(), path)
+
+
+def test_published_weights_of_another_layout_name_its_flag(tmp_path):
+    model = make_model(backbone_layout="model_garden")
+    path, _ = published(tmp_path, model.online.backbone.architecture)
+    with pytest.raises(
+        RunError, match=r"has the layout torchvision .*--backbone_layout=torchvision"
+    ):
+        init_from.initialize_from(model, path)
+
+
+def test_weights_of_another_layout_are_accepted_on_request_and_the_difference_is_named(tmp_path):
+    model = make_model(backbone_layout="model_garden")
+    backbone = resnet.build("resnet10")
+    settle(backbone)
+    path = str(tmp_path / "published.safetensors")
+    save_file(torch_names.state_dict(backbone), path)
+    line = init_from.initialize_from(model, path, other_layout=True)
+    assert_equal(model.online.backbone, backbone)
+    assert_target_follows(model)
+    found = re.fullmatch(
+        r"Initialised from .*: backbone; as trained in the layout torchvision, whose c5 differs by (\d+)% before further training",
+        line,
+    )
+    assert 5 < int(found[1]) < 200
+
+
+def test_the_difference_of_equal_layouts_is_zero():
+    backbone = resnet.build("resnet10w0.5")
+    settle(backbone)
+    assert init_from.layout_difference(backbone, "torchvision") == 0
+    assert init_from.layout_difference(backbone, "mirror") > 0.001

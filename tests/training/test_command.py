@@ -79,6 +79,7 @@ def test_every_field_is_a_flag_of_its_type(name, monkeypatch):
         "gradient_accumulation": 4,
         "tpu": "local",
         "cluster": "slurm",
+        "lr_scaling": "sqrt",
         "pixel_loss": "pixcontrast",
         "pixel_levels": "p3,p4",
         "instance_loss": "contrastive",
@@ -88,6 +89,7 @@ def test_every_field_is_a_flag_of_its_type(name, monkeypatch):
     assert value != default
     # Some flags are rejected unless another flag makes use of them.
     used_by = {
+        "init_from_other_layout": {"init_from": "runs/other"},
         "tpu": {"strategy": "tpu"},
         "cluster": {"strategy": "multi_worker"},
         "lr_drops": {"schedule": "step"},

@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from pixpro_tf.cli.outputs import atomic_output, refuse_existing
 from pixpro_tf.errors import RunError
-from pixpro_tf.interop.torch import names
 from pixpro_tf.interop.torch.files import require_torch, write
+from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import trained_weights
 from pixpro_tf.storage.checkpoint_files import step_of
 from pixpro_tf.storage.runs import Run
@@ -50,13 +50,15 @@ def _check_run(run: Run) -> None:
 def _weights_of(run: Run) -> dict[str, np.ndarray]:
     stored = [name for name, _ in tf.train.list_variables(run.checkpoint)]
     if any(name.startswith("online/projectors/") for name in stored):
-        weights = names.state_dict(run.load_model())
+        weights = torch_names.state_dict(run.load_model())
     else:
         backbone = trained_weights.restore_backbone(run.name)
-        weights = {f"encoder.{name}": array for name, array in names.state_dict(backbone).items()}
+        weights = {
+            f"encoder.{name}": array for name, array in torch_names.state_dict(backbone).items()
+        }
         if any(name.startswith("target/backbone/") for name in stored):
             backbone = trained_weights.restore_backbone(run.name, "target")
-            target = names.state_dict(backbone)
+            target = torch_names.state_dict(backbone)
             weights |= {f"encoder_k.{name}": array for name, array in target.items()}
     counter = np.array(_batches_tracked(run), np.int64)
     means = [name for name in weights if name.endswith(".running_mean")]

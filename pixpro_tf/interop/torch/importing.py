@@ -15,9 +15,9 @@ from pixpro_tf.build import build_compiled_model, build_model, build_schedule
 from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError
-from pixpro_tf.interop.torch import names
 from pixpro_tf.interop.torch.files import TorchFile
-from pixpro_tf.interop.torch.recognition import Recognised, Weights, below, recognise
+from pixpro_tf.pretrained import torch_names
+from pixpro_tf.pretrained.recognition import Recognised, Weights, below, recognise
 from pixpro_tf.storage.checkpoints import CheckpointStore, parts_of, save_weights
 from pixpro_tf.storage.run_folder import RunFolder, write_description
 
@@ -198,7 +198,7 @@ def _import_model(file: TorchFile, config: Config, folder: RunFolder) -> set[str
 
 def _load(model: pixpro.PixPro | resnet.ResNet, weights: Weights, path: str) -> list[str]:
     try:
-        loaded = names.load_state_dict(model, weights)
+        loaded = torch_names.load_state_dict(model, weights)
     except ValueError as error:
         raise _does_not_fit(path, str(error)) from error
     broken = [name for name in loaded if not np.isfinite(weights[name]).all()]
@@ -239,7 +239,7 @@ def _import_run(
     model = build_compiled_model(config, learning_rate, config.epochs * steps_per_epoch)
     used = set(_load(model, file.weights, file.path))
     momentum = momentum_by_name(file)
-    variables = names.variables_by_name(model)
+    variables = torch_names.variables_by_name(model)
     of_variable = {
         variable.ref(): momentum[name] for name, variable in variables.items() if name in momentum
     }
@@ -247,7 +247,7 @@ def _import_run(
     optimizer: Any = model.optimizer
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     for variable, velocity in zip(model.trainable_variables, inner.momentums, strict=True):
-        velocity.assign(names.from_torch_layout(of_variable[variable.ref()]))
+        velocity.assign(torch_names.from_torch_layout(of_variable[variable.ref()]))
     optimizer.iterations.assign(step)
     CheckpointStore(folder.checkpoints, model).save()
     return used, num_images, step

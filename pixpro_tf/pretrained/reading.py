@@ -1,0 +1,195 @@
+"""Published weights by their handles: Keras Applications, KerasHub, Keras files and safetensors files."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.keras2 import LEGACY_KERAS_VARIABLE
+from pixpro_tf.pretrained import keras_files, keras_names, recognition
+from pixpro_tf.pretrained.normalisation import Normalisation
+
+APPLICATIONS = "keras:"
+HUB = "keras_hub:"
+_SAFETENSORS = ".safetensors"
+# Types of safetensors files, and those of NumPy for their bytes.
+_FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+# Files of a preset of KerasHub.
+_HUB_WEIGHTS, _HUB_CONVERTER = "model.weights.h5", "image_converter.json"
+_NETWORKS = ("ResNet50", "ResNet101", "ResNet152")
+# Saves a preset without its classifier; a process of its own, because KerasHub needs Keras 3.
+_SAVE_PRESET = """
+import sys
+import keras_hub
+preset, folder = sys.argv[1:]
+keras_hub.models.ResNetBackbone.from_preset(preset).save_to_preset(folder)
+try:
+    keras_hub.layers.ImageConverter.from_preset(preset).save_to_preset(folder)
+except Exception as error:
+    print(f"{preset} has no image converter: {error}", file=sys.stderr)
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """Weights of a published backbone.
+
+    Attributes:
+        architecture, layout: see `resnet.ResNet`.
+        arrays: weights by PyTorch's names and in its layouts, for images that this project has normalised; see `torch_names`.
+    """
+
+    architecture: str
+    layout: str
+    arrays: dict[str, np.ndarray]
+
+
+def is_pretrained(handle: str) -> bool:
+    """Returns whether a handle names weights that `read` reads, judging by its prefix or suffix."""
+    return handle.startswith((APPLICATIONS, HUB)) or handle.endswith(
+        (*keras_files.SUFFIXES, _SAFETENSORS)
+    )
+
+
+def read(handle: str) -> Pretrained:
+    """Reads published weights.
+
+    Args:
+        handle: one of
+            `keras:ResNet50` (or ResNet101, ResNet152): ImageNet weights of Keras Applications, which Keras downloads;
+            `keras_hub:resnet_50_imagenet`: preset of KerasHub, or a folder of one, for which KerasHub need not be installed;
+            a `.h5`, `.weights.h5` or `.keras` file of a network of either, with or without its classifier;
+            a `.safetensors` file with the names of torchvision, timm or MMLab's tools.
+
+    Raises:
+        RunError: if the weights cannot be downloaded or read, or are not those of a known ResNet.
+    """
+    try:
+        if handle.startswith(APPLICATIONS):
+            return _of_keras(_application(handle.removeprefix(APPLICATIONS)))
+        if handle.startswith(HUB):
+            return _of_preset(handle.removeprefix(HUB))
+        if not tf.io.gfile.exists(os.path.expanduser(handle)):
+            raise RunError("is not an existing file")
+        if handle.endswith(_SAFETENSORS):
+            return _of_torch(_safetensors(handle))
+        return _of_keras(keras_files.read_layers(handle))
+    except RunError as error:
+        raise RunError(f"{handle} {error}") from error
+
+
+def _application(name: str) -> keras_files.Layers:
+    if name not in _NETWORKS:
+        raise RunError(
+            f"is not supported; use {APPLICATIONS} followed by one of {', '.join(_NETWORKS)}"
+        )
+    try:
+        model = getattr(tf.keras.applications, name)(include_top=False, weights="imagenet")
+    except Exception as error:
+        # Downloads fail with different exceptions.
+        raise RunError(
+            f"cannot be loaded: {first_line(error)}; pass the .h5 file itself if this machine cannot download it"
+        ) from error
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+
+
+def _of_preset(preset: str) -> Pretrained:
+    """Reads a preset of KerasHub, or the folder of one."""
+    folder = os.path.expanduser(preset)
+    if os.path.isdir(folder):
+        return _of_preset_folder(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {
+            key: value for key, value in os.environ.items() if key != LEGACY_KERAS_VARIABLE
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", _SAVE_PRESET, preset, folder],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if "No module named 'keras_hub'" in done.stderr:
+            raise RunError(
+                "requires KerasHub; run `pip install keras-hub`, or pass the folder of the preset"
+            )
+        if done.returncode:
+            raise RunError(f"cannot be loaded: {done.stderr.strip().splitlines()[-1]}")
+        return _of_preset_folder(folder)
+
+
+def _of_preset_folder(folder: str) -> Pretrained:
+    weights = os.path.join(folder, _HUB_WEIGHTS)
+    if not os.path.isfile(weights):
+        raise RunError(f"is not a preset of KerasHub: it has no {_HUB_WEIGHTS}")
+    normalisation = None
+    converter = os.path.join(folder, _HUB_CONVERTER)
+    if os.path.isfile(converter):
+        try:
+            with open(converter) as file:
+                config = json.load(file)["config"]
+            normalisation = _normalisation(config.get("scale"), config.get("offset"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"has a damaged {_HUB_CONVERTER}: {first_line(error)}") from error
+    return _of_keras(keras_files.read_layers(weights), normalisation)
+
+
+def _normalisation(
+    scale: float | list[float] | None, offset: float | list[float] | None
+) -> Normalisation:
+    """Returns the normalisation of an image converter, whose entries are numbers for all channels or lists."""
+    scales = np.broadcast_to(1.0 if scale is None else scale, 3)
+    offsets = np.broadcast_to(0.0 if offset is None else offset, 3)
+    return Normalisation(tuple(map(float, scales)), tuple(map(float, offsets)))
+
+
+def _of_keras(layers: keras_files.Layers, normalisation: Normalisation | None = None) -> Pretrained:
+    weights = keras_names.to_torch(layers, normalisation)
+    layout = "od_api" if keras_names.is_applications(layers) else "torchvision"
+    return Pretrained(recognition.architecture_of(weights), layout, weights)
+
+
+def _safetensors(path: str) -> dict[str, np.ndarray]:
+    """Returns the floating-point arrays of a file in float32; what else there is, such as counters, is left out."""
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        with tf.io.gfile.GFile(os.path.expanduser(path), "rb") as file:
+            found = deserialize(file.read())
+    except (SafetensorError, tf.errors.OpError) as error:
+        raise RunError(f"cannot be read: {first_line(error)}") from error
+    return {
+        name: _as_float32(entry["data"], entry["dtype"]).reshape(entry["shape"])
+        for name, entry in found
+        if entry["dtype"] in _FLOATS
+    }
+
+
+def _as_float32(data: bytes, kind: str) -> np.ndarray:
+    array = np.frombuffer(data, _FLOATS[kind])
+    if kind == "BF16":
+        # The upper half of a float32.
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float32)
+
+
+def _of_torch(weights: dict[str, np.ndarray]) -> Pretrained:
+    weights = {_stem_name(name.removeprefix("module.")): array for name, array in weights.items()}
+    found = recognition.recognise(weights)
+    return Pretrained(found.backbone, "torchvision", recognition.below(weights, found.prefix))
+
+
+def _stem_name(name: str) -> str:
+    """Returns the authors' name for a layer of a stem of three convolutions, which timm and MMLab's tools number differently."""
+    match = re.fullmatch(r"((?:backbone\.)?)(?:conv1|stem)\.(\d)\.(\w+)", name)
+    if not match:
+        return name
+    prefix, number, part = match[1], int(match[2]), match[3]
+    names = {0: "conv1.0.0", 1: "conv1.0.1", 3: "conv1.1.0", 4: "conv1.1.1", 6: "conv1.2", 7: "bn1"}
+    return f"{prefix}{names.get(number, f'conv1.{number}')}.{part}"

@@ -1,0 +1,110 @@
+"""Weights in safetensors files, by the names of torchvision, timm and MMLab's tools."""
+
+import importlib
+import re
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from pixpro_tf import pretrained
+from pixpro_tf.backbones import resnet
+from pixpro_tf.errors import RunError
+from pixpro_tf.pretrained import torch_names
+from pixpro_tf.storage import trained_weights
+
+# Numbers in a stem of three convolutions, each with its batch norm: authors' name -> number in the sequence of timm and MMLab's tools.
+STEM = {"conv1.0.0": 0, "conv1.0.1": 1, "conv1.1.0": 3, "conv1.1.1": 4, "conv1.2": 6}
+
+
+def random_state(architecture):
+    backbone = resnet.build(architecture)
+    rng = np.random.default_rng(0)
+    return {
+        name: rng.uniform(0.5, 1, torch_names.torch_shape(variable)).astype(np.float32)
+        for name, variable in torch_names.variables_by_name(backbone).items()
+    }
+
+
+def renamed(state, stem, norm):
+    """Returns a state dict with other names for the layers of the stem; the last batch norm is called `norm`."""
+    names = {name: f"{stem}.{number}" for name, number in STEM.items()} | {"bn1": norm}
+    found = {}
+    for name, array in state.items():
+        layer, _, part = name.rpartition(".")
+        found[f"{names.get(layer, layer)}.{part}"] = array
+    return found
+
+
+def write(path, state, prefix=""):
+    extras = {"fc.weight": np.zeros([5, 8], np.float32), "bn1.num_batches_tracked": np.array(3)}
+    save_file({prefix + name: array for name, array in (state | extras).items()}, str(path))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "prefix", "stem", "norm"),
+    [
+        ("resnet18", "", None, None),
+        ("resnet18", "backbone.", None, None),
+        ("resnet18", "module.", None, None),
+        # timm and, with a prefix, MMLab's tools.
+        ("resnet18d", "", "conv1", "bn1"),
+        ("resnet18d", "backbone.", "stem", "stem.7"),
+    ],
+)
+def test_files_are_read_whatever_their_names(tmp_path, architecture, prefix, stem, norm):
+    state = random_state(architecture)
+    stored = renamed(state, stem, norm) if stem else state
+    path = write(tmp_path / "weights.safetensors", stored, prefix)
+    found = pretrained.read(path)
+    assert (found.architecture, found.layout) == (architecture, "torchvision")
+    backbone = trained_weights.restore_backbone(path)
+    for name, variable in torch_names.variables_by_name(backbone).items():
+        np.testing.assert_array_equal(
+            torch_names.to_torch_layout(variable.numpy()), state[name], err_msg=name
+        )
+
+
+def test_half_precision_is_widened(tmp_path):
+    state = random_state("resnet10w0.5")
+    halves = {name: array.astype(np.float16) for name, array in state.items()}
+    found = pretrained.read(write(tmp_path / "half.safetensors", halves))
+    assert {array.dtype for array in found.arrays.values()} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(found.arrays["conv1.weight"], halves["conv1.weight"])
+
+
+def test_bfloat16_is_widened(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch_files = importlib.import_module("safetensors.torch")
+    state = random_state("resnet10w0.5")
+    tensors = {name: torch.from_numpy(array).bfloat16() for name, array in state.items()}
+    path = str(tmp_path / "bfloat16.safetensors")
+    torch_files.save_file(tensors, path)
+    found = pretrained.read(path)
+    for name, array in found.arrays.items():
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, tensors[name].float().numpy())
+
+
+def test_a_file_without_some_weights_is_refused_by_their_names(tmp_path):
+    state = random_state("resnet10w0.5")
+    del state["layer3.0.bn2.running_var"]
+    path = write(tmp_path / "part.safetensors", state)
+    message = r"do not fit a resnet10w0\.5: missing .*layer3\.0\.bn2\.running_var"
+    with pytest.raises(RunError, match=message):
+        trained_weights.restore_backbone(path)
+
+
+def test_unknown_networks_are_refused(tmp_path):
+    path = write(
+        tmp_path / "other.safetensors", {"features.0.weight": np.zeros([2, 2], np.float32)}
+    )
+    with pytest.raises(RunError, match=re.escape(f"{path} does not contain the names of a known")):
+        pretrained.read(path)
+
+
+def test_published_weights_contain_one_network(tmp_path):
+    path = write(tmp_path / "weights.safetensors", random_state("resnet10w0.5"))
+    with pytest.raises(RunError, match="contains a single network; omit --network"):
+        trained_weights.restore_backbone(path, "target")
