@@ -348,6 +348,13 @@ def test_peak_learning_rate_scales_with_the_batch_size():
     assert Config(base_lr=0.5, batch_size=64).peak_rate == 0.125
 
 
+def test_square_root_scaling_is_that_of_the_authors():
+    # They use 2.828 for 512 images; see issue 5 of their repository.
+    assert Config(lr_scaling="sqrt").peak_rate == 4.0
+    assert Config(lr_scaling="sqrt", batch_size=512).peak_rate == pytest.approx(2.828, abs=5e-4)
+    assert Config(lr_scaling="sqrt", base_lr=0.5, batch_size=64).peak_rate == 0.5
+
+
 @pytest.mark.parametrize(
     ("image_size", "output_stride", "level", "bins"),
     [

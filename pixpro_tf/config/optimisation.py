@@ -1,6 +1,7 @@
 """Flags of the optimisation: optimizer, batch and schedules."""
 
 import dataclasses
+import math
 
 from pixpro_tf.config.flag import flag, integers, refuse
 
@@ -36,7 +37,14 @@ class OptimisationFlags:
     base_lr: float = flag(
         1.0,
         "Optimisation",
-        "peak learning rate per 256 images; the learning rate peaks at base_lr * batch_size / 256",
+        "peak learning rate per 256 images; --lr_scaling tells how it follows the batch size",
+    )
+    lr_scaling: str = flag(
+        "linear",
+        "Optimisation",
+        "growth of the peak learning rate with the batch size: linear is base_lr * batch_size / 256, sqrt is base_lr * 4 * "
+        "sqrt(batch_size / 1024), which the authors advise for other batches than their 1024, where both are the same",
+        choices=("linear", "sqrt"),
     )
     schedule: str = flag(
         "cosine",
@@ -84,7 +92,12 @@ class OptimisationFlags:
 
     @property
     def peak_rate(self) -> float:
-        """Learning rate at the end of the warm-up."""
+        """Learning rate at the end of the warm-up.
+
+        Source: the authors' advice for the square root (https://github.com/zdaxie/PixPro/issues/5).
+        """
+        if self.lr_scaling == "sqrt":
+            return self.base_lr * 4 * math.sqrt(self.batch_size / 1024)
         return self.base_lr * self.batch_size / 256
 
     @property
