@@ -25,7 +25,7 @@ _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _HUB_WEIGHTS, _HUB_CONVERTER = "model.weights.h5", "image_converter.json"
 _NETWORKS = ("ResNet50", "ResNet101", "ResNet152")
 # Saves a preset without its classifier; a process of its own, because KerasHub needs Keras 3.
-_SAVE_PRESET = """
+SAVE_PRESET = """
 import sys
 import keras_hub
 preset, folder = sys.argv[1:]
@@ -35,6 +35,11 @@ try:
 except Exception as error:
     print(f"{preset} has no image converter: {error}", file=sys.stderr)
 """
+# KerasHub brings Keras 3, which replaces the Keras of older TensorFlow.
+_WITHOUT_HUB = (
+    "requires KerasHub; run `pip install keras-hub` on Python 3.12 or newer, or save the preset in another environment by "
+    "`keras_hub.models.ResNetBackbone.from_preset(NAME).save_to_preset(FOLDER)` and pass keras_hub:FOLDER"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,15 +115,13 @@ def _of_preset(preset: str) -> Pretrained:
             key: value for key, value in os.environ.items() if key != LEGACY_KERAS_VARIABLE
         }
         done = subprocess.run(
-            [sys.executable, "-c", _SAVE_PRESET, preset, folder],
+            [sys.executable, "-c", SAVE_PRESET, preset, folder],
             env=environment,
             capture_output=True,
             text=True,
         )
         if "No module named 'keras_hub'" in done.stderr:
-            raise RunError(
-                "requires KerasHub; run `pip install keras-hub`, or pass the folder of the preset"
-            )
+            raise RunError(_WITHOUT_HUB)
         if done.returncode:
             raise RunError(f"cannot be loaded: {done.stderr.strip().splitlines()[-1]}")
         return _of_preset_folder(folder)

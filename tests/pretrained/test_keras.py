@@ -162,6 +162,18 @@ def test_a_download_that_fails_names_the_alternative(monkeypatch):
         pretrained.read("keras:ResNet50")
 
 
+def test_a_preset_by_its_name_requires_keras_hub():
+    with pytest.raises(RunError, match=r"keras_hub:resnet_50_imagenet requires KerasHub; .*FOLDER"):
+        pretrained.read("keras_hub:resnet_50_imagenet")
+
+
+def test_a_folder_without_weights_is_no_preset(tmp_path):
+    with pytest.raises(
+        RunError, match=r"is not a preset of KerasHub: it has no model\.weights\.h5"
+    ):
+        pretrained.read(f"keras_hub:{tmp_path}")
+
+
 def test_version_2_is_refused(layers):
     with pytest.raises(RunError, match="version 2"):
         keras_names.to_torch(layers | {"post_bn": layers["conv1_bn"]})

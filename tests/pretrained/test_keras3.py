@@ -1,6 +1,8 @@
 """Networks of Keras Applications and KerasHub, saved by Keras 3 in an environment of its own, compared with ours by their features."""
 
+import os
 import shutil
+import subprocess
 
 import h5py
 import numpy as np
@@ -9,9 +11,10 @@ import pytest
 from pixpro_tf import pretrained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.data.views.photometric import IMAGENET_MEAN, normalize
-from pixpro_tf.pretrained import keras_files, keras_names, torch_names
+from pixpro_tf.keras2 import LEGACY_KERAS_VARIABLE
+from pixpro_tf.pretrained import keras_files, keras_names, reading, torch_names
 from pixpro_tf.pretrained.normalisation import Normalisation
-from tests.export.conftest import consume  # noqa: F401 - a fixture
+from tests.export.conftest import consume, environment  # noqa: F401 - a fixture
 from tests.pretrained.test_keras import TOLERANCE, photograph, relative_difference
 
 pytestmark = pytest.mark.thorough
@@ -78,3 +81,18 @@ def test_presets_of_keras_hub(networks, tmp_path, architecture, named):
     assert (found.architecture, found.layout) == (architecture, "torchvision")
     expected = np.load(networks / f"{architecture}.npz")
     assert_same_features(found.arrays, architecture, "torchvision", expected)
+
+
+def test_the_program_that_loads_a_preset_works_in_keras_hub(networks, tmp_path):
+    # A folder in the place of a name, for which KerasHub would connect to the network.
+    preset, saved = networks / "resnet18", tmp_path / "saved"
+    done = subprocess.run(
+        [environment("keras3"), "-c", reading.SAVE_PRESET, preset, saved],
+        env={key: value for key, value in os.environ.items() if key != LEGACY_KERAS_VARIABLE},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "no image converter" not in done.stderr, done.stderr
+    found, expected = (pretrained.read(f"keras_hub:{folder}") for folder in (saved, preset))
+    for name, array in expected.arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array, err_msg=name)
