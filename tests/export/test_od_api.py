@@ -229,7 +229,7 @@ def made_objects(tmp_path_factory):
 
 
 def test_records_of_difficult_crowded_and_empty_images(made_objects, tmp_path):
-    parts = [(made_objects, "train")]
+    parts = [records.DatasetPart(made_objects, "train")]
     assert records.write_records(str(tmp_path), "train", parts, tasks.number("abc")) == 3
     texts = tf.data.TFRecordDataset(str(tmp_path / "train-00000-of-00001.tfrecord"))
     features = [tf.train.Example.FromString(text.numpy()).features.feature for text in texts]
@@ -250,7 +250,7 @@ def test_records_of_difficult_crowded_and_empty_images(made_objects, tmp_path):
 
 def test_records_are_split_into_shards_of_equal_size(made_objects, tmp_path, monkeypatch):
     monkeypatch.setattr(records, "IMAGES_PER_SHARD", 2)
-    parts = [(made_objects, "train"), (made_objects, "train")]
+    parts = [records.DatasetPart(made_objects, "train")] * 2
     assert records.write_records(str(tmp_path), "train", parts, tasks.number("abc")) == 6
     shards = sorted(tmp_path.glob("*.tfrecord"))
     assert [path.name for path in shards] == [f"train-{i:05d}-of-00003.tfrecord" for i in range(3)]
@@ -276,7 +276,8 @@ def test_error_names_the_damaged_dataset_instead_of_the_output(made_objects, tmp
     (broken / path.name).write_bytes(path.read_bytes()[:-10])
     builder = MadeObjects(data_dir=str(tmp_path / "data"))
     with pytest.raises(RunError, match=r"made_objects/1.0.0 cannot be read: .*; prepare it again"):
-        records.write_records(str(tmp_path), "t", [(builder, "train")], tasks.number("abc"))
+        part = records.DatasetPart(builder, "train")
+        records.write_records(str(tmp_path), "t", [part], tasks.number("abc"))
 
 
 @pytest.mark.parametrize(("name", "names"), [("voc/2007", tasks.VOC_CLASSES), ("coco/2017", None)])
@@ -299,6 +300,33 @@ def test_label_map_is_a_text_format_protocol_buffer():
     assert (
         text == 'item {\n  id: 1\n  name: "cat"\n}\nitem {\n  id: 2\n  name: "a \\"dog\\"\\\\"\n}\n'
     )
+
+
+def test_a_label_map_is_read_as_the_api_reads_it(tmp_path):
+    labels = (tasks.Label(2, "cat"), tasks.Label(5, 'a "dog"\\'))
+    path = tmp_path / "map.pbtxt"
+    path.write_text(tasks.label_map(labels))
+    assert tasks.read_label_map(str(path)) == labels
+    path.write_text("# mine\nitem { name: 'b' id: 2 }\nitem {\n  id: 1 # first\n  name: 'a'\n}\n")
+    assert tasks.read_label_map(str(path)) == (tasks.Label(1, "a"), tasks.Label(2, "b"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "cat\ndog\n",
+        "item { id: 0 name: 'a' }",
+        "item { id: 1 }",
+        "item { id: 1 name: 'a}b' }",
+        "item { id: 1 name: 'a' } item { id: 1 name: 'b' }",
+    ],
+)
+def test_other_files_are_no_label_maps(tmp_path, text):
+    path = tmp_path / "map.pbtxt"
+    path.write_text(text)
+    with pytest.raises(RunError, match=r"--label_map=.*map\.pbtxt is not a label map"):
+        tasks.read_label_map(str(path))
 
 
 @pytest.mark.parametrize("model", pipeline.MODELS)

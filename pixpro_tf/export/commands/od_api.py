@@ -1,6 +1,8 @@
 """Exports a backbone to the TF Object Detection API: checkpoint, pipeline.config, label map and TFRecords.
 
-python -m export.od_api --from=runs/mine --output=exported/detector --task=voc --model=faster_rcnn_resnet50_keras
+    python -m export.od_api --from=runs/mine --output=exported/detector --task=voc --model=faster_rcnn_resnet50_keras
+
+With your own boxes, --task=custom --labels=annotations.json also writes them as TFRecords.
 """
 
 import dataclasses
@@ -54,7 +56,34 @@ class Settings(ExportSettings):
         unit="pixels",
         minimum=0,
     )
-    classes: str = flag("", "Data", "names of the classes for --task=custom, e.g. cat,dog")
+    classes: str = flag(
+        "",
+        "Data",
+        "names of the classes for --task=custom, e.g. cat,dog; with --labels, their order",
+    )
+    labels: str = flag(
+        Data.labels,
+        "Data",
+        "your boxes for --task=custom, which are written as TFRecords: a COCO json file, or a folder of VOC xml or YOLO txt files",
+    )
+    evaluation_labels: str = flag(
+        Data.evaluation_labels,
+        "Data",
+        "boxes to evaluate on, in the formats of --labels; empty keeps a tenth of the images of --labels for it",
+        used_by={"labels": ()},
+    )
+    images: str = flag(
+        Data.images,
+        "Data",
+        "folder of the images of --labels; empty for the usual places beside the labels",
+        used_by={"labels": ()},
+    )
+    label_map: str = flag(
+        Data.label_map,
+        "Data",
+        "label_map.pbtxt that numbers the classes of --labels; empty numbers them from 1",
+        used_by={"labels": ()},
+    )
     dataset: str = flag(
         Data.dataset,
         "Data",
@@ -81,6 +110,10 @@ class Settings(ExportSettings):
             train_split=self.train_split,
             evaluation_split=self.evaluation_split,
             data_dir=self.data_dir,
+            labels=self.labels,
+            evaluation_labels=self.evaluation_labels,
+            images=self.images,
+            label_map=self.label_map,
             records=self.records,
         )
 

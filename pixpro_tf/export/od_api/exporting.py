@@ -3,11 +3,26 @@
 import os
 
 from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
+from pixpro_tf.data.labelled import boxes
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.export.od_api import checkpoint, instructions, pipeline
-from pixpro_tf.export.od_api.records import check_split, class_names, write_records
-from pixpro_tf.export.od_api.tasks import TASKS, Data, Label, label_map, number
+from pixpro_tf.export.od_api.records import (
+    DatasetPart,
+    LabelsPart,
+    Part,
+    check_split,
+    class_names,
+    write_records,
+)
+from pixpro_tf.export.od_api.tasks import (
+    TASKS,
+    Data,
+    Label,
+    label_map,
+    number,
+    read_label_map,
+)
 from pixpro_tf.export.sources import restore_for
 
 
@@ -85,12 +100,20 @@ def export(
 
 
 def _check_data(task: str, data: Data) -> None:
-    of_custom = ("classes", "dataset", "train_split", "evaluation_split")
+    of_custom = ("labels", "classes", "dataset", "train_split", "evaluation_split")
     given = [flag for flag in of_custom if getattr(data, flag) != getattr(Data, flag)]
     if task != "custom":
         if given:
             raise ConfigError(
                 f"--{given[0]} requires --task=custom; remove it, because --task={task} has its own classes and datasets"
+            )
+    elif data.labels:
+        others = [flag for flag in given if flag not in ("labels", "classes")]
+        if others:
+            raise ConfigError(f"--{others[0]} and --labels cannot be combined; remove one of them")
+        if data.classes and data.label_map:
+            raise ConfigError(
+                "--classes and --label_map cannot be combined, because a label map has its own classes; remove one of them"
             )
     elif data.classes and given != ["classes"]:
         raise ConfigError(
@@ -102,16 +125,18 @@ def _check_data(task: str, data: Data) -> None:
         )
     elif data.records and not data.dataset:
         raise ConfigError(
-            "--records with --task=custom requires a dataset; pass --dataset, a TFDS dataset with boxes such as scenes/128"
+            "--records with --task=custom requires a dataset; pass --labels, or --dataset, a TFDS dataset with boxes such as scenes/128"
         )
     elif not data.classes and not data.dataset:
         raise ConfigError(
-            "--task=custom requires classes; pass --classes=cat,dog or --dataset, a TFDS dataset with boxes such as scenes/128"
+            "--task=custom requires classes; pass --labels, --classes=cat,dog or --dataset, a TFDS dataset with boxes such as scenes/128"
         )
 
 
-def _open_data(task: str, data: Data) -> tuple[tuple[Label, ...], dict[str, list]]:
-    """Returns the classes, and the datasets to write by the name of their records; opens them before any work is done."""
+def _open_data(task: str, data: Data) -> tuple[tuple[Label, ...], dict[str, list[Part]]]:
+    """Returns the classes, and the images to write by the name of their records; opens them before any work is done."""
+    if data.labels:
+        return _open_labels(data)
     chosen = TASKS[task]
     splits = {"train": chosen.train, "evaluation": chosen.evaluation}
     labels = chosen.labels or number(data.classes)
@@ -124,21 +149,45 @@ def _open_data(task: str, data: Data) -> tuple[tuple[Label, ...], dict[str, list
         return labels, {}
 
     parts = {
-        name: [(prepared_builder(dataset, data.data_dir), split) for dataset, split in chosen]
+        name: [
+            DatasetPart(prepared_builder(dataset, data.data_dir), split)
+            for dataset, split in chosen
+        ]
         for name, chosen in splits.items()
     }
     if not labels:
-        ((builder, _),) = parts["train"]
-        labels = number(class_names(builder))
+        (part,) = parts["train"]
+        labels = number(class_names(part.builder))
     if not data.records:
         return labels, {}
-    for builder, split in (part for found in parts.values() for part in found):
-        check_split(builder, split, labels)
-    return labels, parts
+    for part in (part for found in parts.values() for part in found):
+        check_split(part.builder, part.split, labels)
+    return labels, {name: list(found) for name, found in parts.items()}
+
+
+def _open_labels(data: Data) -> tuple[tuple[Label, ...], dict[str, list[Part]]]:
+    """Reads one's own labels, and prints how many there are and what is wrong in them."""
+    given = read_label_map(data.label_map) if data.label_map else ()
+    classes = tuple(label.name for label in given) or data.classes
+    train = boxes.read(data.labels, data.images, classes)
+    print("\n".join(train.report))
+    if data.evaluation_labels:
+        evaluation = boxes.read(data.evaluation_labels, data.images, train.class_names)
+        print("\n".join(evaluation.report))
+    else:
+        train, evaluation = boxes.split_off(train)
+        print(
+            f"{data.labels}: {len(train.images)} images for training, {len(evaluation.images)} for evaluation"
+        )
+    parts: dict[str, list[Part]] = {
+        "train": [LabelsPart(train)],
+        "evaluation": [LabelsPart(evaluation)],
+    }
+    return given or number(train.class_names), parts
 
 
 def _write_records(
-    folder: str, parts: dict[str, list], labels: tuple[Label, ...]
+    folder: str, parts: dict[str, list[Part]], labels: tuple[Label, ...]
 ) -> dict[str, int]:
     if not parts:
         return {}

@@ -1,15 +1,18 @@
-"""TFRecords for the API, from any TFDS dataset with boxes."""
+"""TFRecords for the API, from any TFDS dataset with boxes and from one's own labels."""
 
+import dataclasses
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from pixpro_tf.data.labelled.boxes import LabelledBoxes
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 from pixpro_tf.export.od_api.tasks import Label
 
@@ -40,30 +43,95 @@ def class_names(builder: tfds.core.DatasetBuilder) -> list[str]:
     return list(label.names)
 
 
+class Part(Protocol):
+    """Images with boxes, from one source.
+
+    Attributes:
+        num_images: number of images.
+    """
+
+    @property
+    def num_images(self) -> int: ...
+
+    def examples(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Yields the features of each image, as in TFDS, with the encoded image; and a name that no other image has."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetPart:
+    """Split of a TFDS dataset that `check_split` has accepted."""
+
+    builder: tfds.core.DatasetBuilder
+    split: str
+
+    @property
+    def num_images(self) -> int:
+        return int(self.builder.info.splits[self.split].num_examples)
+
+    def examples(self) -> Iterator[tuple[dict[str, Any], str]]:
+        name = self.builder.info.full_name
+        dataset = self.builder.as_dataset(
+            split=self.split, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
+        )
+        try:
+            for index, features in enumerate(tfds.as_numpy(dataset)):
+                yield features, f"{name}/{self.split}/{index}"
+        except (tf.errors.OpError, OSError) as error:
+            raise RunError(
+                f"{name} cannot be read: {first_line(error)}; prepare it again"
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelsPart:
+    """Images with one's own labels."""
+
+    labels: LabelledBoxes
+
+    @property
+    def num_images(self) -> int:
+        return len(self.labels.images)
+
+    def examples(self) -> Iterator[tuple[dict[str, Any], str]]:
+        folder = os.path.commonpath([os.path.dirname(each.path) for each in self.labels.images])
+        for image in self.labels.images:
+            try:
+                with open(image.path, "rb") as file:
+                    encoded = file.read()
+            except OSError as error:
+                raise RunError(f"{image.path} cannot be read: {first_line(error)}") from error
+            size = np.array([image.height, image.width] * 2)
+            objects = {
+                "bbox": (image.boxes / size).astype(np.float32),
+                "label": image.labels,
+                "is_crowd": image.crowds,
+            }
+            yield {"image": encoded, "objects": objects}, os.path.relpath(image.path, folder)
+
+
 def write_records(
-    folder: str,
-    prefix: str,
-    parts: list[tuple[tfds.core.DatasetBuilder, str]],
-    labels: tuple[Label, ...],
+    folder: str, prefix: str, parts: Sequence[Part], labels: tuple[Label, ...]
 ) -> int:
     """Writes `PREFIX-00000-of-00017.tfrecord` and so on.
 
     Args:
         folder: existing folder to write to.
         prefix: start of the file names, "train" or "evaluation".
-        parts: TFDS builders, each with a split that `check_split` has accepted.
-        labels: classes with their numbers, in the order of the datasets' labels.
+        parts: images to write, in their order.
+        labels: classes with their numbers, in the order of the parts' labels.
 
     Returns:
         Number of images written.
 
     Raises:
-        RunError: if a dataset cannot be read.
+        RunError: if an image or a dataset cannot be read.
     """
-    total = sum(builder.info.splits[split].num_examples for builder, split in parts)
+    total = sum(part.num_images for part in parts)
     shards = max(-(-total // IMAGES_PER_SHARD), 1)
+    # COCO's evaluation requires a unique name for each image.
     examples = (
-        example for builder, split in parts for example in _examples(builder, split, labels)
+        _example(features, name, labels) for part in parts for features, name in part.examples()
     )
     for shard in range(shards):
         path = os.path.join(folder, f"{prefix}-{shard:05d}-of-{shards:05d}.tfrecord")
@@ -72,22 +140,6 @@ def write_records(
             for _ in range(total * shard // shards, total * (shard + 1) // shards):
                 writer.write(next(examples))
     return total
-
-
-def _examples(
-    builder: tfds.core.DatasetBuilder, split: str, labels: tuple[Label, ...]
-) -> Iterator[bytes]:
-    dataset = builder.as_dataset(
-        split=split, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
-    )
-    try:
-        for index, features in enumerate(tfds.as_numpy(dataset)):
-            # COCO's evaluation requires a unique name for each image.
-            yield _example(features, f"{builder.info.full_name}/{split}/{index}", labels)
-    except (tf.errors.OpError, OSError) as error:
-        raise RunError(
-            f"{builder.info.full_name} cannot be read: {first_line(error)}; prepare it again"
-        ) from error
 
 
 def check_split(builder: tfds.core.DatasetBuilder, split: str, labels: tuple[Label, ...]) -> None:

@@ -1,9 +1,13 @@
 """Fine-tuning tasks: classes, datasets and schedules."""
 
 import dataclasses
+import re
 from collections.abc import Iterable
 
-from pixpro_tf.errors import ConfigError
+from pixpro_tf.errors import ConfigError, RunError, first_line
+
+# Name of an item of a label map, in single or double quotes.
+_NAME = r"""\bname\s*:\s*(["'])((?:\\.|(?!\1).)*)\1"""
 
 _VOC_NAMES = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa train "
@@ -168,6 +172,32 @@ def label_map(labels: tuple[Label, ...]) -> str:
     )
 
 
+def read_label_map(path: str) -> tuple[Label, ...]:
+    """Returns the classes of a label_map.pbtxt, in the order of their numbers.
+
+    Raises:
+        RunError: if the file cannot be read, or is not a label map with unique numbers from 1 and unique names.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = re.sub(r"#.*", "", file.read())
+    except (OSError, ValueError) as error:
+        raise RunError(f"--label_map={path} cannot be read: {first_line(error)}") from error
+    labels = []
+    for item in re.findall(r"\bitem\s*:?\s*\{(.*?)\}", text, re.S):
+        number, name = re.search(r"\bid\s*:\s*(\d+)", item), re.search(_NAME, item)
+        if number and name:
+            labels.append(Label(int(number[1]), re.sub(r"\\(.)", r"\1", name[2])))
+    labels.sort(key=lambda label: label.id)
+    numbers, names = {label.id for label in labels}, {label.name for label in labels}
+    num_items = len(re.findall(r"\bitem\s*:?\s*\{", text))
+    if not labels or labels[0].id < 1 or {len(numbers), len(names), len(labels)} != {num_items}:
+        raise RunError(
+            f"--label_map={path} is not a label map: its items need numbers from 1 and names, none of them twice"
+        )
+    return tuple(labels)
+
+
 def quoted(text: str) -> str:
     """Quotes a string for a text-format protocol buffer."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
@@ -183,6 +213,9 @@ class Data:
         dataset: TFDS dataset with boxes, for the task custom.
         train_split, evaluation_split: splits of the dataset.
         data_dir: folder of prepared TFDS datasets.
+        labels, evaluation_labels, images: one's own labels for the task custom, see `boxes.read`; without labels for the evaluation, a tenth of
+            the images is kept for it.
+        label_map: file that numbers the classes, for the task custom; empty numbers them from 1.
         records: whether to write the images as TFRecords for the API.
     """
 
@@ -191,4 +224,8 @@ class Data:
     train_split: str = "train"
     evaluation_split: str = "validation"
     data_dir: str = ""
+    labels: str = ""
+    evaluation_labels: str = ""
+    images: str = ""
+    label_map: str = ""
     records: bool = False

@@ -1,0 +1,197 @@
+"""One's own boxes: the same from COCO, VOC and YOLO files, and an account of what is wrong in them."""
+
+import os
+
+import numpy as np
+import pytest
+
+from pixpro_tf.data.labelled import boxes
+from pixpro_tf.errors import ConfigError, RunError
+from tests.support.labelled import (
+    NAMES,
+    OBJECTS,
+    SIZES,
+    WRITERS,
+    write_coco,
+    write_images,
+    write_voc,
+    write_yolo,
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_images(tmp_path / "images")
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_all_formats_have_the_same_boxes(folder, kind):
+    found = boxes.read(WRITERS[kind](folder))
+    assert found.class_names == NAMES and found.problems == {}
+    assert [os.path.basename(image.path) for image in found.images] == list(SIZES)
+    for image in found.images:
+        name = os.path.basename(image.path)
+        assert (image.width, image.height) == SIZES[name]
+        expected = [(y0, x0, y1, x1) for _, (x0, y0, x1, y1) in OBJECTS[name]]
+        np.testing.assert_allclose(image.boxes, np.reshape(expected, [-1, 4]), atol=1e-9)
+        assert [NAMES[label] for label in image.labels] == [kind for kind, _ in OBJECTS[name]]
+        assert not image.crowds.any()
+    assert found.report == [f"{found.source}: 3 images, 3 boxes, 2 classes"]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_broken_boxes_are_counted_by_kind_with_their_images(folder, kind):
+    objects = {
+        "a.jpg": [("cat", (5, 5, 5, 30)), ("dog", (1, 2, 30, 40.6)), ("cat", (70, 1, 80, 9))],
+        "b.png": [("cat", (-9, 3, 20, 30)), ("cat", (20, 9, 10, 3))],
+        "c.jpg": [("dog", ("nan", 1, 3, 4))] if kind == "voc" else [],
+    }
+    found = boxes.read(WRITERS[kind](folder, objects))
+    expected = {
+        "boxes without area, left out": ["a.jpg", "b.png"],
+        "boxes outside of their image, left out": ["a.jpg"],
+        "boxes that reach beyond their image, cut": ["b.png"],
+    }
+    if kind == "voc":
+        expected["boxes that are not four finite numbers, left out"] = ["c.jpg"]
+    assert found.problems == expected
+    # Within a pixel, a box is cut without a word: labels are rounded.
+    np.testing.assert_allclose(found.images[0].boxes, [[2, 1, 40, 30]])
+    np.testing.assert_allclose(found.images[1].boxes, [[3, 0, 30, 20]])
+    assert f"{found.source}: 2 boxes without area, left out: a.jpg, b.png" in found.report
+
+
+def test_images_that_cannot_be_used_are_named(folder):
+    sizes = SIZES | {"missing.jpg": (9, 9), "damaged.png": (9, 9), "turned.jpg": (40, 60)}
+    (folder / "images" / "damaged.png").write_bytes(b"\x89PNG no more")
+    write_images(folder / "images", {"turned.jpg": (60, 40)})
+    found = boxes.read(write_coco(folder, sizes=sizes))
+    assert len(found.images) == 3
+    assert found.problems == {
+        "images that do not exist, left out": ["missing.jpg"],
+        "images that are damaged or not JPEG, PNG, GIF or BMP, left out": ["damaged.png"],
+        "images whose size differs from that in the labels, left out": ["turned.jpg"],
+    }
+
+
+def test_crowds_unknown_categories_and_images_of_coco_are_counted(folder):
+    annotations = [
+        {"image_id": 100, "category_id": 3, "bbox": [1, 2, 3, 4], "iscrowd": 1},
+        {"image_id": 100, "category_id": 4, "bbox": [1, 2, 3, 4]},
+        {"image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4]},
+        {"image_id": 101, "category_id": 3, "bbox": [1, 2, 3]},
+        {"image_id": 101, "category_id": 3},
+    ]
+    found = boxes.read(write_coco(folder, annotations=annotations))
+    assert found.images[0].crowds.tolist() == [True]
+    assert found.problems == {
+        "crowds, which are neither trained nor scored": ["a.jpg"],
+        "boxes of the unknown class 4, left out": ["a.jpg"],
+        "boxes of images that are not listed, left out": ["image_id 7"],
+        "boxes that are not four finite numbers, left out": ["b.png", "b.png"],
+    }
+
+
+@pytest.mark.parametrize("kind", ["coco", "voc", "yolo"])
+def test_the_order_of_classes_can_be_given(folder, kind):
+    path = WRITERS[kind](folder)
+    given = ("dog", "cat") if kind != "yolo" else ("x", "y")
+    found = boxes.read(path, classes=given)
+    assert found.class_names == given
+    # YOLO's numbers are places in the list.
+    expected = [0, 1] if kind != "yolo" else [1, 0]
+    assert found.images[0].labels.tolist() == expected
+    with pytest.raises(ConfigError, match="contains cat twice"):
+        boxes.read(path, classes=("cat", "dog", "cat"))
+
+
+def test_names_of_yolo_come_from_its_settings(folder):
+    pytest.importorskip("yaml")
+    path = write_yolo(folder)
+    os.remove(os.path.join(path, "classes.txt"))
+    with pytest.raises(ConfigError, match="does not tell the names of its classes; pass --classes"):
+        boxes.read(path)
+    for text in ("names: [cat, dog]\n", "train: images\nnames:\n  0: cat\n  1: dog\n"):
+        (folder / "data.yaml").write_text(text)
+        assert boxes.read(path).class_names == NAMES
+    (folder / "data.yaml").write_text("nc: 2\n")
+    with pytest.raises(RunError, match="does not contain the names of classes"):
+        boxes.read(path)
+
+
+def test_unknown_numbers_of_yolo_are_counted(folder):
+    path = write_yolo(folder)
+    with open(os.path.join(path, "c.txt"), "w") as file:
+        file.write("7 0.5 0.5 0.2 0.2\nword 0.5 0.5 0.2 0.2\n1 0.5 0.5\n1 0.5 0.5 0.2 0.2 0.97\n")
+    with open(os.path.join(path, "nowhere.txt"), "w") as file:
+        file.write("0 0.5 0.5 0.2 0.2\n")
+    found = boxes.read(path)
+    assert found.problems == {
+        "boxes of the unknown class 7, left out": ["c.jpg"],
+        "boxes of the unknown class word, left out": ["c.jpg"],
+        "boxes that are not four finite numbers, left out": ["c.jpg"],
+        "txt files without an image, left out": ["nowhere.txt"],
+    }
+    np.testing.assert_allclose(found.images[2].boxes, [[20, 20, 30, 30]])
+
+
+def test_damaged_xml_files_are_counted_and_images_are_found_by_flag(folder, tmp_path):
+    path = write_voc(folder)
+    with open(os.path.join(path, "c.xml"), "w") as file:
+        file.write("<annotation><object>")
+    os.rename(folder / "images", folder / "elsewhere")
+    with pytest.raises(RunError, match=r"contains no box that can be used .*do not exist"):
+        boxes.read(path)
+    found = boxes.read(path, images=str(folder / "elsewhere"))
+    assert len(found.images) == 2
+    assert found.problems == {"xml files that are damaged, left out": ["c.xml"]}
+    with pytest.raises(RunError, match="--images=nowhere is not an existing folder"):
+        boxes.read(path, images="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "is not a COCO file"),
+        ('{"images": []}', "is not a COCO file: it lacks 'categories'"),
+        ('{"images": [], "annotations": [], "categories": []}', "contains no box"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}',
+            "contains a category twice",
+        ),
+    ],
+)
+def test_other_json_files_are_refused_in_one_line(tmp_path, content, message):
+    path = tmp_path / "labels.json"
+    path.write_text(content)
+    with pytest.raises(RunError, match=message) as error:
+        boxes.read(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_other_paths_are_refused(tmp_path):
+    with pytest.raises(RunError, match="does not exist"):
+        boxes.read(str(tmp_path / "nowhere"))
+    with pytest.raises(RunError, match="is not a COCO json file, or a folder of VOC xml"):
+        boxes.read(str(tmp_path))
+
+
+def test_a_tenth_of_the_images_is_kept_by_their_names(tmp_path):
+    sizes = {f"{number}.jpg": (20, 20) for number in range(30)}
+    objects = {name: [("cat", (1, 1, 9, 9))] for name in sizes}
+    write_images(tmp_path / "images", sizes)
+    labels = boxes.read(write_coco(tmp_path, objects, sizes))
+    train, evaluation = boxes.split_off(labels)
+    assert (len(train.images), len(evaluation.images)) == (27, 3)
+    assert not {each.path for each in train.images} & {each.path for each in evaluation.images}
+    again = boxes.split_off(boxes.read(write_voc(tmp_path, objects, sizes)))
+    names = [[os.path.basename(each.path) for each in part.images] for part in again]
+    assert names == [
+        [os.path.basename(each.path) for each in part.images] for part in (train, evaluation)
+    ]
+    with pytest.raises(RunError, match="has a single image; pass --evaluation_labels"):
+        boxes.split_off(
+            boxes.read(write_coco(tmp_path, {"0.jpg": objects["0.jpg"]}, {"0.jpg": (20, 20)}))
+        )

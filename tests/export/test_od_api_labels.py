@@ -1,0 +1,106 @@
+"""Exports to the Object Detection API with one's own labels."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixpro_tf.errors import ConfigError
+from pixpro_tf.export.commands import od_api
+from pixpro_tf.export.od_api import exporting, records, tasks
+from tests.support.labelled import NAMES, WRITERS, write_coco, write_images
+
+SIZES = {f"{number:02}.jpg": (60 + number, 40) for number in range(20)}
+OBJECTS = {
+    name: [("dog", (3, 4, 20, 30)), ("cat", (7, 1, 60, 40))][: place % 3]
+    for place, name in enumerate(SIZES)
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_images(tmp_path / "images", SIZES)
+    return tmp_path
+
+
+def written(folder, **data):
+    """Returns the records of labels, by part and the name of their image, and the classes."""
+    labels, parts = exporting._open_labels(tasks.Data(**data))
+    found = {}
+    for name, each in parts.items():
+        made = folder / f"records-{name}"
+        made.mkdir(exist_ok=True)
+        records.write_records(str(made), name, each, labels)
+        (path,) = made.iterdir()
+        for text in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            feature = tf.train.Example.FromString(text).features.feature
+            found[name, feature["image/filename"].bytes_list.value[0].decode()] = text
+    return found, labels
+
+
+def test_records_are_the_same_from_all_formats(folder):
+    found = [written(folder, labels=write(folder, OBJECTS, SIZES))[0] for write in WRITERS.values()]
+    assert found[0] == found[1] == found[2]
+    assert {name for _, name in found[0]} == set(SIZES)
+    assert sum(part == "evaluation" for part, _ in found[0]) == 2
+
+
+def test_records_contain_the_boxes_and_the_numbers_of_the_label_map(folder):
+    path = folder / "map.pbtxt"
+    path.write_text(tasks.label_map((tasks.Label(4, "dog"), tasks.Label(9, "cat"))))
+    labels = write_coco(folder, OBJECTS, SIZES)
+    found, classes = written(folder, labels=labels, evaluation_labels=labels, label_map=str(path))
+    assert [(label.id, label.name) for label in classes] == [(4, "dog"), (9, "cat")]
+    assert len(found) == 2 * len(SIZES)
+    feature = tf.train.Example.FromString(found["train", "05.jpg"]).features.feature
+    assert feature["image/object/class/label"].int64_list.value == [4, 9]
+    assert feature["image/object/class/text"].bytes_list.value == [b"dog", b"cat"]
+    assert feature["image/object/is_crowd"].int64_list.value == [0, 0]
+    sides = [feature[f"image/object/bbox/{side}"] for side in ("ymin", "xmin", "ymax", "xmax")]
+    boxes = np.stack([side.float_list.value for side in sides], axis=1)
+    expected = np.array([[4, 3, 30, 20], [1, 7, 40, 60]]) / [40, 65, 40, 65]
+    np.testing.assert_allclose(boxes, expected, rtol=1e-6)
+    with open(folder / "images" / "05.jpg", "rb") as file:
+        assert feature["image/encoded"].bytes_list.value == [file.read()]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"task": "voc", "labels": "a.json"}, "--labels requires --task=custom"),
+        (
+            {"labels": "a.json", "dataset": "scenes/128"},
+            "--dataset and --labels cannot be combined",
+        ),
+        (
+            {"labels": "a.json", "classes": ("cat",), "label_map": "map.pbtxt"},
+            "--classes and --label_map cannot be combined",
+        ),
+        ({}, "--task=custom requires classes; pass --labels"),
+    ],
+)
+def test_flags_that_exclude_one_another_are_refused(data, said):
+    task = data.pop("task", "custom")
+    with pytest.raises(ConfigError, match=said):
+        exporting._check_data(task, tasks.Data(**data))
+
+
+@pytest.mark.slow
+def test_a_folder_for_the_api_is_written_from_published_weights_and_own_labels(folder, capsys):
+    weights = str(folder / "weights.h5")
+    tf.keras.applications.ResNet50(weights=None, include_top=False).save_weights(weights)
+    output = folder / "detector"
+    labels = write_coco(folder, OBJECTS, SIZES)
+    flags = [f"--from={weights}", f"--output={output}", "--task=custom", f"--labels={labels}"]
+    assert od_api.main([*flags, "--model=ssd_resnet50_v1_fpn_keras"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{labels}: 20 images, 19 boxes, 2 classes" in printed
+    assert f"{labels}: 18 images for training, 2 for evaluation" in printed
+    assert "num_classes: 2" in (output / "pipeline.config").read_text()
+    assert tasks.read_label_map(str(output / "label_map.pbtxt")) == tasks.number(NAMES)
+    assert "18 images for training, 2 for evaluation" in (output / "README.md").read_text()
+    assert sorted(os.listdir(output / "records")) == [
+        "evaluation-00000-of-00001.tfrecord",
+        "train-00000-of-00001.tfrecord",
+    ]
