@@ -1,12 +1,14 @@
 """Evaluates a backbone on object detection: fine-tunes a small anchor-free detector and computes COCO's average precision.
 
 python -m pixpro_tf.evaluation.detection --from=runs/mine --dataset=scenes/128 --data_dir=data
+python -m pixpro_tf.evaluation.detection --from=runs/mine --labels=annotations.json
 """
 
 import dataclasses
 import sys
 
-from pixpro_tf.config.flag import flag, required
+from pixpro_tf.config.flag import check_used, flag
+from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import settings
 from pixpro_tf.evaluation.settings import command
 
@@ -18,12 +20,44 @@ DEFAULT_CHANNELS, DEFAULT_HEAD_LAYERS = 64, 2
 class Settings(settings.Settings):
     """Settings of the detection evaluation; raises `ConfigError` if a value is invalid."""
 
-    dataset: str = required(
+    dataset: str = flag(
+        "",
         "Data",
         "dataset with boxes: scenes/128, scenes/256, or a TFDS name; all images must have the same size",
     )
-    train_split: str = flag("train", "Data", "split to train on")
-    split: str = flag("validation", "Data", "split to evaluate on")
+    train_split: str = flag("train", "Data", "split of --dataset to train on")
+    split: str = flag("validation", "Data", "split of --dataset to evaluate on")
+    labels: str = flag(
+        "",
+        "Data",
+        "your boxes instead of a dataset: a COCO json file, or a folder of VOC xml or YOLO txt files; images of any size",
+    )
+    evaluation_labels: str = flag(
+        "",
+        "Data",
+        "boxes to evaluate on, in the formats of --labels; empty keeps a tenth of the images of --labels for it",
+        used_by={"labels": ()},
+    )
+    images: str = flag(
+        "",
+        "Data",
+        "folder of the images of --labels; empty for the usual places beside the labels",
+        used_by={"labels": ()},
+    )
+    classes: str = flag(
+        "",
+        "Data",
+        "names of the classes of --labels in their order, e.g. cat,dog; empty for those of the labels",
+        used_by={"labels": ()},
+    )
+    image_size: int = flag(
+        512,
+        "Data",
+        "side of the square that the images of --labels are fitted into",
+        unit="pixels",
+        minimum=32,
+        used_by={"labels": ()},
+    )
     epochs: int = flag(12, "Evaluation", "number of passes over the training split", minimum=1)
     rate: float = flag(
         1e-3, "Evaluation", "peak learning rate of Adam, reached after a warm-up", minimum=1e-12
@@ -41,6 +75,24 @@ class Settings(settings.Settings):
         f"{DEFAULT_HEAD_LAYERS} if none were pre-trained",
         minimum=0,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.dataset) == bool(self.labels):
+            raise ConfigError("pass either --dataset or --labels")
+        check_used(
+            self, not self.labels, ["train_split", "split", "data_dir"], f"--labels={self.labels}"
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes of one's own labels; empty for those that the labels contain."""
+        return tuple(name.strip() for name in self.classes.split(",") if name.strip())
+
+    @property
+    def evaluated(self) -> str:
+        """What is scored, for headings."""
+        return self.evaluation_labels or self.labels or f"{self.dataset}, {self.split}"
 
 
 main = command(

@@ -1,13 +1,18 @@
-"""Images with bounding boxes, in padded batches: `scenes`, and TFDS datasets with the same object features."""
+"""Images with bounding boxes, in padded batches: `scenes`, TFDS datasets with the same object features, and one's own labels."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from pixpro_tf.data.images import decode
+from pixpro_tf.data.labelled.boxes import LabelledBoxes
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
+from pixpro_tf.data.views.photometric import IMAGENET_MEAN
 from pixpro_tf.errors import ConfigError
 
 # Label of the rows that pad the objects of an image in a batch.
@@ -23,13 +28,16 @@ class DetectionData:
         name: name of the dataset, as the user passed it.
         class_names: names of the labels 0, 1, ...
         split: function from the name of a split to its examples `{"image": uint8 [H, W, 3], "boxes": float32 [N, 4],
-            "labels": int64 [N]}`, always in the same order; boxes are (y0, x0, y1, x1) in pixels. Raises `ConfigError` for an unknown
-            split.
+            "labels": int64 [N], "crowds": bool [N]}`, always in the same order; boxes are (y0, x0, y1, x1) in pixels, and crowds are boxes
+            around groups of objects. Raises `ConfigError` for an unknown split.
+        prepare: function that turns what `split` returns into such examples; None if it returns them. It runs after shuffling, so that
+            only the images of a batch are in memory.
     """
 
     name: str
     class_names: tuple[str, ...]
     split: Callable[[str], tf.data.Dataset]
+    prepare: Callable[[Any], dict[str, tf.Tensor]] | None = None
 
 
 def open_detection(dataset: str, data_dir: str = "") -> DetectionData:
@@ -64,7 +72,13 @@ def open_detection(dataset: str, data_dir: str = "") -> DetectionData:
         size = tf.cast(tf.shape(features["image"])[:2], tf.float32)
         objects = features["objects"]
         boxes = objects["bbox"] * tf.concat([size, size], axis=0)
-        return {"image": features["image"], "boxes": boxes, "labels": objects["label"]}
+        crowds = objects.get("is_crowd", tf.zeros_like(objects["label"], tf.bool))
+        return {
+            "image": features["image"],
+            "boxes": boxes,
+            "labels": objects["label"],
+            "crowds": tf.cast(crowds, tf.bool),
+        }
 
     return DetectionData(
         dataset,
@@ -73,27 +87,96 @@ def open_detection(dataset: str, data_dir: str = "") -> DetectionData:
     )
 
 
-def object_batches(examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+def open_labels(train: LabelledBoxes, evaluation: LabelledBoxes, image_size: int) -> DetectionData:
+    """Opens one's own labels; the splits are "train" and "evaluation".
+
+    Args:
+        train, evaluation: labels with the same classes.
+        image_size: side of the square to which `letterboxed` fits the images, in pixels.
+    """
+    parts = {"train": train, "evaluation": evaluation}
+
+    def split(name: str) -> tf.data.Dataset:
+        images = parts[name].images
+        counts = [len(image.labels) for image in images]
+        boxes = np.concatenate([image.boxes for image in images]).astype(np.float32)
+        labels = np.concatenate([image.labels for image in images])
+        crowds = np.concatenate([image.crowds for image in images])
+        ragged = {
+            key: tf.RaggedTensor.from_row_lengths(values, counts)
+            for key, values in (("boxes", boxes), ("labels", labels), ("crowds", crowds))
+        }
+        paths = tf.constant([os.fsencode(image.path) for image in images])
+        return tf.data.Dataset.from_tensor_slices(ragged | {"path": paths})
+
+    def prepare(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        image, boxes = letterboxed(
+            decode(tf.io.read_file(example["path"])), example["boxes"], image_size
+        )
+        return {
+            "image": image,
+            "boxes": boxes,
+            "labels": example["labels"],
+            "crowds": example["crowds"],
+        }
+
+    return DetectionData(train.source, train.class_names, split, prepare)
+
+
+def letterboxed(image: tf.Tensor, boxes: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Fits an image into the upper left corner of a square, the rest of which has ImageNet's mean colour.
+
+    Args:
+        image: uint8 `[H, W, 3]`.
+        boxes: float32 `[N, 4]`, (y0, x0, y1, x1) in pixels.
+        size: side of the square, in pixels.
+
+    Returns:
+        uint8 `[size, size, 3]`, and the boxes in its pixels.
+    """
+    before = tf.cast(tf.shape(image)[:2], tf.float32)
+    after = tf.maximum(tf.round(before * (size / tf.reduce_max(before))), 1.0)
+    sides = tf.cast(after, tf.int32)
+    fitted = tf.image.resize(image, sides, antialias=True)
+    mean = 255 * tf.constant(IMAGENET_MEAN)
+    fitted = tf.pad(fitted - mean, [[0, size - sides[0]], [0, size - sides[1]], [0, 0]]) + mean
+    fitted = tf.saturate_cast(tf.round(tf.ensure_shape(fitted, [size, size, 3])), tf.uint8)
+    return fitted, boxes * tf.tile(after / before, [2])
+
+
+def object_batches(
+    examples: tf.data.Dataset, batch_size: int, prepare: Callable[..., Any] | None = None
+) -> tf.data.Dataset:
     """Batches of examples, in the order of their split.
 
     Args:
         examples: examples of a `DetectionData`.
         batch_size: number of images in a batch; the last batch may be smaller.
+        prepare: `prepare` of the `DetectionData`.
 
     Returns:
-        Dataset of `{"image": [B, H, W, 3], "boxes": [B, M, 4], "labels": [B, M]}`; rows beyond the number of objects of an image have the
-        label `NO_OBJECT`.
+        Dataset of `{"image": [B, H, W, 3], "boxes": [B, M, 4], "labels": [B, M], "crowds": [B, M]}`; rows beyond the number of objects of
+        an image have the label `NO_OBJECT`.
     """
+    if prepare is not None:
+        examples = examples.map(prepare, num_parallel_calls=num_cores())
     return untuned(_padded(examples, batch_size, drop_remainder=False).prefetch(2))
 
 
-def random_object_batches(examples: tf.data.Dataset, batch_size: int, seed: int) -> tf.data.Dataset:
+def random_object_batches(
+    examples: tf.data.Dataset,
+    batch_size: int,
+    seed: int,
+    prepare: Callable[..., Any] | None = None,
+) -> tf.data.Dataset:
     """Endless batches in random order, with images flipped at random; a pure function of the arguments.
 
-    Elements are those of `object_batches`.
+    Arguments and elements are those of `object_batches`.
     """
 
     def flip(index: tf.Tensor, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        if prepare is not None:
+            example = prepare(example)
         seeds = tf.random.experimental.stateless_split([seed, index], 1)
         if tf.random.stateless_uniform([], seeds[0]) < 0.5:
             example = flipped(example)
@@ -118,5 +201,6 @@ def _padded(examples: tf.data.Dataset, batch_size: int, drop_remainder: bool) ->
         "image": tf.constant(0, tf.uint8),
         "boxes": tf.constant(0.0),
         "labels": tf.constant(NO_OBJECT, tf.int64),
+        "crowds": tf.constant(False),
     }
     return examples.padded_batch(batch_size, padding_values=padding, drop_remainder=drop_remainder)

@@ -115,8 +115,13 @@ def open_segmentation(dataset: str, data_dir: str = "") -> SegmentationData:
 
 
 @contextlib.contextmanager
-def reading(dataset: str) -> Iterator[None]:
-    """Turns errors of images or masks that cannot be read, and of too little memory, into a one-line `RunError`."""
+def reading(dataset: str, of: str = "dataset") -> Iterator[None]:
+    """Turns errors of images or masks that cannot be read, and of too little memory, into a one-line `RunError`.
+
+    Args:
+        dataset: name of the data.
+        of: flag that names it.
+    """
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
@@ -125,7 +130,7 @@ def reading(dataset: str) -> Iterator[None]:
         # TensorFlow's message ends with the exception that `read_mask` raised.
         raised = re.findall(r"^\w+Error: (.+)$", str(error), re.MULTILINE)
         reason = raised[-1] if raised else first_line(error)
-        raise RunError(f"{dataset} cannot be read: {reason}", of="dataset") from error
+        raise RunError(f"{dataset} cannot be read: {reason}", of=of) from error
 
 
 def _of_scenes(dataset: str, data_dir: str) -> SegmentationData:

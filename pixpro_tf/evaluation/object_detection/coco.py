@@ -18,11 +18,14 @@ class Objects:
         boxes: float `[N, 4]`, (y0, x0, y1, x1) in pixels.
         labels: integer `[N]`, classes.
         scores: float `[N]`, scores of detections; ignored for the ground truth.
+        crowds: bool `[N]`, whether a box of the ground truth surrounds a group of objects: detections inside it do not count; empty if none
+            does.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
     scores: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros([0]))
+    crowds: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros([0], bool))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +76,15 @@ def average_precision(
             "category_id": int(label),
             "bbox": _corner_and_size(box),
             "area": float(np.prod(np.maximum(box[2:] - box[:2], 0))),
-            "iscrowd": 0,
+            "iscrowd": int(crowd),
         }
         for image, objects in enumerate(truth)
-        for box, label in zip(np.asarray(objects.boxes, float), objects.labels, strict=True)
+        for box, label, crowd in zip(
+            np.asarray(objects.boxes, float),
+            objects.labels,
+            objects.crowds if len(objects.crowds) else np.zeros(len(objects.labels), bool),
+            strict=True,
+        )
     ]
     if not annotations:
         raise ValueError("the ground truth contains no objects")

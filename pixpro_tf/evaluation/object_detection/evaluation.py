@@ -7,10 +7,13 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.backbones.fpn import Neck
+from pixpro_tf.data.labelled import boxes
 from pixpro_tf.data.labelled.detection import (
     NO_OBJECT,
+    DetectionData,
     object_batches,
     open_detection,
+    open_labels,
     random_object_batches,
 )
 from pixpro_tf.data.labelled.segmentation import reading
@@ -47,22 +50,21 @@ class Result:
         scores: `AveragePrecision` on the evaluated split.
         detector: detector that was scored.
         data: dataset that it was scored on.
+        examples: examples that it was scored on.
     """
 
     scores: Any
     detector: Any
     data: Any
+    examples: Any
 
 
 def evaluate(settings: Settings) -> Result:
     """Trains and scores a detector according to the settings; raises `UserError` for anything that the user can fix."""
     require_pycocotools()
-    with reading(settings.dataset):
-        data = open_detection(settings.dataset, settings.data_dir)
-        # Unknown splits are rejected before anything is trained.
-        train_examples, examples = (
-            data.split(name) for name in (settings.train_split, settings.split)
-        )
+    of = "labels" if settings.labels else "dataset"
+    with reading(settings.labels or settings.dataset, of):
+        data, train_examples, examples = _open(settings)
         tf.keras.utils.set_random_seed(settings.seed)
         backbone, neck = load_backbone_and_neck(settings.source, settings.network)
         _check_pretrained(settings, neck)
@@ -73,9 +75,25 @@ def evaluate(settings: Settings) -> Result:
             head_layers=settings.head_layers or DEFAULT_HEAD_LAYERS,
             neck=neck,
         )
-        _train(settings, detector, train_examples)
-        batches = object_batches(examples, settings.batch_size)
-        return Result(score(detector, batches, data.class_names), detector, data)
+        _train(settings, detector, train_examples, data.prepare)
+        batches = object_batches(examples, settings.batch_size, data.prepare)
+        return Result(score(detector, batches, data.class_names), detector, data, examples)
+
+
+def _open(settings: Settings) -> tuple[DetectionData, tf.data.Dataset, tf.data.Dataset]:
+    """Returns the data, and the examples to train and to evaluate on; unknown splits are rejected before anything is trained."""
+    if settings.labels:
+        train = boxes.read(settings.labels, settings.images, settings.class_names)
+        print("\n".join(train.report))
+        if settings.evaluation_labels:
+            evaluation = boxes.read(settings.evaluation_labels, settings.images, train.class_names)
+            print("\n".join(evaluation.report))
+        else:
+            train, evaluation = boxes.split_off(train)
+        data = open_labels(train, evaluation, settings.image_size)
+        return data, data.split("train"), data.split("evaluation")
+    data = open_detection(settings.dataset, settings.data_dir)
+    return data, data.split(settings.train_split), data.split(settings.split)
 
 
 def _check_pretrained(settings: Settings, neck: Neck | None) -> None:
@@ -92,7 +110,12 @@ def _check_pretrained(settings: Settings, neck: Neck | None) -> None:
             )
 
 
-def _train(settings: Settings, detector: Detector, examples: tf.data.Dataset) -> None:
+def _train(
+    settings: Settings,
+    detector: Detector,
+    examples: tf.data.Dataset,
+    prepare: Callable[..., Any] | None,
+) -> None:
     steps = settings.epochs * max(int(examples.cardinality()) // settings.batch_size, 1)
     rate = WarmupCosine(settings.rate, int(_WARMUP * steps), steps)
     optimizer = tf.keras.optimizers.Adam(rate, global_clipnorm=_LONGEST_GRADIENT)
@@ -102,14 +125,16 @@ def _train(settings: Settings, detector: Detector, examples: tf.data.Dataset) ->
     @tf.function(reduce_retracing=True)
     def step(batch: dict[str, tf.Tensor]) -> tf.Tensor:
         bins = detector.bins(*batch["image"].shape[1:3])
-        targets = assign(bins, batch["boxes"], batch["labels"])
+        labels = tf.where(batch["crowds"], tf.cast(NO_OBJECT, tf.int64), batch["labels"])
+        targets = assign(bins, batch["boxes"], labels)
         with tf.GradientTape() as tape:
             loss = detection_loss(detector(batch["image"], training=True), targets)
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 
     loss = 0.0
-    for batch in random_object_batches(examples, settings.batch_size, settings.seed).take(steps):
+    batches = random_object_batches(examples, settings.batch_size, settings.seed, prepare)
+    for batch in batches.take(steps):
         loss = step(batch)
     check_finite(float(loss))
 
@@ -122,11 +147,12 @@ def score(
     truth, found = [], []
     for batch in batches:
         detections = [each.numpy() for each in find(batch["image"])]
-        for boxes, labels in zip(batch["boxes"].numpy(), batch["labels"].numpy(), strict=True):
+        objects = (batch[name].numpy() for name in ("boxes", "labels", "crowds"))
+        for places, labels, crowds in zip(*objects, strict=True):
             kept = labels != NO_OBJECT
-            truth.append(Objects(boxes[kept], labels[kept]))
-        for boxes, labels, scores, count in zip(*detections, strict=True):
-            found.append(Objects(boxes[:count], labels[:count], scores[:count]))
+            truth.append(Objects(places[kept], labels[kept], crowds=crowds[kept]))
+        for places, labels, scores, count in zip(*detections, strict=True):
+            found.append(Objects(places[:count], labels[:count], scores[:count]))
     return average_precision(truth, found, class_names)
 
 
@@ -149,7 +175,7 @@ def results(settings: Settings, result: Result) -> dict:
 def describe(settings: Settings, result: Result) -> str:
     """Returns the text that the command prints."""
     scores = result.scores
-    lines = [f"Average precision in %, {settings.dataset}, {settings.split}:"]
+    lines = [f"Average precision in %, {settings.evaluated}:"]
     for name, ap in scores.class_ap.items():
         if ap is not None:
             lines.append(f"  {name:<20}{100 * ap:>7.1f}")
@@ -160,14 +186,13 @@ def describe(settings: Settings, result: Result) -> str:
 
 def draw(settings: Settings, result: Result) -> dict[str, Any]:
     """Returns the figures to save next to results.json, by name."""
-    examples = result.data.split(settings.split).take(PICTURED)
-    (batch,) = object_batches(examples, PICTURED)
+    (batch,) = object_batches(result.examples.take(PICTURED), PICTURED, result.data.prepare)
     detections = [each.numpy() for each in _finder(result.detector)(batch["image"])]
     scores = result.scores
     figure = pictures.detections_picture(
         {name: value.numpy() for name, value in batch.items()},
         detections,
         result.data.class_names,
-        f"{settings.dataset}, {settings.split}: AP {100 * scores.ap:.1f}, AP50 {100 * scores.ap_50:.1f}",
+        f"{settings.evaluated}: AP {100 * scores.ap:.1f}, AP50 {100 * scores.ap_50:.1f}",
     )
     return {"detections": figure}
