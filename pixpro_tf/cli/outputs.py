@@ -23,20 +23,29 @@ def refuse_existing(flag: str, path: str, overwrite: bool) -> None:
         raise ConfigError(f"--{flag}={path} already exists; use another path, or add --overwrite")
 
 
-def check_output(source: str, output: str, overwrite: bool) -> None:
-    """Rejects an output that already exists, or that would replace its own source, before any work is done.
+def check_output(source: str, output: str, overwrite: bool, *others: str) -> None:
+    """Rejects an output that already exists, or that would replace what it is made from, before any work is done.
+
+    Args:
+        source: path or handle from which the output is made.
+        output, overwrite: see `refuse_existing`.
+        others: other paths that are read; empty ones do not count.
 
     Raises:
         ConfigError: if the output is rejected, with the reason.
     """
     refuse_existing("output", output, overwrite)
-    if "://" in source:
-        return
-    made, given = (os.path.realpath(os.path.expanduser(path)) for path in (output, source))
-    if os.path.commonpath([made, given]) == made:
-        raise ConfigError(
-            f"--output={output} would replace {source}, the source of the export; use another path"
-        )
+    made = os.path.realpath(os.path.expanduser(output))
+    for read in filter(None, (source, *others)):
+        if "://" in read:
+            continue
+        # Such as a preset's folder in `keras_hub:FOLDER`.
+        for path in {read, read.partition(":")[2] or read}:
+            given = os.path.realpath(os.path.expanduser(path))
+            if os.path.commonpath([made, given]) == made:
+                raise ConfigError(
+                    f"--output={output} would replace {read}, from which it is made; use another path"
+                )
 
 
 @contextlib.contextmanager

@@ -44,10 +44,16 @@ class Settings(settings.Settings):
         "folder of the images of --labels; empty for the usual places beside the labels",
         used_by={"labels": ()},
     )
+    evaluation_images: str = flag(
+        "",
+        "Data",
+        "folder of the images of --evaluation_labels; empty for that of --images",
+        used_by={"evaluation_labels": ()},
+    )
     classes: str = flag(
         "",
         "Data",
-        "names of the classes of --labels in their order, e.g. cat,dog; empty for those of the labels",
+        "names of the classes of --labels in their order, e.g. cat,dog, others are left out; empty for all",
         used_by={"labels": ()},
     )
     image_size: int = flag(
@@ -88,6 +94,10 @@ class Settings(settings.Settings):
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes of one's own labels; empty for those that the labels contain."""
         return tuple(name.strip() for name in self.classes.split(",") if name.strip())
+
+    @property
+    def other_inputs(self) -> tuple[str, ...]:
+        return self.labels, self.evaluation_labels, self.images, self.evaluation_images
 
     @property
     def evaluated(self) -> str:

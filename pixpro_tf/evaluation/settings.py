@@ -7,7 +7,7 @@ import os
 from typing import Any, TypeVar
 
 from pixpro_tf.cli.commands import Command
-from pixpro_tf.cli.outputs import atomic_output, refuse_existing
+from pixpro_tf.cli.outputs import atomic_output, check_output
 from pixpro_tf.cli.settings import (
     MAX_SEED,
     BackboneSettings,
@@ -43,6 +43,11 @@ class Settings(EvaluatedBackbone):
     )
     overwrite: bool = overwrite_flag()
 
+    @property
+    def other_inputs(self) -> tuple[str, ...]:
+        """Paths that the evaluation reads beside the backbone and datasets of TFDS."""
+        return ()
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MapSettings(Settings):
@@ -76,7 +81,9 @@ def command(
 
     def run(settings: AnySettings) -> None:
         if settings.output:
-            refuse_existing("output", settings.output, settings.overwrite)
+            check_output(
+                settings.source, settings.output, settings.overwrite, *settings.other_inputs
+            )
         work = importlib.import_module(library)
         result = work.evaluate(settings)
         print(work.describe(settings, result))

@@ -86,14 +86,19 @@ def _arrays(file: Any) -> list[tuple[str, list[np.ndarray]]]:
 def _is_used(group: dict[str, Any]) -> bool:
     """Returns whether these are the arrays of a convolution or a batch norm."""
     ranks = sorted(array.ndim for array in group.values())
-    return ranks in ([4], [1, 4], [1, 1, 1, 1])
+    known = all(_plain(name) in _ORDER or name.isdigit() for name in group)
+    return known and ranks in ([4], [1, 4], [1, 1, 1, 1])
+
+
+def _plain(name: str) -> str:
+    """Returns the name of an array without a suffix such as `:0`."""
+    return re.sub(r"(_\d+)?(:\d+)?$", "", name)
 
 
 def _in_order(group: dict[str, Any]) -> list[np.ndarray]:
     def place(name: str) -> int:
-        # Keras 3 numbers the arrays of a layer; the older formats name them, with a suffix such as `:0`.
-        plain = re.sub(r"(_\d+)?(:\d+)?$", "", name)
-        return _ORDER.index(plain) if plain in _ORDER else int(name)
+        # Keras 3 numbers the arrays of a layer; the older formats name them.
+        return int(name) if name.isdigit() else _ORDER.index(_plain(name))
 
     return [np.asarray(group[name]) for name in sorted(group, key=place)]
 

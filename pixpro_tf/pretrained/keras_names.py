@@ -27,7 +27,13 @@ _NUMBERED = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
 
 
 def is_applications(layers: Layers) -> bool:
-    """Returns whether the layers are those of a network of Keras Applications, whose convolutions have biases; KerasHub's have none."""
+    """Returns whether the layers are those of Keras Applications rather than of KerasHub, by their names.
+
+    Without names, by the biases of the convolutions, which only Keras Applications has.
+    """
+    for pattern, answer in ((_APPLICATIONS, True), (_HUB, False)):
+        if any(pattern.fullmatch(name) for name in layers):
+            return answer
     return any(arrays[0].ndim == 4 and len(arrays) == 2 for arrays in layers.values())
 
 

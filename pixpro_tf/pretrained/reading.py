@@ -81,13 +81,23 @@ def read(handle: str) -> Pretrained:
             return _of_keras(_application(handle.removeprefix(APPLICATIONS)))
         if handle.startswith(HUB):
             return _of_preset(handle.removeprefix(HUB))
-        if not tf.io.gfile.exists(os.path.expanduser(handle)):
-            raise RunError("is not an existing file")
+        _check_file(os.path.expanduser(handle))
         if handle.endswith(_SAFETENSORS):
             return _of_torch(_safetensors(handle))
         return _of_keras(keras_files.read_layers(handle))
     except RunError as error:
         raise RunError(f"{handle} {error}") from error
+
+
+def _check_file(path: str) -> None:
+    if path.startswith(("http://", "https://")):
+        raise RunError("cannot be read from the web; download the file and pass its path")
+    try:
+        found = tf.io.gfile.exists(path)
+    except tf.errors.OpError as error:
+        raise RunError(f"cannot be read: {first_line(error)}") from error
+    if not found:
+        raise RunError("is not an existing file")
 
 
 def _application(name: str) -> keras_files.Layers:
@@ -110,6 +120,8 @@ def _of_preset(preset: str) -> Pretrained:
     folder = os.path.expanduser(preset)
     if os.path.isdir(folder):
         return _of_preset_folder(folder)
+    if os.sep in preset and "://" not in preset:
+        raise RunError("is not an existing folder")
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             key: value for key, value in os.environ.items() if key != LEGACY_KERAS_VARIABLE

@@ -14,12 +14,16 @@ from pixpro_tf import pretrained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.build import neck_arguments
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import RunError, listed
 from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import hub_handles, model_card
 from pixpro_tf.storage.checkpoint_files import find_checkpoint
 from pixpro_tf.storage.checkpoints import restore_part
 from pixpro_tf.storage.runs import Progress, Run, is_run
+
+# Names of a ResNet's layers in PyTorch; a count of batches is not a weight.
+_OF_BACKBONE = re.compile(r"(conv1|bn1|stem|layer\d)\b")
+_COUNTER = ".num_batches_tracked"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +51,17 @@ class Weights:
         if self.arrays is None:
             restore_part(self.checkpoint, self.part, backbone)
             return
+        # Weights of a network with further layers, such as attention, would compute other features.
+        named = torch_names.variables_by_name(backbone)
+        others = [
+            name
+            for name in self.arrays
+            if name not in named and _OF_BACKBONE.match(name) and not name.endswith(_COUNTER)
+        ]
+        if others:
+            raise RunError(
+                f"the weights are of another network than a {self.architecture}, which has no {listed(others, 3)}"
+            )
         try:
             torch_names.load_state_dict(backbone, self.arrays)
         except ValueError as error:

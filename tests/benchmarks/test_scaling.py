@@ -30,8 +30,9 @@ def test_all_kinds_of_scaling_are_measured_and_written(tmp_path, capsys):
     for devices in (scaling.LOGICAL_CPUS, scaling.PROCESSES):
         gradients, others = clusters.parts_of(by_name[devices]["reduced"])
         assert gradients == by_name[devices]["parameter_bytes"]
-        # Moments of 12 normalisations in the backbone and 1 in the projector, in four passes; their gradients in two passes; the metrics.
-        assert len(others) == 13 * (4 + 2) + 1
+        # Moments of 12 normalisations in the backbone and 1 in the projector, of both views at once, in the online and the target network;
+        # their gradients in the online network; the metrics.
+        assert len(others) == 13 * (2 + 1) + 1
     assert by_name[scaling.ALONE]["flops_per_image"] > 1e8
     assert [each["accelerators"] for each in content["computed"]] == [8, 64, 512, 64, 512]
 

@@ -1,9 +1,11 @@
 """One's own boxes: the same from COCO, VOC and YOLO files, and an account of what is wrong in them."""
 
 import os
+import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pixpro_tf.data.labelled import boxes
 from pixpro_tf.errors import ConfigError, RunError
@@ -69,7 +71,7 @@ def test_images_that_cannot_be_used_are_named(folder):
     found = boxes.read(write_coco(folder, sizes=sizes))
     assert len(found.images) == 3
     assert found.problems == {
-        "images that do not exist, left out": ["missing.jpg"],
+        "images that do not exist, left out (--images names their folder)": ["missing.jpg"],
         "images that are damaged or not JPEG, PNG, GIF or BMP, left out": ["damaged.png"],
         "images whose size differs from that in the labels, left out": ["turned.jpg"],
     }
@@ -86,38 +88,175 @@ def test_crowds_unknown_categories_and_images_of_coco_are_counted(folder):
     found = boxes.read(write_coco(folder, annotations=annotations))
     assert found.images[0].crowds.tolist() == [True]
     assert found.problems == {
-        "crowds, which are neither trained nor scored": ["a.jpg"],
+        "boxes around crowds": ["a.jpg"],
         "boxes of the unknown class 4, left out": ["a.jpg"],
         "boxes of images that are not listed, left out": ["image_id 7"],
         "boxes that are not four finite numbers, left out": ["b.png", "b.png"],
     }
 
 
-@pytest.mark.parametrize("kind", ["coco", "voc", "yolo"])
+@pytest.mark.parametrize("kind", WRITERS)
 def test_the_order_of_classes_can_be_given(folder, kind):
     path = WRITERS[kind](folder)
-    given = ("dog", "cat") if kind != "yolo" else ("x", "y")
-    found = boxes.read(path, classes=given)
-    assert found.class_names == given
-    # YOLO's numbers are places in the list.
-    expected = [0, 1] if kind != "yolo" else [1, 0]
-    assert found.images[0].labels.tolist() == expected
+    found = boxes.read(path, classes=("dog", "cat"))
+    assert found.class_names == ("dog", "cat")
+    assert found.images[0].labels.tolist() == [0, 1]
+    assert boxes.read(path, classes=("cat",)).problems == {
+        "boxes of the unknown class dog, left out": ["a.jpg"]
+    }
     with pytest.raises(ConfigError, match="contains cat twice"):
         boxes.read(path, classes=("cat", "dog", "cat"))
+
+
+def test_names_by_number_can_be_given_where_yolo_has_none(folder):
+    path = write_yolo(folder)
+    os.remove(os.path.join(path, "classes.txt"))
+    with pytest.raises(ConfigError, match="does not tell the names of its classes; pass --classes"):
+        boxes.read(path)
+    found = boxes.read(path, classes=("x", "y"))
+    assert found.class_names == ("x", "y") and found.images[0].labels.tolist() == [1, 0]
 
 
 def test_names_of_yolo_come_from_its_settings(folder):
     pytest.importorskip("yaml")
     path = write_yolo(folder)
     os.remove(os.path.join(path, "classes.txt"))
-    with pytest.raises(ConfigError, match="does not tell the names of its classes; pass --classes"):
-        boxes.read(path)
     for text in ("names: [cat, dog]\n", "train: images\nnames:\n  0: cat\n  1: dog\n"):
         (folder / "data.yaml").write_text(text)
         assert boxes.read(path).class_names == NAMES
-    (folder / "data.yaml").write_text("nc: 2\n")
-    with pytest.raises(RunError, match="does not contain the names of classes"):
+    for text in ("nc: 2", "names:", "names: cat", "names: {1: cat, 2: dog}", "[", "names: 3"):
+        (folder / "data.yaml").write_text(text)
+        with pytest.raises(RunError, match="does not contain the names of classes"):
+            boxes.read(path)
+    for text in ("names: [cat, cat]", "names: []"):
+        (folder / "data.yaml").write_text(text)
+        with pytest.raises(RunError, match="must list at least one class, and each class once"):
+            boxes.read(path)
+
+
+def test_polygons_of_yolo_have_the_box_around_them(folder):
+    path = write_yolo(folder)
+    with open(os.path.join(path, "c.txt"), "w") as file:
+        file.write("0 .1 .2 .9 .2 .9 .8 .1 .8\n0 .1 .2 .9 .2 .9 .8 .1\n0 .1 .2 .3 .4 .5 .6 .7\n")
+    found = boxes.read(path)
+    np.testing.assert_allclose(found.images[2].boxes, [[10, 5, 40, 45]])
+    assert found.problems == {
+        "boxes that are not four finite numbers, left out": ["c.jpg", "c.jpg"]
+    }
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_byte_order_marks_are_no_part_of_the_text(folder, kind):
+    path = WRITERS[kind](folder)
+    for file in [path] if os.path.isfile(path) else [f"{path}/{name}" for name in os.listdir(path)]:
+        with open(file, "rb") as content:
+            text = content.read()
+        with open(file, "wb") as content:
+            content.write(b"\xef\xbb\xbf" + text)
+    found = boxes.read(path)
+    assert found.class_names == NAMES and found.problems == {}
+    assert [len(image.labels) for image in found.images] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_images_that_are_turned_cut_off_or_huge_are_left_out(folder, kind, monkeypatch):
+    path = WRITERS[kind](folder)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", SIZES["a.jpg"]).save(folder / "images" / "a.jpg", exif=exif)
+    picture = folder / "images" / "c.jpg"
+    picture.write_bytes(picture.read_bytes()[:-200])
+    found = boxes.read(path)
+    assert [os.path.basename(image.path) for image in found.images] == ["b.png"]
+    assert found.problems == {
+        "images that an EXIF tag turns, left out (save them upright)": ["a.jpg"],
+        "images that are damaged or not JPEG, PNG, GIF or BMP, left out": ["c.jpg"],
+    }
+    monkeypatch.setattr("pixpro_tf.data.labelled.boxes.collecting.MAX_MEGAPIXELS", 0.001)
+    with pytest.raises(RunError, match=r"images of more than 0\.001 megapixels"):
         boxes.read(path)
+
+
+@pytest.mark.parametrize("size", [{"width": None}, {"width": 0}, {"height": "?"}])
+def test_sizes_that_a_coco_file_does_not_know_are_not_compared(folder, size):
+    images = [
+        {"id": 100 + place, "file_name": name, "width": 1, "height": 1} | size
+        for place, name in enumerate(SIZES)
+    ]
+    assert len(boxes.read(write_coco(folder, images=images)).images) == 3
+
+
+def test_texts_as_sizes_are_numbers(folder):
+    images = [
+        {"id": 100 + place, "file_name": name, "width": str(width), "height": float(height)}
+        for place, (name, (width, height)) in enumerate(SIZES.items())
+    ]
+    assert boxes.read(write_coco(folder, images=images)).problems == {}
+
+
+def test_images_of_one_id_are_refused_and_categories_of_one_name_are_one(folder):
+    images = [{"id": 1, "file_name": name} for name in SIZES]
+    with pytest.raises(RunError, match="lists 2 images whose id another image has"):
+        boxes.read(write_coco(folder, images=images))
+    categories = [{"id": 3, "name": "cat"}, {"id": 17, "name": "cat"}]
+    found = boxes.read(write_coco(folder, categories=categories))
+    assert found.class_names == ("cat",) and found.images[0].labels.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("written", [r"images\\{}", r"C:\\pics\\{}", "images/{}", " {} "])
+def test_images_are_found_however_their_names_are_written(folder, written):
+    images = [
+        {"id": 100 + place, "file_name": written.replace("\\\\", "\\").format(name)}
+        for place, name in enumerate(SIZES)
+    ]
+    path = write_coco(folder, images=images)
+    assert boxes.read(path).problems == {}
+    assert boxes.read(path, images=str(folder / "images")).problems == {}
+
+
+def test_xml_files_that_were_renamed_with_their_images_are_found(folder):
+    path = write_voc(folder)
+    for name in ("a", "b", "c"):
+        with open(f"{path}/{name}.xml") as file:
+            text = file.read()
+        with open(f"{path}/{name}.xml", "w") as file:
+            file.write(re.sub("<filename>.*</filename>", "<filename>old</filename>", text))
+    assert boxes.read(path).problems == {}
+
+
+def test_difficult_objects_of_voc_are_marked(folder):
+    path = write_voc(folder)
+    with open(f"{path}/a.xml") as file:
+        text = file.read()
+    with open(f"{path}/a.xml", "w") as file:
+        file.write(text.replace("<object>", "<object><difficult>1</difficult>", 1))
+    assert boxes.read(path).images[0].difficult.tolist() == [True, False]
+
+
+def test_parts_that_share_a_folder_of_images_do_not_take_each_others_as_background(tmp_path):
+    sizes = {f"{number}.jpg": (20, 20) for number in range(6)}
+    write_images(tmp_path / "all", sizes)
+    paths = []
+    for part, names in (("train", ["0.jpg", "1.jpg", "2.jpg"]), ("val", ["3.jpg", "4.jpg"])):
+        (tmp_path / part).mkdir()
+        objects = {name: [("cat", (1, 1, 9, 9))] for name in names}
+        paths.append(write_yolo(tmp_path / part, objects, sizes))
+    train, evaluation, lines = boxes.read_parts(paths[0], str(tmp_path / "all"), paths[1])
+    # 5.jpg has no objects in both.
+    names = [
+        [os.path.basename(each.path)[0] for each in part.images] for part in (train, evaluation)
+    ]
+    assert names == [["0", "1", "2", "5"], ["3", "4", "5"]]
+    assert lines[-1] == "4 images for training, 3 for evaluation"
+
+
+def test_a_part_without_objects_is_refused_before_training(folder):
+    path = write_coco(folder)
+    crowds = [{"image_id": 100, "category_id": 3, "bbox": [1, 2, 3, 4], "iscrowd": "1"}]
+    (folder / "val").mkdir()
+    other = write_coco(folder / "val", annotations=crowds)
+    with pytest.raises(RunError, match="contains no objects, only boxes around crowds"):
+        boxes.read_parts(path, "", other, str(folder / "images"))
 
 
 def test_unknown_numbers_of_yolo_are_counted(folder):
@@ -131,7 +270,7 @@ def test_unknown_numbers_of_yolo_are_counted(folder):
         "boxes of the unknown class 7, left out": ["c.jpg"],
         "boxes of the unknown class word, left out": ["c.jpg"],
         "boxes that are not four finite numbers, left out": ["c.jpg"],
-        "txt files without an image, left out": ["nowhere.txt"],
+        "txt files without an image, left out (--images names their folder)": ["nowhere.txt"],
     }
     np.testing.assert_allclose(found.images[2].boxes, [[20, 20, 30, 30]])
 
@@ -146,7 +285,7 @@ def test_damaged_xml_files_are_counted_and_images_are_found_by_flag(folder, tmp_
     found = boxes.read(path, images=str(folder / "elsewhere"))
     assert len(found.images) == 2
     assert found.problems == {"xml files that are damaged, left out": ["c.xml"]}
-    with pytest.raises(RunError, match="--images=nowhere is not an existing folder"):
+    with pytest.raises(RunError, match="nowhere is not an existing folder of images"):
         boxes.read(path, images="nowhere")
 
 
@@ -157,10 +296,6 @@ def test_damaged_xml_files_are_counted_and_images_are_found_by_flag(folder, tmp_
         ("[]", "is not a COCO file"),
         ('{"images": []}', "is not a COCO file: it lacks 'categories'"),
         ('{"images": [], "annotations": [], "categories": []}', "contains no box"),
-        (
-            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}',
-            "contains a category twice",
-        ),
     ],
 )
 def test_other_json_files_are_refused_in_one_line(tmp_path, content, message):
@@ -191,7 +326,9 @@ def test_a_tenth_of_the_images_is_kept_by_their_names(tmp_path):
     assert names == [
         [os.path.basename(each.path) for each in part.images] for part in (train, evaluation)
     ]
-    with pytest.raises(RunError, match="has a single image; pass --evaluation_labels"):
+    with pytest.raises(
+        RunError, match="has fewer than two images with objects; pass --evaluation_labels"
+    ):
         boxes.split_off(
             boxes.read(write_coco(tmp_path, {"0.jpg": objects["0.jpg"]}, {"0.jpg": (20, 20)}))
         )

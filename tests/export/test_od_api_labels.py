@@ -1,5 +1,6 @@
 """Exports to the Object Detection API with one's own labels."""
 
+import json
 import os
 
 import numpy as np
@@ -77,7 +78,8 @@ def test_records_contain_the_boxes_and_the_numbers_of_the_label_map(folder):
             {"labels": "a.json", "classes": ("cat",), "label_map": "map.pbtxt"},
             "--classes and --label_map cannot be combined",
         ),
-        ({}, "--task=custom requires classes; pass --labels"),
+        ({}, "--task=custom requires classes; .* or --labels"),
+        ({"labels": "a.json", "data_dir": "data"}, "--data_dir and --labels cannot be combined"),
     ],
 )
 def test_flags_that_exclude_one_another_are_refused(data, said):
@@ -96,7 +98,7 @@ def test_a_folder_for_the_api_is_written_from_published_weights_and_own_labels(f
     assert od_api.main([*flags, "--model=ssd_resnet50_v1_fpn_keras"]) == 0
     printed = capsys.readouterr().out
     assert f"{labels}: 20 images, 19 boxes, 2 classes" in printed
-    assert f"{labels}: 18 images for training, 2 for evaluation" in printed
+    assert "18 images for training, 2 for evaluation" in printed
     assert "num_classes: 2" in (output / "pipeline.config").read_text()
     assert tasks.read_label_map(str(output / "label_map.pbtxt")) == tasks.number(NAMES)
     assert "18 images for training, 2 for evaluation" in (output / "README.md").read_text()
@@ -104,3 +106,34 @@ def test_a_folder_for_the_api_is_written_from_published_weights_and_own_labels(f
         "evaluation-00000-of-00001.tfrecord",
         "train-00000-of-00001.tfrecord",
     ]
+
+
+@pytest.mark.parametrize("flag", ["labels", "images", "label_map", "from"])
+def test_an_export_never_replaces_what_it_reads(folder, capsys, flag):
+    labels = write_coco(folder, OBJECTS, SIZES)
+    flags = {"from": "weights.h5", "labels": labels, "output": str(folder), "task": "custom"}
+    flags |= {"model": "ssd_resnet50_v1_fpn_keras"}
+    if flag == "from":
+        flags |= {"from": f"keras_hub:{folder}/preset", "labels": "elsewhere.json"}
+    elif flag != "labels":
+        flags |= {"labels": "elsewhere.json", flag: str(folder / "images")}
+    code = od_api.main([*(f"--{name}={value}" for name, value in flags.items()), "--overwrite"])
+    assert code == 2
+    assert "would replace" in capsys.readouterr().err
+    assert (folder / "images").is_dir()
+
+
+def test_crowds_are_evaluated_but_not_trained_on(folder):
+    path = write_coco(folder, OBJECTS, SIZES)
+    with open(path) as file:
+        content = json.load(file)
+    for annotation in content["annotations"][::2]:
+        annotation["iscrowd"] = 1
+    with open(path, "w") as file:
+        json.dump(content, file)
+    found, _ = written(folder, labels=path, evaluation_labels=path)
+    crowds = {"train": [], "evaluation": []}
+    for (part, _), text in found.items():
+        feature = tf.train.Example.FromString(text).features.feature
+        crowds[part] += feature["image/object/is_crowd"].int64_list.value
+    assert crowds["train"] == [0] * 9 and sorted(crowds["evaluation"]) == [0] * 9 + [1] * 10

@@ -167,6 +167,24 @@ def test_a_preset_by_its_name_requires_keras_hub():
         pretrained.read("keras_hub:resnet_50_imagenet")
 
 
+def test_a_path_that_does_not_exist_is_no_name_of_a_preset():
+    with pytest.raises(RunError, match=r"keras_hub:exported/typo is not an existing folder"):
+        pretrained.read("keras_hub:exported/typo")
+
+
+def test_a_biased_convolution_of_a_classifier_does_not_decide_the_family(layers):
+    of_hub = {"stack0_block0_1_conv": [np.zeros([1, 1, 2, 2])], "classifier": layers["conv1_conv"]}
+    assert not keras_names.is_applications(of_hub)
+    assert keras_names.is_applications(layers)
+
+
+def test_layers_of_other_kinds_are_passed_over(tmp_path):
+    inputs = tf.keras.Input([8, 8, 3])
+    model = tf.keras.Model(inputs, tf.keras.layers.DepthwiseConv2D(3)(inputs))
+    model.save_weights(str(tmp_path / "mobile.h5"))
+    assert keras_files.read_layers(str(tmp_path / "mobile.h5")) == {}
+
+
 def test_a_folder_without_weights_is_no_preset(tmp_path):
     with pytest.raises(
         RunError, match=r"is not a preset of KerasHub: it has no model\.weights\.h5"

@@ -108,3 +108,19 @@ def test_published_weights_contain_one_network(tmp_path):
     path = write(tmp_path / "weights.safetensors", random_state("resnet10w0.5"))
     with pytest.raises(RunError, match="contains a single network; omit --network"):
         trained_weights.restore_backbone(path, "target")
+
+
+@pytest.mark.parametrize("name", ["layer1.0.se.fc1.weight", "layer2.1.conv1.bias", "conv1.bias"])
+def test_networks_with_further_layers_are_refused_by_name(tmp_path, name):
+    state = random_state("resnet18") | {name: np.zeros([4], np.float32)}
+    path = write(tmp_path / "attention.safetensors", state)
+    with pytest.raises(RunError, match=f"another network than a resnet18, which has no {name}"):
+        trained_weights.restore_backbone(path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.h5"])
+def test_addresses_of_files_are_refused_with_advice(name):
+    with pytest.raises(RunError, match="download the file and pass its path"):
+        pretrained.read(f"https://127.0.0.1:9/{name}")
+    with pytest.raises(RunError, match="cannot be read"):
+        pretrained.read(f"nofs://bucket/{name}")

@@ -197,10 +197,20 @@ def flipped(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def _padded(examples: tf.data.Dataset, batch_size: int, drop_remainder: bool) -> tf.data.Dataset:
+    def with_a_row(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        # Every batch needs a row, also one of images without objects: the smallest of an empty set of objects is undefined.
+        missing = tf.maximum(1 - tf.shape(example["labels"])[0], 0)
+        return example | {
+            "boxes": tf.pad(example["boxes"], [[0, missing], [0, 0]]),
+            "labels": tf.pad(example["labels"], [[0, missing]], constant_values=NO_OBJECT),
+            "crowds": tf.pad(example["crowds"], [[0, missing]]),
+        }
+
     padding = {
         "image": tf.constant(0, tf.uint8),
         "boxes": tf.constant(0.0),
         "labels": tf.constant(NO_OBJECT, tf.int64),
         "crowds": tf.constant(False),
     }
-    return examples.padded_batch(batch_size, padding_values=padding, drop_remainder=drop_remainder)
+    rows = examples.map(with_a_row)
+    return rows.padded_batch(batch_size, padding_values=padding, drop_remainder=drop_remainder)

@@ -83,13 +83,14 @@ def evaluate(settings: Settings) -> Result:
 def _open(settings: Settings) -> tuple[DetectionData, tf.data.Dataset, tf.data.Dataset]:
     """Returns the data, and the examples to train and to evaluate on; unknown splits are rejected before anything is trained."""
     if settings.labels:
-        train = boxes.read(settings.labels, settings.images, settings.class_names)
-        print("\n".join(train.report))
-        if settings.evaluation_labels:
-            evaluation = boxes.read(settings.evaluation_labels, settings.images, train.class_names)
-            print("\n".join(evaluation.report))
-        else:
-            train, evaluation = boxes.split_off(train)
+        train, evaluation, lines = boxes.read_parts(
+            settings.labels,
+            settings.images,
+            settings.evaluation_labels,
+            settings.evaluation_images,
+            settings.class_names,
+        )
+        print("\n".join(lines))
         data = open_labels(train, evaluation, settings.image_size)
         return data, data.split("train"), data.split("evaluation")
     data = open_detection(settings.dataset, settings.data_dir)

@@ -78,6 +78,12 @@ class Settings(ExportSettings):
         "folder of the images of --labels; empty for the usual places beside the labels",
         used_by={"labels": ()},
     )
+    evaluation_images: str = flag(
+        Data.evaluation_images,
+        "Data",
+        "folder of the images of --evaluation_labels; empty for that of --images",
+        used_by={"evaluation_labels": ()},
+    )
     label_map: str = flag(
         Data.label_map,
         "Data",
@@ -113,6 +119,7 @@ class Settings(ExportSettings):
             labels=self.labels,
             evaluation_labels=self.evaluation_labels,
             images=self.images,
+            evaluation_images=self.evaluation_images,
             label_map=self.label_map,
             records=self.records,
         )

@@ -1,5 +1,6 @@
 """Export of a backbone to a folder from which the TF Object Detection API fine-tunes it."""
 
+import dataclasses
 import os
 
 from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
@@ -56,8 +57,9 @@ def export(
     Raises:
         UserError: if the source does not contain a backbone, the API does not build the same one, or the folder cannot be written.
     """
-    check_output(source, output, overwrite)
     data = data or Data()
+    read = (data.labels, data.evaluation_labels, data.images, data.evaluation_images)
+    check_output(source, output, overwrite, *read, data.label_map)
     schedule = TASKS[task].schedule.changed(**(sizes or {}))
     _check_data(task, data)
     least = pipeline.MODELS[model].least_side
@@ -101,6 +103,8 @@ def export(
 
 def _check_data(task: str, data: Data) -> None:
     of_custom = ("labels", "classes", "dataset", "train_split", "evaluation_split")
+    if data.labels and data.data_dir:
+        raise ConfigError("--data_dir and --labels cannot be combined; remove one of them")
     given = [flag for flag in of_custom if getattr(data, flag) != getattr(Data, flag)]
     if task != "custom":
         if given:
@@ -125,11 +129,11 @@ def _check_data(task: str, data: Data) -> None:
         )
     elif data.records and not data.dataset:
         raise ConfigError(
-            "--records with --task=custom requires a dataset; pass --labels, or --dataset, a TFDS dataset with boxes such as scenes/128"
+            "--records with --task=custom requires a dataset; pass --dataset, a TFDS dataset with boxes such as scenes/128, or --labels"
         )
     elif not data.classes and not data.dataset:
         raise ConfigError(
-            "--task=custom requires classes; pass --labels, --classes=cat,dog or --dataset, a TFDS dataset with boxes such as scenes/128"
+            "--task=custom requires classes; pass --classes=cat,dog or --dataset, a TFDS dataset with boxes such as scenes/128, or --labels"
         )
 
 
@@ -169,16 +173,14 @@ def _open_labels(data: Data) -> tuple[tuple[Label, ...], dict[str, list[Part]]]:
     """Reads one's own labels, and prints how many there are and what is wrong in them."""
     given = read_label_map(data.label_map) if data.label_map else ()
     classes = tuple(label.name for label in given) or data.classes
-    train = boxes.read(data.labels, data.images, classes)
-    print("\n".join(train.report))
-    if data.evaluation_labels:
-        evaluation = boxes.read(data.evaluation_labels, data.images, train.class_names)
-        print("\n".join(evaluation.report))
-    else:
-        train, evaluation = boxes.split_off(train)
-        print(
-            f"{data.labels}: {len(train.images)} images for training, {len(evaluation.images)} for evaluation"
-        )
+    train, evaluation, lines = boxes.read_parts(
+        data.labels, data.images, data.evaluation_labels, data.evaluation_images, classes
+    )
+    print("\n".join(lines))
+    # The API would train on the boxes around crowds as on those of objects.
+    train = dataclasses.replace(
+        train, images=tuple(image.chosen(~image.crowds) for image in train.images)
+    )
     parts: dict[str, list[Part]] = {
         "train": [LabelsPart(train)],
         "evaluation": [LabelsPart(evaluation)],

@@ -106,6 +106,7 @@ class LabelsPart:
                 "bbox": (image.boxes / size).astype(np.float32),
                 "label": image.labels,
                 "is_crowd": image.crowds,
+                "is_difficult": image.difficult,
             }
             yield {"image": encoded, "objects": objects}, os.path.relpath(image.path, folder)
 
@@ -198,7 +199,7 @@ def _example(features: dict[str, Any], source_id: str, labels: tuple[Label, ...]
 
 
 def _bytes(values: Iterable[str | bytes]) -> tf.train.Feature:
-    encoded = [value.encode() if isinstance(value, str) else value for value in values]
+    encoded = [os.fsencode(value) if isinstance(value, str) else value for value in values]
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
 
 

@@ -213,8 +213,7 @@ class Data:
         dataset: TFDS dataset with boxes, for the task custom.
         train_split, evaluation_split: splits of the dataset.
         data_dir: folder of prepared TFDS datasets.
-        labels, evaluation_labels, images: one's own labels for the task custom, see `boxes.read`; without labels for the evaluation, a tenth of
-            the images is kept for it.
+        labels, images, evaluation_labels, evaluation_images: one's own labels for the task custom; see `boxes.read_parts`.
         label_map: file that numbers the classes, for the task custom; empty numbers them from 1.
         records: whether to write the images as TFRecords for the API.
     """
@@ -225,7 +224,8 @@ class Data:
     evaluation_split: str = "validation"
     data_dir: str = ""
     labels: str = ""
-    evaluation_labels: str = ""
     images: str = ""
+    evaluation_labels: str = ""
+    evaluation_images: str = ""
     label_map: str = ""
     records: bool = False

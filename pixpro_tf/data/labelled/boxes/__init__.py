@@ -9,7 +9,7 @@ from pixpro_tf.data.labelled.boxes import coco, voc, yolo
 from pixpro_tf.data.labelled.boxes.collecting import LabelledBoxes, LabelledImage, check_classes
 from pixpro_tf.errors import RunError
 
-__all__ = ["LabelledBoxes", "LabelledImage", "read", "split_off"]
+__all__ = ["LabelledBoxes", "LabelledImage", "read", "read_parts", "split_off"]
 
 
 def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> LabelledBoxes:
@@ -17,10 +17,10 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
 
     Args:
         path: a COCO json file, or a folder of VOC xml or YOLO txt files.
-        images: folder of the images; empty for the places where tools put them: beside a json file or in its `images`; beside xml files
-            or in `../JPEGImages` or `../images`; beside txt files, or in `images` for `labels`.
-        classes: names of the classes in their order; empty for those of a json file by their id, of xml files in alphabetical order, and of
-            YOLO's classes.txt, obj.names or data.yaml.
+        images: folder of the images; empty for the places where tools put them: beside a json file, or in `images` or `../images`; beside
+            xml files, or in `../JPEGImages` or `../images`; beside txt files, or in `images` for `labels`.
+        classes: names of the classes in their order, others are left out; empty for all: those of a json file by their id, of xml files in
+            alphabetical order, and of YOLO's classes.txt, obj.names or data.yaml. For YOLO without such a file, the names by their numbers.
 
     Returns:
         Images with boxes that can be used. What is wrong is counted in `problems`.
@@ -56,43 +56,96 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
     if images:
         images = os.path.expanduser(images)
         if not os.path.isdir(images):
-            raise RunError(f"--images={images} is not an existing folder")
-    if os.path.isfile(path) and path.endswith(".json"):
+            raise RunError(f"{images} is not an existing folder of images")
+    if os.path.isfile(path) and path.lower().endswith(".json"):
         return coco.read(path, images, classes)
     if os.path.isdir(path):
         for suffix, reader in (("xml", voc.read), ("txt", yolo.read)):
             if glob.glob(os.path.join(glob.escape(path), f"*.{suffix}")):
                 return reader(path, images, classes)
+    if "://" in path:
+        raise RunError(f"{given} is not a local path; copy the labels to this machine")
+    if not os.path.exists(path):
+        raise RunError(f"{given} does not exist")
     raise RunError(
-        f"{given} is not a COCO json file, or a folder of VOC xml or YOLO txt files"
-        if os.path.exists(path)
-        else f"{given} does not exist"
+        f"{given} is not a COCO json file, or a folder of VOC xml or YOLO txt files; folders inside it are not searched"
     )
+
+
+def read_parts(
+    labels: str,
+    images: str = "",
+    evaluation_labels: str = "",
+    evaluation_images: str = "",
+    classes: tuple[str, ...] = (),
+) -> tuple[LabelledBoxes, LabelledBoxes, list[str]]:
+    """Reads labels to train and to evaluate on.
+
+    Args:
+        labels, images, classes: see `read`.
+        evaluation_labels: labels to evaluate on; empty keeps a tenth of the images for that, see `split_off`.
+        evaluation_images: folder of their images; empty for `images`.
+
+    Returns:
+        Both parts, with the same classes, and lines about what they contain. An image without objects in one part that has objects in the
+        other one is left out there: it was in a folder of images that both share.
+
+    Raises:
+        UserError: as in `read`, or if a part has no objects.
+    """
+    train = read(labels, images, classes)
+    lines = train.report
+    if evaluation_labels:
+        evaluation = read(evaluation_labels, evaluation_images or images, train.class_names)
+        lines += evaluation.report
+        train, evaluation = _without(train, evaluation), _without(evaluation, train)
+    else:
+        train, evaluation = split_off(train)
+    for part in (train, evaluation):
+        if not any(image.has_objects for image in part.images):
+            raise RunError(f"{part.source} contains no objects, only boxes around crowds")
+    lines.append(
+        f"{len(train.images)} images for training, {len(evaluation.images)} for evaluation"
+    )
+    return train, evaluation, lines
 
 
 def split_off(labels: LabelledBoxes, every: int = 10) -> tuple[LabelledBoxes, LabelledBoxes]:
     """Splits labels into those for training and those for evaluation, by the names of the images alone.
 
     Args:
-        labels: labels of at least two images.
-        every: number of images of which one is for evaluation.
+        labels: labels of at least two images with objects.
+        every: number of images of which one is for evaluation, of those with objects and of those without.
 
     Raises:
-        RunError: if there are fewer than two images.
+        RunError: if there are fewer than two images with objects.
     """
-    if len(labels.images) < 2:
-        raise RunError(f"{labels.source} has a single image; pass --evaluation_labels")
     ordered = sorted(labels.images, key=lambda image: hashlib.sha256(_name(image)).digest())
-    count = max(len(ordered) // every, 1)
-    held_out = {image.path for image in ordered[:count]}
+    with_objects = [image for image in ordered if image.has_objects]
+    others = [image for image in ordered if not image.has_objects]
+    if len(with_objects) < 2:
+        raise RunError(
+            f"{labels.source} has fewer than two images with objects; pass --evaluation_labels"
+        )
+    held_out = with_objects[: max(round(len(with_objects) / every), 1)]
+    held_out += others[: round(len(others) / every)]
+    paths = {image.path for image in held_out}
     train, evaluation = (
         dataclasses.replace(
-            labels,
-            images=tuple(each for each in labels.images if (each.path in held_out) == chosen),
+            labels, images=tuple(each for each in labels.images if (each.path in paths) == chosen)
         )
         for chosen in (False, True)
     )
     return train, evaluation
+
+
+def _without(part: LabelledBoxes, other: LabelledBoxes) -> LabelledBoxes:
+    """Returns a part without the images that have objects only in the other one."""
+    labelled = {image.path for image in other.images if len(image.labels)}
+    images = tuple(
+        image for image in part.images if len(image.labels) or image.path not in labelled
+    )
+    return dataclasses.replace(part, images=images)
 
 
 def _name(image: LabelledImage) -> bytes:

@@ -21,40 +21,47 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
         RunError: if the file is damaged or of another kind.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             content = json.load(file)
-        categories = {
-            each["id"]: str(each["name"])
-            for each in sorted(content["categories"], key=lambda each: each["id"])
-        }
+        listed = sorted(content["categories"], key=lambda each: str(each["id"]).zfill(12))
+        categories = {each["id"]: str(each["name"]) for each in listed}
         of_image: dict[Any, list[dict[str, Any]]] = collections.defaultdict(list)
         for annotation in content["annotations"]:
             of_image[annotation["image_id"]].append(annotation)
         pictures = {each["id"]: each for each in content["images"]}
         names = {key: str(each["file_name"]) for key, each in pictures.items()}
+        twice = len(content["images"]) - len(pictures)
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {first_line(error)}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{path} is not a COCO file: it lacks {error}; pass a json file with images, annotations and categories"
         ) from error
-    if len(set(categories.values())) < len(categories):
+    if twice:
         raise RunError(
-            f"{path} contains a category twice; its categories are {', '.join(categories.values())}"
+            f"{path} lists {twice} images whose id another image has, so that it is unknown which boxes are whose"
         )
     beside = os.path.dirname(os.path.abspath(path))
-    folders = [images] if images else [beside, os.path.join(beside, "images")]
-    collector = Collector(path, classes or tuple(categories.values()))
+    places = [os.path.join(beside, each) for each in ("", "images", "../images")]
+    folders = [images] if images else places
+    # Some tools write a category twice under different ids.
+    collector = Collector(path, classes or tuple(dict.fromkeys(categories.values())))
     for key, picture in pictures.items():
-        size = (
-            (picture["width"], picture["height"]) if {"width", "height"} <= picture.keys() else None
-        )
         objects = [_object(each, categories) for each in of_image.pop(key, [])]
-        collector.add(find_image(names[key], folders), objects, size)
+        collector.add(find_image(names[key], folders), objects, _size(picture))
     for key, annotations in of_image.items():
         for _ in annotations:
             collector.problem("boxes of images that are not listed, left out", f"image_id {key}")
     return collector.result()
+
+
+def _size(picture: dict[str, Any]) -> tuple[int, int] | None:
+    """Returns width and height; None if the file does not know them, for which some tools write 0."""
+    try:
+        width, height = (int(float(picture[side])) for side in ("width", "height"))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (width, height) if width and height else None
 
 
 def _object(annotation: dict[str, Any], categories: dict[Any, str]) -> RawObject:
@@ -64,4 +71,5 @@ def _object(annotation: dict[str, Any], categories: dict[Any, str]) -> RawObject
         box = [y, x, y + height, x + width]
     except (KeyError, TypeError, ValueError):
         box = []
-    return RawObject(categories.get(key, str(key)), box, bool(annotation.get("iscrowd", 0)))
+    crowd = str(annotation.get("iscrowd", 0)) not in ("0", "False", "None", "")
+    return RawObject(categories.get(key, str(key)), box, crowd)

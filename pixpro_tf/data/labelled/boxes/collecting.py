@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
+from pixpro_tf.data.images import IMAGE_SUFFIXES, MAX_MEGAPIXELS
 from pixpro_tf.errors import ConfigError, RunError, listed
 
 # Formats of images that the consumers of the labels decode, too.
@@ -16,6 +17,9 @@ _FORMATS = ("JPEG", "PNG", "GIF", "BMP")
 _ROUNDING = 1.0
 # Number of examples that a report names for each kind of problem.
 _NAMED = 3
+# EXIF tag of the orientation, and its values for images that are shown as they are stored.
+_ORIENTATION, _UPRIGHT = 0x0112, (None, 0, 1)
+_MISSING = "images that do not exist, left out (--images names their folder)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +32,7 @@ class LabelledImage:
         boxes: float64 `[N, 4]`, (y0, x0, y1, x1) in pixels, inside the image and of positive area.
         labels: int64 `[N]`, indices of the class names.
         crowds: bool `[N]`, whether a box surrounds a group of objects that are not labelled one by one.
+        difficult: bool `[N]`, whether VOC calls an object difficult.
     """
 
     path: str
@@ -36,6 +41,19 @@ class LabelledImage:
     boxes: np.ndarray
     labels: np.ndarray
     crowds: np.ndarray
+    difficult: np.ndarray
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether there are boxes other than those of crowds."""
+        return not self.crowds.all()
+
+    def chosen(self, which: np.ndarray) -> "LabelledImage":
+        """Returns the image with some of its objects, given as bool `[N]`."""
+        arrays = {
+            name: getattr(self, name)[which] for name in ("boxes", "labels", "crowds", "difficult")
+        }
+        return dataclasses.replace(self, **arrays)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +91,13 @@ class RawObject:
     Attributes:
         name: name of its class.
         box: (y0, x0, y1, x1) in pixels, or as shares of the height and width with `relative`.
-        crowd, relative: see `LabelledImage` and above.
+        crowd, difficult, relative: see `LabelledImage` and above.
     """
 
     name: str
     box: Sequence[float]
     crowd: bool = False
+    difficult: bool = False
     relative: bool = False
 
 
@@ -93,33 +112,44 @@ class Collector:
     def __init__(self, source: str, class_names: Sequence[str] | None) -> None:
         self._source = source
         self._given = None if class_names is None else tuple(class_names)
-        self._images: dict[str, tuple[int, int, list[tuple[str, np.ndarray, bool]]]] = {}
+        self._images: dict[str, tuple[int, int, list[RawObject]]] = {}
         self._problems: dict[str, list[str]] = collections.defaultdict(list)
 
     def add(
         self, path: str, objects: Iterable[RawObject], size: tuple[int, int] | None = None
     ) -> None:
-        """Adds an image, unless it cannot be used.
+        """Adds an image, unless it cannot be used. The image is decoded, because a file may be cut off behind a sound beginning.
 
         Args:
             path: path of the file.
             objects: its objects.
             size: width and height according to the labels; None if they do not say.
         """
+        path = os.path.abspath(path)
         if path in self._images:
             self.problem("images that are labelled twice, of which the first labels are used", path)
             return
         if not os.path.isfile(path):
-            self.problem("images that do not exist, left out", path)
+            self.problem(_MISSING, path)
             return
         try:
             with Image.open(path, formats=_FORMATS) as image:
                 found = image.size
+                if found[0] * found[1] > MAX_MEGAPIXELS * 10**6:
+                    raise Image.DecompressionBombError
+                turned = image.getexif().get(_ORIENTATION) not in _UPRIGHT
+                image.load()
+        except Image.DecompressionBombError:
+            self.problem(f"images of more than {MAX_MEGAPIXELS} megapixels, left out", path)
+            return
         except (OSError, ValueError, SyntaxError):
             self.problem("images that are damaged or not JPEG, PNG, GIF or BMP, left out", path)
             return
+        if turned:
+            # Tools differ in whether their boxes are those of the image as it is stored or as it is shown.
+            self.problem("images that an EXIF tag turns, left out (save them upright)", path)
+            return
         if size is not None and size != found:
-            # Such as images that a viewer turns, so that boxes would be in other places.
             self.problem("images whose size differs from that in the labels, left out", path)
             return
         usable = (self._usable(each, path, found) for each in objects)
@@ -132,7 +162,7 @@ class Collector:
     def result(self) -> LabelledBoxes:
         """Returns all images; raises `RunError` if there are none, or no objects."""
         objects = [each for *_, found in self._images.values() for each in found]
-        names = self._given or tuple(sorted({name for name, *_ in objects}))
+        names = self._given or tuple(sorted({each.name for each in objects}))
         index = {name: place for place, name in enumerate(names)}
         images = []
         for path in sorted(self._images):
@@ -142,9 +172,10 @@ class Collector:
                     path,
                     width,
                     height,
-                    np.array([box for _, box, _ in found], np.float64).reshape(-1, 4),
-                    np.array([index[name] for name, *_ in found], np.int64),
-                    np.array([crowd for *_, crowd in found], bool),
+                    np.array([each.box for each in found], np.float64).reshape(-1, 4),
+                    np.array([index[each.name] for each in found], np.int64),
+                    np.array([each.crowd for each in found], bool),
+                    np.array([each.difficult for each in found], bool),
                 )
             )
         labels = LabelledBoxes(self._source, names, tuple(images), dict(self._problems))
@@ -155,9 +186,8 @@ class Collector:
             )
         return labels
 
-    def _usable(
-        self, raw: RawObject, path: str, size: tuple[int, int]
-    ) -> tuple[str, np.ndarray, bool] | None:
+    def _usable(self, raw: RawObject, path: str, size: tuple[int, int]) -> RawObject | None:
+        """Returns an object with its box in pixels and inside the image; None if it cannot be used."""
         if self._given is not None and raw.name not in self._given:
             self.problem(f"boxes of the unknown class {raw.name}, left out", path)
             return None
@@ -177,14 +207,40 @@ class Collector:
         if np.abs(inside - box).max() > _ROUNDING:
             self.problem("boxes that reach beyond their image, cut", path)
         if raw.crowd:
-            self.problem("crowds, which are neither trained nor scored", path)
-        return raw.name, inside, raw.crowd
+            self.problem("boxes around crowds", path)
+        return dataclasses.replace(raw, box=tuple(inside.tolist()), relative=False)
 
 
-def find_image(name: str, folders: Sequence[str]) -> str:
-    """Returns the path of an image in the first of some folders that has it; its path in the first folder if none has."""
-    paths = [os.path.join(folder, name) for folder in folders]
+def find_image(name: str, folders: Sequence[str], stem: str = "") -> str:
+    """Returns the path of an image in the first of some folders that has it; its path in the first folder if none has.
+
+    Args:
+        name: path of the image as the labels write it, perhaps on another system.
+        folders: folders to search.
+        stem: name without a suffix to search for if the labels' name is not found; empty for none.
+    """
+    name = name.strip().replace("\\", "/")
+    names = [name, os.path.basename(name)]
+    if stem:
+        suffixes = [*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)]
+        names += [stem + suffix for suffix in suffixes]
+    paths = [os.path.join(folder, each) for each in names for folder in folders]
     return next((path for path in paths if os.path.isfile(path)), paths[0])
+
+
+def read_lines(path: str) -> list[str]:
+    """Returns the lines of a text file that are not empty, without their ends.
+
+    Raises:
+        RunError: if the file cannot be read or is not UTF-8, with or without a byte order mark.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is not UTF-8; save it in that encoding") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def check_classes(names: Sequence[str]) -> None:

@@ -22,14 +22,15 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
     for file in files:
         try:
             root = xml.etree.ElementTree.parse(file).getroot()
-        except (xml.etree.ElementTree.ParseError, OSError, ValueError):
+        except (xml.etree.ElementTree.ParseError, OSError, ValueError, LookupError):
             collector.problem("xml files that are damaged, left out", file)
             continue
-        name = root.findtext("filename") or os.path.splitext(os.path.basename(file))[0] + ".jpg"
+        stem = os.path.splitext(os.path.basename(file))[0]
         beside = os.path.dirname(os.path.abspath(file))
-        folders = [beside, *(os.path.join(beside, "..", each) for each in ("JPEGImages", "images"))]
-        found = find_image(os.path.basename(name), [images] if images else folders)
-        collector.add(os.path.normpath(found), map(_object, root.iter("object")), _size(root))
+        places = [os.path.join(beside, each) for each in ("", "../JPEGImages", "../images")]
+        name = (root.findtext("filename") or "").strip() or f"{stem}.jpg"
+        found = find_image(name, [images] if images else places, stem)
+        collector.add(found, map(_object, root.iter("object")), _size(root))
     if not files:
         raise RunError(f"{path} contains no xml files")
     return collector.result()
@@ -48,4 +49,5 @@ def _object(item: xml.etree.ElementTree.Element) -> RawObject:
         box = [float(item.findtext(f"bndbox/{side}") or "nan") for side in _SIDES]
     except ValueError:
         box = []
-    return RawObject((item.findtext("name") or "").strip(), box)
+    difficult = (item.findtext("difficult") or "0").strip() not in ("", "0")
+    return RawObject((item.findtext("name") or "").strip(), box, difficult=difficult)

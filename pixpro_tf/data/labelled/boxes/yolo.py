@@ -4,7 +4,12 @@ import glob
 import os
 
 from pixpro_tf.data.images import is_image_name
-from pixpro_tf.data.labelled.boxes.collecting import Collector, LabelledBoxes, RawObject
+from pixpro_tf.data.labelled.boxes.collecting import (
+    Collector,
+    LabelledBoxes,
+    RawObject,
+    read_lines,
+)
 from pixpro_tf.errors import ConfigError, RunError, first_line
 
 # Files with the names of the classes, in the folder of the labels or in one of the two above it.
@@ -13,25 +18,38 @@ _SETTINGS = ("data.yaml", "dataset.yaml", "data.yml")
 
 
 def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> LabelledBoxes:
-    """Reads all txt files of a folder; see `boxes.read`. An image without a txt file has no objects."""
-    names = classes or _class_names(path)
-    collector = Collector(path, names)
+    """Reads all txt files of a folder; see `boxes.read`. An image without a txt file has no objects.
+
+    A line with more numbers is a polygon, whose box is used.
+    """
+    names = _class_names(path) or classes
+    if not names:
+        raise ConfigError(
+            f"{path} does not tell the names of its classes; pass --classes=cat,dog in the order of their numbers, or add a classes.txt"
+        )
+    collector = Collector(path, classes or names)
     files = {
         os.path.splitext(os.path.basename(file))[0]: file
         for file in sorted(glob.glob(os.path.join(glob.escape(path), "*.txt")))
         if os.path.basename(file) not in _LISTS
     }
     folder = images or _images_of(path)
-    pictures = {
-        os.path.splitext(name)[0]: os.path.join(folder, name)
-        for name in sorted(os.listdir(folder))
-        if is_image_name(name)
-    }
+    pictures: dict[str, str] = {}
+    for name in sorted(filter(is_image_name, os.listdir(folder))):
+        stem = os.path.splitext(name)[0]
+        if stem in pictures:
+            collector.problem(
+                "images whose name differs from another in its suffix only, left out", name
+            )
+        else:
+            pictures[stem] = os.path.join(folder, name)
     for stem, picture in pictures.items():
         collector.add(picture, _objects(files[stem], names) if stem in files else [])
     for stem, file in files.items():
         if stem not in pictures:
-            collector.problem("txt files without an image, left out", file)
+            collector.problem(
+                "txt files without an image, left out (--images names their folder)", file
+            )
     return collector.result()
 
 
@@ -47,38 +65,45 @@ def _images_of(path: str) -> str:
 
 
 def _objects(file: str, names: tuple[str, ...]) -> list[RawObject]:
-    with open(file, encoding="utf-8", errors="replace") as lines:
-        return [_object(line.split(), names) for line in lines if line.strip()]
+    return [_object(line.split(), names) for line in read_lines(file)]
 
 
 def _object(words: list[str], names: tuple[str, ...]) -> RawObject:
-    number = words[0]
+    number, *coordinates = words
     known = number.isdigit() and int(number) < len(names)
     try:
-        # A sixth word is the confidence of a prediction.
-        x, y, width, height = map(float, words[1:5])
-        box = [y - height / 2, x - width / 2, y + height / 2, x + width / 2]
+        box = _box([float(word) for word in coordinates])
     except ValueError:
         box = []
     return RawObject(names[int(number)] if known else number, box, relative=True)
 
 
+def _box(numbers: list[float]) -> list[float]:
+    """Returns the box of an object, or of the polygon around it; raises `ValueError` if the numbers are neither."""
+    # A fifth number is the confidence of a prediction.
+    if len(numbers) in (4, 5):
+        x, y, width, height = numbers[:4]
+        return [y - height / 2, x - width / 2, y + height / 2, x + width / 2]
+    if len(numbers) < 6 or len(numbers) % 2:
+        raise ValueError("neither a box nor a polygon")
+    xs, ys = numbers[::2], numbers[1::2]
+    return [min(ys), min(xs), max(ys), max(xs)]
+
+
 def _class_names(path: str) -> tuple[str, ...]:
+    """Returns the names of the classes by their numbers; empty if no file tells them."""
     above = os.path.abspath(path)
     for _ in range(3):
         for name in _LISTS:
             file = os.path.join(above, name)
             if os.path.isfile(file):
-                with open(file, encoding="utf-8") as lines:
-                    return tuple(line.strip() for line in lines if line.strip())
+                return _distinct(read_lines(file), file)
         for name in _SETTINGS:
             file = os.path.join(above, name)
             if os.path.isfile(file):
                 return _names_in_settings(file)
         above = os.path.dirname(above)
-    raise ConfigError(
-        f"{path} does not tell the names of its classes; pass --classes=cat,dog in the order of their numbers, or add a classes.txt"
-    )
+    return ()
 
 
 def _names_in_settings(file: str) -> tuple[str, ...]:
@@ -86,15 +111,30 @@ def _names_in_settings(file: str) -> tuple[str, ...]:
         import yaml
     except ImportError:
         raise ConfigError(
-            f"{file} requires PyYAML; run `pip install pyyaml`, or pass --classes=cat,dog in the order of their numbers"
+            f"{file} requires PyYAML; run `pip install pyyaml`, or add a classes.txt"
         ) from None
     try:
-        with open(file, encoding="utf-8") as content:
-            names = yaml.safe_load(content)["names"]
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        names = yaml.safe_load("\n".join(_raw_lines(file)))["names"]
+        if isinstance(names, dict):
+            names = [names[number] for number in range(len(names))]
+        if not isinstance(names, list):
+            raise TypeError("they are not a list")
+    except (yaml.YAMLError, KeyError, TypeError) as error:
         raise RunError(
-            f"{file} does not contain the names of classes: {first_line(error)}"
+            f"{file} does not contain the names of classes, a list or numbered from 0: {first_line(error)}"
         ) from error
-    if isinstance(names, dict):
-        names = [names[key] for key in sorted(names)]
-    return tuple(str(name) for name in names)
+    return _distinct([str(name) for name in names], file)
+
+
+def _raw_lines(file: str) -> list[str]:
+    try:
+        with open(file, encoding="utf-8-sig") as content:
+            return content.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{file} cannot be read: {first_line(error)}") from error
+
+
+def _distinct(names: list[str], file: str) -> tuple[str, ...]:
+    if not names or len(set(names)) < len(names):
+        raise RunError(f"{file} must list at least one class, and each class once")
+    return tuple(names)
