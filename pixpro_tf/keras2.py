@@ -8,6 +8,7 @@ other module of the project checks a version.
 import os
 import sys
 import types
+import warnings
 
 LEGACY_KERAS_VARIABLE = "TF_USE_LEGACY_KERAS"
 
@@ -42,8 +43,6 @@ def import_tensorflow_addons(wanted_by: str) -> types.ModuleType:
         ModuleNotFoundError: if the package is not installed; the message is one line for the user.
     """
     try:
-        import warnings
-
         with warnings.catch_warnings():
             # The package warns at every import that its development has ended; the pinned versions of this stack take care of that.
             warnings.simplefilter("ignore")

@@ -6,6 +6,7 @@ import re
 import zipfile
 from typing import Any
 
+import h5py
 import numpy as np
 import tensorflow as tf
 
@@ -31,8 +32,6 @@ def read_layers(path: str) -> Layers:
     Raises:
         RunError: if the file cannot be read or contains several layers with the same name; the message continues the name of the file.
     """
-    import h5py
-
     try:
         with io.BytesIO(_content(path)) as content, h5py.File(content, "r") as file:
             arrays = _arrays(file)
@@ -66,8 +65,6 @@ def _content(path: str) -> bytes:
 
 def _arrays(file: Any) -> list[tuple[str, list[np.ndarray]]]:
     """Returns pairs of the name of a layer and its arrays."""
-    import h5py
-
     groups: dict[str, dict[str, Any]] = {}
 
     def visit(path: str, item: Any) -> None:

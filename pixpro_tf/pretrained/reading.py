@@ -10,6 +10,7 @@ import tempfile
 
 import numpy as np
 import tensorflow as tf
+from safetensors import SafetensorError, deserialize
 
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.keras2 import LEGACY_KERAS_VARIABLE
@@ -172,8 +173,6 @@ def _of_keras(layers: keras_files.Layers, normalisation: Normalisation | None = 
 
 def _safetensors(path: str) -> dict[str, np.ndarray]:
     """Returns the floating-point arrays of a file in float32; what else there is, such as counters, is left out."""
-    from safetensors import SafetensorError, deserialize
-
     try:
         with tf.io.gfile.GFile(os.path.expanduser(path), "rb") as file:
             found = deserialize(file.read())

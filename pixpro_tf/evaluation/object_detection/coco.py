@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import io
 from collections.abc import Mapping, Sequence
 
@@ -46,12 +47,10 @@ class AveragePrecision:
 
 def require_pycocotools() -> None:
     """Raises `RunError` with instructions if pycocotools is not installed."""
-    try:
-        import pycocotools  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("pycocotools") is None:
         raise RunError(
             "average precision requires pycocotools; install it with `pip install pycocotools`"
-        ) from None
+        )
 
 
 def average_precision(
@@ -66,8 +65,7 @@ def average_precision(
     Raises:
         ValueError: if the ground truth contains no objects, or the numbers of images differ.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
+    from pycocotools import coco, cocoeval
 
     annotations = [
         {
@@ -103,7 +101,7 @@ def average_precision(
         )
     ]
     with contextlib.redirect_stdout(io.StringIO()):
-        data = COCO()
+        data = coco.COCO()
         data.dataset = {
             "info": {},
             "images": [{"id": image} for image in range(len(truth))],
@@ -113,7 +111,7 @@ def average_precision(
         data.createIndex()
         if not results:
             return _nothing_found(annotations, class_names)
-        evaluation = COCOeval(data, data.loadRes(results), "bbox")
+        evaluation = cocoeval.COCOeval(data, data.loadRes(results), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
