@@ -84,7 +84,7 @@ def test_presets_of_keras_hub(networks, tmp_path, architecture, named):
 
 
 def test_the_program_that_loads_a_preset_works_in_keras_hub(networks, tmp_path):
-    # A folder in the place of a name, for which KerasHub would connect to the network.
+    # A folder instead of a name, for which KerasHub would connect to the network.
     preset, saved = networks / "resnet18", tmp_path / "saved"
     done = subprocess.run(
         [environment("keras3"), "-c", reading.SAVE_PRESET, preset, saved],
