@@ -67,6 +67,30 @@ class BackboneSettings(CheckedSettings):
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelSettings(CheckedSettings):
+    """Flags of the commands with a flag `--labels`: which images the labels are of, and what to evaluate on."""
+
+    images: str = flag(
+        "",
+        "Data",
+        "folder of the images of --labels; empty for the usual places beside the labels",
+        used_by={"labels": ()},
+    )
+    evaluation_labels: str = flag(
+        "",
+        "Data",
+        "boxes to evaluate on, in the formats of --labels; empty keeps a tenth of the images of --labels for it",
+        used_by={"labels": ()},
+    )
+    evaluation_images: str = flag(
+        "",
+        "Data",
+        "folder of the images of --evaluation_labels; empty for that of --images",
+        used_by={"evaluation_labels": ()},
+    )
+
+
 def check_split(settings: CheckedSettings, dataset: str) -> None:
     """Raises `ConfigError` if --split is set although the images of the flag `dataset` do not have splits."""
     name = getattr(settings, dataset)

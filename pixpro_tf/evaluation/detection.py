@@ -7,6 +7,7 @@ python -m pixpro_tf.evaluation.detection --from=runs/mine --labels=annotations.j
 import dataclasses
 import sys
 
+from pixpro_tf.cli.settings import LabelSettings
 from pixpro_tf.config.flag import check_used, flag
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import settings
@@ -17,7 +18,7 @@ DEFAULT_CHANNELS, DEFAULT_HEAD_LAYERS = 64, 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(settings.Settings):
+class Settings(settings.Settings, LabelSettings):
     """Settings of the detection evaluation; raises `ConfigError` if a value is invalid."""
 
     dataset: str = flag(
@@ -31,24 +32,6 @@ class Settings(settings.Settings):
         "",
         "Data",
         "your boxes instead of a dataset: a COCO json file, or a folder of VOC xml or YOLO txt files; images of any size",
-    )
-    evaluation_labels: str = flag(
-        "",
-        "Data",
-        "boxes to evaluate on, in the formats of --labels; empty keeps a tenth of the images of --labels for it",
-        used_by={"labels": ()},
-    )
-    images: str = flag(
-        "",
-        "Data",
-        "folder of the images of --labels; empty for the usual places beside the labels",
-        used_by={"labels": ()},
-    )
-    evaluation_images: str = flag(
-        "",
-        "Data",
-        "folder of the images of --evaluation_labels; empty for that of --images",
-        used_by={"evaluation_labels": ()},
     )
     classes: str = flag(
         "",

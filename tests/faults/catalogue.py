@@ -800,7 +800,7 @@ FAULTS = (
         name="epsilon_does_not_grow_with_the_variance",
         area="od_api",
         path="pixpro_tf/export/od_api/checkpoint.py",
-        old="scale**2 * (moving_variance.astype(np.float64) + _EPSILON) - _EPSILON",
+        old="scale**2 * (moving_variance.astype(np.float64) + EPSILON) - EPSILON",
         new="scale**2 * moving_variance.astype(np.float64)",
     ),
     Fault(

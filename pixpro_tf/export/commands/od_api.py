@@ -8,6 +8,7 @@ With your own boxes, --task=custom --labels=annotations.json also writes them as
 import dataclasses
 import sys
 
+from pixpro_tf.cli.settings import LabelSettings
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.export.commands.settings import ExportSettings, command
 from pixpro_tf.export.od_api.pipeline import MODELS
@@ -15,7 +16,7 @@ from pixpro_tf.export.od_api.tasks import TASKS, Data
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(ExportSettings):
+class Settings(ExportSettings, LabelSettings):
     """Flags of the export to the Object Detection API, and of the fine-tuning in it."""
 
     task: str = required(
@@ -65,24 +66,6 @@ class Settings(ExportSettings):
         Data.labels,
         "Data",
         "your boxes for --task=custom, which are written as TFRecords: a COCO json file, or a folder of VOC xml or YOLO txt files",
-    )
-    evaluation_labels: str = flag(
-        Data.evaluation_labels,
-        "Data",
-        "boxes to evaluate on, in the formats of --labels; empty keeps a tenth of the images of --labels for it",
-        used_by={"labels": ()},
-    )
-    images: str = flag(
-        Data.images,
-        "Data",
-        "folder of the images of --labels; empty for the usual places beside the labels",
-        used_by={"labels": ()},
-    )
-    evaluation_images: str = flag(
-        Data.evaluation_images,
-        "Data",
-        "folder of the images of --evaluation_labels; empty for that of --images",
-        used_by={"evaluation_labels": ()},
     )
     label_map: str = flag(
         Data.label_map,

@@ -12,10 +12,9 @@ import tensorflow as tf
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.data.views.photometric import IMAGENET_MEAN, IMAGENET_STD
 from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.pretrained.normalisation import CAFFE, EPSILON
 
-CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
-# Epsilon of batch norm in the API and in this project.
-_EPSILON = 1e-5
+CAFFE_MEAN = -np.array(CAFFE.offset)
 KERAS_RESNETS = {"resnet50": "ResNet50", "resnet101": "ResNet101", "resnet152": "ResNet152"}
 
 
@@ -49,7 +48,7 @@ def folded_stem(
     folded = exact * scale / (255 * deviation[:, np.newaxis])
     folded_mean = scale * (moving_mean - constant)
     # BN adds a fixed epsilon, so the variance also has to account for the scaling of epsilon.
-    folded_variance = scale**2 * (moving_variance.astype(np.float64) + _EPSILON) - _EPSILON
+    folded_variance = scale**2 * (moving_variance.astype(np.float64) + EPSILON) - EPSILON
     return tuple(part.astype(np.float32) for part in (folded, folded_mean, folded_variance))
 
 

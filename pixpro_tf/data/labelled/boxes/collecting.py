@@ -228,19 +228,24 @@ def find_image(name: str, folders: Sequence[str], stem: str = "") -> str:
     return next((path for path in paths if os.path.isfile(path)), paths[0])
 
 
-def read_lines(path: str) -> list[str]:
-    """Returns the lines of a text file that are not empty, without their ends.
+def read_text(path: str) -> str:
+    """Returns the content of a text file.
 
     Raises:
         RunError: if the file cannot be read or is not UTF-8, with or without a byte order mark.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
-            return [line.strip() for line in file if line.strip()]
+            return file.read()
     except UnicodeDecodeError as error:
         raise RunError(f"{path} is not UTF-8; save it in that encoding") from error
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_lines(path: str) -> list[str]:
+    """Returns the lines of a text file that are not empty, without their ends; raises `RunError` as `read_text` does."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def check_classes(names: Sequence[str]) -> None:

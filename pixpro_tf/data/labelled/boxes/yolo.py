@@ -9,6 +9,7 @@ from pixpro_tf.data.labelled.boxes.collecting import (
     LabelledBoxes,
     RawObject,
     read_lines,
+    read_text,
 )
 from pixpro_tf.errors import ConfigError, RunError, first_line
 
@@ -114,7 +115,7 @@ def _names_in_settings(file: str) -> tuple[str, ...]:
             f"{file} requires PyYAML; run `pip install pyyaml`, or add a classes.txt"
         ) from None
     try:
-        names = yaml.safe_load("\n".join(_raw_lines(file)))["names"]
+        names = yaml.safe_load(read_text(file))["names"]
         if isinstance(names, dict):
             names = [names[number] for number in range(len(names))]
         if not isinstance(names, list):
@@ -124,14 +125,6 @@ def _names_in_settings(file: str) -> tuple[str, ...]:
             f"{file} does not contain the names of classes, a list or numbered from 0: {first_line(error)}"
         ) from error
     return _distinct([str(name) for name in names], file)
-
-
-def _raw_lines(file: str) -> list[str]:
-    try:
-        with open(file, encoding="utf-8-sig") as content:
-            return content.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{file} cannot be read: {first_line(error)}") from error
 
 
 def _distinct(names: list[str], file: str) -> tuple[str, ...]:
