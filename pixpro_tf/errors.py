@@ -82,6 +82,9 @@ def first_line(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     line = lines[0]
+    if len(lines) > 1 and lines[1].startswith("Traceback"):
+        # The error of a Python function that a graph has called, of which TensorFlow's message contains the class and the traceback.
+        return line.partition(": ")[2] or line
     if line == "Graph execution error:":
         # The locations in the code follow; the actual message is on the line before the first node.
         nodes = [place for place, text in enumerate(lines) if text.lstrip().startswith("[[")]

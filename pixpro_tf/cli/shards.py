@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from pixpro_tf.data import pillow_images
+from pixpro_tf.data.images import MAX_MEGAPIXELS, needs_pillow
 from pixpro_tf.data.parallelism import untuned
 from pixpro_tf.data.sources import ListedSource, open_source
 from pixpro_tf.data.sources.tfrecords import FEATURES
@@ -126,6 +128,8 @@ def _records(plan: Plan, source: ListedSource, shard: int) -> Iterator[bytes]:
     options.threading.private_threadpool_size = _READS_AT_ONCE
     try:
         for name, encoded in untuned(images.prefetch(64)).with_options(options).as_numpy_iterator():
+            if needs_pillow(name):
+                encoded = _converted(plan, name, encoded)
             example = example_of({FEATURES[0]: encoded, "image/filename": name})
             # The same images result in the same files, byte for byte.
             yield example.SerializeToString(deterministic=True)
@@ -133,6 +137,16 @@ def _records(plan: Plan, source: ListedSource, shard: int) -> Iterator[bytes]:
         raise RunError(
             f"{plan.images} cannot be read: {_first_unreadable(plan, source, shard)}{first_line(error)}",
             of="images",
+        ) from None
+
+
+def _converted(plan: Plan, name: bytes, encoded: bytes) -> bytes:
+    """Returns a PNG of an image that only Pillow decodes: readers of the shards may be on machines without this package."""
+    try:
+        return pillow_images.png_of(encoded, MAX_MEGAPIXELS)
+    except ValueError as error:
+        raise RunError(
+            f"{plan.images} cannot be read: {os.fsdecode(name)}: {error}", of="images"
         ) from None
 
 

@@ -49,11 +49,11 @@ def write(
     plan = Plan.of(images, seed, per_shard)
     with partial.of(plan):
         missing = partial.missing(plan)
-        progress = Progress(plan.num_images)
+        done = 0
         if len(missing) < len(plan.shards):
             done = sum(len(plan.positions(shard)) for shard in plan.shards if shard not in missing)
             print(f"Continuing {partial.folder}, which has {done} of {plan.num_images} images")
-            progress.add(done)
+        progress = Progress(plan.num_images, done=done)
         task = functools.partial(write_shard, plan, partial.shards, partial.folder)
         if beam_runner:
             run_on_beam(task, missing, beam_runner, beam_options)

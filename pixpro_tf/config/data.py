@@ -18,7 +18,7 @@ class DataFlags:
     dataset: str = flag(
         "imagenet2012",
         "Data",
-        "images to train on: a TFDS name (imagenet2012, coco/2017, voc/2007+2012), folder:PATH with JPEG, PNG, GIF and BMP files "
+        "images to train on: a TFDS name (imagenet2012, coco/2017, voc/2007+2012), folder:PATH with JPEG, PNG, GIF, BMP, WebP and TIFF files "
         "at any depth, zip:FILE with such files in one archive, tfrecord:GLOB with TFRecord files, such as those that "
         "pixpro_tf.tfrecords writes, or the built-in scenes/128, scenes/256 and scenes/128_plain, which are generated on first use",
     )

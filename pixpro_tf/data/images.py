@@ -4,9 +4,24 @@ import collections
 import os
 from collections.abc import Iterable
 
+import numpy as np
 import tensorflow as tf
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+from pixpro_tf.data import image_headers, pillow_images
+
+IMAGE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".gif",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+)
+_OF_PILLOW = (b".webp", b".tif", b".tiff")
 # Decoding takes 17 bytes for each pixel that the file's header declares, however small the file is.
 MAX_MEGAPIXELS = 100
 
@@ -32,14 +47,20 @@ def passed_over(names: Iterable[str]) -> str:
     return f"Skipped {suffixes.total()} files: {counts}" if suffixes else ""
 
 
-def decode(encoded: tf.Tensor) -> tf.Tensor:
+def needs_pillow(name: bytes) -> bool:
+    """Whether the suffix of a file is that of a format that TensorFlow does not decode."""
+    return name.lower().endswith(_OF_PILLOW)
+
+
+def decode(encoded: tf.Tensor, pillow: bool = True) -> tf.Tensor:
     """Decodes an image to RGB.
 
     Greyscale images get three equal channels, CMYK is converted, 16-bit values are reduced to their upper 8 bits, alpha is dropped
-    without blending, and only the first frame of an animation is decoded. Orientation tags are ignored, as in the authors' code.
+    without blending, and only the first frame of an animation is decoded. Images are turned as an EXIF orientation says.
 
     Args:
-        encoded: string scalar, a JPEG, PNG, GIF or BMP.
+        encoded: string scalar, a JPEG, PNG, GIF or BMP, or with `pillow` a WebP or TIFF.
+        pillow: whether WebP and TIFF are decoded. Pillow decodes them, in this process; a graph that other processes run must do without.
 
     Returns:
         uint8 `[H, W, 3]`.
@@ -52,19 +73,40 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
     def jpeg() -> tf.Tensor:
         with tf.control_dependencies([_assert_size(tf.io.extract_jpeg_shape(encoded)[:2])]):
             # The accurate inverse DCT, which Pillow also uses; TensorFlow's default trades accuracy for speed.
-            return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+            stored = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+        return image_headers.upright(stored, image_headers.jpeg_orientation(encoded))
 
     def other() -> tf.Tensor:
-        head = _Head(encoded)
-        with tf.control_dependencies([_assert_size(head.size())]):
-            return tf.cond(head.is_palette_bmp, head.decode_palette_bmp, by_tensorflow)
+        header = image_headers.Header(encoded)
 
-    def by_tensorflow() -> tf.Tensor:
+        def by_tensorflow() -> tf.Tensor:
+            with tf.control_dependencies([_assert_size(header.size())]):
+                return tf.cond(header.is_palette_bmp, header.decode_palette_bmp, by_contents)
+
+        return (
+            tf.cond(header.is_of_pillow(), by_pillow, by_tensorflow) if pillow else by_tensorflow()
+        )
+
+    def by_contents() -> tf.Tensor:
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+    def by_pillow() -> tf.Tensor:
+        # With deterministic operations, tf.data does not run anything in parallel that has a state.
+        return tf.numpy_function(_decode_by_pillow, [encoded], tf.uint8, stateful=False)
 
     image = tf.cond(tf.io.is_jpeg(encoded), jpeg, other)
     image.set_shape([None, None, 3])
     return image
+
+
+def _decode_by_pillow(encoded: bytes | np.ndarray) -> np.ndarray:
+    # Outside a graph, TensorFlow passes an array that contains the bytes, and does not turn errors into its own.
+    if isinstance(encoded, bytes):
+        return pillow_images.decode(encoded, MAX_MEGAPIXELS)
+    try:
+        return pillow_images.decode(encoded.item(), MAX_MEGAPIXELS)
+    except ValueError as error:
+        raise tf.errors.InvalidArgumentError(None, None, str(error)) from error
 
 
 def _assert_size(height_and_width: tf.Tensor) -> tf.Operation:
@@ -83,65 +125,3 @@ def _assert_size(height_and_width: tf.Tensor) -> tf.Operation:
             )
         ],
     )
-
-
-class _Head:
-    """Properties that the first bytes of a file declare, before anything is decoded.
-
-    Args:
-        encoded: string scalar, the contents of the file.
-    """
-
-    _SIZE = 54
-
-    def __init__(self, encoded: tf.Tensor) -> None:
-        self._encoded = encoded
-        head = tf.io.decode_raw(encoded, tf.uint8, fixed_length=self._SIZE)
-        self._bytes = tf.cast(head, tf.int64)
-        self._is_bmp = self._starts_with(b"BM")
-        self.is_palette_bmp = self._is_bmp & (self._little(28, 2) == 8)
-
-    def size(self) -> tf.Tensor:
-        """Height and width of a PNG, GIF or BMP, `[2]` int64; 0 for any other file, which is not an image."""
-        png = self._starts_with(b"\x89PNG")
-        gif = self._starts_with(b"GIF8")
-
-        def of(in_png: int, in_gif: int, in_bmp: int) -> tf.Tensor:
-            signed = self._little(in_bmp, 4)
-            # A BMP whose rows are stored from top to bottom has a negative height.
-            of_bmp = tf.where(self._is_bmp, tf.minimum(signed, 2**32 - signed), 0)
-            return tf.where(
-                png, self._big(in_png, 4), tf.where(gif, self._little(in_gif, 2), of_bmp)
-            )
-
-        return tf.stack([of(20, 8, 22), of(16, 6, 18)])
-
-    def decode_palette_bmp(self) -> tf.Tensor:
-        """Colours of an 8-bit BMP, `[H, W, 3]` uint8; TensorFlow itself decodes it to indices into the palette."""
-        is_plain = tf.debugging.Assert(
-            self._little(30, 4) == 0, ["run-length encoded BMP files are not supported"]
-        )
-        with tf.control_dependencies([is_plain]):
-            places = tf.io.decode_bmp(self._encoded)[..., 0]
-        return tf.gather(self._palette(), tf.cast(places, tf.int32))
-
-    def _palette(self) -> tf.Tensor:
-        """Palette of an 8-bit BMP, `[256, 3]` uint8; entries that the file does not contain are black."""
-        count = self._little(46, 4)
-        count = tf.where((count == 0) | (count > 256), tf.constant(256, tf.int64), count)
-        # The palette follows the 14-byte file header and the image header, which declares its own size. Entries are blue, green, red and an
-        # unused byte.
-        place = 14 + self._little(14, 4)
-        entries = tf.strings.substr(self._encoded, place, 4 * count)
-        colours = tf.io.decode_raw(entries, tf.uint8, fixed_length=1024)
-        return tf.reverse(tf.reshape(colours, [256, 4])[:, :3], axis=[1])
-
-    def _starts_with(self, text: bytes) -> tf.Tensor:
-        return tf.reduce_all(self._bytes[: len(text)] == list(text))
-
-    def _little(self, place: int, size: int) -> tf.Tensor:
-        return tf.reduce_sum(self._bytes[place : place + size] * [256**i for i in range(size)])
-
-    def _big(self, place: int, size: int) -> tf.Tensor:
-        powers = [256**i for i in reversed(range(size))]
-        return tf.reduce_sum(self._bytes[place : place + size] * powers)

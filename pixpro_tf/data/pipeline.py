@@ -87,7 +87,7 @@ def training_dataset(
 
     @as_written
     def views(place: tf.Tensor, key: tf.Tensor, record: Record) -> dict[str, tf.Tensor]:
-        image = decode(source.encoded(record))
+        image = decode(source.encoded(record), source.needs_pillow)
         areas = min_crop_area, max_crop_area
         view_1, box_1 = crops.make_view(image, key, 1, image_size, *areas)
         view_2, box_2 = crops.make_view(image, key, 2, image_size, *areas)

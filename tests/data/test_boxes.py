@@ -72,7 +72,9 @@ def test_images_that_cannot_be_used_are_named(folder):
     assert len(found.images) == 3
     assert found.problems == {
         "images that do not exist, left out (--images names their folder)": ["missing.jpg"],
-        "images that are damaged or not JPEG, PNG, GIF or BMP, left out": ["damaged.png"],
+        "images that are damaged or not JPEG, PNG, GIF, BMP, WebP or TIFF, left out": [
+            "damaged.png"
+        ],
         "images whose size differs from that in the labels, left out": ["turned.jpg"],
     }
 
@@ -170,7 +172,7 @@ def test_images_that_are_turned_cut_off_or_huge_are_left_out(folder, kind, monke
     assert [os.path.basename(image.path) for image in found.images] == ["b.png"]
     assert found.problems == {
         "images that an EXIF tag turns, left out (save them upright)": ["a.jpg"],
-        "images that are damaged or not JPEG, PNG, GIF or BMP, left out": ["c.jpg"],
+        "images that are damaged or not JPEG, PNG, GIF, BMP, WebP or TIFF, left out": ["c.jpg"],
     }
     monkeypatch.setattr("pixpro_tf.data.labelled.boxes.collecting.MAX_MEGAPIXELS", 0.001)
     with pytest.raises(RunError, match=r"images of more than 0\.001 megapixels"):

@@ -78,6 +78,24 @@ def test_a_folder_of_images_and_masks_is_read(folder):
 
 
 @pytest.mark.slow
+def test_masks_can_be_tiff_and_images_are_turned_upright(tmp_path):
+    (tmp_path / "classes.txt").write_text("ground\nthing\n")
+    for kind in ("images", "masks"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+    stored = np.zeros([6, 4, 3], np.uint8)
+    stored[0] = 255
+    exif = Image.Exif()
+    # It is shown after a quarter turn to the right: the white row becomes the right column.
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(tmp_path / "train" / "images" / "a.jpg", exif=exif, quality=100)
+    mask = np.zeros([4, 6], np.uint8)
+    mask[:, -1] = 1
+    Image.fromarray(mask).save(tmp_path / "train" / "masks" / "a.png", "TIFF")
+    (example,) = examples_of(f"folder:{tmp_path}", "train")
+    assert example["image"].shape == (4, 6, 3)
+    np.testing.assert_array_equal(example["image"][..., 0] > 127, example["mask"])
+
+
 def test_scenes_have_masks(scenes_dir):
     data = open_segmentation("scenes/128", str(scenes_dir))
     example = next(data.split("validation[:1]").as_numpy_iterator())

@@ -22,9 +22,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pixpro_tf.config import Config
-from pixpro_tf.data import sources
+from pixpro_tf.data import image_headers, pipeline, sources
 from pixpro_tf.data.images import decode
-from pixpro_tf.data.sources import tfds_datasets
+from pixpro_tf.data.sources import find_bad_images, tfds_datasets
 from pixpro_tf.data.sources.folders import FolderSource
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.training import inputs
@@ -179,12 +179,12 @@ def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
 
 
 def test_files_that_are_not_images_are_counted_by_suffix(tmp_path):
-    for name in ("a.jpg", "b.webp", "c/d.WEBP", "e.tif", "README", ".hidden", ".git/config"):
+    for name in ("a.jpg", "b.heic", "c/d.HEIC", "e.cr2", "README", ".hidden", ".git/config"):
         write(tmp_path / name)
-    said = "Skipped 4 files: 2 .webp, 1 .tif, 1 without a suffix"
+    said = "Skipped 4 files: 2 .heic, 1 .cr2, 1 without a suffix"
     counted = FolderSource(str(tmp_path)).passed_over
     assert sorted(counted.split(": ")[1].split(", ")) == sorted(said.split(": ")[1].split(", "))
-    assert counted.startswith("Skipped 4 files: 2 .webp")
+    assert counted.startswith("Skipped 4 files: 2 .heic")
     (tmp_path / "only").mkdir()
     write(tmp_path / "only" / "a.jpg")
     assert FolderSource(str(tmp_path / "only")).passed_over == ""
@@ -298,6 +298,28 @@ LOSSLESS = {
     "black and white": (picture().convert("1"), "PNG", {}),
     "GIF": (picture().quantize(16), "GIF", {}),
     "single pixel": (picture((1, 1)), "PNG", {}),
+    "WebP": (picture(), "WEBP", {"lossless": True}),
+    "lossy WebP": (picture(), "WEBP", {"quality": 80}),
+    "animated WebP": (
+        picture(),
+        "WEBP",
+        {"save_all": True, "append_images": [picture(seed=3)], "lossless": True},
+    ),
+    "WebP with alpha": (picture().convert("RGBA"), "WEBP", {"lossless": True}),
+    "TIFF": (picture(), "TIFF", {}),
+    "TIFF with LZW": (picture(), "TIFF", {"compression": "tiff_lzw"}),
+    "TIFF with JPEG": (picture(), "TIFF", {"compression": "jpeg"}),
+    "TIFF of several pages": (
+        picture(),
+        "TIFF",
+        {"save_all": True, "append_images": [picture(seed=3)]},
+    ),
+    "big TIFF": (picture(), "TIFF", {"big_tiff": True}),
+    "grey TIFF": (picture().convert("L"), "TIFF", {}),
+    "palette TIFF": (picture().convert("P", palette=Image.Palette.ADAPTIVE), "TIFF", {}),
+    "black and white TIFF": (picture().convert("1"), "TIFF", {"compression": "group4"}),
+    "TIFF with alpha": (picture().convert("RGBA"), "TIFF", {}),
+    "CMYK TIFF": (picture().convert("CMYK"), "TIFF", {}),
 }
 
 
@@ -392,12 +414,159 @@ def test_the_first_frame_of_an_animation_is_decoded(file_format):
     np.testing.assert_array_equal(decoded(data), expected)
 
 
-def test_orientation_tags_are_ignored():
+def with_orientation(orientation, file_format="JPEG", **others):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    data = encode(picture((24, 16)), "JPEG", exif=exif)
-    assert ImageOps.exif_transpose(Image.open(io.BytesIO(data))).size == (16, 24)
-    assert decoded(data).shape == (16, 24, 3)
+    exif[0x0112] = orientation
+    for tag, value in others.items():
+        exif[int(tag.removeprefix("tag_"))] = value
+    options = {"quality": 95} if file_format == "JPEG" else {"lossless": True}
+    return encode(
+        picture((24, 16)), file_format, exif=exif, **({} if file_format == "TIFF" else options)
+    )
+
+
+def test_images_are_turned_as_their_orientation_says():
+    for orientation in range(10):
+        for file_format in ("JPEG", "WEBP", "TIFF"):
+            data = with_orientation(orientation, file_format)
+            expected = rgb(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+            found = decoded(data)
+            assert found.shape == expected.shape, (orientation, file_format)
+            assert np.abs(found - expected).max() <= 1, (orientation, file_format)
+
+
+def exif_data(order, entries, place=8):
+    """Returns EXIF data with a directory of `(tag, type, count, value)` in the given order of bytes, "<" or ">"."""
+    start = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HI", 42, place)
+    start += bytes(place - 8) + struct.pack(f"{order}H", len(entries))
+    for tag, kind, count, value in entries:
+        packed = struct.pack(f"{order}H2x" if kind == 3 else f"{order}I", value)
+        start += struct.pack(f"{order}HHI", tag, kind, count) + packed
+    return start + bytes(4)
+
+
+def segment(kind, data):
+    return b"\xff" + bytes([kind]) + struct.pack(">H", len(data) + 2) + data
+
+
+ORIENTATION = (0x0112, 3, 1, 8)
+OTHERS = [(0x0100 + place, 4, 1, place) for place in range(40)]
+# JPEG has its EXIF data in one of the first segments, in either order of bytes, and anything may be in the others.
+SEGMENTS = {
+    "little-endian": ([segment(0xE1, b"Exif\0\0" + exif_data("<", [ORIENTATION]))], 8),
+    "big-endian": ([segment(0xE1, b"Exif\0\0" + exif_data(">", [ORIENTATION]))], 8),
+    "after other segments": (
+        [
+            segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0"),
+            segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>"),
+            segment(0xE1, b"Exif\0\0" + exif_data(">", [ORIENTATION])),
+        ],
+        8,
+    ),
+    "after other tags": (
+        [segment(0xE1, b"Exif\0\0" + exif_data("<", [*OTHERS[:18], ORIENTATION, *OTHERS[19:]]))],
+        8,
+    ),
+    "in a directory further on": (
+        [segment(0xE1, b"Exif\0\0" + exif_data("<", [ORIENTATION], place=30))],
+        8,
+    ),
+    "no such tag": ([segment(0xE1, b"Exif\0\0" + exif_data("<", OTHERS[:3]))], 1),
+    "unknown value": (
+        [segment(0xE1, b"Exif\0\0" + exif_data("<", [(0x0112, 3, 1, 77)]))],
+        1,
+    ),
+    "cut off": ([segment(0xE1, b"Exif\0\0II")], 1),
+    "a directory beyond the end": (
+        [segment(0xE1, b"Exif\0\0II" + struct.pack("<HI", 42, 2**31))],
+        1,
+    ),
+    "an entry beyond the count": (
+        [
+            segment(
+                0xE1,
+                b"Exif\0\0" + exif_data("<", [OTHERS[0], ORIENTATION]).replace(b"\2\0", b"\1\0", 1),
+            )
+        ],
+        1,
+    ),
+    "not EXIF": ([segment(0xE1, b"Exit\0\0" + exif_data("<", [ORIENTATION]))], 1),
+    "none": ([], 1),
+}
+
+
+@pytest.mark.parametrize("name", SEGMENTS)
+def test_the_orientation_is_found_in_any_segment(name):
+    segments, expected = SEGMENTS[name]
+    plain = encode(picture((24, 16)), "JPEG")
+    data = plain[:2] + b"".join(segments) + plain[2:]
+    assert int(image_headers.jpeg_orientation(tf.constant(data))) == expected
+    with Image.open(io.BytesIO(data)) as image:
+        assert expected in (1, image.getexif().get(0x0112))
+    assert decoded(data).shape == ((24, 16, 3) if expected == 8 else (16, 24, 3))
+
+
+def test_any_bytes_have_an_orientation():
+    rng = np.random.default_rng(0)
+    found = tf.function(
+        image_headers.jpeg_orientation, input_signature=[tf.TensorSpec([], tf.string)]
+    )
+    plain = with_orientation(6)
+    for _ in range(300):
+        data = bytearray(plain[: rng.integers(0, 120)])
+        for place in rng.integers(0, max(len(data), 1), 3) if data else []:
+            data[place] = rng.integers(0, 256)
+        assert 1 <= int(found(tf.constant(bytes(data)))) <= 8
+
+
+def test_upper_bits_of_16_bit_images_are_used():
+    values = np.random.default_rng(0).integers(0, 2**16, [16, 24]).astype(np.uint16)
+    image = Image.fromarray(values)
+    for file_format in ("PNG", "TIFF"):
+        found = decoded(encode(image, file_format))
+        np.testing.assert_array_equal(found, np.stack([values >> 8] * 3, axis=-1))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_tiffs_with_pixels_of_32_bits_are_rejected(kind):
+    data = encode(Image.fromarray(np.ones([4, 4], kind)), "TIFF")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="pixels of 32 bits; save the image"):
+        decode(tf.constant(data))
+
+
+def test_large_and_damaged_images_of_pillow_are_rejected():
+    data = bytearray(encode(picture((8, 8)), "TIFF"))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="damaged, or not a WEBP or TIFF"):
+        decode(tf.constant(bytes(data[:50])))
+    webp = encode(picture((64, 64)), "WEBP")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="damaged, or not a WEBP or TIFF"):
+        decode(tf.constant(webp[: len(webp) // 2]))
+    large = encode(Image.new("L", (10_001, 10_000)), "TIFF", compression="tiff_lzw")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="has 10001 x 10000 pixels; at most"):
+        decode(tf.constant(large))
+
+
+def test_folders_and_archives_know_whether_pillow_is_needed(tmp_path):
+    write(tmp_path / "a.jpg", encode(picture(), "JPEG"))
+    assert not FolderSource(str(tmp_path)).needs_pillow
+    write(tmp_path / "b.TIFF", encode(picture(), "TIFF"))
+    source = FolderSource(str(tmp_path))
+    assert source.needs_pillow and source.num_images == 2
+    assert not source.without([os.fsencode(tmp_path / "b.TIFF")]).needs_pillow
+    assert find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source) == []
+
+
+def test_views_are_made_of_images_of_all_formats(tmp_path):
+    for place, file_format in enumerate(("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")):
+        suffix = {"JPEG": "jfif", "TIFF": "tif"}.get(file_format, file_format.lower())
+        write(tmp_path / f"{place}.{suffix}", encode(picture((40, 30)), file_format))
+    source = FolderSource(str(tmp_path))
+    assert source.num_images == 6 and source.passed_over == ""
+    dataset = pipeline.training_dataset(
+        source, batch_size=6, image_size=16, min_crop_area=0.5, seed=0
+    )
+    (batch,) = dataset.take(1)
+    assert batch["view_1"].shape == [6, 16, 16, 3]
 
 
 def test_bad_images_are_found_by_name(tmp_path):

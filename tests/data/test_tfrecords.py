@@ -1,5 +1,6 @@
 """Images in TFRecord files: files of this package and of others, and errors of files that are not TFRecord files."""
 
+import functools
 import os
 import zipfile
 
@@ -83,6 +84,26 @@ def test_shards_contain_the_bytes_and_names_of_the_files(folder, shards):
     assert found == {path.name: path.read_bytes() for path in folder.iterdir()}
     # Each shard is a random sample of the files, not a part of the sorted list.
     assert list(found) != sorted(found)
+
+
+def test_shards_contain_what_only_pillow_reads_as_png(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, [3, 6, 7, 3], np.uint8)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, image in zip(("a.tif", "b.webp", "c.png"), pixels, strict=True):
+        Image.fromarray(image).save(folder / name, **({"lossless": True} if "webp" in name else {}))
+    write = functools.partial(write_tfrecords.write, f"folder:{folder}", per_shard=5, num_workers=1)
+    assert write(str(tmp_path / "made")) == 3
+    found = {}
+    source = open_tfrecords(tmp_path / "made" / "*")
+    for record in source.epoch(0, epoch_of(0)):
+        name = record["name"].numpy().decode()
+        found[name] = decode(source.encoded(record), pillow=False).numpy()
+    assert sorted(image.tolist() for image in found.values()) == sorted(pixels.tolist())
+    (folder / "b.webp").write_bytes(b"RIFF1234WEBP")
+    with pytest.raises(RunError, match=r"b\.webp: damaged, or not a WEBP or TIFF"):
+        write(str(tmp_path / "other"))
 
 
 def test_no_empty_shard_is_written_if_the_count_divides_evenly(folder, tmp_path):

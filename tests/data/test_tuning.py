@@ -23,7 +23,9 @@ def segmented():
 def detected():
     boxes, labels = np.zeros([4, 1, 4], np.float32), np.zeros([4, 1], np.int64)
     crowds = np.zeros([4, 1], bool)
-    return tf.data.Dataset.from_tensor_slices({"image": IMAGES, "boxes": boxes, "labels": labels, "crowds": crowds})
+    return tf.data.Dataset.from_tensor_slices(
+        {"image": IMAGES, "boxes": boxes, "labels": labels, "crowds": crowds}
+    )
 
 
 def of_training(photos, **options):

@@ -7,8 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from pixpro_tf.data.images import decode, is_hidden, is_image_name
 from pixpro_tf.data.parallelism import num_cores, untuned
-from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
+from pixpro_tf.data.sources.tfds_datasets import part_of, prepared_builder, read_split
 from pixpro_tf.data.views import crops, randomness
 from pixpro_tf.errors import ConfigError, RunError
 
@@ -47,17 +48,8 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
     import tensorflow_datasets as tfds
 
     if dataset.startswith("folder:"):
-        path = os.path.expanduser(dataset.removeprefix("folder:"))
-        if not os.path.isdir(path):
-            raise RunError(f"{dataset} cannot be read: folder not found: {path}", of="dataset")
-        builder = tfds.ImageFolder(path)
-        if not sum(split.num_examples for split in builder.info.splits.values()):
-            raise RunError(
-                f"{dataset} contains no images; name them {path}/SPLIT/CLASS/NAME.jpg",
-                of="dataset",
-            )
-    else:
-        builder = prepared_builder(dataset, data_dir)
+        return _of_folder(dataset, os.path.expanduser(dataset.removeprefix("folder:")))
+    builder = prepared_builder(dataset, data_dir)
     features = builder.info.features
     labels = [
         name for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)
@@ -80,6 +72,46 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
         dataset,
         tuple(features[label].names),
         lambda split: read_split(dataset, builder, split).map(example),
+    )
+
+
+def _of_folder(dataset: str, path: str) -> ClassificationData:
+    """Opens a folder of images named `SPLIT/CLASS/NAME.jpg`."""
+    if not os.path.isdir(path):
+        raise RunError(f"{dataset} cannot be read: folder not found: {path}", of="dataset")
+    files: dict[str, list[tuple[str, str]]] = {}
+    for split in _folders(path):
+        for name in _folders(os.path.join(path, split)):
+            folder = os.path.join(path, split, name)
+            found = [
+                (os.path.join(folder, file), name)
+                for file in sorted(os.listdir(folder))
+                if is_image_name(file)
+            ]
+            if found:
+                files.setdefault(split, []).extend(found)
+    if not files:
+        raise RunError(
+            f"{dataset} contains no images; name them {path}/SPLIT/CLASS/NAME.jpg", of="dataset"
+        )
+    class_names = sorted({name for found in files.values() for _, name in found})
+
+    def examples(split: str) -> tf.data.Dataset:
+        chosen = part_of(dataset, files, split)
+        paths = tf.constant([os.fsencode(path) for path, _ in chosen])
+        labels = tf.constant([class_names.index(name) for _, name in chosen], tf.int64)
+        return tf.data.Dataset.from_tensor_slices((paths, labels)).map(
+            lambda path, label: (decode(tf.io.read_file(path)), label),
+            num_parallel_calls=num_cores(),
+        )
+
+    return ClassificationData(dataset, tuple(class_names), examples)
+
+
+def _folders(path: str) -> list[str]:
+    """Returns the names of the folders in a folder, in alphabetical order."""
+    return sorted(
+        entry.name for entry in os.scandir(path) if entry.is_dir() and not is_hidden(entry.name)
     )
 
 

@@ -60,7 +60,8 @@ def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:
 
     def decoded(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
         # The result must depend on the image: graph rewriting drops a decoding that only a control dependency needs.
-        return record["name"], tf.shape(decode(source.encoded(record)))
+        image = decode(source.encoded(record), source.needs_pillow)
+        return record["name"], tf.shape(image)
 
     names = {record["name"] for record in untuned(records).as_numpy_iterator()}
     good = records.map(decoded, num_parallel_calls=num_cores()).ignore_errors()

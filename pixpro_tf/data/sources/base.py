@@ -15,9 +15,11 @@ class Source(Protocol):
 
     Attributes:
         num_images: number of records in an epoch.
+        needs_pillow: whether there may be images that TensorFlow does not decode; see `images.decode`.
     """
 
     num_images: int
+    needs_pillow: bool
 
     def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         """Returns all records, each once, in the order of this epoch; a pure function of the two arguments.

@@ -35,6 +35,7 @@ class CachedSource:
         self._source = source.without_contents()
         self._store = store
         self.num_images = source.num_images
+        self.needs_pillow = source.needs_pillow
 
     def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         """Calls the same method of the original source."""
@@ -164,7 +165,7 @@ def keep(
     if not missing:
         return CachedSource(source, store)
     print_line(f"Reading {len(missing)} images into {place} ...")
-    progress = Progress(len(missing), print_line)
+    progress = Progress(len(missing), print_line=print_line)
     try:
         for indices, encoded in _read(source, missing):
             with _writing_to(place):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
+from pixpro_tf.data.images import needs_pillow
 from pixpro_tf.ops.graphs import as_written
 
 Record = dict[str, tf.Tensor]
@@ -18,12 +19,14 @@ class ListedSource:
 
     Attributes:
         passed_over: message about files that are not images; empty if there are none.
+        needs_pillow: see `Source`.
     """
 
     passed_over = ""
 
     def __init__(self, names: Sequence[bytes]) -> None:
         self.num_images = len(names)
+        self.needs_pillow = any(map(needs_pillow, names))
         # Created once, outside the graphs that use it: the names of a large folder take many megabytes.
         self._names = tf.constant(names)
 

@@ -29,6 +29,8 @@ class ShardSource:
     """
 
     passed_over = ""
+    # Datasets of TFDS contain JPEG and PNG, and so do the files that `pixpro_tf.tfrecords` writes.
+    needs_pillow = False
 
     def __init__(
         self,

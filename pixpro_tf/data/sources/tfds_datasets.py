@@ -2,7 +2,8 @@
 
 import difflib
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 import tensorflow as tf
 
@@ -10,6 +11,8 @@ from pixpro_tf.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
+
+Item = TypeVar("Item")
 
 
 def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
@@ -85,9 +88,42 @@ def read_split(dataset: str, builder: "tfds.core.DatasetBuilder", split: str) ->
     try:
         return builder.as_dataset(split=split)
     except (KeyError, ValueError, AssertionError):
-        raise ConfigError(
-            f"{split!r} is not a split of {dataset}; use one of {', '.join(builder.info.splits)}, or a part such as train[:10%]"
-        ) from None
+        raise _unknown_split(dataset, split, builder.info.splits) from None
+
+
+def part_of(dataset: str, splits: Mapping[str, list[Item]], split: str) -> list[Item]:
+    """Returns the examples of a split, or of a part of one, of a dataset that is not one of TFDS.
+
+    Args:
+        dataset: name of the dataset as the user passed it, for the message.
+        splits: examples by the name of their split.
+        split: see `read_split`.
+
+    Raises:
+        ConfigError: if the split does not exist, or its part is empty.
+    """
+    import tensorflow_datasets as tfds
+
+    infos = {
+        name: tfds.core.SplitInfo(
+            name=name, shard_lengths=[len(items)], num_bytes=0, filename_template=None
+        )
+        for name, items in splits.items()
+    }
+    try:
+        parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+    except (KeyError, ValueError, AssertionError):
+        raise _unknown_split(dataset, split, splits) from None
+    found = [item for part in parts for item in splits[part.splitname][part.from_ : part.to]]
+    if not found:
+        raise ConfigError(f"{split!r} of {dataset} contains no images; use a larger part")
+    return found
+
+
+def _unknown_split(dataset: str, split: str, splits: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        f"{split!r} is not a split of {dataset}; use one of {', '.join(splits)}, or a part such as train[:10%]"
+    )
 
 
 def image_shards(name: str, data_dir: str, split: str) -> tuple[list[tuple[str, int, int]], str]:

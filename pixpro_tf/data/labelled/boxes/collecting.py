@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
+from pixpro_tf.data import pillow_images
 from pixpro_tf.data.images import IMAGE_SUFFIXES, MAX_MEGAPIXELS
 from pixpro_tf.errors import ConfigError, RunError, listed
 
-# Formats of images that the consumers of the labels decode, too.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP")
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", *pillow_images.FORMATS)
 # Boxes may reach beyond their image by this number of pixels without being counted: labels are rounded, and VOC counts pixels from 1.
 _ROUNDING = 1.0
 # Number of examples that a report names for each kind of problem.
@@ -139,11 +139,15 @@ class Collector:
                     raise Image.DecompressionBombError
                 turned = image.getexif().get(_ORIENTATION) not in _UPRIGHT
                 image.load()
+                if image.format in pillow_images.FORMATS:
+                    pillow_images.rgb(image)
         except Image.DecompressionBombError:
             self.problem(f"images of more than {MAX_MEGAPIXELS} megapixels, left out", path)
             return
         except (OSError, ValueError, SyntaxError):
-            self.problem("images that are damaged or not JPEG, PNG, GIF or BMP, left out", path)
+            self.problem(
+                "images that are damaged or not JPEG, PNG, GIF, BMP, WebP or TIFF, left out", path
+            )
             return
         if turned:
             # Tools differ in whether their boxes are those of the image as it is stored or as it is shown.

@@ -1,0 +1,50 @@
+"""Images of formats that TensorFlow does not decode, read by Pillow."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin
+
+# Pillow reads many other formats with code that has had little review. It knows those that are named only once their modules are imported.
+FORMATS = (WebPImagePlugin.WebPImageFile.format, TiffImagePlugin.TiffImageFile.format)
+_TOO_LARGE = "the image has {} x {} pixels; at most {} million are supported"
+
+
+def decode(encoded: bytes, max_megapixels: int) -> np.ndarray:
+    """Decodes a WebP or TIFF to RGB, uint8 `[H, W, 3]`; of several images in a file, the first one.
+
+    Args:
+        encoded: contents of the file.
+        max_megapixels: largest number of megapixels that are decoded.
+
+    Raises:
+        ValueError: if the image is damaged, too large, or of a kind that cannot be reduced to 8-bit RGB.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_megapixels * 10**6:
+                raise ValueError(_TOO_LARGE.format(width, height, max_megapixels))
+            return np.asarray(rgb(ImageOps.exif_transpose(image)))
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from None
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"damaged, or not a {' or '.join(FORMATS)}: {error}") from None
+
+
+def png_of(encoded: bytes, max_megapixels: int) -> bytes:
+    """Converts a WebP or TIFF to a PNG with the same pixels; the arguments and errors are those of `decode`."""
+    file = io.BytesIO()
+    Image.fromarray(decode(encoded, max_megapixels)).save(file, "PNG")
+    return file.getvalue()
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """Converts an image to 8-bit RGB; raises `ValueError` if its pixels have 32 bits."""
+    if image.mode.startswith("I;16"):
+        # The upper 8 bits, as TensorFlow takes them from a PNG; Pillow itself would cut off at 255.
+        upper = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        return Image.fromarray(upper).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("pixels of 32 bits; save the image with 8 or 16 bits per channel")
+    return image.convert("RGB")
