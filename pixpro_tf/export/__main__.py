@@ -4,13 +4,13 @@ import sys
 
 from pixpro_tf.cli.commands import Program
 
-_EXPORTS = ("savedmodel", "od_api", "model_garden", "keras_hub", "detectron2")
+_EXPORTS = ("savedmodel", "od_api", "model_garden", "keras_hub", "torch", "detectron2")
 
 main = Program(
     "pixpro-export",
     "Exports a trained backbone to other frameworks.",
     {name: f"pixpro_tf.export.commands.{name}" for name in _EXPORTS}
-    | {"torch": "pixpro_tf.interop.torch.export_command"},
+    | {"authors": "pixpro_tf.interop.torch.export_command"},
 )
 
 if __name__ == "__main__":

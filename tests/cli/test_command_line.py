@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 
 COMMANDS = (
     "pixpro_tf.training.command",
+    "pixpro_tf.evaluation.compare",
     "pixpro_tf.evaluation.correspondence",
     "pixpro_tf.evaluation.dense",
     "pixpro_tf.evaluation.detection",
@@ -25,6 +26,7 @@ COMMANDS = (
     "pixpro_tf.export.commands.model_garden",
     "pixpro_tf.export.commands.od_api",
     "pixpro_tf.export.commands.savedmodel",
+    "pixpro_tf.export.commands.torch",
     "pixpro_tf.interop.torch.export_command",
     "pixpro_tf.interop.torch.import_command",
     "benchmarks.accelerator.__main__",

@@ -10,8 +10,14 @@ import tensorflow as tf
 from pixpro_tf.backbones import resnet
 from pixpro_tf.export.commands.model_garden import main
 from pixpro_tf.export.model_garden.checkpoint import write_checkpoint
-from pixpro_tf.export.model_garden.experiments import EXPERIMENTS, yaml_of
+from pixpro_tf.export.model_garden.experiments import (
+    EXPERIMENTS,
+    OWN_EXPERIMENTS,
+    DetectionData,
+    yaml_of,
+)
 from pixpro_tf.storage import trained_weights
+from tests.support.labelled import write_coco, write_images
 from tests.support.models import make_run
 
 
@@ -81,6 +87,83 @@ def test_detectors_have_the_1x_schedule(file, peak):
 
 
 @pytest.mark.slow
+def test_the_schedule_scales_with_the_steps_on_own_boxes():
+    data = DetectionData(3, "data/train*", "data/evaluation*", 2400, "", 11)
+    for experiment in OWN_EXPERIMENTS.values():
+        text = yaml_of(experiment, 50, 1.0, data=data)
+        assert "train_steps: 2400" in text and "boundaries: [1600, 2133]" in text
+        assert "num_classes: 3" in text and "annotation_file: null" in text
+        assert (
+            "  validation_steps: 2\n  optimizer_config:" in text and "drop_remainder: false" in text
+        )
+    assert "include_mask: false" in yaml_of(OWN_EXPERIMENTS["faster_rcnn.yaml"], 50, 1.0)
+    shortest = DetectionData(3, "data/train*", "data/evaluation*", 1, "", 11)
+    text = yaml_of(OWN_EXPERIMENTS["retinanet.yaml"], 50, 1.0, data=shortest)
+    assert "boundaries: [1, 2]" in text and "warmup_steps: 1" in text
+
+
+SIZES = {f"{number}.png": (160, 120 + number) for number in range(6)}
+OBJECTS = {name: [("dog", (20, 20, 90, 100)), ("cat", (100, 10, 150, 60))] for name in SIZES}
+
+
+def export_with_labels(folder, run, *flags):
+    write_images(folder / "images", SIZES)
+    labels = write_coco(folder, OBJECTS, SIZES)
+    output = folder / "garden"
+    given = [f"--from={run}", f"--output={output}", f"--labels={labels}", *flags]
+    assert main([*given, f"--evaluation_labels={labels}"]) == 0
+    return output
+
+
+@pytest.mark.slow
+def test_own_boxes_are_written_for_the_garden(run, tmp_path, capsys):
+    output = export_with_labels(tmp_path, run, "--steps=100")
+    names = {path.name for path in output.iterdir()}
+    assert names == {"checkpoint", "data", "label_map.pbtxt", "README.md", *OWN_EXPERIMENTS}
+    assert {path.name for path in (output / "data").iterdir()} == {
+        "train-00000-of-00001.tfrecord",
+        "evaluation-00000-of-00001.tfrecord",
+    }
+    features = [
+        tf.train.Example.FromString(record).features.feature
+        for record in tf.data.TFRecordDataset(
+            str(output / "data" / "train-00000-of-00001.tfrecord")
+        ).as_numpy_iterator()
+    ]
+    # The Garden reads the identification of an image as a number.
+    found = [feature["image/source_id"].bytes_list.value[0] for feature in features]
+    assert found == [b"1", b"2", b"3", b"4", b"5", b"6"]
+    assert features[0]["image/object/class/label"].int64_list.value == [2, 1]
+    readme = (output / "README.md").read_text()
+    assert "6 images to train on and 6 to evaluate on" in readme and "100 steps" in readme
+    assert "$" not in (output / "retinanet.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--steps=100"], "--steps=100 is unused with --labels="),
+        (["--label_map=a.pbtxt"], "--label_map=a.pbtxt is unused with --labels="),
+        (["--labels=nowhere.json"], "nowhere.json does not exist"),
+    ],
+)
+def test_mistakes_in_the_flags_of_own_boxes_are_reported(run, tmp_path, capsys, flags, message):
+    assert main([f"--from={run}", f"--output={tmp_path / 'garden'}", *flags]) != 0
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "garden").exists()
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="TensorFlow 2.15 requires Python 3.11")
+@pytest.mark.parametrize("file", OWN_EXPERIMENTS)
+def test_model_garden_trains_and_evaluates_on_own_boxes(run, tmp_path, consume, file):
+    output = export_with_labels(tmp_path, run, "--steps=2")
+    experiment = OWN_EXPERIMENTS[file].name
+    found = consume("model_garden", output, "model_garden_labels", experiment=experiment, yaml=file)
+    assert np.isfinite(found["train"]["total_loss"])
+    assert 0 <= found["evaluation"]["AP"] <= 1
+
+
 def test_wide_backbone_has_no_segmentation_experiment(tmp_path):
     run = make_run(tmp_path / "run", backbone="resnet50w2", backbone_layout="model_garden")
     output = tmp_path / "garden"

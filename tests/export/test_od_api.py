@@ -15,8 +15,9 @@ from pixpro_tf.data.scenes import builder as scenes
 from pixpro_tf.data.scenes import renderer
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.export import label_map, records
 from pixpro_tf.export.commands.od_api import main
-from pixpro_tf.export.od_api import checkpoint, pipeline, records, tasks
+from pixpro_tf.export.od_api import checkpoint, pipeline, tasks
 from pixpro_tf.storage import trained_weights
 from tests.support.models import make_run, settle
 
@@ -230,7 +231,7 @@ def made_objects(tmp_path_factory):
 
 def test_records_of_difficult_crowded_and_empty_images(made_objects, tmp_path):
     parts = [records.DatasetPart(made_objects, "train")]
-    assert records.write_records(str(tmp_path), "train", parts, tasks.number("abc")) == 3
+    assert records.write_records(str(tmp_path), "train", parts, label_map.number("abc")) == 3
     texts = tf.data.TFRecordDataset(str(tmp_path / "train-00000-of-00001.tfrecord"))
     features = [tf.train.Example.FromString(text.numpy()).features.feature for text in texts]
     features.sort(key=lambda feature: feature["image/filename"].bytes_list.value[0])
@@ -251,7 +252,7 @@ def test_records_of_difficult_crowded_and_empty_images(made_objects, tmp_path):
 def test_records_are_split_into_shards_of_equal_size(made_objects, tmp_path, monkeypatch):
     monkeypatch.setattr(records, "IMAGES_PER_SHARD", 2)
     parts = [records.DatasetPart(made_objects, "train")] * 2
-    assert records.write_records(str(tmp_path), "train", parts, tasks.number("abc")) == 6
+    assert records.write_records(str(tmp_path), "train", parts, label_map.number("abc")) == 6
     shards = sorted(tmp_path.glob("*.tfrecord"))
     assert [path.name for path in shards] == [f"train-{i:05d}-of-00003.tfrecord" for i in range(3)]
     assert [len(list(tf.data.TFRecordDataset(str(path)))) for path in shards] == [2, 2, 2]
@@ -259,11 +260,11 @@ def test_records_are_split_into_shards_of_equal_size(made_objects, tmp_path, mon
 
 def test_dataset_with_other_classes_or_without_boxes_is_rejected(made_objects, tmp_path):
     with pytest.raises(ConfigError, match="has the classes a, b, c instead of x, y"):
-        records.check_split(made_objects, "train", tasks.number("xy"))
+        records.check_split(made_objects, "train", label_map.number("xy"))
     with pytest.raises(
         ConfigError, match="does not contain images in a split test; its splits are train"
     ):
-        records.check_split(made_objects, "test", tasks.number("abc"))
+        records.check_split(made_objects, "test", label_map.number("abc"))
     for name in ("mnist", "ref_coco"):
         with pytest.raises(ConfigError, match="does not contain boxes with labels"):
             records.class_names(tfds.builder(name, data_dir=str(tmp_path)))
@@ -277,7 +278,7 @@ def test_error_names_the_damaged_dataset_instead_of_the_output(made_objects, tmp
     builder = MadeObjects(data_dir=str(tmp_path / "data"))
     with pytest.raises(RunError, match=r"made_objects/1.0.0 cannot be read: .*; prepare it again"):
         part = records.DatasetPart(builder, "train")
-        records.write_records(str(tmp_path), "t", [part], tasks.number("abc"))
+        records.write_records(str(tmp_path), "t", [part], label_map.number("abc"))
 
 
 @pytest.mark.parametrize(("name", "names"), [("voc/2007", tasks.VOC_CLASSES), ("coco/2017", None)])
@@ -296,19 +297,19 @@ def test_coco_keeps_its_class_numbers():
 
 
 def test_label_map_is_a_text_format_protocol_buffer():
-    text = tasks.label_map((tasks.Label(1, "cat"), tasks.Label(2, 'a "dog"\\')))
+    text = label_map.label_map((label_map.Label(1, "cat"), label_map.Label(2, 'a "dog"\\')))
     assert (
         text == 'item {\n  id: 1\n  name: "cat"\n}\nitem {\n  id: 2\n  name: "a \\"dog\\"\\\\"\n}\n'
     )
 
 
 def test_a_label_map_is_read_as_the_api_reads_it(tmp_path):
-    labels = (tasks.Label(2, "cat"), tasks.Label(5, 'a "dog"\\'))
+    labels = (label_map.Label(2, "cat"), label_map.Label(5, 'a "dog"\\'))
     path = tmp_path / "map.pbtxt"
-    path.write_text(tasks.label_map(labels))
-    assert tasks.read_label_map(str(path)) == labels
+    path.write_text(label_map.label_map(labels))
+    assert label_map.read_label_map(str(path)) == labels
     path.write_text("# mine\nitem { name: 'b' id: 2 }\nitem {\n  id: 1 # first\n  name: 'a'\n}\n")
-    assert tasks.read_label_map(str(path)) == (tasks.Label(1, "a"), tasks.Label(2, "b"))
+    assert label_map.read_label_map(str(path)) == (label_map.Label(1, "a"), label_map.Label(2, "b"))
 
 
 @pytest.mark.parametrize(
@@ -326,7 +327,7 @@ def test_other_files_are_no_label_maps(tmp_path, text):
     path = tmp_path / "map.pbtxt"
     path.write_text(text)
     with pytest.raises(RunError, match=r"--label_map=.*map\.pbtxt is not a label map"):
-        tasks.read_label_map(str(path))
+        label_map.read_label_map(str(path))
 
 
 @pytest.mark.parametrize("model", pipeline.MODELS)
@@ -447,7 +448,7 @@ def test_protocol_buffers_of_the_api_parse_the_export(tmp_path, consume):
             num_classes = max(label.id for label in chosen.labels)
             text = pipeline.pipeline_config(model, 152, num_classes, chosen.schedule, chosen.origin)
             (folder / "pipeline.config").write_text(text)
-            (folder / "label_map.pbtxt").write_text(tasks.label_map(chosen.labels))
+            (folder / "label_map.pbtxt").write_text(label_map.label_map(chosen.labels))
     found = consume("od_api", tmp_path)
     assert len(found) == 6
     for name, config in found.items():

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from pixpro_tf.errors import ConfigError
+from pixpro_tf.export import label_map, own_labels, records
 from pixpro_tf.export.commands import od_api
-from pixpro_tf.export.od_api import exporting, records, tasks
+from pixpro_tf.export.od_api import exporting, tasks
 from tests.support.labelled import NAMES, WRITERS, write_coco, write_images
 
 SIZES = {f"{number:02}.jpg": (60 + number, 40) for number in range(20)}
@@ -27,7 +28,7 @@ def folder(tmp_path):
 
 def written(folder, **data):
     """Returns the records of labels, by part and the name of their image, and the classes."""
-    labels, parts = exporting._open_labels(tasks.Data(**data))
+    labels, parts = own_labels.open_labels(tasks.Data(**data), data.get("classes", ()))
     found = {}
     for name, each in parts.items():
         made = folder / f"records-{name}"
@@ -47,9 +48,24 @@ def test_records_are_the_same_from_all_formats(folder):
     assert sum(part == "evaluation" for part, _ in found[0]) == 2
 
 
+def test_images_that_only_pillow_reads_become_png(tmp_path):
+    sizes = {"a.tif": (60, 40), "b.webp": (50, 30), "c.jpg": (40, 40)}
+    write_images(tmp_path / "images", sizes)
+    objects = {name: [("dog", (3, 4, 20, 30)), ("cat", (0, 0, 9, 9))] for name in sizes}
+    path = write_coco(tmp_path, objects, sizes)
+    found, _ = written(tmp_path, labels=path, evaluation_labels=path)
+    for name, (width, height) in sizes.items():
+        feature = tf.train.Example.FromString(found["train", name]).features.feature
+        kind = feature["image/format"].bytes_list.value
+        assert kind == [b"jpeg" if name == "c.jpg" else b"png"]
+        image = tf.io.decode_image(feature["image/encoded"].bytes_list.value[0])
+        assert image.shape == [height, width, 3]
+        assert np.abs(image.numpy().astype(int) - [200, 100, 50]).max() <= 3
+
+
 def test_records_contain_the_boxes_and_the_numbers_of_the_label_map(folder):
     path = folder / "map.pbtxt"
-    path.write_text(tasks.label_map((tasks.Label(4, "dog"), tasks.Label(9, "cat"))))
+    path.write_text(label_map.label_map((label_map.Label(4, "dog"), label_map.Label(9, "cat"))))
     labels = write_coco(folder, OBJECTS, SIZES)
     found, classes = written(folder, labels=labels, evaluation_labels=labels, label_map=str(path))
     assert [(label.id, label.name) for label in classes] == [(4, "dog"), (9, "cat")]
@@ -100,7 +116,7 @@ def test_a_folder_for_the_api_is_written_from_published_weights_and_own_labels(f
     assert f"{labels}: 20 images, 19 boxes, 2 classes" in printed
     assert "18 images for training, 2 for evaluation" in printed
     assert "num_classes: 2" in (output / "pipeline.config").read_text()
-    assert tasks.read_label_map(str(output / "label_map.pbtxt")) == tasks.number(NAMES)
+    assert label_map.read_label_map(str(output / "label_map.pbtxt")) == label_map.number(NAMES)
     assert "18 images for training, 2 for evaluation" in (output / "README.md").read_text()
     assert sorted(os.listdir(output / "records")) == [
         "evaluation-00000-of-00001.tfrecord",

@@ -41,26 +41,28 @@ _DECODER = """\
 """
 
 _DETECTION_DATA = """\
-  annotation_file: coco/instances_val2017.json
+  annotation_file: $annotation_file
   losses:
     l2_weight_decay: 0.0001
   train_data:
-    input_path: coco/train*
+    input_path: $train_path
     global_batch_size: 16
     dtype: float32
   validation_data:
-    input_path: coco/val*
+    input_path: $evaluation_path
     global_batch_size: 8
     dtype: float32
+    drop_remainder: $drop_remainder
 """
 
 _DETECTION_TRAINER = """\
 trainer:
-  train_steps: 90000
-  steps_per_loop: 500
-  summary_interval: 500
-  checkpoint_interval: 5000
-  validation_interval: 5000
+  train_steps: $steps
+  steps_per_loop: $loop
+  summary_interval: $loop
+  checkpoint_interval: $interval
+  validation_interval: $interval
+$validation_steps\
   optimizer_config:
     optimizer:
       type: sgd
@@ -69,19 +71,19 @@ trainer:
     learning_rate:
       type: stepwise
       stepwise:
-        boundaries: [60000, 80000]
+        boundaries: [$first_drop, $second_drop]
         values: [$rate, $second_rate, $third_rate]
     warmup:
       type: linear
       linear:
-        warmup_steps: 1000
+        warmup_steps: $warmup
         warmup_learning_rate: $first_rate
 """
 
 _RETINANET = (
     _BACKBONE
     + """\
-    num_classes: 91
+    num_classes: $num_classes
     input_size: [1024, 1024, 3]
 $decoder"""
     + _RESNET
@@ -89,12 +91,12 @@ $decoder"""
     + _DETECTION_TRAINER
 )
 
-_MASK_RCNN = (
+_RCNN = (
     _BACKBONE
     + """\
-    num_classes: 91
+    num_classes: $num_classes
     input_size: [1024, 1024, 3]
-    include_mask: true
+    include_mask: $include_mask
 $decoder"""
     + _RESNET
     + _DETECTION_DATA
@@ -166,6 +168,54 @@ trainer:
 
 
 @dataclasses.dataclass(frozen=True)
+class DetectionData:
+    """Data of a detector, and how long to train on it.
+
+    Attributes:
+        num_classes: number of classes, the background among them.
+        train_path, evaluation_path: patterns of the TFRecord files.
+        steps: number of steps; the drops of the learning rate and the warm-up scale with it.
+        annotation_file: COCO file of the evaluated images; empty uses the boxes in the TFRecord files.
+        num_evaluated: number of evaluated images; 0 for those of COCO.
+    """
+
+    num_classes: int = 91
+    train_path: str = "coco/train*"
+    evaluation_path: str = "coco/val*"
+    steps: int = 90_000
+    annotation_file: str = "coco/instances_val2017.json"
+    num_evaluated: int = 0
+
+    def values(self) -> dict[str, object]:
+        """Returns the values of the names in the templates."""
+        share = self.steps / 90_000
+        loop = min(500, self.steps)
+        # The last batch of COCO's images is left out, as the Garden does; that of a few images matters.
+        validation = (
+            f"  validation_steps: {-(-self.num_evaluated // 8)}\n" if self.num_evaluated else ""
+        )
+        return {
+            "num_classes": self.num_classes,
+            "annotation_file": self.annotation_file or "null",
+            "train_path": self.train_path,
+            "evaluation_path": self.evaluation_path,
+            "drop_remainder": "false" if self.num_evaluated else "true",
+            "steps": self.steps,
+            "loop": loop,
+            "interval": min(5000, self.steps),
+            "validation_steps": validation,
+            "first_drop": max(round(60_000 * share), 1),
+            "second_drop": max(round(80_000 * share), 2),
+            "warmup": max(min(1000, self.steps // 10), 1),
+        }
+
+
+COCO = DetectionData()
+# Steps on one's own boxes, as many as the paper's for VOC.
+DEFAULT_STEPS = 24_000
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """Experiment file for the Garden.
 
@@ -176,6 +226,7 @@ class Experiment:
         dilated: whether the backbone is the Garden's dilated ResNet, which has a single width.
         rate: peak learning rate of a detector.
         fpn_levels: levels of the decoder; a pre-trained FPN must have the same levels to fit.
+        masks: whether a detector predicts masks.
     """
 
     name: str
@@ -184,6 +235,7 @@ class Experiment:
     dilated: bool = False
     rate: float = 0.0
     fpn_levels: tuple[str, ...] = ()
+    masks: bool = False
 
 
 EXPERIMENTS = {
@@ -198,9 +250,10 @@ EXPERIMENTS = {
         "maskrcnn_resnetfpn_coco",
         "Mask R-CNN with FPN on COCO, with the paper's 1x schedule: 90k steps, batch size 16, "
         "a tenth of the learning rate after 60k steps and a hundredth after 80k.",
-        _MASK_RCNN,
+        _RCNN,
         rate=0.02,
         fpn_levels=("p2", "p3", "p4", "p5", "p6"),
+        masks=True,
     ),
     "semantic_segmentation.yaml": Experiment(
         "semantic_segmentation",
@@ -211,8 +264,27 @@ EXPERIMENTS = {
 }
 
 
+# Experiments on one's own boxes, which have no masks.
+OWN_EXPERIMENTS = {
+    "retinanet.yaml": dataclasses.replace(
+        EXPERIMENTS["retinanet.yaml"],
+        comment="RetinaNet on your boxes, COCO's schedule scaled to its steps.",
+    ),
+    "faster_rcnn.yaml": dataclasses.replace(
+        EXPERIMENTS["mask_rcnn.yaml"],
+        name="fasterrcnn_resnetfpn_coco",
+        comment="Faster R-CNN with FPN on your boxes, the paper's schedule for COCO scaled to its steps.",
+        masks=False,
+    ),
+}
+
+
 def yaml_of(
-    experiment: Experiment, model_id: int, depth_multiplier: float, fpn_channels: int = 0
+    experiment: Experiment,
+    model_id: int,
+    depth_multiplier: float,
+    fpn_channels: int = 0,
+    data: DetectionData = COCO,
 ) -> str:
     """Returns the text of an experiment file.
 
@@ -220,6 +292,7 @@ def yaml_of(
         experiment: experiment to write.
         model_id, depth_multiplier: the Garden's configuration of the backbone.
         fpn_channels: number of channels of the FPN in the checkpoint, if it fits the experiment; 0 otherwise.
+        data: data of a detector.
     """
     rates = {
         "first_rate": experiment.rate / 1000,
@@ -233,6 +306,8 @@ def yaml_of(
         decoder=Template(_DECODER).substitute(channels=fpn_channels) if fpn_channels else "",
         model_id=model_id,
         depth_multiplier=depth_multiplier,
+        include_mask="true" if experiment.masks else "false",
+        **data.values(),
         # Decimal notation, because YAML reads 2e-05 as a string.
         **{name: f"{rate:.6f}" for name, rate in rates.items()},
     )

@@ -3,8 +3,18 @@
 import os
 
 from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
+from pixpro_tf.export.label_map import label_map
 from pixpro_tf.export.model_garden.checkpoint import RESNETS, write_checkpoint
-from pixpro_tf.export.model_garden.experiments import EXPERIMENTS, yaml_of
+from pixpro_tf.export.model_garden.experiments import (
+    COCO,
+    DEFAULT_STEPS,
+    EXPERIMENTS,
+    OWN_EXPERIMENTS,
+    DetectionData,
+    yaml_of,
+)
+from pixpro_tf.export.own_labels import OwnLabels, open_labels
+from pixpro_tf.export.records import write_records
 from pixpro_tf.export.sources import restore_for
 
 _README = """\
@@ -23,15 +33,20 @@ default; the files in this folder set it.
 |---|---|
 {rows}
 
-The schedules are the paper's if the paper uses the detector. The image sizes are not: the Garden fits images into a square of 1024 pixels
+{schedules} The image sizes are not: the Garden fits images into a square of 1024 pixels
 and scales them at random by 0.8 to 1.25, whereas the paper draws the shorter side from 640 to 800 pixels.
 
-Set the paths of the data in the file, then run the command in this folder:
+{data} run the command in this folder:
 
 ```sh
 python -m official.vision.train --experiment=EXPERIMENT --config_file=FILE --mode=train_and_eval --model_dir=training
 ```
 {notes}"""
+_OF_PAPER = "The schedules are the paper's if the paper uses the detector."
+_SCALED = "The schedules are COCO's, scaled to {steps} steps."
+_PATHS = "Set the paths of the data in the file, then"
+_OWN_DATA = """\
+`data/` contains {train} images to train on and {evaluation} to evaluate on, with boxes of the classes in `label_map.pbtxt`. To start,"""
 _WIDTH_NOTE = "\nThe folder does not contain a segmentation experiment because the Garden's dilated ResNet has a single width.\n"
 _FPN_NOTE = """
 The checkpoint also contains the FPN that was pre-trained with the backbone, and `{file}` starts from it:
@@ -50,8 +65,10 @@ def export(
     network: str | None = None,
     allow_unfinished: bool = False,
     overwrite: bool = False,
+    own: OwnLabels | None = None,
+    steps: int = 0,
 ) -> None:
-    """Writes the checkpoint, the experiment files and README.md.
+    """Writes the checkpoint, the experiment files and README.md; with one's own boxes, TFRecords and a label map too.
 
     Args:
         source: folder of a run or of imported weights, or handle of a SavedModel.
@@ -59,11 +76,14 @@ def export(
         network: "online" or "target"; None exports the online network of a run, or the network of a SavedModel.
         allow_unfinished: whether to accept a run that has not completed all its steps.
         overwrite: whether to replace an existing folder.
+        own: one's own boxes; None for experiments on COCO and Cityscapes.
+        steps: number of training steps on one's own boxes; 0 for 24 000.
 
     Raises:
         UserError: if the source does not contain a backbone, the Garden does not build the same one, or the folder cannot be written.
     """
-    check_output(source, output, overwrite)
+    read = (own.labels, own.images, own.evaluation_labels, own.evaluation_images) if own else ()
+    check_output(source, output, overwrite, *read)
     backbone, neck = restore_for(
         "TF Model Garden",
         source,
@@ -75,14 +95,29 @@ def export(
     model_id, depth_multiplier = RESNETS[backbone.architecture]
     experiments = {
         file: experiment
-        for file, experiment in EXPERIMENTS.items()
+        for file, experiment in (OWN_EXPERIMENTS if own else EXPERIMENTS).items()
         if depth_multiplier == 1 or not experiment.dilated
     }
+    labels, parts = open_labels(own) if own else ((), {})
+    counts = {name: sum(part.num_images for part in found) for name, found in parts.items()}
+    data = COCO
+    if own:
+        data = DetectionData(
+            # The Garden counts classes from 0, the background.
+            num_classes=max(label.id for label in labels) + 1,
+            train_path="data/train*",
+            evaluation_path="data/evaluation*",
+            steps=steps or DEFAULT_STEPS,
+            annotation_file="",
+            num_evaluated=counts["evaluation"],
+        )
     fpn = neck and neck.fpn
     levels = None if fpn is None else fpn.levels
     fits = {file: each.fpn_levels == levels for file, each in experiments.items()}
     texts = {
-        file: yaml_of(experiment, model_id, depth_multiplier, fpn.channels if fits[file] else 0)
+        file: yaml_of(
+            experiment, model_id, depth_multiplier, fpn.channels if fits[file] else 0, data
+        )
         for file, experiment in experiments.items()
     }
     width = f", depth_multiplier={depth_multiplier}" if depth_multiplier != 1 else ""
@@ -91,17 +126,25 @@ def export(
         arguments=f"{model_id}{width}, norm_epsilon=1e-5",
         rows="\n".join(f"| `{file}` | `{found.name}` |" for file, found in experiments.items()),
         notes=_notes(fits, levels),
+        schedules=_SCALED.format(steps=data.steps) if own else _OF_PAPER,
+        data=_OWN_DATA.format(**counts) if own else _PATHS,
     )
+    if own:
+        texts["label_map.pbtxt"] = label_map(labels)
     with atomic_output(output, overwrite) as folder:
         os.makedirs(os.path.join(folder, "checkpoint"))
         write_checkpoint(
             backbone, os.path.join(folder, "checkpoint"), fpn if any(fits.values()) else None
         )
+        if own:
+            os.makedirs(os.path.join(folder, "data"))
+            for name, found in parts.items():
+                write_records(os.path.join(folder, "data"), name, found, labels, numbered=True)
         write_texts(folder, texts)
 
 
 def _notes(fits: dict[str, bool], levels: tuple[str, ...] | None) -> str:
-    notes = "" if len(fits) == len(EXPERIMENTS) else _WIDTH_NOTE
+    notes = _WIDTH_NOTE if set(fits) < set(EXPERIMENTS) else ""
     for file in (file for file, fitting in fits.items() if fitting):
         notes += _FPN_NOTE.format(file=file)
     if levels and not any(fits.values()):

@@ -1,28 +1,20 @@
 """Export of a backbone to a folder from which the TF Object Detection API fine-tunes it."""
 
-import dataclasses
 import os
 
 from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
-from pixpro_tf.data.labelled import boxes
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder
 from pixpro_tf.errors import ConfigError
+from pixpro_tf.export import own_labels
+from pixpro_tf.export.label_map import Label, label_map, number
 from pixpro_tf.export.od_api import checkpoint, instructions, pipeline
-from pixpro_tf.export.od_api.records import (
+from pixpro_tf.export.od_api.tasks import TASKS, Data
+from pixpro_tf.export.records import (
     DatasetPart,
-    LabelsPart,
     Part,
     check_split,
     class_names,
     write_records,
-)
-from pixpro_tf.export.od_api.tasks import (
-    TASKS,
-    Data,
-    Label,
-    label_map,
-    number,
-    read_label_map,
 )
 from pixpro_tf.export.sources import restore_for
 
@@ -140,7 +132,7 @@ def _check_data(task: str, data: Data) -> None:
 def _open_data(task: str, data: Data) -> tuple[tuple[Label, ...], dict[str, list[Part]]]:
     """Returns the classes, and the images to write by the name of their records; opens them before any work is done."""
     if data.labels:
-        return _open_labels(data)
+        return own_labels.open_labels(data, data.classes)
     chosen = TASKS[task]
     splits = {"train": chosen.train, "evaluation": chosen.evaluation}
     labels = chosen.labels or number(data.classes)
@@ -167,25 +159,6 @@ def _open_data(task: str, data: Data) -> tuple[tuple[Label, ...], dict[str, list
     for part in (part for found in parts.values() for part in found):
         check_split(part.builder, part.split, labels)
     return labels, {name: list(found) for name, found in parts.items()}
-
-
-def _open_labels(data: Data) -> tuple[tuple[Label, ...], dict[str, list[Part]]]:
-    """Reads one's own labels, and prints how many there are and what is wrong in them."""
-    given = read_label_map(data.label_map) if data.label_map else ()
-    classes = tuple(label.name for label in given) or data.classes
-    train, evaluation, lines = boxes.read_parts(
-        data.labels, data.images, data.evaluation_labels, data.evaluation_images, classes
-    )
-    print("\n".join(lines))
-    # The API would train on the boxes around crowds as on those of objects.
-    train = dataclasses.replace(
-        train, images=tuple(image.chosen(~image.crowds) for image in train.images)
-    )
-    parts: dict[str, list[Part]] = {
-        "train": [LabelsPart(train)],
-        "evaluation": [LabelsPart(evaluation)],
-    }
-    return given or number(train.class_names), parts
 
 
 def _write_records(

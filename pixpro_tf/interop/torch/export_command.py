@@ -29,5 +29,5 @@ def _run(settings: Settings) -> None:
 
 
 main = Command(
-    Settings, __doc__, "python -m pixpro_tf.interop.torch export", _run, "pixpro-export torch"
+    Settings, __doc__, "python -m pixpro_tf.interop.torch export", _run, "pixpro-export authors"
 )

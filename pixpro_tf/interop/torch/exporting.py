@@ -32,7 +32,7 @@ def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list
     _check_run(opened)
     weights = _weights_of(opened)
     with atomic_output(output, overwrite) as path:
-        write(path, {"model": {f"module.{name}": array for name, array in weights.items()}})
+        write(path, {f"module.{name}": array for name, array in weights.items()}, "model")
     return list(weights)
 
 

@@ -91,13 +91,19 @@ def read(path: str) -> TorchFile:
     return TorchFile(path, arrays, options, content)
 
 
-def write(path: str, content: dict[str, Any]) -> None:
-    """Writes a checkpoint; arrays in `content["model"]` become tensors."""
+def write(path: str, weights: dict[str, np.ndarray], entry: str = "") -> None:
+    """Writes a state dict with PyTorch.
+
+    Args:
+        path: path of the file.
+        weights: arrays by name.
+        entry: key of the state dict in the checkpoint; empty if the file contains nothing else.
+    """
     require_torch()
     import torch
 
-    model = {name: torch.from_numpy(array) for name, array in content["model"].items()}
-    torch.save(content | {"model": model}, path)
+    tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+    torch.save({entry: tensors} if entry else tensors, path)
 
 
 def require_torch() -> None:

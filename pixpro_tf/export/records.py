@@ -1,4 +1,4 @@
-"""TFRecords for the API, from any TFDS dataset with boxes and from one's own labels."""
+"""TFRecords with boxes, from any TFDS dataset with boxes and from one's own labels, for the TF Object Detection API and TF Model Garden."""
 
 import dataclasses
 import hashlib
@@ -12,9 +12,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from pixpro_tf.data import pillow_images
+from pixpro_tf.data.images import MAX_MEGAPIXELS, needs_pillow
 from pixpro_tf.data.labelled.boxes import LabelledBoxes
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
-from pixpro_tf.export.od_api.tasks import Label
+from pixpro_tf.export.label_map import Label
 
 IMAGES_PER_SHARD = 1000
 
@@ -99,7 +101,9 @@ class LabelsPart:
             try:
                 with open(image.path, "rb") as file:
                     encoded = file.read()
-            except OSError as error:
+                if needs_pillow(os.fsencode(image.path)):
+                    encoded = pillow_images.png_of(encoded, MAX_MEGAPIXELS)
+            except (OSError, ValueError) as error:
                 raise RunError(f"{image.path} cannot be read: {first_line(error)}") from error
             size = np.array([image.height, image.width] * 2)
             objects = {
@@ -112,7 +116,11 @@ class LabelsPart:
 
 
 def write_records(
-    folder: str, prefix: str, parts: Sequence[Part], labels: tuple[Label, ...]
+    folder: str,
+    prefix: str,
+    parts: Sequence[Part],
+    labels: tuple[Label, ...],
+    numbered: bool = False,
 ) -> int:
     """Writes `PREFIX-00000-of-00017.tfrecord` and so on.
 
@@ -121,6 +129,7 @@ def write_records(
         prefix: start of the file names, "train" or "evaluation".
         parts: images to write, in their order.
         labels: classes with their numbers, in the order of the parts' labels.
+        numbered: whether images are identified by numbers from 1, as TF Model Garden requires, instead of by their names.
 
     Returns:
         Number of images written.
@@ -131,8 +140,10 @@ def write_records(
     total = sum(part.num_images for part in parts)
     shards = max(-(-total // IMAGES_PER_SHARD), 1)
     # COCO's evaluation requires a unique name for each image.
+    named = (each for part in parts for each in part.examples())
     examples = (
-        _example(features, name, labels) for part in parts for features, name in part.examples()
+        _example(features, name, labels, str(place) if numbered else name)
+        for place, (features, name) in enumerate(named, start=1)
     )
     for shard in range(shards):
         path = os.path.join(folder, f"{prefix}-{shard:05d}-of-{shards:05d}.tfrecord")
@@ -163,8 +174,10 @@ def check_split(builder: tfds.core.DatasetBuilder, split: str, labels: tuple[Lab
         )
 
 
-def _example(features: dict[str, Any], source_id: str, labels: tuple[Label, ...]) -> bytes:
-    """Serialises an image with its boxes in the format of the API's decoder."""
+def _example(
+    features: dict[str, Any], name: str, labels: tuple[Label, ...], source_id: str
+) -> bytes:
+    """Serialises an image with its boxes in the format of the decoders of both consumers."""
     encoded = features["image"]
     with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "GIF", "BMP")) as image:
         width, height = image.size
@@ -176,7 +189,7 @@ def _example(features: dict[str, Any], source_id: str, labels: tuple[Label, ...]
     values = {
         "image/encoded": _bytes([encoded]),
         "image/format": _bytes([image_format]),
-        "image/filename": _bytes([features.get("image/filename", source_id)]),
+        "image/filename": _bytes([features.get("image/filename", name)]),
         "image/source_id": _bytes([source_id]),
         "image/key/sha256": _bytes([hashlib.sha256(encoded).hexdigest()]),
         "image/height": _integers([height]),

@@ -1,0 +1,62 @@
+"""Classes of a detector with their numbers, and the label maps that list them."""
+
+import dataclasses
+import re
+from collections.abc import Iterable
+
+from pixpro_tf.errors import RunError, first_line
+
+# Name of an item of a label map, in single or double quotes.
+_NAME = r"""\bname\s*:\s*(["'])((?:\\.|(?!\1).)*)\1"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """Class of objects: its number in the API, starting at 1, and its name."""
+
+    id: int
+    name: str
+
+
+def number(names: Iterable[str]) -> tuple[Label, ...]:
+    """Returns labels for names, numbered from 1 in their order."""
+    return tuple(Label(index, name) for index, name in enumerate(names, start=1))
+
+
+def label_map(labels: tuple[Label, ...]) -> str:
+    """Returns the text of a label_map.pbtxt."""
+    return "".join(
+        f"item {{\n  id: {label.id}\n  name: {quoted(label.name)}\n}}\n" for label in labels
+    )
+
+
+def read_label_map(path: str) -> tuple[Label, ...]:
+    """Returns the classes of a label_map.pbtxt, in the order of their numbers.
+
+    Raises:
+        RunError: if the file cannot be read, or is not a label map with unique numbers from 1 and unique names.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = re.sub(r"#.*", "", file.read())
+    except (OSError, ValueError) as error:
+        raise RunError(f"--label_map={path} cannot be read: {first_line(error)}") from error
+    labels = []
+    for item in re.findall(r"\bitem\s*:?\s*\{(.*?)\}", text, re.S):
+        number, name = re.search(r"\bid\s*:\s*(\d+)", item), re.search(_NAME, item)
+        if number and name:
+            labels.append(Label(int(number[1]), re.sub(r"\\(.)", r"\1", name[2])))
+    labels.sort(key=lambda label: label.id)
+    numbers, names = {label.id for label in labels}, {label.name for label in labels}
+    num_items = len(re.findall(r"\bitem\s*:?\s*\{", text))
+    if not labels or labels[0].id < 1 or {len(numbers), len(names), len(labels)} != {num_items}:
+        raise RunError(
+            f"--label_map={path} is not a label map: its items need numbers from 1 and names, none of them twice"
+        )
+    return tuple(labels)
+
+
+def quoted(text: str) -> str:
+    """Quotes a string for a text-format protocol buffer."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -1,0 +1,129 @@
+"""State dicts with the names of torchvision and timm: files, mistakes, and features in their networks."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from pixpro_tf import pretrained
+from pixpro_tf.backbones import resnet
+from pixpro_tf.export import torch as torch_export
+from pixpro_tf.export.commands import torch as torch_command
+from pixpro_tf.interop.torch import files
+from pixpro_tf.pretrained import torch_names
+from pixpro_tf.storage import trained_weights
+from tests.support.models import make_run, settle
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"), backbone="resnet18")
+
+
+def test_the_file_holds_the_weights_of_the_backbone(run, tmp_path, capsys):
+    output = tmp_path / "mine.safetensors"
+    assert torch_command.main([f"--from={run}", f"--output={output}"]) == 0
+    printed = capsys.readouterr().out
+    assert "torchvision.models.resnet18().load_state_dict(state, strict=False)" in printed
+    assert 'timm.create_model("resnet18", num_classes=0).load_state_dict(state)' in printed
+    expected = torch_names.state_dict(trained_weights.restore_backbone(str(run)))
+    found = load_file(output)
+    counters = {name for name in found if name.endswith(".num_batches_tracked")}
+    assert len(counters) == 20 and found.keys() - counters == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    with safe_open(output, "np") as file:
+        assert file.metadata() == {"format": "pt"}
+    # It can be read back.
+    assert pretrained.read(str(output)).architecture == "resnet18"
+
+
+@pytest.mark.slow
+def test_the_target_network_is_exported_as_a_file_of_pytorch(run, tmp_path, capsys):
+    pytest.importorskip("torch")
+    output = tmp_path / "mine.pth"
+    assert torch_command.main([f"--from={run}", "--network=target", f"--output={output}"]) == 0
+    expected = torch_names.state_dict(trained_weights.restore_backbone(str(run), "target"))
+    found = files.read(str(output)).weights
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_the_layers_of_a_deep_stem_are_numbered(tmp_path):
+    backbone = resnet.build("resnet18d")
+    source, output = tmp_path / "source.safetensors", tmp_path / "output.safetensors"
+    weights = torch_names.state_dict(backbone)
+    np.testing.assert_equal(
+        {name for name in weights if name.startswith("conv1.") and name.endswith(".weight")},
+        {f"conv1.{place}.weight" for place in ("0.0", "0.1", "1.0", "1.1", "2")},
+    )
+    torch_export.save_file(weights, str(source))
+    torch_export.export(str(source), str(output))
+    found = load_file(output)
+    stem = {name for name in found if name.startswith("conv1.") and name.endswith(".weight")}
+    assert stem == {f"conv1.{place}.weight" for place in (0, 1, 3, 4, 6)}
+    for theirs, ours in (("0", "0.0"), ("1", "0.1"), ("3", "1.0"), ("4", "1.1"), ("6", "2")):
+        np.testing.assert_array_equal(
+            found[f"conv1.{theirs}.weight"], weights[f"conv1.{ours}.weight"]
+        )
+
+
+def test_unknown_architectures_have_no_lines(tmp_path, capsys):
+    run = make_run(tmp_path / "run", backbone="resnet10w0.5")
+    output = tmp_path / "mine.safetensors"
+    assert torch_command.main([f"--from={run}", f"--output={output}"]) == 0
+    assert capsys.readouterr().out == f"Wrote {output}\n"
+
+
+def test_mistakes_are_reported_in_one_line(run, tmp_path, capsys):
+    other = make_run(tmp_path / "other", backbone="resnet18", backbone_layout="od_api")
+    there = tmp_path / "there.safetensors"
+    there.write_text("")
+    for flags, message in (
+        ([f"--from={run}", f"--output={tmp_path / 'mine'}"], "must be a file that ends in"),
+        ([f"--from={other}", f"--output={tmp_path / 'a.pth'}"], "--backbone_layout=od_api"),
+        ([f"--from={run}", f"--output={there}"], "already exists"),
+    ):
+        assert torch_command.main(flags) != 0
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: ") and message in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "there.safetensors"]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("architecture", "suffix"),
+    [("resnet18", "pth"), ("resnet50", "safetensors"), ("resnet50d", "safetensors")],
+)
+def test_networks_of_torchvision_and_timm_compute_the_same_features(
+    architecture, suffix, tmp_path, consume
+):
+    backbone = resnet.build(architecture)
+    settle(backbone)
+    source, output = tmp_path / "source.safetensors", tmp_path / f"output.{suffix}"
+    torch_export.save_file(torch_names.state_dict(backbone), str(source))
+    torch_export.export(str(source), str(output))
+    images = np.random.default_rng(0).normal(size=[2, 96, 128, 3]).astype(np.float32)
+    maps = {level: value.numpy() for level, value in backbone(images).items() if level[0] == "c"}
+    written = tmp_path / "timm.safetensors"
+    found = consume(
+        "torch",
+        output,
+        script="torch_networks",
+        images=images,
+        architecture=architecture,
+        written=str(written),
+        **{level: maps[level] for level in ("c2", "c3", "c4", "c5")},
+    )
+    assert set(found) == {"timm"} | ({"torchvision"} if architecture[-1] != "d" else set())
+    for errors in found.values():
+        assert max(errors.values()) < 1e-5, found
+    # The other direction: timm's own weights, read here.
+    theirs = trained_weights.restore_backbone(str(written))
+    assert theirs.architecture == architecture
+    expected = np.load(f"{written}.npz")
+    for level, value in theirs(tf.constant(images)).items():
+        if level in expected:
+            scale = np.abs(expected[level]).max()
+            assert np.abs(value.numpy() - expected[level]).max() < 1e-5 * scale, level
