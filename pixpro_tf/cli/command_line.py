@@ -14,10 +14,23 @@ from typing import Any, TypeVar
 from absl import flags
 
 import pixpro_tf
-from pixpro_tf.config.flag import INTERNAL, as_written, flag_name
+from pixpro_tf.config.flag import AUTO, INTERNAL, as_written, flag_name
 from pixpro_tf.errors import ConfigError
 
 Settings = TypeVar("Settings")
+
+
+class _IntegerOrAuto(flags.IntegerParser):
+    """Parser of a whole number that may also be `auto`."""
+
+    def parse(self, argument: Any) -> int:
+        return AUTO if argument == "auto" else super().parse(argument)
+
+    def convert(self, argument: Any) -> int:
+        try:
+            return super().convert(argument)
+        except ValueError:
+            raise ValueError("not a whole number or auto") from None
 
 
 class _Several(flags.ArgumentParser):
@@ -68,15 +81,23 @@ def parse(settings: type[Settings], arguments: list[str]) -> Settings | None:
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise ConfigError(f"{' and '.join(missing)} {verb} missing; --help lists the flags")
-    return settings(**given)
+    return settings(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in given.items()
+        }
+    )
 
 
 def arguments_of(settings: Any) -> list[str]:
     """Returns a command line that is parsed into the same settings."""
-    return [
-        f"--{flag_name(field)}={as_written(getattr(settings, field.name))}"
-        for field in _fields(settings)
-    ]
+    given = []
+    for field in _fields(settings):
+        value, metadata = getattr(settings, field.name), field.metadata
+        for each in value if metadata.get("repeated") else [value]:
+            written = as_written(each, metadata.get("automatic", False))
+            given.append(f"--{flag_name(field)}={written}")
+    return given
 
 
 def help_text(
@@ -110,7 +131,7 @@ def help_text(
 def _help_of(field: "dataclasses.Field[Any]", width: int) -> list[str]:
     name, metadata = flag_name(field), field.metadata
     if field.default is dataclasses.MISSING:
-        head = f"  --{name}=...  (required)"
+        head = f"  --{name}=...  (required{', repeatable' if metadata.get('repeated') else ''})"
     elif isinstance(field.default, bool):
         head = f"  --[no]{name} ({'on' if field.default else 'off'})"
     else:
@@ -136,8 +157,12 @@ def _defined(settings: Any) -> flags.FlagValues:
     for field in _fields(settings):
         name = flag_name(field)
         default = None if field.default is dataclasses.MISSING else field.default
-        if isinstance(default, tuple):
+        if field.metadata.get("repeated"):
+            flags.DEFINE_multi_string(name, None, "", flag_values=values)
+        elif isinstance(default, tuple):
             flags.DEFINE(_Several(type(default[0])), name, default, "", values)
+        elif field.metadata.get("automatic"):
+            flags.DEFINE(_IntegerOrAuto(), name, default, "", values)
         elif isinstance(default, bool):
             flags.DEFINE_boolean(name, default, "", flag_values=values)
         elif isinstance(default, int):

@@ -1,6 +1,7 @@
 """Output that appears completely or not at all, and never replaces existing files unasked."""
 
 import contextlib
+import fcntl
 import os
 import sys
 import tempfile
@@ -87,6 +88,34 @@ def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
         raise RunError(
             f"--output={path} cannot be written: {reason}; use another path, or free some space"
         ) from error
+
+
+@contextlib.contextmanager
+def locked(path: str, refusal: str) -> Iterator[None]:
+    """Locks a local file against other processes of this machine, however this one ends.
+
+    Args:
+        path: path of the lock file; created if missing.
+        refusal: message of the error.
+
+    Raises:
+        ConfigError: if another process has locked the file.
+        OSError: if the file cannot be written.
+    """
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(refusal) from None
+        except OSError:
+            # Some network file systems have no locks.
+            pass
+        yield
+
+
+def in_use(folder: str) -> str:
+    """Message about a folder of unfinished output that another command has locked."""
+    return f"{folder} is in use by another command; wait until it ends, or use another --output"
 
 
 def write_texts(folder: str, texts: dict[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import uuid
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from pixpro_tf.cli.outputs import refuse_existing, replace
+from pixpro_tf.cli.outputs import in_use, locked, refuse_existing, replace
 from pixpro_tf.cli.shards import Plan
 from pixpro_tf.errors import ConfigError, RunError, UserError, first_line
 
@@ -94,13 +93,7 @@ class PartialOutput:
         if self._is_remote:
             yield
             return
-        with open(os.path.join(self.folder, _LOCK), "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConfigError(
-                    f"{self.folder} is in use by another command; wait until it ends, or use another --output"
-                ) from None
+        with locked(os.path.join(self.folder, _LOCK), in_use(self.folder)):
             yield
 
     def missing(self, plan: Plan) -> list[int]:

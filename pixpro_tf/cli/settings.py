@@ -19,11 +19,12 @@ class CheckedSettings:
         check_all_used(self)
 
 
-def from_flag(also: str = "") -> Any:
+def from_flag(also: str = "", repeated: bool = False) -> Any:
     """Returns the flag `--from` of a trained backbone.
 
     Args:
         also: text for the help about what else the flag accepts.
+        repeated: whether the flag is given once for each of several backbones.
     """
     return required(
         "Backbone",
@@ -31,7 +32,8 @@ def from_flag(also: str = "") -> Any:
         "export.savedmodel wrote, or published weights (keras:ResNet50, keras_hub:PRESET, or a .h5, .keras or .safetensors file)"
         f"{also}; a SavedModel is a program: load only those you trust",
         name="from",
-        alias="run",
+        alias="" if repeated else "run",
+        repeated=repeated,
     )
 
 

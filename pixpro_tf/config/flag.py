@@ -10,6 +10,8 @@ from pixpro_tf.errors import ConfigError
 
 Value = TypeVar("Value", bound=bool | int | float | str | tuple[Any, ...])
 
+# Value of a whole number that a run chooses itself, written `auto`; no flag allows it as a number.
+AUTO = -(2**31)
 # Group of the flags that a command passes to its own subprocesses; --help omits them.
 INTERNAL = ""
 
@@ -24,6 +26,7 @@ def flag(
     minimum: float | None = None,
     maximum: float | None = None,
     fixed: bool = True,
+    automatic: bool = False,
     used_by: Mapping[str, Sequence[Any]] | None = None,
 ) -> Value:
     """Returns a dataclass field that is a flag.
@@ -36,6 +39,7 @@ def flag(
         unit: unit of the value, shown in the help.
         minimum, maximum: smallest and largest allowed value of a number.
         fixed: whether the value stays the same for the whole run; other flags may change when the run is resumed.
+        automatic: whether a whole number can also be `AUTO`.
         used_by: dependencies, as a dict from the name of another flag to the values with which this flag is used; an empty sequence stands
             for all values except off, empty and 0.
     """
@@ -49,6 +53,7 @@ def flag(
             "minimum": minimum,
             "maximum": maximum,
             "fixed": fixed,
+            "automatic": automatic,
             "used_by": used_by or {},
         },
     )
@@ -61,6 +66,7 @@ def required(
     choices: Sequence[str] | None = None,
     name: str = "",
     alias: str = "",
+    repeated: bool = False,
 ) -> Any:
     """Returns a dataclass field that is a required flag with a text value.
 
@@ -68,6 +74,7 @@ def required(
         group, help_text, choices: see `flag`.
         name: name of the flag, if a field cannot have that name, e.g. `from`.
         alias: former name of the flag, which is still accepted.
+        repeated: whether the flag is given once for each of several values; the field is then a tuple of texts.
     """
     unset: dict[str, Any] = {
         "used_by": {},
@@ -84,6 +91,7 @@ def required(
             "choices": choices,
             "name": name,
             "alias": alias,
+            "repeated": repeated,
         }
     )
 
@@ -93,8 +101,10 @@ def flag_name(field: "dataclasses.Field[Any]") -> str:
     return field.metadata.get("name") or field.name
 
 
-def as_written(value: Any) -> str:
-    """Returns a value as it is written on a command line."""
+def as_written(value: Any, automatic: bool = False) -> str:
+    """Returns a value as it is written on a command line; `automatic` as in `flag`."""
+    if automatic and value == AUTO:
+        return "auto"
     if isinstance(value, tuple):
         return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in value)
     return str(value)
@@ -137,7 +147,8 @@ def refuse(settings: Any, name: str, reason: str) -> NoReturn:
     value = getattr(settings, name)
     if isinstance(value, bool):
         raise ConfigError(f"{_as_given(flag_name(field), value)} {reason}")
-    raise ConfigError(f"--{flag_name(field)}={as_written(value)} {reason}")
+    written = as_written(value, field.metadata.get("automatic", False))
+    raise ConfigError(f"--{flag_name(field)}={written} {reason}")
 
 
 def integers(name: str, text: str) -> list[int]:
@@ -158,6 +169,8 @@ def _as_given(name: str, value: Any) -> str:
 
 def _check_value(field: "dataclasses.Field[Any]", value: Any) -> None:
     choices = field.metadata["choices"]
+    if field.metadata.get("automatic") and value == AUTO:
+        return
     given = f"--{flag_name(field)}={as_written(value)}"
     minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
     for each in value if isinstance(value, tuple) else (value,):

@@ -12,7 +12,7 @@ main = Program(
     "Evaluates a trained backbone.",
     {
         name: f"pixpro_tf.evaluation.{name}"
-        for name in ("dense", "detection", "linear", "correspondence")
+        for name in ("compare", "dense", "detection", "linear", "correspondence")
     },
 )
 

@@ -41,7 +41,11 @@ class Settings(MapSettings):
 
 
 main = command(
-    Settings, "correspondence", __doc__, library="pixpro_tf.evaluation.dense_matching.evaluation"
+    Settings,
+    "correspondence",
+    __doc__,
+    library="pixpro_tf.evaluation.dense_matching.evaluation",
+    resumable=False,
 )
 
 

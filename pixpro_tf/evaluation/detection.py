@@ -7,18 +7,17 @@ python -m pixpro_tf.evaluation.detection --from=runs/mine --labels=annotations.j
 import dataclasses
 import sys
 
-from pixpro_tf.cli.settings import LabelSettings
 from pixpro_tf.config.flag import check_used, flag
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import settings
-from pixpro_tf.evaluation.settings import command
+from pixpro_tf.evaluation.settings import BoxSettings, command
 
 # Defaults of a detector whose backbone comes without a pre-trained FPN and head.
 DEFAULT_CHANNELS, DEFAULT_HEAD_LAYERS = 64, 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(settings.Settings, LabelSettings):
+class Settings(settings.Settings, BoxSettings):
     """Settings of the detection evaluation; raises `ConfigError` if a value is invalid."""
 
     dataset: str = flag(
@@ -28,25 +27,6 @@ class Settings(settings.Settings, LabelSettings):
     )
     train_split: str = flag("train", "Data", "split of --dataset to train on")
     split: str = flag("validation", "Data", "split of --dataset to evaluate on")
-    labels: str = flag(
-        "",
-        "Data",
-        "your boxes instead of a dataset: a COCO json file, or a folder of VOC xml or YOLO txt files; images of any size",
-    )
-    classes: str = flag(
-        "",
-        "Data",
-        "names of the classes of --labels in their order, e.g. cat,dog, others are left out; empty for all",
-        used_by={"labels": ()},
-    )
-    image_size: int = flag(
-        512,
-        "Data",
-        "side of the square that the images of --labels are fitted into",
-        unit="pixels",
-        minimum=32,
-        used_by={"labels": ()},
-    )
     epochs: int = flag(12, "Evaluation", "number of passes over the training split", minimum=1)
     rate: float = flag(
         1e-3, "Evaluation", "peak learning rate of Adam, reached after a warm-up", minimum=1e-12
@@ -79,8 +59,8 @@ class Settings(settings.Settings, LabelSettings):
         return tuple(name.strip() for name in self.classes.split(",") if name.strip())
 
     @property
-    def other_inputs(self) -> tuple[str, ...]:
-        return self.labels, self.evaluation_labels, self.images, self.evaluation_images
+    def inputs(self) -> tuple[str, ...]:
+        return self.source, *self.files_of_labels
 
     @property
     def evaluated(self) -> str:

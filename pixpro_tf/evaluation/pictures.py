@@ -1,7 +1,9 @@
 """Figures of evaluation results. Their colours suit colour-blind readers, as far as there are enough such colours."""
 
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import matplotlib.axes
@@ -32,6 +34,10 @@ _INK, _PAPER = "black", "white"
 # Markers, and colours from the palette of Okabe and Ito.
 _RIGHT, _WRONG = ("o", "#0072B2"), ("s", "#D55E00")
 _SHOWN_BINS = 12
+# Smallest score of the detections that are shown.
+MIN_SCORE = 0.3
+# Characters of a row's name in one line.
+_LABEL_WIDTH = 24
 
 
 def class_colours(num_classes: int) -> np.ndarray:
@@ -78,87 +84,73 @@ def confusion_picture(
     return figure
 
 
-def predictions_picture(
+def masks_picture(
     images: Sequence[np.ndarray],
-    masks: Sequence[np.ndarray],
-    predictions: Sequence[np.ndarray],
+    rows: Mapping[str, Sequence[np.ndarray]],
     class_names: Sequence[str],
     title: str,
 ) -> matplotlib.figure.Figure:
-    """Plots images, their masks and the predictions, one image per column.
+    """Plots images and below them rows of masks, one image per column.
 
     Args:
         images: images, each uint8 `[H, W, 3]`.
-        masks, predictions: classes of the pixels, each integer `[H, W]`; `IGNORED` is left white.
+        rows: classes of the pixels of each image, each integer `[H, W]`, by the name of the row; `IGNORED` is left white.
         class_names: names of the classes, for the legend.
         title: title of the figure.
     """
     colours = class_colours(len(class_names))
     table = np.ones([IGNORED + 1, 3])
     table[: len(class_names)] = colours
-    rows = {
-        "image": images,
-        "truth": [table[mask] for mask in masks],
-        "predicted": [table[prediction] for prediction in predictions],
+    panels = {"image": images} | {
+        name: [table[mask] for mask in masks] for name, masks in rows.items()
     }
-    count = len(images)
-    figure = matplotlib.figure.Figure(
-        figsize=(1.7 * count + 0.6, 5.9 + 0.25 * (len(class_names) // 5)), layout="constrained"
-    )
-    axes = figure.subplots(len(rows), count, squeeze=False)
-    for line, (name, pictures) in zip(axes, rows.items(), strict=True):
-        for panel, picture in zip(line, pictures, strict=True):
-            panel.imshow(picture, interpolation="nearest")
-            panel.set_xticks([])
-            panel.set_yticks([])
-        line[0].set_ylabel(name)
-    figure.suptitle(title)
-    figure.legend(
-        handles=[
-            matplotlib.patches.Patch(color=colour, label=name)
-            for colour, name in zip(colours, class_names, strict=True)
-        ],
-        loc="outside lower center",
-        ncols=5,
-        frameon=False,
-        fontsize=8,
-    )
+    figure, axes = _grid(len(panels), len(images), 1.7, title)
+    for line, (name, shown) in zip(axes, panels.items(), strict=True):
+        _fill(line, name, shown)
+    _legend(figure, colours, class_names, range(len(class_names)))
     return figure
 
 
-def detections_picture(
-    batch: dict[str, np.ndarray],
-    detections: Sequence[np.ndarray],
-    class_names: Sequence[str],
-    title: str,
-    min_score: float = 0.3,
+Boxes = Sequence[tuple[np.ndarray, np.ndarray]]
+
+
+def true_boxes(batch: Mapping[str, np.ndarray]) -> Boxes:
+    """Returns the boxes `[N, 4]` and labels `[N]` of each image in a batch of `object_batches`."""
+    kept = batch["labels"] != NO_OBJECT
+    return [
+        (boxes[good], labels[good])
+        for boxes, labels, good in zip(batch["boxes"], batch["labels"], kept, strict=True)
+    ]
+
+
+def found_boxes(found: Mapping[str, np.ndarray]) -> Boxes:
+    """Returns the boxes `[N, 4]` and labels `[N]` of each image with a score of at least `MIN_SCORE`; see `Detections`."""
+    counted = np.arange(found["scores"].shape[1]) < found["count"][:, None]
+    kept = counted & (found["scores"] >= MIN_SCORE)
+    return [
+        (boxes[good], labels[good])
+        for boxes, labels, good in zip(found["boxes"], found["labels"], kept, strict=True)
+    ]
+
+
+def boxes_picture(
+    images: Sequence[np.ndarray], rows: Mapping[str, Boxes], class_names: Sequence[str], title: str
 ) -> matplotlib.figure.Figure:
-    """Plots images with their true objects, and below them the same images with the detected objects.
+    """Plots rows of the same images with different boxes, one image per column.
 
     Args:
-        batch: "image" uint8 `[B, H, W, 3]`, "boxes" `[B, M, 4]` and "labels" `[B, M]`; see `object_batches`.
-        detections: boxes `[B, N, 4]`, labels `[B, N]`, scores `[B, N]` and count `[B]`; see `Detections`.
+        images: images, each uint8 `[H, W, 3]`.
+        rows: boxes `[N, 4]` as (y0, x0, y1, x1) in pixels, and their labels `[N]`, of each image, by the name of the row.
         class_names: names of the labels, for the legend.
         title: title of the figure.
-        min_score: smallest score of the boxes that are shown.
     """
-    count = len(batch["image"])
     colours = class_colours(len(class_names))
-    figure = matplotlib.figure.Figure(figsize=(2.2 * count + 0.6, 5.6), layout="constrained")
-    axes = figure.subplots(2, count, squeeze=False)
+    figure, axes = _grid(len(rows), len(images), 2.2, title)
     shown = set()
-    for column in range(count):
-        kept = batch["labels"][column] != NO_OBJECT
-        truth = batch["boxes"][column][kept], batch["labels"][column][kept]
-        boxes, labels, scores, found = (each[column] for each in detections)
-        good = (np.arange(len(scores)) < found) & (scores >= min_score)
-        for panel, (some_boxes, some_labels) in zip(
-            axes[:, column], (truth, (boxes[good], labels[good])), strict=True
-        ):
-            panel.imshow(batch["image"][column], interpolation="nearest")
-            panel.set_xticks([])
-            panel.set_yticks([])
-            for (y0, x0, y1, x1), label in zip(some_boxes, some_labels, strict=True):
+    for line, (name, row) in zip(axes, rows.items(), strict=True):
+        _fill(line, name, images)
+        for panel, (boxes, labels) in zip(line, row, strict=True):
+            for (y0, x0, y1, x1), label in zip(boxes, labels, strict=True):
                 shown.add(int(label))
                 # A white line under the coloured one is visible on any background.
                 for colour, line_width in (("white", 3.2), (colours[label], 1.8)):
@@ -172,19 +164,64 @@ def detections_picture(
                             linewidth=line_width,
                         )
                     )
-    axes[0, 0].set_ylabel("truth")
-    axes[1, 0].set_ylabel(f"detected, score at least {min_score:g}")
-    figure.suptitle(title)
+    _legend(figure, colours, class_names, sorted(shown))
+    return figure
+
+
+def _grid(rows: int, columns: int, side: float, title: str) -> tuple[matplotlib.figure.Figure, Any]:
+    """Returns a figure and its panels `[rows, columns]`, each with sides of about `side` inches."""
+    size = (side * columns + 0.6, side * rows + 1.2)
+    figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
+    figure.suptitle("\n".join(textwrap.wrap(title, int(11 * size[0]))))
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _fill(line: Sequence[matplotlib.axes.Axes], name: str, images: Sequence[np.ndarray]) -> None:
+    """Shows a row of images."""
+    for panel, image in zip(line, images, strict=True):
+        panel.imshow(image, interpolation="nearest")
+        panel.set_xticks([])
+        panel.set_yticks([])
+    line[0].set_ylabel("\n".join(textwrap.wrap(name, _LABEL_WIDTH)))
+
+
+def _legend(
+    figure: matplotlib.figure.Figure,
+    colours: np.ndarray,
+    class_names: Sequence[str],
+    shown: Iterable[int],
+) -> None:
+    """Adds a legend of the classes that are shown."""
     figure.legend(
         handles=[
             matplotlib.patches.Patch(color=colours[label], label=class_names[label])
-            for label in sorted(shown)
+            for label in shown
         ],
         loc="outside lower center",
-        ncols=6,
+        ncols=5,
         frameon=False,
         fontsize=8,
     )
+
+
+def scores_picture(scores: Mapping[str, Sequence[float]], title: str) -> matplotlib.figure.Figure:
+    """Plots the scores of several backbones, a dot for each seed and a line at their mean.
+
+    Args:
+        scores: scores of the seeds, by the name of the backbone, which are shown from top to bottom.
+        title: title of the figure.
+    """
+    figure = matplotlib.figure.Figure(figsize=(7, 1.2 + 0.5 * len(scores)), layout="constrained")
+    axes = figure.subplots()
+    for row, values in enumerate(scores.values()):
+        axes.scatter(values, [row] * len(values), s=36, color=_RIGHT[1], alpha=0.6, zorder=3)
+        axes.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=_INK, linewidth=2)
+    axes.set_yticks(range(len(scores)), list(scores))
+    axes.set_ylim(len(scores) - 0.5, -0.5)
+    axes.margins(x=0.1)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("a dot for each seed, a line at the mean")
     return figure
 
 

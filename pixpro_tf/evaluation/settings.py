@@ -4,18 +4,20 @@ import dataclasses
 import importlib
 import json
 import os
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.outputs import atomic_output, check_output
 from pixpro_tf.cli.settings import (
     MAX_SEED,
     BackboneSettings,
+    LabelSettings,
     data_dir_flag,
     from_flag,
     overwrite_flag,
 )
 from pixpro_tf.config.flag import check_used, flag, required
+from pixpro_tf.evaluation.unfinished import unfinished
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,16 @@ class EvaluatedBackbone(BackboneSettings):
         check_used(self, is_trained, ["network"], f"--from={self.source}")
 
 
+def results_flag() -> str:
+    """Returns the flag `--output` of an evaluation."""
+    return flag(
+        "",
+        "Output",
+        "folder to create for the results and figures; empty writes none. With it, an interrupted evaluation continues where it stopped "
+        "when the command is repeated",
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(EvaluatedBackbone):
     """Flags of every evaluation."""
@@ -38,15 +50,43 @@ class Settings(EvaluatedBackbone):
     data_dir: str = data_dir_flag()
     batch_size: int = flag(16, "Evaluation", "number of images per batch", minimum=1)
     seed: int = flag(0, "Evaluation", "random seed", minimum=0, maximum=MAX_SEED)
-    output: str = flag(
-        "", "Output", "folder to create for the results and figures; empty writes none"
-    )
+    output: str = results_flag()
     overwrite: bool = overwrite_flag()
 
     @property
-    def other_inputs(self) -> tuple[str, ...]:
-        """Paths that the evaluation reads beside the backbone and datasets of TFDS."""
-        return ()
+    def inputs(self) -> tuple[str, ...]:
+        """Paths that the evaluation reads, without datasets of TFDS."""
+        return (self.source,)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BoxSettings(LabelSettings):
+    """Flags of the evaluations on one's own boxes."""
+
+    labels: str = flag(
+        "",
+        "Data",
+        "your boxes instead of a dataset: a COCO json file, or a folder of VOC xml or YOLO txt files; images of any size",
+    )
+    classes: str = flag(
+        "",
+        "Data",
+        "names of the classes of --labels in their order, e.g. cat,dog, others are left out; empty for all",
+        used_by={"labels": ()},
+    )
+    image_size: int = flag(
+        512,
+        "Data",
+        "side of the square that the images of --labels are fitted into",
+        unit="pixels",
+        minimum=32,
+        used_by={"labels": ()},
+    )
+
+    @property
+    def files_of_labels(self) -> tuple[str, ...]:
+        """Paths of the labels and their images; empty ones are unset."""
+        return self.labels, self.evaluation_labels, self.images, self.evaluation_images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,11 +102,24 @@ class MapSettings(Settings):
     )
 
 
-AnySettings = TypeVar("AnySettings", bound=Settings)
+class HasOutput(Protocol):
+    """Flags of a command that writes results; see `Settings`."""
+
+    @property
+    def output(self) -> str: ...
+
+    @property
+    def overwrite(self) -> bool: ...
+
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+
+
+AnySettings = TypeVar("AnySettings", bound=HasOutput)
 
 
 def command(
-    settings: type[AnySettings], name: str, doc: str | None, *, library: str
+    settings: type[AnySettings], name: str, doc: str | None, *, library: str, resumable: bool = True
 ) -> Command[AnySettings]:
     """Returns the command of an evaluation.
 
@@ -77,25 +130,33 @@ def command(
         library: name of the module that does the work. It defines `evaluate(settings)`, which returns a result, and functions of the
             settings and the result: `describe` returns the text to print, `results` the contents of results.json, and the optional
             `draw` the Matplotlib figures by name.
+        resumable: whether `evaluate` has a second argument, the folder in which an interrupted evaluation keeps what it has done; see
+            `unfinished`.
     """
 
     def run(settings: AnySettings) -> None:
         if settings.output:
-            check_output(
-                settings.source, settings.output, settings.overwrite, *settings.other_inputs
-            )
+            source, *others = settings.inputs
+            check_output(source, settings.output, settings.overwrite, *others)
         work = importlib.import_module(library)
-        result = work.evaluate(settings)
+        if not resumable:
+            finish(settings, work, work.evaluate(settings))
+            return
+        with unfinished(settings, settings.inputs) as folder:
+            finish(settings, work, work.evaluate(settings, folder))
+
+    def finish(settings: AnySettings, work: Any, result: Any) -> None:
         print(work.describe(settings, result))
-        if settings.output:
-            with atomic_output(settings.output, settings.overwrite) as folder:
-                os.makedirs(folder)
-                with open(os.path.join(folder, "results.json"), "w") as file:
-                    json.dump(work.results(settings, result), file, indent=2)
-                if hasattr(work, "draw"):
-                    save_figures(folder, work.draw(settings, result))
-                names = ", ".join(sorted(os.listdir(folder), reverse=True))
-            print(f"Written to {settings.output}: {names}")
+        if not settings.output:
+            return
+        with atomic_output(settings.output, settings.overwrite) as folder:
+            os.makedirs(folder)
+            with open(os.path.join(folder, "results.json"), "w") as file:
+                json.dump(work.results(settings, result), file, indent=2)
+            if hasattr(work, "draw"):
+                save_figures(folder, work.draw(settings, result))
+            names = ", ".join(sorted(os.listdir(folder), reverse=True))
+        print(f"Written to {settings.output}: {names}")
 
     checkout, installed = f"python -m pixpro_tf.evaluation.{name}", f"pixpro-evaluate {name}"
     return Command(settings, doc, checkout, run, installed)

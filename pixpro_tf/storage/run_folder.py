@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import platform
@@ -13,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 import pixpro_tf
+from pixpro_tf.cli import outputs
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError, first_line
 from pixpro_tf.storage import checkpoint_files
@@ -43,6 +43,11 @@ class RunFolder:
     def tensorboard(self) -> str:
         """Path of the folder with the logs for TensorBoard."""
         return os.path.join(self.path, "tensorboard")
+
+    @property
+    def events(self) -> str:
+        """Path of the event files in the folder of the TensorBoard logs, where TensorBoard shows them by the name of the run."""
+        return os.path.join(self.tensorboard, os.path.basename(self.path.rstrip("/")))
 
     @property
     def pictures(self) -> str:
@@ -91,23 +96,15 @@ def locked(folder: RunFolder) -> Iterator[None]:
     if "://" in folder.path:
         yield
         return
-    try:
-        os.makedirs(folder.path, exist_ok=True)
-        file = open(os.path.join(folder.path, ".lock"), "w")  # noqa: SIM115 - kept open until the end of the block
-    except OSError as error:
-        raise RunError(
-            f"--run_dir={folder.path} cannot be written: {error.strerror}; use another folder"
-        ) from error
-    with file:
+    refusal = f"--run_dir={folder.path} is in use by another run; wait until it ends, or use another folder"
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"--run_dir={folder.path} is in use by another run; wait until it ends, or use another folder"
-            ) from None
-        except OSError:
-            # Some network file systems have no locks.
-            pass
+            os.makedirs(folder.path, exist_ok=True)
+            stack.enter_context(outputs.locked(os.path.join(folder.path, ".lock"), refusal))
+        except OSError as error:
+            raise RunError(
+                f"--run_dir={folder.path} cannot be written: {error.strerror}; use another folder"
+            ) from error
         yield
 
 

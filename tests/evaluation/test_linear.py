@@ -123,7 +123,7 @@ def test_the_learning_rate_is_divided_by_10_after_60_and_80_percent_of_the_epoch
 
 
 def test_a_split_without_classes_is_rejected():
-    batches = [(tf.zeros([2, 3]), tf.constant([1, -1]))]
+    batches = tf.data.Dataset.from_tensors((tf.zeros([2, 3]), tf.constant([1, -1])))
     with pytest.raises(RunError, match="without a class"):
         evaluation._features(lambda images: images, batches)
 

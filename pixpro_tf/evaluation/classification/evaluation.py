@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from pixpro_tf.data.labelled.classification import central_views, open_classification, random_views
 from pixpro_tf.data.labelled.segmentation import reading
+from pixpro_tf.data.progress import counted
 from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.evaluation import training_steps
 from pixpro_tf.evaluation.classification.neighbours import neighbour_votes
 from pixpro_tf.evaluation.linear import Settings
-from pixpro_tf.evaluation.segmentation.segmenter import check_finite
 from pixpro_tf.evaluation.sources import load_backbone, maps_of
 
 # Shares of the epochs after which the learning rate is divided by 10.
@@ -36,8 +37,16 @@ class Result:
     images: int
 
 
-def evaluate(settings: Settings) -> Result:
-    """Trains and scores a classifier according to the settings; raises `UserError` for anything that the user can fix."""
+def evaluate(settings: Settings, folder: str = "") -> Result:
+    """Trains and scores a classifier according to the settings.
+
+    Args:
+        settings: flags of the command.
+        folder: folder of the checkpoints from which an interrupted evaluation continues; empty writes none.
+
+    Raises:
+        UserError: if something is wrong that the user can fix.
+    """
     with reading(settings.dataset):
         data = open_classification(settings.dataset, settings.data_dir)
         # Unknown splits are rejected before anything is trained.
@@ -49,8 +58,8 @@ def evaluate(settings: Settings) -> Result:
         def pooled(images: tf.Tensor) -> tf.Tensor:
             return tf.reduce_mean(maps_of(backbone, images, settings.level), axis=[1, 2])
 
-        scores = _by_neighbours if settings.mode == "knn" else _by_a_layer
-        found = scores(settings, pooled, splits[0], splits[1], len(data.class_names))
+        given = settings, pooled, splits[0], splits[1], len(data.class_names)
+        found = _by_neighbours(*given) if settings.mode == "knn" else _by_a_layer(*given, folder)
         return _result(data.class_names, *found)
 
 
@@ -81,6 +90,7 @@ def _by_a_layer(
     train_examples: tf.data.Dataset,
     examples: tf.data.Dataset,
     num_classes: int,
+    folder: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the logits `[M, K]` and classes `[M]` of the evaluated split."""
     count = int(train_examples.cardinality())
@@ -96,7 +106,7 @@ def _by_a_layer(
         settings.min_crop_area,
         settings.seed,
     )
-    layer = _train_layer(settings, pooled, views, num_classes, count // settings.batch_size)
+    layer = _train_layer(settings, pooled, views, num_classes, count // settings.batch_size, folder)
     features, truth = _features(pooled, _central(settings, examples))
     return layer(features).numpy(), truth
 
@@ -107,6 +117,7 @@ def _train_layer(
     views: tf.data.Dataset,
     num_classes: int,
     epoch_steps: int,
+    folder: str,
 ) -> tf.keras.layers.Dense:
     layer = tf.keras.layers.Dense(
         num_classes, kernel_initializer=tf.keras.initializers.RandomNormal(stddev=0.01)
@@ -127,10 +138,8 @@ def _train_layer(
 
     layer.build(pooled(next(iter(views))[0]).shape)
     optimizer.build(layer.trainable_variables)
-    loss = 0.0
-    for images, labels in views.take(settings.epochs * epoch_steps):
-        loss = step(images, labels)
-    check_finite(float(loss))
+    trained = {"layer": layer, "optimizer": optimizer}
+    training_steps.run(step, views, settings.epochs * epoch_steps, trained, folder)
     return layer
 
 
@@ -150,7 +159,8 @@ def _central(settings: Settings, examples: tf.data.Dataset) -> tf.data.Dataset:
 def _features(
     pooled: Callable[[tf.Tensor], tf.Tensor], batches: tf.data.Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
-    pairs = [(pooled(images).numpy(), labels.numpy()) for images, labels in batches]
+    counted_batches = counted(batches, int(batches.cardinality()), "batches of features")
+    pairs = [(pooled(images).numpy(), labels.numpy()) for images, labels in counted_batches]
     if not pairs:
         raise RunError("--train_split or --split contains no images; use other splits")
     features, labels = (np.concatenate(column) for column in zip(*pairs, strict=True))

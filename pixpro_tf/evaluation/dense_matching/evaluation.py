@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pixpro_tf.data.labelled.segmentation import reading
 from pixpro_tf.data.pipeline import training_dataset
+from pixpro_tf.data.progress import counted
 from pixpro_tf.data.sources import open_source
 from pixpro_tf.data.views.photometric import Photometric, denormalize
 from pixpro_tf.errors import RunError
@@ -71,7 +72,8 @@ def _evaluate(settings: Settings) -> Result:
     seen, right, chance = 0, 0, 0.0
     examples: list[Any] = []
     left = settings.pairs
-    for batch in batches.take(-(-settings.pairs // batch_size)):
+    total = -(-settings.pairs // batch_size)
+    for batch in counted(batches.take(total), total, "batches"):
         both = compare(batch)
         for matches in both:
             seen += int(np.sum(matches.seen[:left]))

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.backbones.fpn import Neck
@@ -17,8 +18,9 @@ from pixpro_tf.data.labelled.detection import (
     random_object_batches,
 )
 from pixpro_tf.data.labelled.segmentation import reading
+from pixpro_tf.data.progress import counted
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.evaluation import pictures
+from pixpro_tf.evaluation import pictures, training_steps
 from pixpro_tf.evaluation.detection import DEFAULT_CHANNELS, DEFAULT_HEAD_LAYERS, Settings
 from pixpro_tf.evaluation.object_detection.coco import (
     AveragePrecision,
@@ -33,7 +35,6 @@ from pixpro_tf.evaluation.object_detection.detector import (
     detect,
     detection_loss,
 )
-from pixpro_tf.evaluation.segmentation.segmenter import check_finite
 from pixpro_tf.evaluation.sources import load_backbone_and_neck
 from pixpro_tf.optimizers.schedules import WarmupCosine
 
@@ -59,12 +60,36 @@ class Result:
     examples: Any
 
 
-def evaluate(settings: Settings) -> Result:
-    """Trains and scores a detector according to the settings; raises `UserError` for anything that the user can fix."""
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """Labelled images of an evaluation.
+
+    Attributes:
+        data: dataset that contains them.
+        train_examples, examples: examples to train and to evaluate on.
+    """
+
+    data: DetectionData
+    train_examples: tf.data.Dataset
+    examples: tf.data.Dataset
+
+
+def evaluate(settings: Settings, folder: str = "", opened: Opened | None = None) -> Result:
+    """Trains and scores a detector according to the settings.
+
+    Args:
+        settings: flags of the command.
+        folder: folder of the checkpoints from which an interrupted evaluation continues; empty writes none.
+        opened: result of `open_data`, for several evaluations of the same images; None opens them.
+
+    Raises:
+        UserError: if something is wrong that the user can fix.
+    """
     require_pycocotools()
     of = "labels" if settings.labels else "dataset"
     with reading(settings.labels or settings.dataset, of):
-        data, train_examples, examples = _open(settings)
+        opened = opened or open_data(settings)
+        data, examples = opened.data, opened.examples
         tf.keras.utils.set_random_seed(settings.seed)
         backbone, neck = load_backbone_and_neck(settings.source, settings.network)
         _check_pretrained(settings, neck)
@@ -75,13 +100,13 @@ def evaluate(settings: Settings) -> Result:
             head_layers=settings.head_layers or DEFAULT_HEAD_LAYERS,
             neck=neck,
         )
-        _train(settings, detector, train_examples, data.prepare)
+        _train(settings, detector, opened.train_examples, data.prepare, folder)
         batches = object_batches(examples, settings.batch_size, data.prepare)
         return Result(score(detector, batches, data.class_names), detector, data, examples)
 
 
-def _open(settings: Settings) -> tuple[DetectionData, tf.data.Dataset, tf.data.Dataset]:
-    """Returns the data, and the examples to train and to evaluate on; unknown splits are rejected before anything is trained."""
+def open_data(settings: Settings) -> Opened:
+    """Opens the labelled images; unknown splits are rejected before anything is trained."""
     if settings.labels:
         train, evaluation, lines = boxes.read_parts(
             settings.labels,
@@ -92,9 +117,9 @@ def _open(settings: Settings) -> tuple[DetectionData, tf.data.Dataset, tf.data.D
         )
         print("\n".join(lines))
         data = open_labels(train, evaluation, settings.image_size)
-        return data, data.split("train"), data.split("evaluation")
+        return Opened(data, data.split("train"), data.split("evaluation"))
     data = open_detection(settings.dataset, settings.data_dir)
-    return data, data.split(settings.train_split), data.split(settings.split)
+    return Opened(data, data.split(settings.train_split), data.split(settings.split))
 
 
 def _check_pretrained(settings: Settings, neck: Neck | None) -> None:
@@ -116,6 +141,7 @@ def _train(
     detector: Detector,
     examples: tf.data.Dataset,
     prepare: Callable[..., Any] | None,
+    folder: str,
 ) -> None:
     steps = settings.epochs * max(int(examples.cardinality()) // settings.batch_size, 1)
     rate = WarmupCosine(settings.rate, int(_WARMUP * steps), steps)
@@ -133,11 +159,9 @@ def _train(
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 
-    loss = 0.0
     batches = random_object_batches(examples, settings.batch_size, settings.seed, prepare)
-    for batch in batches.take(steps):
-        loss = step(batch)
-    check_finite(float(loss))
+    trained = {"detector": detector, "optimizer": optimizer}
+    training_steps.run(step, batches, steps, trained, folder)
 
 
 def score(
@@ -146,7 +170,7 @@ def score(
     """Computes the `AveragePrecision` of a detector on batches of `object_batches`."""
     find = _finder(detector)
     truth, found = [], []
-    for batch in batches:
+    for batch in counted(batches, int(batches.cardinality()), "batches scored"):
         detections = [each.numpy() for each in find(batch["image"])]
         objects = (batch[name].numpy() for name in ("boxes", "labels", "crowds"))
         for places, labels, crowds in zip(*objects, strict=True):
@@ -168,6 +192,12 @@ def _finder(detector: Detector) -> Callable[[tf.Tensor], Detections]:
     return find
 
 
+def detected(detector: Detector, batch: dict[str, np.ndarray]) -> Detections:
+    """Returns the detections of a detector on a batch of `object_batches`, as NumPy arrays."""
+    found = _finder(detector)(tf.constant(batch["image"]))
+    return Detections(*(each.numpy() for each in found))
+
+
 def results(settings: Settings, result: Result) -> dict:
     """Returns the contents of results.json."""
     return {"settings": dataclasses.asdict(settings), **dataclasses.asdict(result.scores)}
@@ -187,12 +217,16 @@ def describe(settings: Settings, result: Result) -> str:
 
 def draw(settings: Settings, result: Result) -> dict[str, Any]:
     """Returns the figures to save next to results.json, by name."""
-    (batch,) = object_batches(result.examples.take(PICTURED), PICTURED, result.data.prepare)
-    detections = [each.numpy() for each in _finder(result.detector)(batch["image"])]
+    batches = object_batches(result.examples.take(PICTURED), PICTURED, result.data.prepare)
+    (batch,) = batches.as_numpy_iterator()
+    found = detected(result.detector, batch)._asdict()
     scores = result.scores
-    figure = pictures.detections_picture(
-        {name: value.numpy() for name, value in batch.items()},
-        detections,
+    figure = pictures.boxes_picture(
+        batch["image"],
+        {
+            "truth": pictures.true_boxes(batch),
+            f"detected, score at least {pictures.MIN_SCORE:g}": pictures.found_boxes(found),
+        },
         result.data.class_names,
         f"{settings.evaluated}: AP {100 * scores.ap:.1f}, AP50 {100 * scores.ap_50:.1f}",
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from pixpro_tf.data.labelled.segmentation import (
     random_crops,
     reading,
 )
+from pixpro_tf.data.progress import counted
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import pictures
 from pixpro_tf.evaluation.dense import Settings
@@ -55,17 +57,21 @@ class Result:
     data: Any
 
 
-def evaluate(settings: Settings) -> Result:
+def evaluate(settings: Settings, folder: str = "") -> Result:
     """Trains and scores a segmenter according to the settings.
+
+    Args:
+        settings: flags of the command.
+        folder: folder of the checkpoints from which an interrupted evaluation continues; empty writes none.
 
     Raises:
         UserError: if something is wrong that the user can fix.
     """
     with reading(settings.dataset):
-        return _evaluate(settings, open_segmentation(settings.dataset, settings.data_dir))
+        return _evaluate(settings, open_segmentation(settings.dataset, settings.data_dir), folder)
 
 
-def _evaluate(settings: Settings, data: SegmentationData) -> Result:
+def _evaluate(settings: Settings, data: SegmentationData, folder: str) -> Result:
     # Unknown splits are rejected before anything is trained.
     splits = {
         name: data.split(name)
@@ -74,13 +80,14 @@ def _evaluate(settings: Settings, data: SegmentationData) -> Result:
     }
 
     def scored(segmenter: Segmenter, split: str) -> SegmentationScores:
-        return score(
-            segmenter, image_batches(splits[split], settings.batch_size), len(data.class_names)
-        )
+        batches = image_batches(splits[split], settings.batch_size)
+        total = int(batches.cardinality())
+        return score(segmenter, counted(batches, total, "batches scored"), len(data.class_names))
 
     selection: dict[float, float] = {}
     best = None
-    for rate, segmenter in _trained(settings, splits[settings.train_split], len(data.class_names)):
+    examples, num_classes = splits[settings.train_split], len(data.class_names)
+    for rate, segmenter in _trained(settings, examples, num_classes, folder):
         if settings.selection_split:
             selection[rate] = scored(segmenter, settings.selection_split).mean_iou
         if best is None or selection[rate] > selection[best[0]]:
@@ -90,7 +97,7 @@ def _evaluate(settings: Settings, data: SegmentationData) -> Result:
 
 
 def _trained(
-    settings: Settings, examples: tf.data.Dataset, num_classes: int
+    settings: Settings, examples: tf.data.Dataset, num_classes: int, folder: str
 ) -> Iterator[tuple[float, Segmenter]]:
     """Yields each learning rate and the segmenter that was trained with it."""
 
@@ -108,7 +115,7 @@ def _trained(
     if settings.mode == "finetune":
         for rate in settings.rates:
             segmenter = Segmenter(backbone(), settings.level, FCNHead(num_classes), True)
-            yield rate, _trained_on_crops(settings, examples, segmenter, rate)
+            yield rate, _trained_on_crops(settings, examples, segmenter, rate, folder)
     elif settings.crop_size:
         frozen_backbone = backbone()
         crops = _crops(settings, examples).take(_BATCHES_OF_MOMENTS)
@@ -117,7 +124,7 @@ def _trained(
         for rate in settings.rates:
             head = LinearHead(num_classes, mean, deviation)
             segmenter = Segmenter(frozen_backbone, settings.level, head, False)
-            yield rate, _trained_on_crops(settings, examples, segmenter, rate)
+            yield rate, _trained_on_crops(settings, examples, segmenter, rate, folder)
     else:
         frozen_backbone = backbone()
         maps, masks = frozen.maps_and_masks(
@@ -143,7 +150,7 @@ def _crops(settings: Settings, examples: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _trained_on_crops(
-    settings: Settings, examples: tf.data.Dataset, segmenter: Segmenter, rate: float
+    settings: Settings, examples: tf.data.Dataset, segmenter: Segmenter, rate: float, folder: str
 ) -> Segmenter:
     segmenter(tf.zeros([1, settings.crop_size, settings.crop_size, 3]))
     # Each epoch has as many crops as images.
@@ -154,8 +161,10 @@ def _trained_on_crops(
         segmenter,
         segmenter.trainable_variables,
         tf.keras.optimizers.Adam(schedule) if linear else tf.keras.optimizers.SGD(schedule, 0.9),
-        _crops(settings, examples).take(steps),
+        _crops(settings, examples),
+        steps,
         0.0 if linear else settings.weight_decay,
+        os.path.join(folder, f"rate_{rate:g}") if folder else "",
     )
     return segmenter
 
@@ -202,5 +211,7 @@ def draw(settings: Settings, result: Result) -> dict[str, Any]:
     images, masks, predictions = zip(*shown, strict=True)
     return {
         "confusion": pictures.confusion_picture(result.scores.confusion, names, title),
-        "predictions": pictures.predictions_picture(images, masks, predictions, names, title),
+        "predictions": pictures.masks_picture(
+            images, {"truth": masks, "predicted": predictions}, names, title
+        ),
     }

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
+from pixpro_tf.data.progress import counted
 from pixpro_tf.data.sources.cache import memory_bytes
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation.segmentation.segmenter import LinearHead, train
@@ -25,13 +26,14 @@ def map_function(backbone: ResNet, level: str, margin: int = 0) -> MapFunction:
 
 
 def maps_and_masks(
-    function: MapFunction, batches: tf.data.Dataset
+    function: MapFunction, batches: tf.data.Dataset, print_line: Callable[[str], None] = print
 ) -> tuple[np.ndarray, np.ndarray]:
     """Computes the maps of all images of a split, in memory.
 
     Args:
         function: result of `map_function`.
         batches: batches of images and masks, all of the same size.
+        print_line: function that prints a line about the progress.
 
     Returns:
         Maps float32 `[N, h, w, C]`, and masks `[N, H, W]`.
@@ -41,7 +43,7 @@ def maps_and_masks(
     """
     maps: list[np.ndarray] = []
     masks: list[np.ndarray] = []
-    for images, each in batches:
+    for images, each in counted(batches, int(batches.cardinality()), "batches of maps", print_line):
         if masks and each.shape[1:] != masks[0].shape[1:]:
             raise ConfigError(
                 "the images of this dataset differ in size, but training on whole images requires a single size; pass --crop_size"
@@ -92,6 +94,7 @@ def train_linear(
     epochs: int,
     batch_size: int,
     seed: int,
+    print_line: Callable[[str], None] = print,
 ) -> LinearHead:
     """Trains a linear layer with Adam and a cosine learning-rate schedule; a pure function of its arguments.
 
@@ -103,13 +106,15 @@ def train_linear(
         epochs: number of passes over all maps.
         batch_size: number of maps per step; the last step of an epoch may have fewer.
         seed: seed of the order of the maps.
+        print_line: function that prints a line about the progress.
     """
     head = LinearHead(num_classes, *moments(maps))
     head.build(maps.shape)
     steps = epochs * -(-len(maps) // batch_size)
     schedule = tf.keras.optimizers.schedules.CosineDecay(rate, steps)
     batches = _batches(maps, masks, epochs, batch_size, seed)
-    train(head, head.trainable_variables, tf.keras.optimizers.Adam(schedule), batches)
+    optimizer = tf.keras.optimizers.Adam(schedule)
+    train(head, head.trainable_variables, optimizer, batches, steps, print_line=print_line)
     return head
 
 

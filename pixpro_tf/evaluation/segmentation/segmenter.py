@@ -1,6 +1,5 @@
 """Heads that predict a class for every pixel from feature maps, with their training and scoring."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.data.labelled.segmentation import IGNORED
-from pixpro_tf.errors import RunError
+from pixpro_tf.evaluation import training_steps
 from pixpro_tf.evaluation.segmentation.scores import SegmentationScores, count_pixels
 from pixpro_tf.evaluation.sources import maps_of
 from pixpro_tf.layers.batch_norm import BatchNorm
@@ -140,16 +139,21 @@ def train(
     variables: list[tf.Variable],
     optimizer: tf.keras.optimizers.Optimizer,
     batches: Iterable[tuple[tf.Tensor, tf.Tensor]],
+    steps: int,
     weight_decay: float = 0.0,
+    folder: str = "",
+    print_line: Callable[[str], None] = print,
 ) -> None:
     """Trains a head, or a whole segmenter.
 
     Args:
-        head: function from inputs and `training=True` to logits.
+        head: layer or model from inputs and `training=True` to logits.
         variables: variables to train.
         optimizer: optimizer that has not been used yet.
-        batches: batches of inputs and masks, one for each step.
+        batches: `steps` or more batches of inputs and masks, always in the same order.
+        steps: number of steps.
         weight_decay: weight decay of variables with more than one dimension, added to their gradients.
+        folder, print_line: see `training_steps.run`.
 
     Raises:
         RunError: if the last loss is not finite.
@@ -169,18 +173,8 @@ def train(
         optimizer.apply_gradients(pairs)
         return loss
 
-    loss = 0.0
-    for inputs, masks in batches:
-        loss = step(inputs, masks)
-    check_finite(float(loss))
-
-
-def check_finite(loss: float) -> None:
-    """Raises `RunError` if the last loss shows that training has diverged; its scores would look like poor features."""
-    if not math.isfinite(loss):
-        raise RunError(
-            f"training on the features ended with a loss of {loss}; use a lower learning rate"
-        )
+    trained = {"head": head, "optimizer": optimizer}
+    training_steps.run(step, batches, steps, trained, folder, print_line)
 
 
 def score(

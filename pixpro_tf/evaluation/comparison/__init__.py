@@ -1,0 +1,1 @@
+"""Comparison of backbones by the same evaluation of each."""

@@ -1,0 +1,167 @@
+"""Comparison of backbones: each is evaluated with the same seeds, on the same images and for the same number of steps."""
+
+import dataclasses
+import json
+import os
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pixpro_tf.cli.outputs import atomic_output
+from pixpro_tf.data.progress import duration
+from pixpro_tf.evaluation import pictures
+from pixpro_tf.evaluation.compare import RANDOM, Settings
+from pixpro_tf.evaluation.comparison.tasks import Detection, Predictions, Segmentation, Task
+from pixpro_tf.evaluation.sources import RANDOM as OF_ARCHITECTURE
+from pixpro_tf.storage.trained_weights import open_weights
+
+_SCORES, _PREDICTIONS = "scores.json", "predictions.npz"
+_TASKS = {"detection": Detection, "segmentation": Segmentation}
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Result of a comparison.
+
+    Attributes:
+        task: what the backbones were compared on.
+        scores: list of the scores for each seed, by backbone.
+        predictions: predictions of the first seed, by backbone.
+    """
+
+    task: Task
+    scores: dict[str, list[dict[str, float]]]
+    predictions: dict[str, Predictions]
+
+
+def evaluate(settings: Settings, folder: str = "") -> Result:
+    """Evaluates each backbone with each seed.
+
+    Args:
+        settings: flags of the command.
+        folder: folder that keeps finished evaluations, and the checkpoints of the current one; empty keeps nothing.
+
+    Raises:
+        UserError: if something is wrong that the user can fix.
+    """
+    architectures = _architectures(settings)
+    task: Any = _TASKS[settings.task](settings.evaluation(settings.sources[0], settings.seed))
+    scores: dict[str, list[dict[str, float]]] = {source: [] for source in settings.sources}
+    predictions: dict[str, Predictions] = {}
+    total, started, done_here = len(settings.sources) * settings.seeds, time.monotonic(), 0
+    # A seed is finished for all backbones before the next one begins, so that an early look at the lines compares like with like.
+    units = [(seed, source) for seed in range(settings.seeds) for source in settings.sources]
+    for number, (index, source) in enumerate(units, start=1):
+        seed = settings.seed + index
+        part = os.path.join(folder, f"{settings.sources.index(source)}_{seed}") if folder else ""
+        loaded = source if source != RANDOM else f"{OF_ARCHITECTURE}{architectures[source]}"
+        kept = _kept(part)
+        if kept is None:
+            print(f"{source}, seed {seed} ({number} of {total})", flush=True)
+            kept = task.evaluate(settings.evaluation(loaded, seed), part)
+            _keep(part, *kept)
+            done_here += 1
+            # Graphs of finished evaluations would stay in memory.
+            tf.keras.backend.clear_session()
+            left = (total - number) * (time.monotonic() - started) / done_here
+            line = f"  {_decisive(task)} {100 * kept[0][next(iter(task.metrics))]:.2f}"
+            print(f"{line}, {duration(left)} left" if number < total else line, flush=True)
+        scores[source].append(kept[0])
+        predictions.setdefault(source, kept[1])
+    return Result(task, scores, predictions)
+
+
+def _architectures(settings: Settings) -> dict[str, str]:
+    """Returns the architecture of each backbone; raises `RunError` if one is not found, before anything is trained."""
+    found = {}
+    for source in settings.sources:
+        if source.startswith(OF_ARCHITECTURE):
+            found[source] = source.removeprefix(OF_ARCHITECTURE)
+        elif source != RANDOM:
+            with open_weights(source) as weights:
+                found[source] = weights.architecture
+    if RANDOM in settings.sources:
+        found[RANDOM] = next(iter(found.values()))
+    if len(set(found.values())) > 1:
+        print(
+            "The backbones differ in architecture: "
+            + ", ".join(f"{source} is a {architecture}" for source, architecture in found.items())
+        )
+    return found
+
+
+def _kept(part: str) -> tuple[dict[str, float], Predictions] | None:
+    """Returns what `_keep` has kept; None if there is nothing."""
+    if not part or not os.path.isfile(os.path.join(part, _SCORES)):
+        return None
+    with open(os.path.join(part, _SCORES)) as file:
+        scores = json.load(file)
+    with np.load(os.path.join(part, _PREDICTIONS)) as arrays:
+        return scores, dict(arrays)
+
+
+def _keep(part: str, scores: dict[str, float], predictions: Predictions) -> None:
+    """Keeps the result of one evaluation instead of its checkpoints."""
+    if not part:
+        return
+    with atomic_output(part, overwrite=True) as folder:
+        os.makedirs(folder)
+        np.savez(os.path.join(folder, _PREDICTIONS), **predictions)
+        with open(os.path.join(folder, _SCORES), "w") as file:
+            json.dump(scores, file)
+
+
+def _decisive(task: Task) -> str:
+    return next(iter(task.metrics.values()))
+
+
+def results(settings: Settings, result: Result) -> dict[str, Any]:
+    """Returns the contents of results.json: scores in [0, 1] of each backbone, a list with one entry for each seed."""
+    return {"settings": dataclasses.asdict(settings), "scores": result.scores}
+
+
+def describe(settings: Settings, result: Result) -> str:
+    """Returns the table that the command prints."""
+    metrics = result.task.metrics
+    of_seeds = (
+        f"{settings.seeds} seeds (mean ± standard deviation)" if settings.seeds > 1 else "one seed"
+    )
+    width = max(12, *map(len, settings.sources)) + 2
+    lines = [f"In %, {result.task.evaluated}, {of_seeds}:"]
+    lines.append(f"  {'backbone':{width}}" + "".join(f"{name:<16}" for name in metrics.values()))
+    for source, scores in result.scores.items():
+        cells = [_spread([100 * each[name] for each in scores]) for name in metrics]
+        lines.append(f"  {source:{width}}" + "".join(f"{cell:<16}" for cell in cells))
+    name, label = next(iter(metrics.items()))
+    first, *others = settings.sources
+    for other in others:
+        pairs = zip(result.scores[first], result.scores[other], strict=True)
+        differences = [100 * (mine[name] - its[name]) for mine, its in pairs]
+        line = f"{label} of {first} minus {other}: {_spread(differences, sign='+')}"
+        if settings.seeds > 1:
+            higher = sum(difference > 0 for difference in differences)
+            line += f"; higher with {higher} of {settings.seeds} seeds"
+        lines.append(line)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _spread(values: list[float], sign: str = "") -> str:
+    mean = format(statistics.fmean(values), f"{sign}.2f")
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def draw(settings: Settings, result: Result) -> dict[str, Any]:
+    """Returns the figures to save next to results.json, by name."""
+    name, label = next(iter(result.task.metrics.items()))
+    values = {
+        source: [100 * each[name] for each in scores] for source, scores in result.scores.items()
+    }
+    return {
+        "scores": pictures.scores_picture(values, f"{label} in %, {result.task.evaluated}"),
+        "predictions": result.task.figure(
+            result.predictions, f"{result.task.evaluated}, seed {settings.seed}"
+        ),
+    }

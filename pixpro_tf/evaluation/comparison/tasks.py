@@ -1,0 +1,130 @@
+"""What backbones are compared on: the evaluation of one backbone with one seed, and the figure of predictions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from pixpro_tf.data.labelled.detection import object_batches
+from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation, reading
+from pixpro_tf.evaluation import dense, detection, pictures
+from pixpro_tf.evaluation.object_detection import evaluation as object_detection
+from pixpro_tf.evaluation.segmentation import evaluation as segmentation
+from pixpro_tf.evaluation.segmentation.segmenter import predict
+
+# Predictions on the pictured images, by name; what they are is up to the task.
+Predictions = Mapping[str, np.ndarray]
+
+
+class Task(Protocol):
+    """Evaluation of backbones on the same labelled images.
+
+    Attributes:
+        metrics: names of the scores for the user, by their names in the results; the first one decides.
+        evaluated: what is scored, for headings.
+    """
+
+    metrics: dict[str, str]
+    evaluated: str
+
+    def evaluate(self, settings: Any, folder: str) -> tuple[dict[str, float], Predictions]:
+        """Trains and scores one backbone.
+
+        Args:
+            settings: flags of the evaluation.
+            folder: folder of the checkpoints from which an interrupted evaluation continues; empty writes none.
+
+        Returns:
+            Scores in [0, 1] by name, and the predictions for the figure.
+        """
+
+    def figure(self, predictions: Mapping[str, Predictions], title: str) -> Any:
+        """Returns a Matplotlib figure of the truth and the predictions of each backbone, which are given by its name."""
+
+
+class Detection:
+    """Detectors on boxes.
+
+    Args:
+        settings: flags of any of the evaluations.
+    """
+
+    metrics = {"ap": "AP", "ap_50": "AP50", "ap_75": "AP75"}
+
+    def __init__(self, settings: detection.Settings) -> None:
+        self.evaluated = settings.evaluated
+        with reading(
+            settings.labels or settings.dataset, "labels" if settings.labels else "dataset"
+        ):
+            self._opened = object_detection.open_data(settings)
+        self._class_names = self._opened.data.class_names
+
+    def evaluate(
+        self, settings: detection.Settings, folder: str
+    ) -> tuple[dict[str, float], Predictions]:
+        """See `Task.evaluate`."""
+        result = object_detection.evaluate(settings, folder, self._opened)
+        scores = {name: getattr(result.scores, name) for name in self.metrics}
+        scores |= {
+            f"ap of {name}": ap for name, ap in result.scores.class_ap.items() if ap is not None
+        }
+        found = object_detection.detected(result.detector, self._pictured())
+        return scores, found._asdict()
+
+    def figure(self, predictions: Mapping[str, Predictions], title: str) -> Any:
+        """See `Task.figure`."""
+        batch = self._pictured()
+        rows = {"truth": pictures.true_boxes(batch)}
+        for name, found in predictions.items():
+            rows[name] = pictures.found_boxes(found)
+        title += f" (boxes with a score of at least {pictures.MIN_SCORE:g})"
+        return pictures.boxes_picture(list(batch["image"]), rows, self._class_names, title)
+
+    def _pictured(self) -> dict[str, np.ndarray]:
+        count, prepare = object_detection.PICTURED, self._opened.data.prepare
+        examples = self._opened.examples.take(count)
+        (batch,) = object_batches(examples, count, prepare).as_numpy_iterator()
+        return batch
+
+
+class Segmentation:
+    """Segmenters on masks.
+
+    Args:
+        settings: flags of any of the evaluations.
+    """
+
+    metrics = {"mean_iou": "mIoU", "pixel_accuracy": "pixel accuracy"}
+
+    def __init__(self, settings: dense.Settings) -> None:
+        self.evaluated = f"{settings.dataset}, {settings.split}, {settings.mode}"
+        with reading(settings.dataset):
+            data = open_segmentation(settings.dataset, settings.data_dir)
+            examples = data.split(settings.split).take(segmentation.PICTURED)
+        self._pictured = image_batches(examples, 1)
+        self._class_names = data.class_names
+
+    def evaluate(
+        self, settings: dense.Settings, folder: str
+    ) -> tuple[dict[str, float], Predictions]:
+        """See `Task.evaluate`."""
+        result = segmentation.evaluate(settings, folder)
+        scores = {name: float(getattr(result.scores, name)) for name in self.metrics}
+        iou = zip(self._class_names, result.scores.class_iou.tolist(), strict=True)
+        scores |= {f"IoU of {name}": value for name, value in iou if np.isfinite(value)}
+        predictions = {
+            str(place): predict(result.segmenter, images, masks)[0].numpy()
+            for place, (images, masks) in enumerate(self._pictured)
+        }
+        return scores, predictions
+
+    def figure(self, predictions: Mapping[str, Predictions], title: str) -> Any:
+        """See `Task.figure`."""
+        images, masks = zip(
+            *((images[0].numpy(), masks[0].numpy()) for images, masks in self._pictured),
+            strict=True,
+        )
+        rows: dict[str, Sequence[np.ndarray]] = {"truth": masks}
+        for name, found in predictions.items():
+            rows[name] = [found[str(place)] for place in range(len(images))]
+        return pictures.masks_picture(images, rows, self._class_names, title)

@@ -1,0 +1,74 @@
+"""Training steps of an evaluation, with progress lines; interrupted, they continue where they stopped."""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from pixpro_tf.data.progress import Progress
+from pixpro_tf.errors import RunError
+
+_SECONDS_BETWEEN_CHECKPOINTS = 120
+
+
+def run(
+    step: Callable[..., tf.Tensor],
+    batches: Iterable[Any],
+    steps: int,
+    trained: Mapping[str, Any],
+    folder: str = "",
+    print_line: Callable[[str], None] = print,
+) -> None:
+    """Performs the training steps that a former call with the same arguments has not performed yet.
+
+    Args:
+        step: function that trains on a batch and returns the loss; a batch that is a tuple is passed as several arguments.
+        batches: `steps` or more batches, always in the same order.
+        steps: number of steps, at least 1.
+        trained: objects that the steps change, such as the model and the optimizer, by name.
+        folder: folder of the checkpoints from which an interrupted call continues; empty writes none.
+        print_line: function that prints a line about the progress.
+
+    Raises:
+        RunError: if the last loss is not finite.
+    """
+    done, loss = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0)
+    checkpoint = tf.train.Checkpoint(done=done, loss=loss, **trained)
+    manager = None
+    if folder:
+        manager = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1)
+        if manager.latest_checkpoint:
+            checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+            print_line(f"Continuing after step {int(done)} of {steps}")
+    first, last_saved = int(done), time.monotonic()
+    progress = Progress(steps, "steps", first, print_line)
+
+    def save() -> None:
+        if manager is not None:
+            manager.save(checkpoint_number=int(done))
+
+    try:
+        for batch in itertools.islice(batches, first, steps):
+            loss.assign(step(*batch) if isinstance(batch, tuple) else step(batch))
+            done.assign_add(1)
+            progress.add(1)
+            if time.monotonic() - last_saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                save()
+                last_saved = time.monotonic()
+    except KeyboardInterrupt:
+        save()
+        raise
+    check_finite(float(loss))
+    if int(done) > first:
+        save()
+
+
+def check_finite(loss: float) -> None:
+    """Raises `RunError` if the last loss shows that training has diverged; its scores would look like poor features."""
+    if not math.isfinite(loss):
+        raise RunError(
+            f"training on the features ended with a loss of {loss}; use a lower learning rate"
+        )

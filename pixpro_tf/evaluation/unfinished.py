@@ -1,0 +1,85 @@
+"""Folder in which an interrupted evaluation keeps what it has done; the same command continues from there."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pixpro_tf.cli.outputs import in_use, locked
+from pixpro_tf.errors import ConfigError
+
+_DESCRIPTION, _LOCK = "evaluation.json", "lock"
+
+
+@contextlib.contextmanager
+def unfinished(settings: Any, inputs: Sequence[str]) -> Iterator[str]:
+    """Yields the folder `partial_NAME` beside the output `NAME`; it is removed when the block succeeds.
+
+    Args:
+        settings: flags of the command. A folder that was left by other flags is not used.
+        inputs: paths that the evaluation reads; a folder that was left when they had other contents is not used.
+
+    Yields:
+        Path of the folder; empty without an output.
+
+    Raises:
+        ConfigError: if the folder exists and was left by something else, or another command is using it.
+    """
+    if not settings.output:
+        yield ""
+        return
+    parent, name = os.path.split(os.path.abspath(os.path.expanduser(settings.output)))
+    folder = os.path.join(parent, f"partial_{name}")
+    _begin(folder, _described(settings, inputs))
+    with locked(os.path.join(folder, _LOCK), in_use(folder)):
+        try:
+            yield folder
+        except BaseException:
+            if set(os.listdir(folder)) - {_DESCRIPTION, _LOCK}:
+                print(f"{folder} keeps what is done; the same command continues from there")
+            else:
+                shutil.rmtree(folder)
+            raise
+        shutil.rmtree(folder)
+
+
+def _begin(folder: str, description: str) -> None:
+    """Creates the folder, or checks that an existing one was left by the same command."""
+    path = os.path.join(folder, _DESCRIPTION)
+    if os.path.isfile(path):
+        with open(path) as file:
+            if file.read() != description:
+                raise ConfigError(
+                    f"{folder} contains an unfinished evaluation with other flags, or of backbones or labels that have changed since; "
+                    "repeat the command that began it, or delete it"
+                )
+    elif os.path.isdir(folder) and os.listdir(folder):
+        raise ConfigError(
+            f"{folder}, where an unfinished evaluation is kept, exists and is not from this command; rename it, or use another --output"
+        )
+    else:
+        os.makedirs(folder, exist_ok=True)
+        with open(path, "w") as file:
+            file.write(description)
+
+
+def _described(settings: Any, inputs: Sequence[str]) -> str:
+    flags = dataclasses.asdict(settings)
+    del flags["overwrite"]
+    return json.dumps({"flags": flags, "changed": {path: _changed(path) for path in inputs}})
+
+
+def _changed(path: str) -> float | None:
+    """Returns when a local file, or the newest file directly in a folder or its folders, was changed; None for anything else."""
+    path = os.path.expanduser(path.partition(":")[2] or path)
+    if not os.path.exists(path):
+        return None
+    entries = [path]
+    for folder in (path, os.path.join(path, "checkpoints"), os.path.join(path, "variables")):
+        if os.path.isdir(folder):
+            entries.append(folder)
+            entries += [entry.path for entry in os.scandir(folder) if entry.is_file()]
+    return max(os.stat(entry).st_mtime for entry in entries)

@@ -1,0 +1,177 @@
+"""Comparison of backbones on the same labels: the table, the figures, mistakes in flags, and interruptions."""
+
+import json
+import os
+
+import matplotlib.figure
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("pycocotools")
+
+from pixpro_tf.evaluation import compare
+from pixpro_tf.evaluation.comparison import evaluation
+from tests.support.labelled import write_coco, write_images
+
+FLAGS = ["--image_size=64", "--batch_size=2", "--epochs=1", "--seeds=2"]
+BACKBONES = ["--from=random:resnet10w0.5", "--from=random"]
+
+
+@pytest.fixture
+def labels(tmp_path):
+    write_images(tmp_path / "images")
+    return write_coco(tmp_path)
+
+
+class FakeTask:
+    metrics = {"ap": "AP", "ap_50": "AP50"}
+    evaluated = "a.json"
+
+    def __init__(self, settings=None):
+        pass
+
+    def evaluate(self, settings, folder):
+        first = settings.source == "random:resnet10"
+        return {"ap": 0.5 * first + settings.seed / 100, "ap_50": 0.9}, {}
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(evaluation, "_TASKS", {"detection": FakeTask})
+
+
+def test_scores_are_compared_by_seed(fake, capsys):
+    flags = ["--from=random:resnet10", "--from=random:resnet18", "--labels=a.json", "--seed=4"]
+    assert compare.main(flags) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("In %, a.json, 3 seeds (mean ± standard deviation):")
+    rows = [line.split() for line in lines[start + 1 : start + 4]]
+    assert rows[0] == ["backbone", "AP", "AP50"]
+    assert rows[1] == ["random:resnet10", "55.00", "±", "1.00", "90.00", "±", "0.00"]
+    assert rows[2] == ["random:resnet18", "5.00", "±", "1.00", "90.00", "±", "0.00"]
+    assert lines[start + 4] == (
+        "AP of random:resnet10 minus random:resnet18: +50.00 ± 0.00; higher with 3 of 3 seeds"
+    )
+    assert "The backbones differ in architecture" in lines[0]
+
+
+def test_random_weights_have_the_architecture_of_the_first_backbone(monkeypatch, capsys):
+    seen = []
+
+    class Task(FakeTask):
+        def evaluate(self, settings, folder):
+            seen.append((settings.source, settings.seed))
+            return {"ap": 0.0, "ap_50": 0.0}, {}
+
+    monkeypatch.setattr(evaluation, "_TASKS", {"detection": Task})
+    flags = ["--from=random", "--from=random:resnet10w0.5", "--labels=a.json", "--seeds=1"]
+    assert compare.main(flags) == 0
+    assert seen == [("random:resnet10w0.5", 0)] * 2
+    assert "differ" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_detectors_are_compared(labels, tmp_path, capsys):
+    output = tmp_path / "compared"
+    flags = [*BACKBONES, f"--labels={labels}", f"--evaluation_labels={labels}", *FLAGS]
+    assert compare.main([*flags, f"--output={output}"]) == 0
+    assert sorted(os.listdir(output)) == ["predictions.png", "results.json", "scores.png"]
+    scores = json.loads((output / "results.json").read_text())["scores"]
+    # The same architecture, seeds, images and steps: the same scores.
+    assert scores["random"] == scores["random:resnet10w0.5"] and len(scores["random"]) == 2
+    assert {"ap", "ap_50", "ap_75", "ap of cat", "ap of dog"} <= set(scores["random"][0])
+    for name in ("predictions", "scores"):
+        with Image.open(output / f"{name}.png") as picture:
+            assert min(picture.size) > 200
+    assert not (tmp_path / "partial_compared").exists()
+    assert "AP of random:resnet10w0.5 minus random: +0.00 ± 0.00" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_segmenters_are_compared(tmp_path, capsys):
+    for split in ("train", "validation"):
+        write_images(tmp_path / split / "images", {"a.png": (64, 64), "b.png": (64, 64)})
+        (tmp_path / split / "masks").mkdir()
+        for name in ("a", "b"):
+            mask = Image.new("L", (64, 64), 0)
+            mask.paste(1, (16, 16, 48, 48))
+            mask.save(tmp_path / split / "masks" / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("ground\nthing\n")
+    output = tmp_path / "compared"
+    flags = [*BACKBONES, "--task=segmentation", f"--dataset=folder:{tmp_path}", "--epochs=2"]
+    assert compare.main([*flags, "--seeds=1", f"--output={output}"]) == 0
+    scores = json.loads((output / "results.json").read_text())["scores"]
+    assert scores["random"] == scores["random:resnet10w0.5"]
+    assert set(scores["random"][0]) == {
+        "mean_iou",
+        "pixel_accuracy",
+        "IoU of ground",
+        "IoU of thing",
+    }
+    assert sorted(os.listdir(output)) == ["predictions.png", "results.json", "scores.png"]
+    assert ", linear, one seed:" in capsys.readouterr().out
+
+
+def test_an_interrupted_comparison_continues_with_the_next_evaluation(
+    tmp_path, capsys, monkeypatch
+):
+    calls = []
+
+    class Task(FakeTask):
+        def evaluate(self, settings, folder):
+            calls.append(settings.source)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return super().evaluate(settings, folder)[0], {"0": np.array([len(calls)])}
+
+        def figure(self, predictions, title):
+            shown.append({name: found["0"].tolist() for name, found in predictions.items()})
+            return matplotlib.figure.Figure()
+
+    shown = []
+    monkeypatch.setattr(evaluation, "_TASKS", {"detection": Task})
+    output = tmp_path / "compared"
+    flags = ["--from=random:resnet10", "--from=random:resnet18", "--labels=a.json", "--seeds=2"]
+    flags.append(f"--output={output}")
+    assert compare.main(flags) == 130
+    assert "partial_compared keeps what is done" in capsys.readouterr().out
+    assert not output.exists()
+    # Other flags would mix results that cannot be compared.
+    assert compare.main([*flags, "--rate=0.1"]) == 2
+    assert "unfinished evaluation with other flags" in capsys.readouterr().err
+    assert compare.main(flags) == 0
+    # Two evaluations were finished before, and the third is repeated.
+    assert calls == ["random:resnet10", "random:resnet18"] + 2 * ["random:resnet10"] + [
+        "random:resnet18"
+    ]
+    scores = json.loads((output / "results.json").read_text())["scores"]
+    assert [each["ap"] for each in scores["random:resnet10"]] == [0.5, 0.51]
+    assert shown == [{"random:resnet10": [1], "random:resnet18": [2]}]
+    assert not (tmp_path / "partial_compared").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--from is missing"),
+        (["--from=random:resnet10"], "pass --from at least twice, such as --from=random"),
+        (["--from=random:resnet10", "--from=random:resnet10"], "is given twice"),
+        (["--from=random", "--from=random"], "is given twice"),
+        (BACKBONES, "pass either --dataset or --labels"),
+        ([*BACKBONES, "--labels=a.json", "--dataset=scenes/128"], "pass either --dataset or"),
+        ([*BACKBONES, "--task=segmentation"], "needs masks; pass their --dataset"),
+        ([*BACKBONES, "--task=segmentation", "--labels=a.json"], "--labels=a.json is unused with"),
+        (
+            [*BACKBONES, "--labels=a.json", "--level=c4"],
+            "--level=c4 is unused with --task=detection",
+        ),
+        ([*BACKBONES, "--labels=a.json", "--split=test"], "--split=test is unused with --labels="),
+        ([*BACKBONES, "--labels=nowhere.json"], "nowhere.json does not exist"),
+        (["--from=random", "--from=nowhere", "--labels=a.json"], "nowhere"),
+    ],
+)
+def test_mistakes_in_flags_are_reported_in_one_line(capsys, flags, message):
+    assert compare.main(flags) != 0
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in error and error.startswith("error: ")

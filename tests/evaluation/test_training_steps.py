@@ -1,0 +1,188 @@
+"""Training steps of the evaluations continue after an interruption as if there had been none."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixpro_tf.cli.commands import exit_code_of
+from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.evaluation import detection, training_steps
+from pixpro_tf.evaluation.unfinished import unfinished
+from tests.support.labelled import write_coco, write_images
+
+STEPS = 6
+
+
+class Trained:
+    """Linear layer that is trained on batches of random numbers, and fails at one of the steps.
+
+    Args:
+        interrupted_at: number of the step that is interrupted, from 1.
+    """
+
+    def __init__(self, interrupted_at=0):
+        tf.keras.utils.set_random_seed(0)
+        self.layer = tf.keras.layers.Dense(1)
+        self.layer.build([None, 3])
+        self.optimizer = tf.keras.optimizers.Adam(
+            tf.keras.optimizers.schedules.CosineDecay(0.1, STEPS)
+        )
+        self.optimizer.build(self.layer.trainable_variables)
+        self.interrupted_at, self.done = interrupted_at, 0
+
+    def step(self, inputs, targets):
+        self.done += 1
+        if self.done == self.interrupted_at:
+            raise KeyboardInterrupt
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((self.layer(inputs) - targets) ** 2)
+        variables = self.layer.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    def run(self, folder, steps=STEPS, print_line=print):
+        values = np.random.default_rng(0).normal(size=[20, 3]).astype(np.float32)
+        pairs = tf.data.Dataset.from_tensor_slices((values, values[:, :1]))
+        batches = pairs.shuffle(20, seed=0).repeat().batch(4)
+        trained = {"layer": self.layer, "optimizer": self.optimizer}
+        training_steps.run(self.step, batches, steps, trained, folder, print_line)
+        return self.layer.get_weights()
+
+
+def test_interrupted_steps_continue_to_the_bit(tmp_path):
+    whole = Trained().run("")
+    folder = str(tmp_path / "kept")
+    with pytest.raises(KeyboardInterrupt):
+        Trained(interrupted_at=4).run(folder)
+    lines = []
+    continued = Trained()
+    for expected, found in zip(whole, continued.run(folder, print_line=lines.append), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert lines == ["Continuing after step 3 of 6"] and continued.done == 3
+
+
+def test_finished_steps_are_not_repeated(tmp_path):
+    folder = str(tmp_path)
+    whole = Trained().run(folder)
+    repeated = Trained()
+    for expected, found in zip(whole, repeated.run(folder), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert repeated.done == 0
+
+
+def test_checkpoints_are_written_as_time_passes(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_steps, "_SECONDS_BETWEEN_CHECKPOINTS", -1)
+    trained = Trained(interrupted_at=5)
+    # The process is killed: nothing is saved at the end.
+    monkeypatch.setattr(trained, "step", killed_at(trained.step, 5))
+    with pytest.raises(SystemExit):
+        trained.run(str(tmp_path))
+    assert tf.train.latest_checkpoint(str(tmp_path)).endswith("-4")
+
+
+def killed_at(step, number):
+    calls = []
+
+    def killed(*batch):
+        calls.append(batch)
+        if len(calls) == number:
+            raise SystemExit
+        return step(*batch)
+
+    return killed
+
+
+def test_a_loss_that_is_not_finite_is_an_error():
+    trained = Trained()
+    trained.layer.set_weights([np.full([3, 1], np.nan), np.zeros(1)])
+    with pytest.raises(RunError, match="ended with a loss of nan; use a lower learning rate"):
+        trained.run("")
+
+
+def flags_of(output, **changes):
+    return detection.Settings(
+        **{"source": "random:resnet10", "dataset": "scenes/128", "output": str(output)} | changes
+    )
+
+
+def test_the_folder_of_a_finished_evaluation_is_removed(tmp_path):
+    with unfinished(flags_of(tmp_path / "made"), []) as folder:
+        assert folder == str(tmp_path / "partial_made")
+        (tmp_path / "partial_made" / "something").write_text("")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_nothing_done_is_removed(tmp_path):
+    with pytest.raises(RunError), unfinished(flags_of(tmp_path / "made"), []):
+        raise RunError("no data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def leave(settings, inputs):
+    with pytest.raises(KeyboardInterrupt), unfinished(settings, inputs) as folder:
+        with open(f"{folder}/something", "w"):
+            pass
+        raise KeyboardInterrupt
+
+
+def test_unfinished_work_is_not_mixed_with_other_flags_labels_or_runs(tmp_path):
+    labels = tmp_path / "labels.json"
+    labels.write_text("{}")
+    run = tmp_path / "run" / "checkpoints"
+    run.mkdir(parents=True)
+    inputs = [str(labels), str(tmp_path / "run"), "keras:ResNet50", ""]
+    settings = flags_of(tmp_path / "made")
+    leave(settings, inputs)
+    # Whether to overwrite the output does not change the evaluation.
+    leave(flags_of(tmp_path / "made", overwrite=True), inputs)
+    with pytest.raises(ConfigError, match="with other flags"):
+        leave(flags_of(tmp_path / "made", seed=1), inputs)
+    (run / "step-2.index").write_text("")
+    with pytest.raises(ConfigError, match="or of backbones or labels that have changed since"):
+        leave(settings, inputs)
+
+
+def test_folders_of_others_and_of_running_commands_are_refused(tmp_path):
+    (tmp_path / "partial_made").mkdir()
+    (tmp_path / "partial_made" / "thesis.txt").write_text("")
+    with pytest.raises(ConfigError, match="is not from this command"):
+        leave(flags_of(tmp_path / "made"), [])
+    settings = flags_of(tmp_path / "other")
+    in_use = pytest.raises(ConfigError, match="is in use by another command")
+    with unfinished(settings, []), in_use:
+        leave(settings, [])
+
+
+@pytest.mark.slow
+def test_an_interrupted_detector_continues_to_the_bit(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pycocotools")
+    write_images(tmp_path / "images")
+    labels = write_coco(tmp_path)
+    flags = ["--from=random:resnet10w0.5", f"--labels={labels}", f"--evaluation_labels={labels}"]
+    flags += ["--image_size=64", "--batch_size=2", "--epochs=4"]
+    assert detection.main([*flags, f"--output={tmp_path / 'whole'}"]) == 0
+    run = training_steps.run
+
+    def interrupted(step, *arguments):
+        calls = []
+
+        def step_until(batch):
+            calls.append(batch)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return step(batch)
+
+        run(step_until, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training_steps, "run", interrupted)
+        assert exit_code_of(lambda: detection.main([*flags, f"--output={tmp_path / 'cut'}"])) == 130
+    assert (tmp_path / "partial_cut").is_dir()
+    assert detection.main([*flags, f"--output={tmp_path / 'cut'}"]) == 0
+    assert "Continuing after step 2 of 4" in capsys.readouterr().out
+    whole, cut = (
+        json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "cut")
+    )
+    assert cut["ap"] == whole["ap"] and cut["class_ap"] == whole["class_ap"]
