@@ -72,6 +72,7 @@ def model_and_step(config: Config, strategy, batch) -> tuple:
         strategy: strategy of `tf.distribute`.
         batch: batch as a distributed dataset yields it.
     """
+    config = config.with_epochs(STEPS_PER_EPOCH)
     with strategy.scope():
         learning_rate = build.build_schedule(config, STEPS_PER_EPOCH)
         model = build.build_compiled_model(config, learning_rate, config.epochs * STEPS_PER_EPOCH)

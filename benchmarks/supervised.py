@@ -53,7 +53,8 @@ def train_with_labels(
         segmenter,
         segmenter.trainable_variables,
         tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(rate, steps)),
-        crops.batch(batch_size, drop_remainder=True).prefetch(2).take(steps),
+        crops.batch(batch_size, drop_remainder=True).prefetch(2),
+        steps,
     )
     return segmenter
 

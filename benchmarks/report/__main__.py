@@ -23,6 +23,7 @@ from benchmarks.report.results import chosen_rates, read_result
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.settings import CheckedSettings
 from pixpro_tf.config.flag import flag
+from pixpro_tf.data.progress import duration
 from pixpro_tf.errors import RunError
 
 _LAST_LINES = 12
@@ -98,7 +99,7 @@ def measure_all(
                 mean_iou = read_result(place, run, stage)["mean_iou"]
                 print(
                     f"{stage}: {done + finished} of {len(runs)}, {run.name}: mIoU {100 * mean_iou:.1f}; "
-                    f"about {_duration(seconds)} left",
+                    f"about {duration(seconds)} left",
                     flush=True,
                 )
 
@@ -144,11 +145,6 @@ def _end_of(path: str) -> str:
         return "".join(file.readlines()[-_LAST_LINES:]).rstrip()
 
 
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(CheckedSettings):
     """Plan to carry out, and its folders."""
@@ -184,7 +180,7 @@ def _run(flags: Settings) -> None:
             print(f"{name}: learning rate {rate:g}")
     measure_all(flags.plan, plan, place, plan.measured_runs(rates), MEASUREMENT, flags.jobs)
     write_page(flags.output, flags.plan, plan, place, rates)
-    print(f"Wrote {flags.output}; this command took {_duration(time.monotonic() - started)}")
+    print(f"Wrote {flags.output}; this command took {duration(time.monotonic() - started)}")
 
 
 main = Command(Settings, __doc__, "python -m benchmarks.report", _run)

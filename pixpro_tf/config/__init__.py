@@ -8,7 +8,7 @@ from typing import Any
 
 from pixpro_tf.config import combinations
 from pixpro_tf.config.data import OF_FILES, DataFlags
-from pixpro_tf.config.flag import check_all_used, check_values
+from pixpro_tf.config.flag import AUTO, as_written, check_all_used, check_values
 from pixpro_tf.config.hardware import HardwareFlags
 from pixpro_tf.config.model import ModelFlags
 from pixpro_tf.config.objectives import ObjectiveFlags
@@ -18,7 +18,7 @@ from pixpro_tf.config.run import RunFlags
 __all__ = ["OF_FILES", "Config"]
 
 # Values that a new run replaces by its own choice, which it keeps when it is resumed.
-AUTOMATIC = {"precision": "auto"}
+AUTOMATIC = {"precision": "auto", "epochs": AUTO, "warmup_epochs": AUTO}
 
 
 # Dataclasses collect the fields of their last base first, so the bases are in the reverse order of --help. The bases are never instantiated
@@ -81,7 +81,7 @@ class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFl
     def changed_flags(self) -> list[str]:
         """Returns the flags that are fixed for the whole run and differ from their defaults, e.g. `--gamma=1.0`."""
         return [
-            f"--{field.name}={getattr(self, field.name)}"
+            f"--{field.name}={_written(self, field)}"
             for field in dataclasses.fields(self)
             if field.metadata["fixed"] and getattr(self, field.name) != field.default
         ]
@@ -96,9 +96,13 @@ class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFl
             One text per flag, e.g. `--gamma=2.0 (the run has 1.0)`.
         """
         return [
-            f"--{field.name}={getattr(self, field.name)} (the run has {other[field.name]})"
+            f"--{field.name}={_written(self, field)} (the run has {other[field.name]})"
             for field in dataclasses.fields(self)
             if field.metadata["fixed"]
             and field.name in other
             and getattr(self, field.name) not in (other[field.name], AUTOMATIC.get(field.name))
         ]
+
+
+def _written(config: Config, field: "dataclasses.Field[Any]") -> str:
+    return as_written(getattr(config, field.name), field.metadata.get("automatic", False))

@@ -95,6 +95,11 @@ def check_hosts(config: "Config") -> None:
             "probe_every",
             "is not supported on TPUs; remove it, and evaluate the checkpoints of the run with python -m pixpro_tf.evaluation.dense",
         )
+    if config.strategy == "tpu" and config.features_every:
+        refuse(
+            "features_every",
+            "is not supported on TPUs; remove it, and plot the checkpoints of the run with python -m pixpro_tf.visualize",
+        )
     config.check_replicas(max(config.num_devices, 1))
     if config.instance_loss == "contrastive" and config.batch_size == config.gradient_accumulation:
         refuse(

@@ -2,8 +2,16 @@
 
 import dataclasses
 import math
+from typing import TypeVar
 
-from pixpro_tf.config.flag import flag, integers, refuse
+from pixpro_tf.config.flag import AUTO, flag, integers, refuse
+
+# A momentum target must have been renewed some times before it teaches anything: at --ema_momentum=0.99, 20 000 steps renew it 100 times.
+AUTOMATIC_EPOCHS, AUTOMATIC_STEPS = 100, 20_000
+# As in the paper: 5 of 100 epochs.
+_WARMUP_SHARE = 0.05
+
+AnyFlags = TypeVar("AnyFlags", bound="OptimisationFlags")
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -32,7 +40,12 @@ class OptimisationFlags:
         minimum=1,
     )
     epochs: int = flag(
-        100, "Optimisation", "length of the run and of its schedules", unit="epochs", minimum=1
+        100,
+        "Optimisation",
+        f"length of the run and of its schedules; auto chooses {AUTOMATIC_EPOCHS} epochs, or as many more as {AUTOMATIC_STEPS} steps take",
+        unit="epochs",
+        minimum=1,
+        automatic=True,
     )
     base_lr: float = flag(
         1.0,
@@ -62,9 +75,10 @@ class OptimisationFlags:
     warmup_epochs: int = flag(
         5,
         "Optimisation",
-        "length of the linear warm-up, which starts at a hundredth of the peak learning rate",
+        "length of the linear warm-up, which starts at a hundredth of the peak learning rate; auto chooses a twentieth of --epochs",
         unit="epochs",
         minimum=0,
+        automatic=True,
     )
     weight_decay: float = flag(
         1e-5,
@@ -100,6 +114,19 @@ class OptimisationFlags:
             return self.base_lr * 4 * math.sqrt(self.batch_size / 1024)
         return self.base_lr * self.batch_size / 256
 
+    def with_epochs(self: AnyFlags, steps_per_epoch: int) -> AnyFlags:
+        """Returns the flags with numbers instead of `auto` for `--epochs` and `--warmup_epochs`.
+
+        Args:
+            steps_per_epoch: number of steps in an epoch.
+        """
+        epochs, warmup = self.epochs, self.warmup_epochs
+        if epochs == AUTO:
+            epochs = max(AUTOMATIC_EPOCHS, math.ceil(AUTOMATIC_STEPS / steps_per_epoch))
+        if warmup == AUTO:
+            warmup = round(epochs * _WARMUP_SHARE)
+        return dataclasses.replace(self, epochs=epochs, warmup_epochs=warmup)
+
     @property
     def lr_drop_epochs(self) -> list[int]:
         """Epochs at which the step schedule lowers the learning rate."""
@@ -132,7 +159,11 @@ class OptimisationFlags:
                 "trust_coefficient",
                 "must be greater than 0; the paper uses 0.001",
             )
-        if self.warmup_epochs >= self.epochs and self.warmup_epochs:
+        if self.epochs == AUTO and self.schedule == "step":
+            refuse(
+                self, "epochs", "needs --schedule=cosine; --lr_drops are epochs of a known total"
+            )
+        if self.epochs != AUTO and self.warmup_epochs >= self.epochs and self.warmup_epochs:
             refuse(
                 self,
                 "warmup_epochs",

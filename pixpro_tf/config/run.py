@@ -60,6 +60,15 @@ class RunFlags:
         minimum=0,
         fixed=False,
     )
+    features_every: int = flag(
+        0,
+        "Run",
+        "interval between figures of the features (principal components, dense matches) on images of the run, with their dense matching "
+        "accuracy; 0 plots at the end of each epoch, but at most every three minutes; not on TPUs",
+        unit="steps",
+        minimum=0,
+        fixed=False,
+    )
     probe_every: int = flag(
         0,
         "Run",

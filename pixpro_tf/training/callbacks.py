@@ -1,6 +1,7 @@
 """Callbacks of a training run: progress, logs, alarms, figures, checkpoints, and a clean exit on signals."""
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -12,47 +13,21 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pixpro_tf.data.progress import duration
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.storage.checkpoints import DIVERGED, CheckpointStore
 from pixpro_tf.storage.run_folder import RunFolder
 from pixpro_tf.training import view_pictures
+from pixpro_tf.training.metric_names import (
+    MAX_CROSS_IMAGE_COSINE,
+    MAX_POSITION_SHARE,
+    MIN_FEATURE_SPREAD,
+    OF_SUCCESS,
+    description,
+    scalar_name,
+)
 from pixpro_tf.training.pace import Pace
 from pixpro_tf.training.signals import Leaving
-
-# Features drift towards a constant if bins of different images are more similar than this, or if their spread is smaller than this.
-MAX_CROSS_IMAGE_COSINE = 0.8
-MIN_FEATURE_SPREAD = 0.4
-# If the position in the grid explains more than half of the variance, the network reads the padding, not the image.
-MAX_POSITION_SHARE = 0.5
-
-_SCALAR_NAMES = {
-    "loss": "loss/total",
-    "pixel_loss": "loss/pixel",
-    "instance_loss": "loss/instance",
-    "consistency": "pairs/mean_cosine",
-    "positive_pairs": "pairs/positive_per_image",
-    "matching_accuracy": "pairs/matching_accuracy",
-    "matched_bins": "pairs/matched_bins_per_view",
-    "no_overlap": "pairs/images_without_overlap",
-    "instance_consistency": "instance/mean_cosine",
-    "instance_accuracy": "instance/accuracy",
-    "feature_spread": "alarm/feature_spread",
-    "cross_image_cosine": "alarm/cross_image_cosine",
-    "position_share": "alarm/position_share",
-    "learning_rate": "optimizer/learning_rate",
-    "gradient_norm": "optimizer/gradient_norm",
-    "ema_momentum": "optimizer/ema_momentum",
-    "images_per_second": "speed/images_per_second",
-    "data_wait_share": "speed/data_wait_share",
-}
-_SUCCESS = ("consistency", "matching_accuracy", "instance_consistency", "instance_accuracy")
-
-
-def scalar_name(metric: str) -> str:
-    """Returns the name of a metric in TensorBoard, e.g. `loss/pixel_p3`, or `objective/NAME` for one of a custom objective."""
-    if metric.startswith("pixel_loss_"):
-        return f"loss/pixel_{metric.removeprefix('pixel_loss_')}"
-    return _SCALAR_NAMES.get(metric, f"objective/{metric}")
 
 
 class StepCallback(tf.keras.callbacks.Callback):
@@ -125,7 +100,7 @@ class TrainingLog(StepCallback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._drop_lines_after(self.start_step)
-        self._writer = tf.summary.create_file_writer(self._folder.tensorboard)
+        self._writer = tf.summary.create_file_writer(self._folder.events)
         self._interval_start = time.monotonic()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -170,7 +145,7 @@ class TrainingLog(StepCallback):
             parts += [f"{values['images_per_second']:.1f} images/s", f"{duration(left)} left"]
         parts.append(f"loss {values['loss']:.4f}")
         # Only the first available measure of success is shown, also if there are several objectives.
-        shown = [name for name in _SUCCESS if name in values][:1]
+        shown = [name for name in OF_SUCCESS if name in values][:1]
         parts += [f"{name.replace('_', ' ')} {values[name]:.4f}" for name in shown]
         return "  ".join(parts)
 
@@ -182,7 +157,7 @@ class TrainingLog(StepCallback):
                 file.write(json.dumps({"step": step, **finite}) + "\n")
             with self._writer.as_default(step):
                 for name, value in values.items():
-                    tf.summary.scalar(scalar_name(name), value)
+                    tf.summary.scalar(scalar_name(name), value, description=description(name))
             self._writer.flush()
 
     def _watch(self, values: dict[str, float]) -> None:
@@ -261,14 +236,8 @@ class Pictures(StepCallback):
             self._pace.done()
 
     def _draw(self, step: int) -> None:
-        png = view_pictures.matched_views(*self._views(step), self._map_size, self._threshold)
-        path = os.path.join(self._folder.pictures, f"views-{step:07d}.png")
-        with _writing(self._folder):
-            tf.io.gfile.makedirs(self._folder.pictures)
-            with tf.io.gfile.GFile(path, "wb") as file:
-                file.write(png)
-        with summaries(self._folder, step):
-            tf.summary.image("views", tf.io.decode_png(png, channels=3)[None])
+        figure = view_pictures.matched_views(*self._views(step), self._map_size, self._threshold)
+        save_figure(self._folder, f"views-{step:07d}", "views", step, figure)
 
 
 class Checkpoints(StepCallback):
@@ -349,7 +318,7 @@ class Profile(StepCallback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.start_step + batch + 1 == self._first:
-            tf.profiler.experimental.start(self._folder.tensorboard)
+            tf.profiler.experimental.start(self._folder.events)
             self._running = True
 
     def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
@@ -365,11 +334,24 @@ class Profile(StepCallback):
             self._running = False
 
 
+def save_figure(folder: RunFolder, name: str, tag: str, step: int, figure: Any) -> None:
+    """Writes a Matplotlib figure as `NAME.png` among the run's figures, and to TensorBoard under a tag."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    png = buffer.getvalue()
+    with _writing(folder):
+        tf.io.gfile.makedirs(folder.pictures)
+        with tf.io.gfile.GFile(os.path.join(folder.pictures, f"{name}.png"), "wb") as file:
+            file.write(png)
+    with summaries(folder, step):
+        tf.summary.image(tag, tf.io.decode_png(png, channels=3)[None])
+
+
 @contextlib.contextmanager
 def summaries(folder: RunFolder, step: int) -> Iterator[None]:
     """Context in which `tf.summary` writes to the run's TensorBoard logs at a step."""
     with _writing(folder):
-        writer = tf.summary.create_file_writer(folder.tensorboard)
+        writer = tf.summary.create_file_writer(folder.events)
         with writer.as_default(step):
             yield
         writer.close()
@@ -385,13 +367,3 @@ def _writing(folder: RunFolder) -> Iterator[None]:
             f"{folder.path} cannot be written: {first_line(error)}; "
             "the run resumes from its last checkpoint when it is restarted"
         ) from error
-
-
-def duration(seconds: float) -> str:
-    """Formats a duration as `2h 05m`, `4m 10s` or `12s`."""
-    seconds = round(seconds)
-    if seconds >= 3600:
-        return f"{seconds // 3600}h {seconds % 3600 // 60:02d}m"
-    if seconds >= 60:
-        return f"{seconds // 60}m {seconds % 60:02d}s"
-    return f"{seconds}s"

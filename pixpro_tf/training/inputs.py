@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,11 +14,15 @@ from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.data.views import photometric
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 from pixpro_tf.storage.run_folder import RunFolder, read_bad_images
+from pixpro_tf.training.feature_figures import FixedImages
 
 PICTURED_IMAGES = 4
 _NAMED_BAD_IMAGES = 20
 
 # Two batches of views, in RGB in [0, 1], and their boxes.
+# Smallest areas of the crops on which features are looked at: those of pairs, which must overlap, and those that show nearly the whole image.
+_FIXED_CROP_AREA, _LARGE_CROP_AREA = 0.3, 0.8
+_MATCHED_IMAGES = 32
 PicturedViews = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -36,6 +41,11 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, 
         split=config.split,
         shuffle_buffer=config.shuffle_buffer,
     )
+    if config.data_service and source.needs_pillow:
+        raise ConfigError(
+            f"{config.data_service} does not decode WebP and TIFF images; convert them with pixpro_tf.tfrecords",
+            of="data_service",
+        )
     if source.passed_over:
         print(source.passed_over)
     bad: list[bytes] = []
@@ -168,6 +178,30 @@ def distributed_dataset(
         )
 
     return strategy.distribute_datasets_from_function(dataset_of_host)
+
+
+def fixed_images(config: Config, source: sources.Source, replicas: int) -> FixedImages:
+    """Returns the images of a run on which its features are looked at: always the same ones, with views of moderate crops."""
+    # A shape for which the photometric augmentation has already been compiled.
+    replica_batch = config.batch_size // replicas // config.gradient_accumulation
+    settings: dict[str, Any] = {"seed": config.seed, "workers": config.data_workers}
+    pairs = pipeline.training_dataset(
+        source,
+        batch_size=replica_batch,
+        image_size=config.image_size,
+        min_crop_area=_FIXED_CROP_AREA,
+        photometric=photometric.Photometric(config.augmentation),
+        **settings,
+    )
+    whole = pipeline.training_dataset(
+        source,
+        batch_size=min(PICTURED_IMAGES, source.num_images),
+        image_size=2 * config.image_size,
+        min_crop_area=_LARGE_CROP_AREA,
+        **settings,
+    )
+    views = {name: value.numpy()[:_MATCHED_IMAGES] for name, value in next(iter(pairs)).items()}
+    return FixedImages(next(iter(whole))["view_1"].numpy(), **views)
 
 
 def pictured_views(

@@ -71,8 +71,13 @@ class OnlineProbe(StepCallback):
             epochs=_EPOCHS,
             batch_size=_BATCH_SIZE,
             seed=0,
+            print_line=_no_line,
         )
         return score(head, [self._maps_of(SPLIT)], self._num_classes).mean_iou
 
     def _maps_of(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        return frozen.maps_and_masks(self._function, self._batches[split])
+        return frozen.maps_and_masks(self._function, self._batches[split], _no_line)
+
+
+def _no_line(line: str) -> None:
+    """Prints nothing: lines about the probe's own progress would mix with those of the run."""

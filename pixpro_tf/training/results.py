@@ -21,23 +21,51 @@ Next:
 {next_commands(folder, config)}"""
 
 
+# Layouts that one framework reads, the architectures that it builds, and further flags of its export. The SavedModel takes all others.
+_EXPORTS = {
+    "od_api": (
+        ("resnet50", "resnet101", "resnet152"),
+        " --model=faster_rcnn_resnet50_keras --task=custom --labels=/path/to/annotations.json",
+    ),
+    "model_garden": (("resnet50", "resnet101", "resnet152", "resnet50w2"), ""),
+}
+
+
 def next_commands(folder: RunFolder, config: Config) -> str:
-    """Returns commands that work for this run as printed, except that the last one needs the path of the user's images."""
+    """Returns commands that work for this run as printed, once the path of the user's labels is filled in."""
     python = os.path.relpath(sys.executable)
     python = shlex.quote(sys.executable if python.startswith("..") else python)
-    train = f"{python} train.py --flagfile=configs/pixpro.flags"
-    export = f"{python} -m export.savedmodel"
+    kind, flags = export_of(config)
+    visualize, evaluate = f"{python} -m pixpro_tf.visualize", f"{python} -m pixpro_tf.evaluation."
+    export = f"{python} -m export.{kind}"
     if is_installed_command():
-        train, export = "pixpro-train --flagfile=pixpro", "pixpro-export savedmodel"
+        visualize, evaluate, export = (
+            "pixpro-visualize",
+            "pixpro-evaluate ",
+            f"pixpro-export {kind}",
+        )
     run = shlex.quote(folder.path)
-    exported = shlex.quote(os.path.join("exported", os.path.basename(folder.path.rstrip("/"))))
+    name = os.path.basename(folder.path.rstrip("/"))
+    exported, pictured = (
+        shlex.quote(os.path.join(each, name)) for each in ("exported", "pictures")
+    )
+    images = f"--images={shlex.quote(config.dataset)}"
+    if config.data_dir:
+        images += f" --data_dir={shlex.quote(config.data_dir)}"
+    if config.split:
+        images += f" --split={shlex.quote(config.split)}"
     # A run with --max_steps may end before its schedule does.
     unfinished = " --allow_unfinished" if config.max_steps else ""
-    backbone = f"--backbone={config.backbone}"
-    if config.backbone_layout != Config.backbone_layout:
-        backbone += f" --backbone_layout={config.backbone_layout}"
     return f"""\
   {python} -m tensorboard.main --logdir {shlex.quote(folder.tensorboard)}
-  {export} --from={run} --output={exported}{unfinished}
-  {train} {backbone} --init_from={run} \\
-      --dataset=folder:/path/to/your/images --batch_size=64 --run_dir=runs/mine"""
+  {visualize} --from={run} {images} --output={pictured}
+  {evaluate}compare --from={run} --from=random --labels=/path/to/annotations.json
+  {export} --from={run} --output={exported}{flags}{unfinished}"""
+
+
+def export_of(config: Config) -> tuple[str, str]:
+    """Returns the name of the export that suits the backbone of a run, and its further flags."""
+    architectures, flags = _EXPORTS.get(config.backbone_layout, ((), ""))
+    if config.backbone not in architectures or config.output_stride != 32:
+        return "savedmodel", ""
+    return config.backbone_layout, flags

@@ -8,13 +8,15 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 import tensorflow as tf
 
 from pixpro_tf import build
 from pixpro_tf.build import BuildObjectives
-from pixpro_tf.config import Config
+from pixpro_tf.config import AUTOMATIC, Config
 from pixpro_tf.data import pipeline, sources
+from pixpro_tf.data.progress import duration
 from pixpro_tf.data.sources import cache
 from pixpro_tf.errors import RunError
 from pixpro_tf.storage import init_from
@@ -28,8 +30,10 @@ from pixpro_tf.storage.run_folder import (
     start_run_folder,
 )
 from pixpro_tf.training import callbacks, failures, inputs, results, workers
+from pixpro_tf.training.advice import advice_on_length
+from pixpro_tf.training.feature_figures import FeatureFigures
 from pixpro_tf.training.online_probe import OnlineProbe
-from pixpro_tf.training.session import Session, Steps
+from pixpro_tf.training.session import Session, Steps, steps_per_epoch
 from pixpro_tf.training.strategy import check_strategy, is_chief, make_strategy, set_numerics
 
 # Minimum time between checkpoints and between figures, unless flags set their frequency: an epoch of a small folder may be shorter.
@@ -56,7 +60,7 @@ def train(config: Config, make_objectives: BuildObjectives = build.build_objecti
     folder = find_run_folder(config)
     strategy = make_strategy(config.strategy, config.tpu, config.num_devices, config.cluster)
     check_strategy(config, strategy)
-    config = _with_precision(config, folder)
+    config = _with_choices(config, folder)
     chief = is_chief(strategy)
     if service := inputs.data_service(config):
         service.check()
@@ -64,6 +68,7 @@ def train(config: Config, make_objectives: BuildObjectives = build.build_objecti
     with contextlib.nullcontext() if chief else contextlib.redirect_stdout(io.StringIO()):
         source, bad_images = inputs.open_source(config, folder)
         check_same_images(config, folder, source.num_images)
+        config = config.with_epochs(steps_per_epoch(config, source.num_images))
         with locked(folder) if chief else contextlib.nullcontext():
             # Another process may have used the folder until now.
             find_run_folder(config)
@@ -77,15 +82,13 @@ def train(config: Config, make_objectives: BuildObjectives = build.build_objecti
             return _train_session(session)
 
 
-def _with_precision(config: Config, folder: RunFolder) -> Config:
-    """Replaces `--precision=auto` by the choice of the run so far, or for a new run by the best one for these devices."""
-    if config.precision != "auto":
-        return config
-    if folder.has_checkpoint:
-        chosen = read_description(folder)["flags"]["precision"]
-    else:
-        chosen = build.precision_of(config)
-    return dataclasses.replace(config, precision=chosen)
+def _with_choices(config: Config, folder: RunFolder) -> Config:
+    """Replaces automatic values by the choices of the run so far; for a new run, chooses the best precision for these devices."""
+    left = [name for name, automatic in AUTOMATIC.items() if getattr(config, name) == automatic]
+    chosen: dict[str, Any] = {"precision": build.precision_of(config)}
+    if left and folder.has_checkpoint:
+        chosen = read_description(folder)["flags"]
+    return dataclasses.replace(config, **{name: chosen[name] for name in left if name in chosen})
 
 
 def _open_session(
@@ -121,6 +124,8 @@ def _open_session(
 
 def _train_session(session: Session) -> int:
     print(_description(session))
+    if advice := advice_on_length(session.config, session.steps.total):
+        print(advice)
     last_step = session.steps.last
     if session.start_step >= last_step:
         print(f"Nothing to do: the run has already completed its {session.start_step} steps.")
@@ -155,9 +160,7 @@ def _train_session(session: Session) -> int:
             "The same command resumes from there."
         )
         return 128 + saver.left_on
-    print(
-        f"Done: {step} steps; this session took {callbacks.duration(time.monotonic() - started)}."
-    )
+    print(f"Done: {step} steps; this session took {duration(time.monotonic() - started)}.")
     _print_results(session)
     return 0
 
@@ -174,7 +177,8 @@ def _description(session: Session) -> str:
         + (f", each in {parts} micro-batches" if parts > 1 else "")
         + (f", {left_over} images left over each epoch" if left_over else "")
         + f"\n{config.backbone} ({config.backbone_layout}) in {config.precision} on {strategy.num_replicas_in_sync} x {device}, "
-        f"{session.steps.last} steps" + (f", resuming from step {start}" if start else "")
+        f"{config.epochs} epochs, {session.steps.last} steps"
+        + (f", resuming from step {start}" if start else "")
     )
 
 
@@ -213,10 +217,22 @@ def _leave_at_once(store: CheckpointStore, error: RunError) -> None:
     os._exit(error.exit_code)
 
 
+def _as_table(config: Config) -> str:
+    """Returns a Markdown table of all flags, of which those that differ from their defaults are bold."""
+    lines = ["| flag | value |", "|---|---|"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        mark = "" if value == field.default else "**"
+        lines.append(f"| --{field.name} | {mark}{value}{mark} |")
+    return "\n".join(lines)
+
+
 def _watchers(session: Session) -> list[callbacks.StepCallback]:
     """Returns the callbacks that log, plot and evaluate during a run."""
     config, folder, steps = session.config, session.folder, session.steps
     start_step = session.start_step
+    with callbacks.summaries(folder, start_step):
+        tf.summary.text("configuration", _as_table(config))
     found: list[callbacks.StepCallback] = [
         callbacks.TrainingLog(
             start_step,
@@ -241,6 +257,22 @@ def _watchers(session: Session) -> list[callbacks.StepCallback]:
             threshold=config.positive_threshold,
         ),
     ]
+    if config.strategy != "tpu":
+        found.append(
+            FeatureFigures(
+                start_step,
+                folder,
+                session.model.online.backbone,
+                functools.partial(
+                    inputs.fixed_images,
+                    config,
+                    session.source,
+                    session.strategy.num_replicas_in_sync,
+                ),
+                every=config.features_every or steps.per_epoch,
+                seconds_between=0.0 if config.features_every else _SECONDS_BETWEEN,
+            )
+        )
     if config.probe_every:
         found.append(
             OnlineProbe(

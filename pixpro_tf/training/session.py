@@ -27,12 +27,15 @@ class Steps:
 
     @classmethod
     def of(cls, config: Config, num_images: int) -> "Steps":
-        """Returns the numbers of steps for a configuration and a number of images."""
-        per_epoch = config.steps_per_epoch or pipeline.batches_per_epoch(
-            num_images, config.batch_size
-        )
+        """Returns the numbers of steps for a configuration, without automatic values, and a number of images."""
+        per_epoch = steps_per_epoch(config, num_images)
         total = config.epochs * per_epoch
         return cls(per_epoch, total, min(total, config.max_steps or total))
+
+
+def steps_per_epoch(config: Config, num_images: int) -> int:
+    """Returns the number of steps in an epoch of a number of images."""
+    return config.steps_per_epoch or pipeline.batches_per_epoch(num_images, config.batch_size)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Figures of the views that a run trains on."""
 
-import io
-
 import matplotlib
 import matplotlib.axes
 import matplotlib.figure
@@ -21,7 +19,7 @@ def matched_views(
     box_2: np.ndarray,
     map_size: int,
     threshold: float,
-) -> bytes:
+) -> matplotlib.figure.Figure:
     """Plots two views of each image, with their bins and which of them see the same position.
 
     Args:
@@ -31,7 +29,7 @@ def matched_views(
         threshold: see `ops.geometry.positive_mask`.
 
     Returns:
-        The bytes of a PNG file with a column of two views for each image. Positive pairs that are each other's nearest neighbours are
+        A figure with a column of two views for each image. Positive pairs that are each other's nearest neighbours are
         marked by dots with the same number and colour.
     """
     count = view_1.shape[0]
@@ -62,9 +60,7 @@ def matched_views(
     figure.suptitle(
         "Two views of each image; equal numbers mark bins that see the same position", fontsize=10
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return figure
 
 
 def _nearest_pairs(

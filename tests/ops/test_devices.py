@@ -61,15 +61,15 @@ def test_loss_is_scaled_only_if_float16_is_chosen(capability, scaled, monkeypatc
 
 def test_new_run_chooses_and_resumed_run_keeps_its_choice(tmp_path, monkeypatch):
     pretend(monkeypatch, (8, 0))
-    new = run._with_precision(Config(precision="auto"), RunFolder(str(tmp_path / "new")))
+    new = run._with_choices(Config(precision="auto"), RunFolder(str(tmp_path / "new")))
     assert new.precision == "bfloat16"
     monkeypatch.undo()
     folder = RunFolder(
         str(make_run(tmp_path / "old", backbone="resnet10w0.5", precision="bfloat16"))
     )
     # On this CPU, a new run would choose float32.
-    assert run._with_precision(Config(precision="auto"), folder).precision == "bfloat16"
-    assert run._with_precision(Config(precision="float32"), folder).precision == "float32"
+    assert run._with_choices(Config(precision="auto"), folder).precision == "bfloat16"
+    assert run._with_choices(Config(precision="float32"), folder).precision == "float32"
 
 
 def test_automatic_precision_agrees_with_that_of_the_run():

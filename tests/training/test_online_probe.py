@@ -12,25 +12,37 @@ from tests.support.models import settle
 from tests.support.runs import assert_bit_identical, metrics_of, weights_of
 
 
-def probed(run_dir):
-    """Returns the probe's scalars in TensorBoard, by step."""
-    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"tensors": 0})
+def events_of(run_dir):
+    """Returns the contents of TensorBoard, by tag and step."""
+    folder = run_dir / "tensorboard" / run_dir.name
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()
     return {
-        event.step: float(tf.make_ndarray(event.tensor_proto))
-        for event in events.Tensors("probe/mean_iou")
+        tag: {each.step: tf.make_ndarray(each.tensor_proto) for each in events.Tensors(tag)}
+        for tag in events.Tags()["tensors"]
     }
+
+
+def probed(run_dir):
+    """Returns the probe's scalars in TensorBoard, by step."""
+    return {step: float(value) for step, value in events_of(run_dir)["probe/mean_iou"].items()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.thorough)]
 )
-def test_probe_does_not_change_the_run(train, tiny_flags, scenes_dir, tmp_path, precision):
+def test_probe_and_figures_of_features_do_not_change_the_run(
+    train, tiny_flags, scenes_dir, tmp_path, precision
+):
     flags = [*tiny_flags, f"--precision={precision}", "--max_steps=5", "--log_every=1"]
     train(*flags, f"--run_dir={tmp_path / 'without'}")
     process = train(
-        *flags, f"--run_dir={tmp_path / 'with'}", "--probe_every=5", f"--data_dir={scenes_dir}"
+        *flags,
+        f"--run_dir={tmp_path / 'with'}",
+        "--probe_every=5",
+        "--features_every=5",
+        f"--data_dir={scenes_dir}",
     )
     assert_bit_identical(*(weights_of(tmp_path / name, 5) for name in ("without", "with")))
     timings = ("images_per_second", "data_wait_share")
@@ -44,6 +56,17 @@ def test_probe_does_not_change_the_run(train, tiny_flags, scenes_dir, tmp_path, 
     assert sorted(found) == [0, 5]
     assert all(0.02 < value < 0.5 for value in found.values()), found
     assert f"probe at step 5: mIoU {100 * found[5]:.1f} % on scenes/128" in process.stdout
+    events = events_of(tmp_path / "with")
+    assert all(0 < value <= 1 for value in events["probe/dense_matching"].values())
+    for tag in ("matches", "components", "probe/dense_matching"):
+        assert sorted(events[tag]) == [0, 5], tag
+    assert "| --batch_size | **8** |" in events["configuration"][0].item().decode()
+    names = {path.name for path in (tmp_path / "with" / "pictures").iterdir()}
+    assert {
+        f"{name}-{step:07d}.png" for name in ("matches", "components") for step in (0, 5)
+    } <= names
+    # Without the flag, short runs have none.
+    assert set(events_of(tmp_path / "without")) & {"matches", "components"} == set()
 
 
 @pytest.mark.slow

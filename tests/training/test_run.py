@@ -1,6 +1,7 @@
 """Runs of `train.py`: what they write, accept and reject, and the functions they consist of."""
 
 import fcntl
+import importlib
 import json
 import shlex
 import shutil
@@ -11,16 +12,21 @@ import pytest
 import tensorflow as tf
 
 from pixpro_tf import build, pixpro
+from pixpro_tf.backbones.architectures import ARCHITECTURES
 from pixpro_tf.backbones.encoder import Encoder
 from pixpro_tf.cli import command_line
 from pixpro_tf.config import Config
 from pixpro_tf.errors import RunError
+from pixpro_tf.evaluation import compare, visualize
 from pixpro_tf.export.commands import savedmodel as savedmodel_command
-from pixpro_tf.storage import init_from
+from pixpro_tf.export.model_garden.checkpoint import RESNETS
+from pixpro_tf.export.od_api.checkpoint import KERAS_RESNETS
+from pixpro_tf.layers.layouts import LAYOUTS
 from pixpro_tf.storage.run_folder import RunFolder
-from pixpro_tf.training import inputs, run
+from pixpro_tf.training import inputs, results, run
 from pixpro_tf.training.session import Steps
 from tests.conftest import ROOT
+from tests.support.labelled import write_coco, write_images
 from tests.support.runs import error_line, metrics_of
 
 
@@ -32,24 +38,42 @@ def test_run_prints_the_paths_of_its_results(whole_run):
     assert "epoch 6/6  step 60/60" in output
     assert (run_dir / "checkpoints" / "step-60.index").exists()
     assert (run_dir / "pictures" / "views-0000000.png").stat().st_size > 10_000
-    assert list((run_dir / "tensorboard").glob("events.out.tfevents.*"))
+    assert list((run_dir / "tensorboard" / "whole").glob("events.out.tfevents.*"))
 
 
 @pytest.mark.slow
-def test_printed_next_commands_work(whole_run, photos, tmp_path, monkeypatch):
+def test_printed_next_commands_work(whole_run, tmp_path, monkeypatch):
     run_dir, output = whole_run
-    text = output.partition("Next:\n")[2].replace("\\\n", " ")
-    board, export, train = (shlex.split(line) for line in text.strip().splitlines())
+    text = output.partition("Next:\n")[2]
+    board, show, compared, export = (shlex.split(line) for line in text.strip().splitlines())
     assert board[1:3] == ["-m", "tensorboard.main"] and board[-1] == str(run_dir / "tensorboard")
-    assert export[1:3] == ["-m", "export.savedmodel"]
     monkeypatch.chdir(tmp_path)
+    assert export[1:3] == ["-m", "export.savedmodel"]
     assert savedmodel_command.main(export[3:]) == 0
     assert (tmp_path / "exported" / "whole" / "saved_model.pb").exists()
-    assert train[1] == "train.py"
-    mine = [flag.replace("/path/to/your/images", str(photos)) for flag in train[2:]]
-    config = command_line.parse(Config, mine)
-    model = build.build_model(config, total_steps=2)
-    assert str(run_dir) in init_from.initialize_from(model, config.init_from)
+    assert show[1:3] == ["-m", "pixpro_tf.visualize"]
+    assert visualize.main(show[3:]) == 0
+    assert (tmp_path / "pictures" / "whole").is_dir()
+    assert compared[1:3] == ["-m", "pixpro_tf.evaluation.compare"]
+    labels = write_coco(tmp_path)
+    write_images(tmp_path / "images")
+    mine = [flag.replace("/path/to/annotations.json", labels) for flag in compared[3:]]
+    settings = command_line.parse(compare.Settings, mine)
+    assert settings.sources == (str(run_dir), "random")
+
+
+def test_the_export_that_is_named_takes_the_backbone():
+    taken = {"od_api": set(KERAS_RESNETS), "model_garden": set(RESNETS)}
+    for layout in LAYOUTS:
+        for backbone in ARCHITECTURES:
+            config = Config(backbone=backbone, backbone_layout=layout)
+            named, flags = results.export_of(config)
+            assert named == (layout if backbone in taken.get(layout, ()) else "savedmodel")
+            command = importlib.import_module(f"pixpro_tf.export.commands.{named}").main
+            given = ["--from=a", "--output=b", *shlex.split(flags)]
+            assert command_line.parse(command.settings, given).source == "a"
+    dilated = Config(backbone_layout="model_garden", output_stride=16)
+    assert results.export_of(dilated) == ("savedmodel", "")
 
 
 def test_metrics_are_complete_and_in_range(whole_run):
@@ -371,7 +395,8 @@ def test_run_initialises_from_the_weights_of_another_run(whole_run, other_run):
 
 @pytest.mark.slow
 def test_profile_is_written(other_run):
-    assert list((other_run[0] / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
+    events = other_run[0] / "tensorboard" / other_run[0].name
+    assert list(events.glob("plugins/profile/*/*.xplane.pb"))
 
 
 def bad_photos(folder, photos):
