@@ -39,6 +39,9 @@ class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFl
     """
 
     def __post_init__(self) -> None:
+        for name, automatic in AUTOMATIC.items():
+            if getattr(self, name) == "auto":
+                object.__setattr__(self, name, automatic)
         check_values(self)
         self.check_data()
         self.check_model()

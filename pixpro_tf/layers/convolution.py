@@ -1,11 +1,29 @@
 """Convolution layer of the backbones, necks and heads."""
 
-from collections.abc import Sequence
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from pixpro_tf.ops.graphs import compiled_by_xla
+
+# Whether graphs are traced that nobody differentiates.
+_OF_INFERENCE = contextvars.ContextVar("of_inference", default=False)
+
+
+@contextlib.contextmanager
+def of_inference() -> Iterator[None]:
+    """Context in which convolutions are traced without nested compiled functions, which other formats, such as ONNX, do not have.
+
+    Gradients of grouped convolutions do not exist there on CPUs, and those of dilated ones are slow.
+    """
+    token = _OF_INFERENCE.set(True)
+    try:
+        yield
+    finally:
+        _OF_INFERENCE.reset(token)
 
 
 @compiled_by_xla
@@ -85,20 +103,31 @@ class Convolution(tf.keras.layers.Conv2D):
             return _product(inputs, kernel)
         pad = self.dilation_rate[0] * (self.kernel_size[0] // 2)
         padding = "SAME"
-        # SAME is already symmetric if the stride is 1.
-        if self.symmetric and pad and (self.mirror or self.strides != (1, 1)):
+        # SAME is already symmetric if the stride is 1. ONNX does not know it for dilated convolutions, whose stride is always 1 here.
+        dilated = _OF_INFERENCE.get() and self.dilation_rate != (1, 1)
+        symmetric = self.symmetric and (self.mirror or self.strides != (1, 1))
+        if pad and (symmetric or dilated):
             # Padding is an operation of its own because oneDNN, which is much faster on CPUs, has no gradient for convolutions with
             # explicit padding.
             pads = [[0, 0], [pad, pad], [pad, pad], [0, 0]]
             inputs = tf.pad(inputs, pads, "SYMMETRIC" if self.mirror else "CONSTANT")
             padding = "VALID"
-        plain = self.groups == 1 and self.dilation_rate == (1, 1)
-        convolve = tf.nn.conv2d if plain else _compiled_conv2d
+        compiled = self.is_compiled and not _OF_INFERENCE.get()
+        convolve = _compiled_conv2d if compiled else tf.nn.conv2d
         # The kernel is passed as a tensor because a mirrored variable passed to a nested function gets no gradient.
         kernel = tf.convert_to_tensor(kernel)
         return convolve(
             inputs, kernel, list(self.strides), padding, dilations=list(self.dilation_rate)
         )
+
+    def _jit_compiled_convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        # Keras calls this if there are several groups. `convolution_op` compiles such convolutions itself, except for inference.
+        return self.convolution_op(inputs, kernel)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether XLA compiles the convolution, because TensorFlow's own kernels lack its gradient or compute it slowly."""
+        return self.groups > 1 or self.dilation_rate != (1, 1)
 
     def get_config(self) -> dict[str, Any]:
         base = super().get_config()

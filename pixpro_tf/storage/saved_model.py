@@ -11,6 +11,7 @@ from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.layers.convolution import Convolution, of_inference
 from pixpro_tf.layers.heads import Projector
 from pixpro_tf.objectives.consistency import PixelConsistency
 from pixpro_tf.objectives.pixel import PixelObjective
@@ -52,9 +53,7 @@ def reusable(
     parts = {name: part for name, part in parts.items() if part is not None}
     images = tf.TensorSpec([None, None, None, 3], tf.float32, name="inputs")
 
-    # Traced only once for each value of `training`; all public functions below call these two graphs.
-    @tf.function
-    def endpoints(inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+    def endpoints_of(inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         found = backbone(normalize(inputs), training=training)
         maps = dict(found)
         found["pooled"] = tf.reduce_mean(found["c5"], axis=[1, 2])
@@ -71,6 +70,22 @@ def reusable(
                     found[output_name(what, level, projector.levels)] = projection
         return found
 
+    # Traced only once for each value of `training`; all public functions below call these two graphs.
+    endpoints = tf.function(endpoints_of)
+    # The signatures are not differentiated, and have a graph of their own if that of the calls contains functions that XLA must compile.
+    compiled = any(
+        isinstance(layer, Convolution) and layer.is_compiled
+        for part in parts.values()
+        for layer in part.submodules
+    )
+
+    @tf.function
+    def inferred(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        if not compiled:
+            return endpoints(inputs, False)
+        with of_inference():
+            return endpoints_of(inputs, False)
+
     @tf.function
     def call(
         inputs: tf.Tensor, training: bool = False, return_endpoints: bool = False
@@ -84,11 +99,11 @@ def reusable(
 
     @tf.function(input_signature=[images])
     def serving_default(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"pooled": call(inputs)}
+        return {"pooled": inferred(inputs)["pooled"]}
 
     @tf.function(input_signature=[images])
     def feature_maps(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return call(inputs, return_endpoints=True)
+        return inferred(inputs)
 
     root = tf.train.Checkpoint(
         __call__=call,

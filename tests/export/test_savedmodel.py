@@ -126,6 +126,35 @@ def test_features_of_other_layouts_and_strides_are_the_same_after_loading(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "stride"), [("resnet10", 8), (SMALL_RESNEXT, 32)])
+def test_signatures_contain_plain_operations_only(name, stride, tmp_path, monkeypatch):
+    """Converters to other formats, such as ONNX, do not know functions that XLA must compile."""
+    small = resnet.Architecture((1, 1, 1, 1), groups=32, group_width=8)
+    monkeypatch.setitem(resnet.ARCHITECTURES, SMALL_RESNEXT, small)
+    backbone = resnet.build(name, output_stride=stride)
+    settle(backbone)
+    root, signatures = reusable(backbone)
+    tf.saved_model.save(root, str(tmp_path), signatures=signatures)
+    loaded = tf.saved_model.load(str(tmp_path))
+    found = loaded.signatures["feature_maps"](inputs=tf.constant(IMAGES))
+    assert_same_maps(found, expected(backbone))
+    graph = loaded.signatures["feature_maps"].graph.as_graph_def()
+    functions = {each.signature.name: each for each in graph.library.function}
+    seen, called = set(), list(graph.node)
+    while called:
+        node = called.pop()
+        assert not node.attr["_XlaMustCompile"].b, node.name
+        # Runtimes of ONNX have no SAME padding of dilated convolutions.
+        if node.op == "Conv2D" and max(node.attr["dilations"].list.i) > 1:
+            assert node.attr["padding"].s == b"VALID"
+        name = node.attr["f"].func.name
+        if name and name not in seen:
+            seen.add(name)
+            called += functions[name].node_def
+    assert seen
+
+
+@pytest.mark.slow
 def test_graphs_are_saved_once(exported):
     saved = saved_model_pb2.SavedModel()
     saved.ParseFromString(pathlib.Path(exported, "saved_model.pb").read_bytes())

@@ -26,6 +26,10 @@ def test_automatic_epochs_are_a_hundred_or_many_steps(steps_per_epoch, epochs, w
     assert chosen.with_epochs(7) == chosen
 
 
+def test_auto_is_a_text_in_python():
+    assert Config(epochs="auto", warmup_epochs="auto") == command_line.parse(Config, AUTOMATIC)
+
+
 def test_given_epochs_stay():
     config = Config(epochs=40, warmup_epochs=AUTO).with_epochs(3)
     assert (config.epochs, config.warmup_epochs) == (40, 2)
