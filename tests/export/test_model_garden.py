@@ -136,7 +136,9 @@ def test_own_boxes_are_written_for_the_garden(run, tmp_path, capsys):
     assert features[0]["image/object/class/label"].int64_list.value == [2, 1]
     readme = (output / "README.md").read_text()
     assert "6 images to train on and 6 to evaluate on" in readme and "100 steps" in readme
-    assert "$" not in (output / "retinanet.yaml").read_text()
+    text = (output / "retinanet.yaml").read_text()
+    # Two classes, and the background.
+    assert "num_classes: 3\n" in text and "$" not in text
 
 
 @pytest.mark.parametrize(
