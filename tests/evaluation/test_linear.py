@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
+from pixpro_tf.data.labelled import classification
 from pixpro_tf.errors import RunError
 from pixpro_tf.evaluation import linear
 from pixpro_tf.evaluation.classification import evaluation
@@ -198,3 +200,31 @@ def test_random_views_are_a_function_of_the_seed():
     )
     np.testing.assert_array_equal(first, again)
     assert np.any(first != other)
+
+
+@pytest.mark.slow
+def test_images_of_tfds_are_decoded_as_all_others(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, [4, 12, 16, 1], np.uint8)
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=["a", "b"]),
+        }
+    )
+    examples = tf.data.Dataset.from_tensor_slices({"image": pixels, "label": [0, 1, 0, 1]})
+    tfds.dataset_builders.store_as_tfds_dataset(
+        "pixpro_labelled",
+        "1.0.0",
+        features=features,
+        split_datasets={"train": examples},
+        data_dir=str(tmp_path),
+    )
+    data = classification.open_classification("pixpro_labelled", str(tmp_path))
+    found = list(data.split("train").as_numpy_iterator())
+    assert data.class_names == ("a", "b") and sorted(label for _, label in found) == [0, 0, 1, 1]
+    # Greyscale images get three equal channels.
+    images = sorted(image[..., 0].tobytes() for image, _ in found)
+    assert images == sorted(image[..., 0].tobytes() for image in pixels)
+    assert all(image.shape == (12, 16, 3) for image, _ in found)
+    part = data.split("train[:50%]")
+    assert len(list(part)) == 2

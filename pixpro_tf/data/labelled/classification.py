@@ -63,15 +63,14 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
     label = "label" if "label" in labels else labels[0]
 
     def example(features: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
-        image = features["image"]
-        if image.shape[-1] == 1:
-            image = tf.image.grayscale_to_rgb(image)
-        return image, features[label]
+        return decode(features["image"], pillow=False), features[label]
 
     return ClassificationData(
         dataset,
         tuple(features[label].names),
-        lambda split: read_split(dataset, builder, split).map(example),
+        lambda split: read_split(dataset, builder, split, encoded="image").map(
+            example, num_parallel_calls=num_cores()
+        ),
     )
 
 

@@ -74,19 +74,25 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
     return builder
 
 
-def read_split(dataset: str, builder: "tfds.core.DatasetBuilder", split: str) -> tf.data.Dataset:
+def read_split(
+    dataset: str, builder: "tfds.core.DatasetBuilder", split: str, encoded: str = ""
+) -> tf.data.Dataset:
     """Reads the examples of a split, always in the same order.
 
     Args:
         dataset: name of the dataset as the user passed it, for the message.
         builder: builder of a prepared TFDS dataset.
         split: name of a split, or a part of one such as `train[:10%]`.
+        encoded: name of an image feature that is not decoded; empty for none.
 
     Raises:
         ConfigError: if the split does not exist.
     """
+    import tensorflow_datasets as tfds
+
+    decoders = {encoded: tfds.decode.SkipDecoding()} if encoded else None
     try:
-        return builder.as_dataset(split=split)
+        return builder.as_dataset(split=split, decoders=decoders)
     except (KeyError, ValueError, AssertionError):
         raise _unknown_split(dataset, split, builder.info.splits) from None
 
