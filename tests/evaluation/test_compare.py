@@ -13,6 +13,7 @@ pytest.importorskip("pycocotools")
 from pixpro_tf.evaluation import compare
 from pixpro_tf.evaluation.comparison import evaluation
 from tests.support.labelled import write_coco, write_images
+from tests.support.models import make_run
 
 FLAGS = ["--image_size=64", "--batch_size=2", "--epochs=1", "--seeds=2"]
 BACKBONES = ["--from=random:resnet10w0.5", "--from=random"]
@@ -69,6 +70,23 @@ def test_random_weights_have_the_architecture_of_the_first_backbone(monkeypatch,
     assert compare.main(flags) == 0
     assert seen == [("random:resnet10w0.5", 0)] * 2
     assert "differ" not in capsys.readouterr().out
+
+
+def test_new_fpns_are_as_wide_as_one_that_was_pretrained(monkeypatch, tmp_path, capsys):
+    seen = []
+
+    class Task(FakeTask):
+        def evaluate(self, settings, folder):
+            seen.append((settings.channels, settings.head_layers))
+            return {"ap": 0.0, "ap_50": 0.0}, {}
+
+    monkeypatch.setattr(evaluation, "_TASKS", {"detection": Task})
+    run = make_run(tmp_path / "run", backbone="resnet10w0.5", pixel_levels="p3,p4", fpn_channels=32)
+    flags = [f"--from={run}", "--from=random", "--labels=a.json", "--seeds=1"]
+    assert compare.main(flags) == 0
+    # The first one keeps what it has, which 0 stands for.
+    assert seen == [(0, 0), (32, 0)]
+    assert "brings a pre-trained FPN" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.data.progress import duration
-from pixpro_tf.evaluation import pictures
+from pixpro_tf.evaluation import dense, detection, pictures
 from pixpro_tf.evaluation.compare import RANDOM, Settings
 from pixpro_tf.evaluation.comparison.tasks import Detection, Predictions, Segmentation, Task
 from pixpro_tf.evaluation.sources import RANDOM as OF_ARCHITECTURE
@@ -47,7 +47,7 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
     Raises:
         UserError: if something is wrong that the user can fix.
     """
-    architectures = _architectures(settings)
+    architectures, necks = _described(settings)
     task: Any = _TASKS[settings.task](settings.evaluation(settings.sources[0], settings.seed))
     scores: dict[str, list[dict[str, float]]] = {source: [] for source in settings.sources}
     predictions: dict[str, Predictions] = {}
@@ -61,7 +61,8 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
         kept = _kept(part)
         if kept is None:
             print(f"{source}, seed {seed} ({number} of {total})", flush=True)
-            kept = task.evaluate(settings.evaluation(loaded, seed), part)
+            chosen = _with_widths(settings.evaluation(loaded, seed), source, necks)
+            kept = task.evaluate(chosen, part)
             _keep(part, *kept)
             done_here += 1
             # Graphs of finished evaluations would stay in memory.
@@ -74,15 +75,21 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
     return Result(task, scores, predictions)
 
 
-def _architectures(settings: Settings) -> dict[str, str]:
-    """Returns the architecture of each backbone; raises `RunError` if one is not found, before anything is trained."""
-    found = {}
+def _described(settings: Settings) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """Returns the architecture of each backbone, and the configurations of the necks that were pre-trained with some of them.
+
+    Raises:
+        RunError: if a backbone is not found, before anything is trained.
+    """
+    found, necks = {}, {}
     for source in settings.sources:
         if source.startswith(OF_ARCHITECTURE):
             found[source] = source.removeprefix(OF_ARCHITECTURE)
         elif source != RANDOM:
             with open_weights(source) as weights:
                 found[source] = weights.architecture
+                if weights.neck is not None:
+                    necks[source] = weights.neck
     if RANDOM in settings.sources:
         found[RANDOM] = next(iter(found.values()))
     if len(set(found.values())) > 1:
@@ -90,7 +97,23 @@ def _architectures(settings: Settings) -> dict[str, str]:
             "The backbones differ in architecture: "
             + ", ".join(f"{source} is a {architecture}" for source, architecture in found.items())
         )
-    return found
+    if necks and settings.task == "detection":
+        print(
+            f"{', '.join(necks)} brings a pre-trained FPN; the other backbones get a new one of the same width"
+        )
+    return found, necks
+
+
+def _with_widths(
+    settings: Any, source: str, necks: dict[str, dict[str, Any]]
+) -> detection.Settings | dense.Settings:
+    """Returns the settings of a detector whose FPN and head are as wide and deep as those that came with another backbone."""
+    if not isinstance(settings, detection.Settings) or not necks or source in necks:
+        return settings
+    neck = next(iter(necks.values()))
+    return dataclasses.replace(
+        settings, channels=neck["channels"], head_layers=neck["head_layers"] or 0
+    )
 
 
 def _kept(part: str) -> tuple[dict[str, float], Predictions] | None:
