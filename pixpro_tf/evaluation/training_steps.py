@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.data.progress import Progress
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import RunError, first_line
 
 _SECONDS_BETWEEN_CHECKPOINTS = 120
 
@@ -33,7 +33,7 @@ def run(
         print_line: function that prints a line about the progress.
 
     Raises:
-        RunError: if the last loss is not finite.
+        RunError: if the last loss is not finite, or a checkpoint cannot be written.
     """
     done, loss = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0)
     checkpoint = tf.train.Checkpoint(done=done, loss=loss, **trained)
@@ -47,8 +47,13 @@ def run(
     progress = Progress(steps, "steps", first, print_line)
 
     def save() -> None:
-        if manager is not None:
+        if manager is None:
+            return
+        try:
             manager.save(checkpoint_number=int(done))
+        except tf.errors.OpError as error:
+            # TensorFlow raises the same error for a full disk and for exhausted memory.
+            raise RunError(f"{folder} cannot be written: {first_line(error)}") from error
 
     try:
         for batch in itertools.islice(batches, first, steps):

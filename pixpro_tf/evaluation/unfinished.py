@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pixpro_tf.cli.outputs import in_use, locked
-from pixpro_tf.errors import ConfigError
+from pixpro_tf.errors import ConfigError, RunError
 
 _DESCRIPTION, _LOCK = "evaluation.json", "lock"
 
@@ -33,21 +33,38 @@ def unfinished(settings: Any, inputs: Sequence[str]) -> Iterator[str]:
         return
     parent, name = os.path.split(os.path.abspath(os.path.expanduser(settings.output)))
     folder = os.path.join(parent, f"partial_{name}")
-    _begin(folder, _described(settings, inputs))
-    with locked(os.path.join(folder, _LOCK), in_use(folder)):
+    with contextlib.ExitStack() as stack:
+        try:
+            made = _begin(folder, _described(settings, inputs))
+            stack.enter_context(locked(os.path.join(folder, _LOCK), in_use(folder)))
+        except OSError as error:
+            raise RunError(
+                f"--output={settings.output} cannot be written: {error.strerror}; use another path"
+            ) from error
         try:
             yield folder
         except BaseException:
             if set(os.listdir(folder)) - {_DESCRIPTION, _LOCK}:
                 print(f"{folder} keeps what is done; the same command continues from there")
             else:
-                shutil.rmtree(folder)
+                shutil.rmtree(made)
             raise
         shutil.rmtree(folder)
 
 
-def _begin(folder: str, description: str) -> None:
-    """Creates the folder, or checks that an existing one was left by the same command."""
+def _begin(folder: str, description: str) -> str:
+    """Creates the folder, or checks that an existing one was left by the same command.
+
+    Returns:
+        The first folder on its path that has been created, or the folder itself.
+
+    Raises:
+        ConfigError: if the folder was left by something else.
+        OSError: if it cannot be written.
+    """
+    made = folder
+    while not os.path.lexists(os.path.dirname(made)):
+        made = os.path.dirname(made)
     path = os.path.join(folder, _DESCRIPTION)
     if os.path.isfile(path):
         with open(path) as file:
@@ -64,6 +81,7 @@ def _begin(folder: str, description: str) -> None:
         os.makedirs(folder, exist_ok=True)
         with open(path, "w") as file:
             file.write(description)
+    return made
 
 
 def _described(settings: Any, inputs: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """Training steps of the evaluations continue after an interruption as if there had been none."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -94,6 +95,22 @@ def killed_at(step, number):
     return killed
 
 
+def test_a_checkpoint_that_cannot_be_written_is_an_error(tmp_path):
+    folder = tmp_path / "kept"
+    trained = Trained()
+    step = trained.step
+
+    def broken(*batch):
+        # Something takes the place of the folder.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.write_text("")
+        return step(*batch)
+
+    trained.step = broken
+    with pytest.raises(RunError, match="kept cannot be written: "):
+        trained.run(str(folder))
+
+
 def test_a_loss_that_is_not_finite_is_an_error():
     trained = Trained()
     trained.layer.set_weights([np.full([3, 1], np.nan), np.zeros(1)])
@@ -118,6 +135,22 @@ def test_a_folder_with_nothing_done_is_removed(tmp_path):
     with pytest.raises(RunError), unfinished(flags_of(tmp_path / "made"), []):
         raise RunError("no data")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_failures_leave_no_folders_on_the_way_to_the_output(tmp_path):
+    with pytest.raises(RunError), unfinished(flags_of(tmp_path / "a" / "b" / "made"), []):
+        assert (tmp_path / "a" / "b" / "partial_made").is_dir()
+        raise RunError("no data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_is_reported_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(RunError, match=r"--output=.*/file/made cannot be written: "),
+        unfinished(flags_of(tmp_path / "file" / "made"), []),
+    ):
+        raise AssertionError
 
 
 def leave(settings, inputs):
