@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tensorflow as tf
 
@@ -26,7 +26,7 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
         ConfigError: if the dataset or the configuration does not exist.
         RunError: if the dataset has not been prepared; the message says what to do.
     """
-    import tensorflow_datasets as tfds
+    tfds = _tfds()
 
     folder = os.path.expanduser(data_dir) or None
     base, _, configuration = name.partition("/")
@@ -88,7 +88,7 @@ def read_split(
     Raises:
         ConfigError: if the split does not exist.
     """
-    import tensorflow_datasets as tfds
+    tfds = _tfds()
 
     decoders = {encoded: tfds.decode.SkipDecoding()} if encoded else None
     try:
@@ -108,7 +108,7 @@ def part_of(dataset: str, splits: Mapping[str, list[Item]], split: str) -> list[
     Raises:
         ConfigError: if the split does not exist, or its part is empty.
     """
-    import tensorflow_datasets as tfds
+    tfds = _tfds()
 
     infos = {
         name: tfds.core.SplitInfo(
@@ -229,7 +229,7 @@ def _instructions(
 
 
 def _image_feature(name: str, builder: "tfds.core.DatasetBuilder") -> str:
-    import tensorflow_datasets as tfds
+    tfds = _tfds()
 
     images = [
         key for key, value in builder.info.features.items() if type(value) is tfds.features.Image
@@ -240,3 +240,10 @@ def _image_feature(name: str, builder: "tfds.core.DatasetBuilder") -> str:
             of="dataset",
         )
     return "image" if "image" in images else images[0]
+
+
+def _tfds() -> Any:
+    """Returns TFDS, whose import takes seconds and is not needed for other images."""
+    import tensorflow_datasets
+
+    return tensorflow_datasets
