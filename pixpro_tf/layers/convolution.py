@@ -18,6 +18,14 @@ def of_inference() -> Iterator[None]:
     """Context in which convolutions are traced without nested compiled functions, which other formats, such as ONNX, do not have.
 
     Gradients of grouped convolutions do not exist there on CPUs, and those of dilated ones are slow.
+
+    Examples:
+        >>> from pixpro_tf.layers.convolution import Convolution, of_inference
+        >>> import tensorflow as tf
+        >>> with of_inference():
+        ...     maps = Convolution(16, 3, dilation=2)(tf.zeros([1, 8, 8, 3]))
+        >>> maps.shape
+        TensorShape([1, 8, 8, 16])
     """
     token = _OF_INFERENCE.set(True)
     try:
