@@ -82,7 +82,7 @@ def test_mistakes_are_reported_in_one_line(run, tmp_path, capsys):
     there.write_text("")
     for flags, message in (
         ([f"--from={run}", f"--output={tmp_path / 'mine'}"], "must be a file that ends in"),
-        ([f"--from={other}", f"--output={tmp_path / 'a.pth'}"], "--backbone_layout=od_api"),
+        ([f"--from={other}", f"--output={tmp_path / 'a.safetensors'}"], "--backbone_layout=od_api"),
         ([f"--from={run}", f"--output={there}"], "already exists"),
     ):
         assert torch_command.main(flags) != 0
