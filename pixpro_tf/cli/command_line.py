@@ -93,10 +93,9 @@ def arguments_of(settings: Any) -> list[str]:
     """Returns a command line that is parsed into the same settings."""
     given = []
     for field in _fields(settings):
-        value, metadata = getattr(settings, field.name), field.metadata
-        for each in value if metadata.get("repeated") else [value]:
-            written = as_written(each, metadata.get("automatic", False))
-            given.append(f"--{flag_name(field)}={written}")
+        value = getattr(settings, field.name)
+        for each in value if field.metadata.get("repeated") else [value]:
+            given.append(f"--{flag_name(field)}={as_written(field, each)}")
     return given
 
 
@@ -135,7 +134,7 @@ def _help_of(field: "dataclasses.Field[Any]", width: int) -> list[str]:
     elif isinstance(field.default, bool):
         head = f"  --[no]{name} ({'on' if field.default else 'off'})"
     else:
-        head = f"  --{name}={as_written(field.default) or '(empty)'}"
+        head = f"  --{name}={as_written(field, field.default) or '(empty)'}"
     if metadata["unit"]:
         head += f"  [{metadata['unit']}]"
     text = metadata["help"]

@@ -84,7 +84,7 @@ class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFl
     def changed_flags(self) -> list[str]:
         """Returns the flags that are fixed for the whole run and differ from their defaults, e.g. `--gamma=1.0`."""
         return [
-            f"--{field.name}={_written(self, field)}"
+            f"--{field.name}={as_written(field, getattr(self, field.name))}"
             for field in dataclasses.fields(self)
             if field.metadata["fixed"] and getattr(self, field.name) != field.default
         ]
@@ -99,13 +99,9 @@ class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFl
             One text per flag, e.g. `--gamma=2.0 (the run has 1.0)`.
         """
         return [
-            f"--{field.name}={_written(self, field)} (the run has {other[field.name]})"
+            f"--{field.name}={as_written(field, getattr(self, field.name))} (the run has {other[field.name]})"
             for field in dataclasses.fields(self)
             if field.metadata["fixed"]
             and field.name in other
             and getattr(self, field.name) not in (other[field.name], AUTOMATIC.get(field.name))
         ]
-
-
-def _written(config: Config, field: "dataclasses.Field[Any]") -> str:
-    return as_written(getattr(config, field.name), field.metadata.get("automatic", False))

@@ -101,9 +101,9 @@ def flag_name(field: "dataclasses.Field[Any]") -> str:
     return field.metadata.get("name") or field.name
 
 
-def as_written(value: Any, automatic: bool = False) -> str:
-    """Returns a value as it is written on a command line; `automatic` as in `flag`."""
-    if automatic and value == AUTO:
+def as_written(field: "dataclasses.Field[Any]", value: Any) -> str:
+    """Returns a value of a flag, or one of several, as it is written on a command line."""
+    if value == AUTO and field.metadata.get("automatic"):
         return "auto"
     if isinstance(value, tuple):
         return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in value)
@@ -147,8 +147,7 @@ def refuse(settings: Any, name: str, reason: str) -> NoReturn:
     value = getattr(settings, name)
     if isinstance(value, bool):
         raise ConfigError(f"{_as_given(flag_name(field), value)} {reason}")
-    written = as_written(value, field.metadata.get("automatic", False))
-    raise ConfigError(f"--{flag_name(field)}={written} {reason}")
+    raise ConfigError(f"--{flag_name(field)}={as_written(field, value)} {reason}")
 
 
 def integers(name: str, text: str) -> list[int]:
@@ -171,7 +170,7 @@ def _check_value(field: "dataclasses.Field[Any]", value: Any) -> None:
     choices = field.metadata["choices"]
     if field.metadata.get("automatic") and value == AUTO:
         return
-    given = f"--{flag_name(field)}={as_written(value)}"
+    given = f"--{flag_name(field)}={as_written(field, value)}"
     minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
     for each in value if isinstance(value, tuple) else (value,):
         if choices and each not in choices:

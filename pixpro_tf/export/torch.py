@@ -54,7 +54,7 @@ def export(
     if not output.endswith(_SAFETENSORS):
         files.require_torch()
     backbone, _ = restore_for(
-        "PyTorch's libraries",
+        "torchvision",
         source,
         network,
         allow_unfinished,

@@ -68,7 +68,8 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
             # Graphs of finished evaluations would stay in memory.
             tf.keras.backend.clear_session()
             left = (total - number) * (time.monotonic() - started) / done_here
-            line = f"  {_decisive(task)} {100 * kept[0][next(iter(task.metrics))]:.2f}"
+            name, label = _decisive(task)
+            line = f"  {label} {100 * kept[0][name]:.2f}"
             print(f"{line}, {duration(left)} left" if number < total else line, flush=True)
         scores[source].append(kept[0])
         predictions.setdefault(source, kept[1])
@@ -137,8 +138,9 @@ def _keep(part: str, scores: dict[str, float], predictions: Predictions) -> None
             json.dump(scores, file)
 
 
-def _decisive(task: Task) -> str:
-    return next(iter(task.metrics.values()))
+def _decisive(task: Task) -> tuple[str, str]:
+    """Returns the name in the results, and the name for the user, of the score that decides."""
+    return next(iter(task.metrics.items()))
 
 
 def results(settings: Settings, result: Result) -> dict[str, Any]:
@@ -158,7 +160,7 @@ def describe(settings: Settings, result: Result) -> str:
     for source, scores in result.scores.items():
         cells = [_spread([100 * each[name] for each in scores]) for name in metrics]
         lines.append(f"  {source:{width}}" + "".join(f"{cell:<16}" for cell in cells))
-    name, label = next(iter(metrics.items()))
+    name, label = _decisive(result.task)
     first, *others = settings.sources
     for other in others:
         pairs = zip(result.scores[first], result.scores[other], strict=True)
@@ -178,7 +180,7 @@ def _spread(values: list[float], sign: str = "") -> str:
 
 def draw(settings: Settings, result: Result) -> dict[str, Any]:
     """Returns the figures to save next to results.json, by name."""
-    name, label = next(iter(result.task.metrics.items()))
+    name, label = _decisive(result.task)
     values = {
         source: [100 * each[name] for each in scores] for source, scores in result.scores.items()
     }

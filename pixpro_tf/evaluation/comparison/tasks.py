@@ -57,6 +57,9 @@ class Detection:
             settings.labels or settings.dataset, "labels" if settings.labels else "dataset"
         ):
             self._opened = object_detection.open_data(settings)
+            count, prepare = object_detection.PICTURED, self._opened.data.prepare
+            examples = self._opened.examples.take(count)
+            (self._pictured,) = object_batches(examples, count, prepare).as_numpy_iterator()
         self._class_names = self._opened.data.class_names
 
     def evaluate(
@@ -68,23 +71,17 @@ class Detection:
         scores |= {
             f"ap of {name}": ap for name, ap in result.scores.class_ap.items() if ap is not None
         }
-        found = object_detection.detected(result.detector, self._pictured())
+        found = object_detection.detected(result.detector, self._pictured)
         return scores, found._asdict()
 
     def figure(self, predictions: Mapping[str, Predictions], title: str) -> Any:
         """See `Task.figure`."""
-        batch = self._pictured()
-        rows = {"truth": pictures.true_boxes(batch)}
+        rows = {"truth": pictures.true_boxes(self._pictured)}
         for name, found in predictions.items():
             rows[name] = pictures.found_boxes(found)
         title += f" (boxes with a score of at least {pictures.MIN_SCORE:g})"
-        return pictures.boxes_picture(list(batch["image"]), rows, self._class_names, title)
-
-    def _pictured(self) -> dict[str, np.ndarray]:
-        count, prepare = object_detection.PICTURED, self._opened.data.prepare
-        examples = self._opened.examples.take(count)
-        (batch,) = object_batches(examples, count, prepare).as_numpy_iterator()
-        return batch
+        images = list(self._pictured["image"])
+        return pictures.boxes_picture(images, rows, self._class_names, title)
 
 
 class Segmentation:
@@ -101,7 +98,7 @@ class Segmentation:
         with reading(settings.dataset):
             data = open_segmentation(settings.dataset, settings.data_dir)
             examples = data.split(settings.split).take(segmentation.PICTURED)
-        self._pictured = image_batches(examples, 1)
+            self._pictured = list(image_batches(examples, 1))
         self._class_names = data.class_names
 
     def evaluate(

@@ -9,7 +9,7 @@ import sys
 
 from pixpro_tf.cli.settings import LabelSettings
 from pixpro_tf.config.flag import flag
-from pixpro_tf.export.commands.settings import ExportSettings, command
+from pixpro_tf.export.commands.settings import ExportSettings, command, label_map_flag
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,12 +22,7 @@ class Settings(ExportSettings, LabelSettings):
         "your boxes, which are written as TFRecords: a COCO json file, or a folder of VOC xml or YOLO txt files; empty for experiments on "
         "COCO and Cityscapes",
     )
-    label_map: str = flag(
-        "",
-        "Data",
-        "label_map.pbtxt that numbers the classes of --labels; empty numbers them from 1",
-        used_by={"labels": ()},
-    )
+    label_map: str = label_map_flag()
     steps: int = flag(
         0,
         "Fine-tuning",

@@ -10,7 +10,7 @@ import sys
 
 from pixpro_tf.cli.settings import LabelSettings
 from pixpro_tf.config.flag import flag, required
-from pixpro_tf.export.commands.settings import ExportSettings, command
+from pixpro_tf.export.commands.settings import ExportSettings, command, label_map_flag
 from pixpro_tf.export.od_api.pipeline import MODELS
 from pixpro_tf.export.od_api.tasks import TASKS, Data
 
@@ -67,12 +67,7 @@ class Settings(ExportSettings, LabelSettings):
         "Data",
         "your boxes for --task=custom, which are written as TFRecords: a COCO json file, or a folder of VOC xml or YOLO txt files",
     )
-    label_map: str = flag(
-        Data.label_map,
-        "Data",
-        "label_map.pbtxt that numbers the classes of --labels; empty numbers them from 1",
-        used_by={"labels": ()},
-    )
+    label_map: str = label_map_flag()
     dataset: str = flag(
         Data.dataset,
         "Data",

@@ -10,6 +10,16 @@ from pixpro_tf.cli.settings import BackboneSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 
 
+def label_map_flag() -> str:
+    """Returns the flag `--label_map` of the exports with one's own boxes."""
+    return flag(
+        "",
+        "Data",
+        "label_map.pbtxt that numbers the classes of --labels; empty numbers them from 1",
+        used_by={"labels": ()},
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportSettings(BackboneSettings):
     """Flags of every export: the backbone and the output."""
