@@ -132,7 +132,8 @@ def build_model(
 
 def _build_model(config: Config, total_steps: int, objectives: Sequence[Objective]) -> PixPro:
     neck = neck_arguments(config)
-    images = tf.keras.Input([config.image_size, config.image_size, 3])
+    channels = config.image_channels
+    images = tf.keras.Input([config.image_size, config.image_size, channels.count])
 
     def encoder(name: str) -> Encoder:
         network = Encoder(
@@ -141,6 +142,7 @@ def _build_model(config: Config, total_steps: int, objectives: Sequence[Objectiv
                 config.backbone_layout,
                 config.output_stride,
                 config.zero_init_residual,
+                channels,
             ),
             {objective.name: objective.make_projector() for objective in objectives},
             Neck(**neck) if neck else None,
@@ -155,7 +157,7 @@ def _build_model(config: Config, total_steps: int, objectives: Sequence[Objectiv
         encoder("target"),
         objectives,
         EmaSchedule(config.ema_momentum, total_steps),
-        photometric.Photometric(config.augmentation) if on_device else None,
+        photometric.Photometric(config.augmentation, channels) if on_device else None,
         config.jit,
         config.gradient_accumulation,
     )

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import math
+import typing
 
 import pytest
 
 from pixpro_tf.backbones import resnet
-from pixpro_tf.config import Config
+from pixpro_tf.config import Config, flag
 from pixpro_tf.config.hardware import SLURM_VARIABLES
 from pixpro_tf.errors import ConfigError
+from tests.support.models import FOUR_CHANNELS
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
@@ -31,6 +34,18 @@ REFUSALS = [
         "at least --min_crop_area=0.3 and at most 1",
     ),
     ({"max_crop_area": 1.5}, "max_crop_area", "at least --min_crop_area=0.08 and at most 1"),
+    ({"channels": 0}, "channels", "the minimum is 1"),
+    ({"channels": 4}, "channel_low", "3 numbers, but --channels=4; python -m pixpro_tf.stat"),
+    ({"channel_std": (1.0, 1.0)}, "channel_std", "2 numbers, but --channels=3"),
+    ({"channel_std": (0.2, 0.0, 0.2)}, "channel_std", "greater than 0 in every channel"),
+    ({"channel_high": (255.0, 0.0, 255.0)}, "channel_high", "greater than --channel_low"),
+    ({"channel_mean": (0.5, math.nan, 0.5)}, "channel_mean", "finite"),
+    (FOUR_CHANNELS | {"dataset": "scenes/128"}, "dataset", "require folder:PATH or zip:FILE"),
+    (FOUR_CHANNELS | {"dataset": "tfrecord:a"}, "dataset", "require folder:PATH or zip:FILE"),
+    (FOUR_CHANNELS | {"augmentation": "simclr_grey"}, "augmentation", "--channels=4; use byol"),
+    (FOUR_CHANNELS | {"augmentation": "rand_augment"}, "augmentation", "--channels=4; use byol"),
+    (FOUR_CHANNELS | {"data_service": "grpc://a:1"}, "data_service", "remove it"),
+    (FOUR_CHANNELS | {"probe_every": 5}, "probe_every", "--channels=4"),
     ({"image_size": 0}, "image_size", "the minimum is 1"),
     ({"output_stride": 4}, "output_stride", "8, 16 or 32"),
     ({"image_size": 31}, "image_size", "at least 32"),
@@ -173,7 +188,8 @@ def test_invalid_combination_is_rejected(flags, named, offered):
     text = refusal(**flags)
     value = flags.get(named, FIELDS[named].default)
     given = {True: f"--{named} ", False: f"--no{named} "}
-    assert text.startswith(given[value] if isinstance(value, bool) else f"--{named}={value}")
+    written = flag.as_written(FIELDS[named], value)
+    assert text.startswith(given[value] if isinstance(value, bool) else f"--{named}={written}")
     assert offered in text
     assert "\n" not in text
 
@@ -437,4 +453,5 @@ def test_supported_output_strides_are_accepted(stride):
 def test_every_flag_has_a_group_and_a_help_text(name):
     metadata = FIELDS[name].metadata
     assert metadata["group"] and metadata["help"]
-    assert type(FIELDS[name].default) is FIELDS[name].type
+    kind = FIELDS[name].type
+    assert type(FIELDS[name].default) is (typing.get_origin(kind) or kind)

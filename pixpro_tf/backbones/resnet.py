@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.backbones.architectures import ARCHITECTURES, Architecture
+from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.layers.batch_norm import BatchNorm
 from pixpro_tf.layers.convolution import Convolution
 from pixpro_tf.layers.layouts import LAYOUTS
@@ -134,8 +135,9 @@ class ResNet(tf.keras.Model):
         output_stride: stride of "c5", 32, 16 or 8; below 32, the last stages keep their resolution and dilate their 3x3
             convolutions instead.
         zero_init_residual: `zero_init` of every `ResidualBlock`.
+        channels: channels of the images, or their attributes as a dict.
 
-    Call with float images `[B, H, W, 3]` of any H and W of at least 1, normalised by ImageNet's mean and standard deviation.
+    Call with float images `[B, H, W, C]` of any H and W of at least 1, normalised by the mean and standard deviation of `channels`.
     Returns a dict of endpoints "c2" to "c5": `[B, ceil(H / s), ceil(W / s), channels]` with strides s = 4, 8, 16, 32, none
     larger than `output_stride`.
 
@@ -152,6 +154,7 @@ class ResNet(tf.keras.Model):
         layout: str = "torchvision",
         output_stride: int = 32,
         zero_init_residual: bool = True,
+        channels: Channels | dict[str, Any] = RGB,
         name: str = "backbone",
     ) -> None:
         super().__init__(name=name)
@@ -167,6 +170,7 @@ class ResNet(tf.keras.Model):
         self.layout = layout
         self.output_stride = output_stride
         self.zero_init_residual = zero_init_residual
+        self.channels = channels if isinstance(channels, Channels) else Channels(**channels)
 
         spec = ARCHITECTURES[architecture]
         padding = _padding_of(layout)
@@ -177,8 +181,8 @@ class ResNet(tf.keras.Model):
         self.stages = []
         stride, dilation, in_channels = 4, 1, base
         for stage, num_blocks in enumerate(spec.blocks):
-            channels = base * 2**stage
-            out_channels = channels * (4 if spec.bottleneck else 1)
+            width = base * 2**stage
+            out_channels = width * (4 if spec.bottleneck else 1)
             strides = 1 if stage == 0 else 2
             if stride * strides > output_stride:
                 dilation *= strides
@@ -190,7 +194,7 @@ class ResNet(tf.keras.Model):
                 blocks.append(
                     ResidualBlock(
                         spec,
-                        channels,
+                        width,
                         strides if first else 1,
                         dilation,
                         project=first and (stage > 0 or in_channels != out_channels),
@@ -252,6 +256,7 @@ class ResNet(tf.keras.Model):
             "layout": self.layout,
             "output_stride": self.output_stride,
             "zero_init_residual": self.zero_init_residual,
+            "channels": dataclasses.asdict(self.channels),
             "name": self.name,
         }
 
@@ -266,9 +271,10 @@ def build(
     layout: str = "torchvision",
     output_stride: int = 32,
     zero_init_residual: bool = True,
+    channels: Channels = RGB,
     name: str = "backbone",
 ) -> ResNet:
     """Returns a `ResNet` whose variables exist already, for images of any size."""
-    model = ResNet(architecture, layout, output_stride, zero_init_residual, name)
-    model(tf.keras.Input([None, None, 3]))
+    model = ResNet(architecture, layout, output_stride, zero_init_residual, channels, name)
+    model(tf.keras.Input([None, None, channels.count]))
     return model

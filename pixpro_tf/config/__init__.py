@@ -42,6 +42,10 @@ class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFl
         for name, automatic in AUTOMATIC.items():
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, automatic)
+        for field in dataclasses.fields(self):
+            if isinstance(field.default, tuple):
+                # JSON has lists.
+                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
         check_values(self)
         self.check_data()
         self.check_model()
@@ -78,8 +82,11 @@ class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFl
         self.check_cluster()
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all flags and their values."""
-        return dataclasses.asdict(self)
+        """Returns all flags and their values, as JSON represents them."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
 
     def changed_flags(self) -> list[str]:
         """Returns the flags that are fixed for the whole run and differ from their defaults, e.g. `--gamma=1.0`."""
@@ -98,10 +105,11 @@ class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFl
         Returns:
             One text per flag, e.g. `--gamma=2.0 (the run has 1.0)`.
         """
+        own = self.to_dict()
         return [
-            f"--{field.name}={as_written(field, getattr(self, field.name))} (the run has {other[field.name]})"
+            f"--{field.name}={as_written(field, own[field.name])} (the run has {as_written(field, other[field.name])})"
             for field in dataclasses.fields(self)
             if field.metadata["fixed"]
             and field.name in other
-            and getattr(self, field.name) not in (other[field.name], AUTOMATIC.get(field.name))
+            and own[field.name] not in (other[field.name], AUTOMATIC.get(field.name))
         ]

@@ -100,6 +100,11 @@ def check_hosts(config: "Config") -> None:
             "features_every",
             "is not supported on TPUs; remove it, and plot the checkpoints of the run with python -m pixpro_tf.visualize",
         )
+    if config.probe_every and not config.image_channels.is_photograph:
+        refuse(
+            "probe_every",
+            f"evaluates RGB images with 8 bits, but the run has others (--channels={config.channels}); remove it",
+        )
     config.check_replicas(max(config.num_devices, 1))
     if config.instance_loss == "contrastive" and config.batch_size == config.gradient_accumulation:
         refuse(

@@ -5,10 +5,14 @@ import os
 import re
 
 from pixpro_tf.config.flag import flag, refuse
-from pixpro_tf.data.views.policies import POLICIES
+from pixpro_tf.data.views.channels import RGB, Channels
+from pixpro_tf.data.views.policies import OF_COLOUR, POLICIES
 
 # Prefixes of --dataset for images that do not belong to a TFDS dataset.
 OF_FILES = ("folder:", "zip:", "tfrecord:")
+# Flags with one number for each channel.
+_OF_CHANNELS = ("channel_low", "channel_high", "channel_mean", "channel_std")
+_MEASURE = "python -m pixpro_tf.statistics measures it, and writes a flagfile"
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -32,6 +36,30 @@ class DataFlags:
         "",
         "Data",
         "split of a TFDS dataset; empty for all its training images (for scenes, the unlabelled ones)",
+    )
+    channels: int = flag(
+        RGB.count,
+        "Data",
+        "number of channels of the images; with other channels than RGB in 8 bits, folder: and zip: also read NumPy's .npy files, TIFF with any "
+        "number of channels (pip install '.[channels]'), and greyscale files as they are stored; python -m pixpro_tf.statistics "
+        "writes a flagfile with this flag and the next four",
+        minimum=1,
+    )
+    channel_low: tuple[float, ...] = flag(
+        RGB.low, "Data", "stored value of each channel that becomes 0; lower ones become 0 too"
+    )
+    channel_high: tuple[float, ...] = flag(
+        RGB.high, "Data", "stored value of each channel that becomes 1; higher ones become 1 too"
+    )
+    channel_mean: tuple[float, ...] = flag(
+        RGB.mean,
+        "Data",
+        "mean of each channel from 0 to 1, which becomes 0 in the input of the network; the default is ImageNet's",
+    )
+    channel_std: tuple[float, ...] = flag(
+        RGB.std,
+        "Data",
+        "standard deviation of each channel from 0 to 1, which becomes 1 in the input of the network",
     )
     image_size: int = flag(224, "Data", "side of the square views", unit="pixels", minimum=1)
     min_crop_area: float = flag(
@@ -99,6 +127,11 @@ class DataFlags:
     )
 
     @property
+    def image_channels(self) -> Channels:
+        """Number, range and statistics of the channels of the images."""
+        return Channels(*(getattr(self, name) for name in _OF_CHANNELS))
+
+    @property
     def data_services(self) -> list[str]:
         """Addresses of the data service; empty if the run creates its views itself."""
         return [part.strip() for part in self.data_service.split(",") if part.strip()]
@@ -106,6 +139,7 @@ class DataFlags:
     def check_data(self) -> None:
         """Raises `ConfigError` if these flags are invalid on their own or in combination."""
         self._check_dataset()
+        self._check_channels()
         if not 0 < self.min_crop_area <= 1:
             refuse(self, "min_crop_area", "must be greater than 0 and at most 1, the whole image")
         if not self.min_crop_area <= self.max_crop_area <= 1:
@@ -154,6 +188,39 @@ class DataFlags:
                 self,
                 "dataset",
                 "is neither a TFDS name nor folder:PATH, zip:FILE, tfrecord:GLOB or scenes/128; use one of these",
+            )
+
+    def _check_channels(self) -> None:
+        for name in _OF_CHANNELS:
+            count = len(getattr(self, name))
+            if count != self.channels:
+                refuse(
+                    self, name, f"has {count} numbers, but --channels={self.channels}; {_MEASURE}"
+                )
+        channels = self.image_channels
+        if any(high <= low for low, high in zip(channels.low, channels.high, strict=True)):
+            refuse(self, "channel_high", "must be greater than --channel_low in every channel")
+        if min(channels.std) <= 0:
+            refuse(self, "channel_std", f"must be greater than 0 in every channel; {_MEASURE}")
+        if self.augmentation in OF_COLOUR and not channels.has_colour:
+            refuse(
+                self,
+                "augmentation",
+                f"needs red, green and blue, but --channels={self.channels}; use byol or simclr",
+            )
+        if channels.is_photograph:
+            return
+        if not self.dataset.startswith(("folder:", "zip:")):
+            refuse(
+                self,
+                "dataset",
+                "contains RGB images with 8 bits; other channels and ranges require folder:PATH or zip:FILE",
+            )
+        if self.data_service:
+            refuse(
+                self,
+                "data_service",
+                "does not decode images with other channels than RGB in 8 bits; remove it",
             )
 
     def _check_data_service(self) -> None:

@@ -105,7 +105,7 @@ def as_written(field: "dataclasses.Field[Any]", value: Any) -> str:
     """Returns a value of a flag, or one of several, as it is written on a command line."""
     if value == AUTO and field.metadata.get("automatic"):
         return "auto"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in value)
     return str(value)
 

@@ -1,13 +1,15 @@
 """Encoded images: which files count as images, and how they are decoded."""
 
 import collections
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.data import image_headers, pillow_images
+from pixpro_tf.data import image_headers, pillow_images, stored_values
+from pixpro_tf.data.views.channels import RGB, Channels
 
 IMAGE_SUFFIXES = (
     ".jpg",
@@ -22,13 +24,20 @@ IMAGE_SUFFIXES = (
     ".tiff",
 )
 _OF_PILLOW = (b".webp", b".tif", b".tiff")
+# Arrays of NumPy count as images only where the channels of the images are described.
+ARRAY_SUFFIX = ".npy"
 # Decoding takes 17 bytes for each pixel that the file's header declares, however small the file is.
 MAX_MEGAPIXELS = 100
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file name, without folders, has an image suffix (in upper or lower case) and is not hidden."""
-    return not is_hidden(name) and name.lower().endswith(IMAGE_SUFFIXES)
+def suffixes_of(channels: Channels) -> tuple[str, ...]:
+    """Returns the suffixes of files that can contain images with these channels."""
+    return IMAGE_SUFFIXES if channels.is_photograph else (*IMAGE_SUFFIXES, ARRAY_SUFFIX)
+
+
+def is_image_name(name: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
+    """Whether a file name, without folders, has one of the suffixes (in upper or lower case) and is not hidden."""
+    return not is_hidden(name) and name.lower().endswith(suffixes)
 
 
 def is_hidden(name: str) -> bool:
@@ -36,15 +45,15 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def passed_over(names: Iterable[str]) -> str:
+def passed_over(names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> str:
     """Message about files that are not images, e.g. `Skipped 48 files: 40 .webp, 8 .tif`; empty if there are none."""
-    suffixes = collections.Counter(
+    counted = collections.Counter(
         os.path.splitext(name)[1].lower() or "without a suffix"
         for name in names
-        if not is_hidden(name) and not is_image_name(name)
+        if not is_hidden(name) and not is_image_name(name, suffixes)
     )
-    counts = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common())
-    return f"Skipped {suffixes.total()} files: {counts}" if suffixes else ""
+    counts = ", ".join(f"{count} {suffix}" for suffix, count in counted.most_common())
+    return f"Skipped {counted.total()} files: {counts}" if counted else ""
 
 
 def needs_pillow(name: bytes) -> bool:
@@ -52,24 +61,43 @@ def needs_pillow(name: bytes) -> bool:
     return name.lower().endswith(_OF_PILLOW)
 
 
-def decode(encoded: tf.Tensor, pillow: bool = True) -> tf.Tensor:
-    """Decodes an image to RGB.
+def decode(encoded: tf.Tensor, pillow: bool = True, channels: Channels = RGB) -> tf.Tensor:
+    """Decodes an image to 8 bits per channel.
 
-    Greyscale images get three equal channels, CMYK is converted, 16-bit values are reduced to their upper 8 bits, alpha is dropped
+    To RGB: greyscale images get three equal channels, CMYK is converted, 16-bit values are reduced to their upper 8 bits, alpha is dropped
     without blending, and only the first frame of an animation is decoded. Images are turned as an EXIF orientation says.
+
+    Images with other channels, or another range, must have exactly these channels; see `stored_values.read`. Their values are scaled
+    by the range of the channels.
 
     Args:
         encoded: string scalar, a JPEG, PNG, GIF or BMP, or with `pillow` a WebP or TIFF.
         pillow: whether WebP and TIFF are decoded. Pillow decodes them, in this process; a graph that other processes run must do without.
+        channels: channels of the image.
 
     Returns:
-        uint8 `[H, W, 3]`.
+        uint8 `[H, W, C]`.
 
     Raises:
-        tf.errors.InvalidArgumentError: if the image is damaged or of another format, or if its header declares more than
-            `MAX_MEGAPIXELS` megapixels.
+        tf.errors.InvalidArgumentError: if the image is damaged or of another format, if its header declares more than
+            `MAX_MEGAPIXELS` megapixels, or if it has other channels.
     """
+    image = _decode_rgb(encoded, pillow) if channels.is_photograph else _scaled(encoded, channels)
+    image.set_shape([None, None, channels.count])
+    return image
 
+
+def _scaled(encoded: tf.Tensor, channels: Channels) -> tf.Tensor:
+    """Reads an image with other channels than RGB in 8 bits, and scales its values to 0..255."""
+
+    def read(content: bytes) -> np.ndarray:
+        values = stored_values.read(content, MAX_MEGAPIXELS, channels.count)
+        return stored_values.scaled(values, channels.low, channels.high)
+
+    return _by_python(read, encoded)
+
+
+def _decode_rgb(encoded: tf.Tensor, pillow: bool) -> tf.Tensor:
     def jpeg() -> tf.Tensor:
         with tf.control_dependencies([_assert_size(tf.io.extract_jpeg_shape(encoded)[:2])]):
             # The accurate inverse DCT, which Pillow also uses; TensorFlow's default trades accuracy for speed.
@@ -91,22 +119,26 @@ def decode(encoded: tf.Tensor, pillow: bool = True) -> tf.Tensor:
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
     def by_pillow() -> tf.Tensor:
-        # With deterministic operations, tf.data does not run anything in parallel that has a state.
-        return tf.numpy_function(_decode_by_pillow, [encoded], tf.uint8, stateful=False)
+        read = functools.partial(pillow_images.decode, max_megapixels=MAX_MEGAPIXELS)
+        return _by_python(read, encoded)
 
-    image = tf.cond(tf.io.is_jpeg(encoded), jpeg, other)
-    image.set_shape([None, None, 3])
-    return image
+    return tf.cond(tf.io.is_jpeg(encoded), jpeg, other)
 
 
-def _decode_by_pillow(encoded: bytes | np.ndarray) -> np.ndarray:
-    # Outside a graph, TensorFlow passes an array that contains the bytes, and does not turn errors into its own.
-    if isinstance(encoded, bytes):
-        return pillow_images.decode(encoded, MAX_MEGAPIXELS)
-    try:
-        return pillow_images.decode(encoded.item(), MAX_MEGAPIXELS)
-    except ValueError as error:
-        raise tf.errors.InvalidArgumentError(None, None, str(error)) from error
+def _by_python(decode: Callable[[bytes], np.ndarray], encoded: tf.Tensor) -> tf.Tensor:
+    """Applies a Python function to the contents of an image, in a graph or outside of it; it raises `ValueError` for a damaged image."""
+
+    def decoded(content: bytes | np.ndarray) -> np.ndarray:
+        # Outside a graph, TensorFlow passes an array that contains the bytes, and does not turn errors into its own.
+        if isinstance(content, bytes):
+            return decode(content)
+        try:
+            return decode(content.item())
+        except ValueError as error:
+            raise tf.errors.InvalidArgumentError(None, None, str(error)) from error
+
+    # With deterministic operations, tf.data does not run anything in parallel that has a state.
+    return tf.numpy_function(decoded, [encoded], tf.uint8, stateful=False)
 
 
 def _assert_size(height_and_width: tf.Tensor) -> tf.Operation:

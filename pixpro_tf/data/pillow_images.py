@@ -1,13 +1,41 @@
 """Images of formats that TensorFlow does not decode, read by Pillow."""
 
+import contextlib
 import io
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin
 
 # Pillow reads many other formats with code that has had little review. It knows those that are named only once their modules are imported.
 FORMATS = (WebPImagePlugin.WebPImageFile.format, TiffImagePlugin.TiffImageFile.format)
-_TOO_LARGE = "the image has {} x {} pixels; at most {} million are supported"
+TOO_LARGE = "the image has {} x {} pixels; at most {} million are supported"
+
+
+@contextlib.contextmanager
+def opened(
+    encoded: bytes, max_megapixels: int, formats: tuple[str, ...] = FORMATS
+) -> Iterator[Image.Image]:
+    """Opens an image for the duration of the block.
+
+    Args:
+        encoded: contents of the file.
+        max_megapixels: largest number of megapixels that are decoded.
+        formats: Pillow's names of the formats that the image can have.
+
+    Raises:
+        ValueError: if the image is too large, or is found to be damaged, here or in the block.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded), formats=formats) as image:
+            width, height = image.size
+            if width * height > max_megapixels * 10**6:
+                raise ValueError(TOO_LARGE.format(width, height, max_megapixels))
+            yield image
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from None
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"damaged, or not a {' or '.join(formats)}: {error}") from None
 
 
 def decode(encoded: bytes, max_megapixels: int) -> np.ndarray:
@@ -20,16 +48,8 @@ def decode(encoded: bytes, max_megapixels: int) -> np.ndarray:
     Raises:
         ValueError: if the image is damaged, too large, or of a kind that cannot be reduced to 8-bit RGB.
     """
-    try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > max_megapixels * 10**6:
-                raise ValueError(_TOO_LARGE.format(width, height, max_megapixels))
-            return np.asarray(rgb(ImageOps.exif_transpose(image)))
-    except Image.DecompressionBombError as error:
-        raise ValueError(str(error)) from None
-    except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"damaged, or not a {' or '.join(FORMATS)}: {error}") from None
+    with opened(encoded, max_megapixels) as image:
+        return np.asarray(rgb(ImageOps.exif_transpose(image)))
 
 
 def png_of(encoded: bytes, max_megapixels: int) -> bytes:

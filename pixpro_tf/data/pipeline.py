@@ -64,7 +64,7 @@ def training_dataset(
             process.
 
     Returns:
-        Dataset of `{"view_1", "view_2": [b, S, S, 3], "box_1", "box_2": [b, 4] float32}` with b images for each replica and micro-batch.
+        Dataset of `{"view_1", "view_2": [b, S, S, C], "box_1", "box_2": [b, 4] float32}` with b images for each replica and micro-batch.
         Views are normalised float32, or uint8 together with `"seed": [b, 2] int32`.
     """
     steps = batches_per_epoch(source.num_images, batch_size)
@@ -87,7 +87,7 @@ def training_dataset(
 
     @as_written
     def views(place: tf.Tensor, key: tf.Tensor, record: Record) -> dict[str, tf.Tensor]:
-        image = decode(source.encoded(record), source.needs_pillow)
+        image = decode(source.encoded(record), source.needs_pillow, source.channels)
         areas = min_crop_area, max_crop_area
         view_1, box_1 = crops.make_view(image, key, 1, image_size, *areas)
         view_2, box_2 = crops.make_view(image, key, 2, image_size, *areas)
@@ -116,7 +116,7 @@ def training_dataset(
         dataset = dataset.map(views, num_parallel_calls=parallel, deterministic=True)
         dataset = dataset.batch(share, drop_remainder=True)
         if photometric is not None:
-            bytes_each = share * 2 * image_size**2 * 3 * 4
+            bytes_each = share * 2 * image_size**2 * source.channels.count * 4
             most = min(_MAX_PARALLEL_BATCHES, max(2, _MAX_PARALLEL_BYTES // bytes_each))
             # AUTOTUNE is negative, so the minimum keeps it.
             dataset = dataset.map(

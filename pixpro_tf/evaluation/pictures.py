@@ -50,6 +50,15 @@ def class_colours(num_classes: int) -> np.ndarray:
     return matplotlib.colormaps["viridis"](np.linspace(0, 1, num_classes))[:, :3]
 
 
+def as_rgb(images: np.ndarray) -> np.ndarray:
+    """Returns images with three channels, to show them.
+
+    Args:
+        images: `[..., C]`; the first three channels are shown as red, green and blue, or the first as grey if there are fewer.
+    """
+    return images[..., :3] if images.shape[-1] >= 3 else np.repeat(images[..., :1], 3, axis=-1)
+
+
 def confusion_picture(
     confusion: np.ndarray, class_names: Sequence[str], title: str
 ) -> matplotlib.figure.Figure:

@@ -7,13 +7,15 @@ import tensorflow as tf
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.data.views.photometric import normalize
-from pixpro_tf.errors import ConfigError
+from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.storage import trained_weights
 
 RANDOM = "random:"
 
 
-def load_backbone(source: str, network: str = "", output_stride: int = 0) -> resnet.ResNet:
+def load_backbone(
+    source: str, network: str = "", output_stride: int = 0, any_channels: bool = False
+) -> resnet.ResNet:
     """Loads a backbone in float32.
 
     Args:
@@ -22,14 +24,17 @@ def load_backbone(source: str, network: str = "", output_stride: int = 0) -> res
         network: network of a run, "online" or "target"; empty for the online one.
         output_stride: output stride to use instead of the one that the backbone was trained with; 0 keeps that one, and is 32 for random
             weights.
+        any_channels: whether the caller reads images with the channels of the backbone; otherwise it reads RGB with 8 bits.
 
     Raises:
         ConfigError: if the architecture is unknown.
-        RunError: if the weights are not found.
+        RunError: if the weights are not found, or are for images with other channels.
     """
     if source.startswith(RANDOM):
         return _random_backbone(source, output_stride or 32)
     with trained_weights.open_weights(source, network or None) as weights:
+        if not any_channels:
+            _check_channels(source, weights)
         if output_stride:
             weights = dataclasses.replace(weights, output_stride=output_stride)
         return trained_weights.restore(weights)
@@ -43,7 +48,16 @@ def load_backbone_and_neck(source: str, network: str = "") -> tuple[resnet.ResNe
     if source.startswith(RANDOM):
         return _random_backbone(source, 32), None
     with trained_weights.open_weights(source, network or None) as weights:
+        _check_channels(source, weights)
         return trained_weights.restore_with_neck(dataclasses.replace(weights, output_stride=32))
+
+
+def _check_channels(source: str, weights: trained_weights.Weights) -> None:
+    if not weights.channels.is_photograph:
+        raise RunError(
+            f"{source} was pre-trained on images with other channels than RGB in 8 bits (--channels={weights.channels.count}), "
+            "and evaluations with labels read RGB; use pixpro_tf.evaluation.correspondence, or export the backbone"
+        )
 
 
 def _random_backbone(source: str, output_stride: int) -> resnet.ResNet:
@@ -62,7 +76,7 @@ def maps_of(
 
     Args:
         backbone: network that computes the map.
-        images: uint8 or float `[B, H, W, 3]`, RGB.
+        images: uint8 or float `[B, H, W, C]`, with the channels of the backbone.
         level: name of the map, "c2" to "c5".
         training: whether batch norm uses the statistics of the batch.
         margin: number of pixels by which the images are extended on all sides before the network sees them, mirrored as often as
@@ -73,7 +87,7 @@ def maps_of(
     if margin:
         for axis in (1, 2):
             images = _mirrored(images, margin, axis)
-    maps = backbone(normalize(images / 255.0), training=training)[level]
+    maps = backbone(normalize(images / 255.0, backbone.channels), training=training)[level]
     if margin:
         cut = margin // backbone.stride_of(level)
         maps = maps[:, cut:-cut, cut:-cut]

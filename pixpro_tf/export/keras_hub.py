@@ -12,9 +12,10 @@ import numpy as np
 from pixpro_tf.backbones.architectures import ARCHITECTURES, Architecture
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
+from pixpro_tf.data.views.channels import Channels
 from pixpro_tf.export.sources import restore_for
 from pixpro_tf.pretrained.keras_names import names_in_order, torch_name
-from pixpro_tf.pretrained.normalisation import IMAGENET
+from pixpro_tf.pretrained.normalisation import Normalisation
 from pixpro_tf.pretrained.torch_names import from_torch_layout, state_dict
 
 # Versions whose files these are; newer ones read them, too.
@@ -36,7 +37,7 @@ import keras_hub
 
 backbone = keras_hub.models.ResNetBackbone.from_preset("{name}")
 converter = keras_hub.layers.ImageConverter.from_preset("{name}")
-maps = backbone(converter(images))  # RGB in 0..255
+maps = backbone(converter(images))  # {images}
 ```
 
 The converter normalises images as in pre-training. `backbone.pyramid_outputs` has the maps P2 to P5. Batch norm keeps the momentum of
@@ -74,8 +75,10 @@ def export(
         allow_unfinished,
         architectures=SUPPORTED,
         layout="torchvision",
+        any_channels=True,
     )
     architecture = ARCHITECTURES[backbone.architecture]
+    normalisation = Normalisation.of(backbone.channels)
     name = os.path.basename(os.path.abspath(output))
     with atomic_output(output, overwrite) as folder:
         os.makedirs(folder)
@@ -83,14 +86,14 @@ def export(
         with open(os.path.join(folder, "model.weights.h5"), "wb") as file:
             file.write(_weights(backbone, architecture))
         objects = {
-            "config.json": _backbone_config(architecture, backbone.name),
+            "config.json": _backbone_config(architecture, backbone),
             "image_converter.json": _serialized(
                 "resnet_image_converter",
                 "ResNetImageConverter",
                 {
                     "name": "res_net_image_converter",
-                    "scale": list(IMAGENET.scale),
-                    "offset": list(IMAGENET.offset),
+                    "scale": list(normalisation.scale),
+                    "offset": list(normalisation.offset),
                 },
             ),
             "metadata.json": _VERSIONS
@@ -100,17 +103,26 @@ def export(
             },
         }
         texts = {file: json.dumps(content, indent=4) + "\n" for file, content in objects.items()}
-        texts["README.md"] = _README.format(architecture=backbone.architecture, name=name)
+        texts["README.md"] = _README.format(
+            architecture=backbone.architecture, name=name, images=_describe(backbone.channels)
+        )
         write_texts(folder, texts)
 
 
-def _backbone_config(architecture: Architecture, name: str) -> dict[str, Any]:
+def _describe(channels: Channels) -> str:
+    if channels.is_photograph:
+        return "RGB in 0..255"
+    low, high = (list(each) for each in (channels.low, channels.high))
+    return f"255 * (values - {low}) / ({high} - {low}), limited to 0..255"
+
+
+def _backbone_config(architecture: Architecture, backbone: ResNet) -> dict[str, Any]:
     kind = "bottleneck_block" if architecture.bottleneck else "basic_block"
     return _serialized(
         "resnet_backbone",
         "ResNetBackbone",
         {
-            "name": name,
+            "name": backbone.name,
             "trainable": True,
             "input_conv_filters": [32, 32, 64] if architecture.deep else [64],
             "input_conv_kernel_sizes": [3, 3, 3] if architecture.deep else [7],
@@ -119,7 +131,7 @@ def _backbone_config(architecture: Architecture, name: str) -> dict[str, Any]:
             "stackwise_num_strides": [1, 2, 2, 2],
             "block_type": f"{kind}_vd" if architecture.deep else kind,
             "use_pre_activation": False,
-            "image_shape": [None, None, 3],
+            "image_shape": [None, None, backbone.channels.count],
         },
     )
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
+from pixpro_tf.data.views.channels import Channels
 from pixpro_tf.errors import RunError
 from pixpro_tf.storage import model_card, trained_weights
 from pixpro_tf.storage.hub_handles import is_archive
@@ -24,7 +25,7 @@ _README = """\
 
 A {architecture} without its classifier, {origin}. `model_card.json` contains the details.
 
-The model takes float32 RGB images in [0, 1] of any size, `[batch, height, width, 3]`, and normalises them itself.
+The model takes {images} of any size, `[batch, height, width, {inputs}]`, and normalises them itself.
 
 ```python
 import tensorflow_hub as hub
@@ -179,11 +180,20 @@ def _readme(card: dict[str, Any]) -> str:
         architecture=backbone["architecture"],
         origin=_IMPORTED.format(**card["imported"]) if card["imported"] else _TRAINED,
         channels=outputs["pooled"]["channels"],
+        images=_describe(model_card.channels_of(card)),
+        inputs=model_card.channels_of(card).count,
         endpoints=", ".join([*maps, "pooled"]),
         outputs="\n".join(rows),
         licence=card["licence"]["weights"],
         checksum=card["weights"]["sha256"],
     )
+
+
+def _describe(channels: Channels) -> str:
+    if channels.is_photograph:
+        return "float32 RGB images in [0, 1]"
+    low, high = (list(each) for each in (channels.low, channels.high))
+    return f"float32 images `(values - {low}) / ({high} - {low})`, limited to [0, 1],"
 
 
 def _pack(folder: str, path: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.errors import RunError
 from pixpro_tf.storage import trained_weights
 
@@ -16,6 +17,7 @@ def restore_for(
     architectures: Sequence[str],
     layout: str,
     output_strides: Sequence[int] = (32,),
+    any_channels: bool = False,
 ) -> tuple[Any, Any]:
     """Restores a trained backbone, provided that a consumer builds the same network.
 
@@ -25,6 +27,7 @@ def restore_for(
         architectures: architectures that the consumer supports.
         layout: layout in which the consumer builds them. Weights have the same shapes in every layout, but compute different features.
         output_strides: output strides that the consumer supports.
+        any_channels: whether the consumer takes images with any channels; otherwise only RGB in 8 bits, normalised as for ImageNet.
 
     Returns:
         A `ResNet`, and the `Neck` that was trained with it or None, both in float32.
@@ -47,4 +50,9 @@ def restore_for(
                 raise RunError(
                     f"{source} was pre-trained with --{flag}={found}, which {consumer} does not support; {advice}"
                 )
+        if not any_channels and weights.channels != RGB:
+            raise RunError(
+                f"{source} was pre-trained on images with other channels (--channels={weights.channels.count}) or another normalisation, "
+                f"which {consumer} does not support; export it with export.savedmodel"
+            )
         return trained_weights.restore_with_neck(weights)

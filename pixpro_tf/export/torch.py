@@ -6,7 +6,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from pixpro_tf.backbones.architectures import ARCHITECTURES, Architecture
+from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.cli.outputs import atomic_output, check_output
+from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.export.sources import restore_for
 from pixpro_tf.interop.torch import files
 from pixpro_tf.pretrained.torch_names import state_dict
@@ -60,6 +62,7 @@ def export(
         allow_unfinished,
         architectures=tuple(ARCHITECTURES),
         layout="torchvision",
+        any_channels=True,
     )
     weights = state_dict_of_timm(state_dict(backbone), ARCHITECTURES[backbone.architecture])
     with atomic_output(output, overwrite) as path:
@@ -68,7 +71,7 @@ def export(
             save_file(weights, path, metadata={"format": "pt"})
         else:
             files.write(path, weights)
-    return _lines_that_load(backbone.architecture, output)
+    return _lines_that_load(backbone, output)
 
 
 def state_dict_of_timm(
@@ -92,13 +95,17 @@ def state_dict_of_timm(
     return found
 
 
-def _lines_that_load(architecture: str, output: str) -> list[str]:
+def _lines_that_load(backbone: ResNet, output: str) -> list[str]:
+    architecture, count = backbone.architecture, backbone.channels.count
     read = f'state = torch.load("{output}", weights_only=True)'
     if output.endswith(_SAFETENSORS):
         read = f'state = safetensors.torch.load_file("{output}")'
     lines = []
-    if architecture in _OF_TORCHVISION:
+    if architecture in _OF_TORCHVISION and count == RGB.count:
         lines.append(f"torchvision.models.{architecture}().load_state_dict(state, strict=False)")
     if architecture in _OF_TORCHVISION | _OF_TIMM:
-        lines.append(f'timm.create_model("{architecture}", num_classes=0).load_state_dict(state)')
+        channels = "" if count == RGB.count else f", in_chans={count}"
+        lines.append(
+            f'timm.create_model("{architecture}", num_classes=0{channels}).load_state_dict(state)'
+        )
     return [read, *lines] if lines else []

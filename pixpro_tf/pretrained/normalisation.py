@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from pixpro_tf.data.views.photometric import IMAGENET_MEAN, IMAGENET_STD
+from pixpro_tf.data.views.channels import IMAGENET_MEAN, IMAGENET_STD, RGB, Channels
 
 # Epsilon of this project's batch norm.
 EPSILON = 1e-5
@@ -23,6 +23,17 @@ class Normalisation:
     offset: tuple[float, ...]
     bgr: bool = False
 
+    @classmethod
+    def of(cls, channels: Channels) -> "Normalisation":
+        """Returns the normalisation of this project for images with these channels, scaled to 0..255."""
+        return cls(
+            tuple(1 / (255 * deviation) for deviation in channels.std),
+            tuple(
+                -mean / deviation
+                for mean, deviation in zip(channels.mean, channels.std, strict=True)
+            ),
+        )
+
     def is_near(self, other: "Normalisation") -> bool:
         """Returns whether two normalisations are the same up to the rounding of their numbers."""
         return self.bgr == other.bgr and np.allclose(
@@ -31,10 +42,7 @@ class Normalisation:
 
 
 # Of this project, PyTorch and KerasHub: RGB, minus ImageNet's mean, divided by its standard deviation.
-IMAGENET = Normalisation(
-    tuple(1 / (255 * deviation) for deviation in IMAGENET_STD),
-    tuple(-mean / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)),
-)
+IMAGENET = Normalisation.of(RGB)
 # Of the ResNets in Keras Applications, which were converted from Caffe's: BGR in 0..255, minus a mean.
 CAFFE = Normalisation((1.0, 1.0, 1.0), (-123.68, -116.779, -103.939), bgr=True)
 

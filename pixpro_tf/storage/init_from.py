@@ -14,6 +14,7 @@ from pixpro_tf.storage.checkpoint_files import UNREADABLE
 from pixpro_tf.storage.checkpoints import restore_part
 from pixpro_tf.storage.runs import Run, is_run
 from pixpro_tf.storage.saved_model import heads_of
+from pixpro_tf.storage.trained_weights import Weights
 
 # Side of the images on which layouts are compared, in pixels.
 _SIDE = 224
@@ -59,14 +60,17 @@ def layout_difference(backbone: ResNet, layout: str) -> float:
     The images are noise with the spectrum of photographs.
     """
     generator = np.random.default_rng(0)
-    images = tf.zeros([2, _SIDE, _SIDE, 3])
+    channels = backbone.channels.count
+    images = tf.zeros([2, _SIDE, _SIDE, channels])
     for octave in range(int(np.log2(_SIDE))):
-        coarse = generator.normal(size=[2, 2**octave, 2**octave, 3]) / 2**octave
+        coarse = generator.normal(size=[2, 2**octave, 2**octave, channels]) / 2**octave
         images += tf.cast(tf.image.resize(coarse, [_SIDE, _SIDE], "bicubic"), tf.float32)
     values = [variable.numpy() for variable in backbone.variables]
     maps = []
     for each in (backbone.layout, layout):
-        network = build(backbone.architecture, each, backbone.output_stride)
+        network = build(
+            backbone.architecture, each, backbone.output_stride, channels=backbone.channels
+        )
         for variable, value in zip(network.variables, values, strict=True):
             variable.assign(value)
         maps.append(network(images)["c5"])
@@ -82,8 +86,7 @@ def _load_pretrained(model: PixPro, handle: str, other_layout: bool) -> tuple[st
             model, f"the {weights.architecture} in {handle}", weights.architecture
         )
     _check_layout(model, handle, weights.layout, other_layout)
-    weights.load_backbone(backbone)
-    return weights.layout, "backbone"
+    return weights.layout, _load_backbone(model, weights)
 
 
 def _load_run(model: PixPro, checkpoint: str, other_layout: bool) -> tuple[str, str]:
@@ -92,17 +95,28 @@ def _load_run(model: PixPro, checkpoint: str, other_layout: bool) -> tuple[str, 
     except UNREADABLE as error:
         raise RunError(f"{checkpoint} cannot be read: {first_line(error)}") from error
     backbone = model.online.backbone
-    if not _same_shapes(stored, "online/backbone", backbone):
+    layout, channels = backbone.layout, backbone.channels
+    # A checkpoint outside a run folder records neither its layout nor the channels.
+    if is_run(checkpoint):
+        config = Run.open(checkpoint).config
+        layout, channels = config.backbone_layout, config.image_channels
+    weights = Weights(
+        checkpoint,
+        "online/backbone",
+        backbone.architecture,
+        layout,
+        backbone.output_stride,
+        channels,
+    )
+    if not _same_shapes(stored, weights.part, _network_of(weights, backbone)):
         raise _another_backbone(model, f"the backbone in {checkpoint}")
-    # A checkpoint outside a run folder does not record its layout.
-    layout = Run.open(checkpoint).config.backbone_layout if is_run(checkpoint) else backbone.layout
     _check_layout(model, checkpoint, layout, other_layout)
     parts = {
         label: (path, part)
         for label, (path, part) in _heads_of_run(model).items()
         if _same_shapes(stored, path, part)
     }
-    return layout, _restore(checkpoint, {"backbone": ("online/backbone", backbone)} | parts)
+    return layout, _load(model, weights, parts)
 
 
 def _heads_of_run(model: PixPro) -> dict[str, tuple[str, tf.keras.layers.Layer]]:
@@ -132,19 +146,70 @@ def _load_saved_model(model: PixPro, handle: str, other_layout: bool) -> tuple[s
                 model, f"the {weights.architecture} in {handle}", weights.architecture
             )
         _check_layout(model, handle, weights.layout, other_layout)
-        parts = {
+        parts: dict[str, tuple[str, tf.keras.layers.Layer]] = {
             name: (name, head)
             for name, head in heads_of(model, "online").items()
             if card["heads"].get(name) == model_card.describe_head(head)
         }
-        backbone = (weights.part, model.online.backbone)
-        return weights.layout, _restore(weights.checkpoint, {"backbone": backbone} | parts)
+        return weights.layout, _load(model, weights, parts)
 
 
-def _restore(checkpoint: str, parts: dict[str, tuple[str, tf.keras.layers.Layer]]) -> str:
+def _load(
+    model: PixPro, weights: Weights, parts: dict[str, tuple[str, tf.keras.layers.Layer]]
+) -> str:
+    """Loads the backbone and other parts from the same checkpoint, and returns their labels."""
+    backbone = _load_backbone(model, weights)
     for path, part in parts.values():
-        restore_part(checkpoint, path, part)
-    return ", ".join(parts)
+        restore_part(weights.checkpoint, path, part)
+    return ", ".join([backbone, *parts])
+
+
+def _load_backbone(model: PixPro, weights: Weights) -> str:
+    """Loads the backbone, adapts its first convolution to the channels of the model, and returns a label."""
+    backbone = model.online.backbone
+    network = _network_of(weights, backbone)
+    weights.load_backbone(network)
+    if network is backbone:
+        return "backbone"
+    found, wanted = network.channels.count, backbone.channels.count
+    for variable, value in zip(backbone.variables, network.variables, strict=True):
+        kernel = value.numpy()
+        variable.assign(kernel if value.shape == variable.shape else adapted_kernel(kernel, wanted))
+    return f"backbone (first convolution adapted from {found} to {wanted} channels)"
+
+
+def _network_of(weights: Weights, backbone: ResNet) -> ResNet:
+    """Returns the backbone, or another network of the same kind if the weights are for images with another number of channels."""
+    if weights.channels.count == backbone.channels.count:
+        return backbone
+    return build(
+        backbone.architecture, weights.layout, backbone.output_stride, channels=weights.channels
+    )
+
+
+def adapted_kernel(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """Adapts the kernel of a first convolution to images with another number of channels.
+
+    A single channel gets the sum over all channels, so that grey images have the same features as before. Otherwise the channels are
+    repeated as often as necessary, and scaled such that the responses keep their size.
+
+    Args:
+        kernel: `[h, w, C, filters]`.
+        channels: number of channels of the images.
+
+    Returns:
+        `[h, w, channels, filters]`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from pixpro_tf.storage.init_from import adapted_kernel
+        >>> adapted_kernel(np.ones([7, 7, 3, 64]), 6).shape
+        (7, 7, 6, 64)
+    """
+    found = kernel.shape[2]
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    return kernel[:, :, np.arange(channels) % found] * (found / channels)
 
 
 def _another_backbone(model: PixPro, what: str, architecture: str = "") -> RunError:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import pixpro_tf
 from pixpro_tf.config import Config
+from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError
 
 FILE_NAME = "model_card.json"
@@ -107,11 +108,12 @@ def compose(
             "architecture": backbone.architecture,
             "layout": backbone.layout,
             "output_stride": backbone.output_stride,
+            "channels": dataclasses.asdict(backbone.channels),
             "parameters": sum(int(tf.size(v)) for v in backbone.trainable_variables),
         },
         "network": network,
         "heads": {name: describe_head(head) for name, head in heads.items()},
-        "input": "float32 RGB in [0, 1], [batch, height, width, 3], any size; normalised inside",
+        "input": describe_input(backbone.channels),
         "outputs": _outputs(backbone, heads),
         "recipe": recipe,
         "data": data,
@@ -136,6 +138,20 @@ def compose(
     }
 
 
+def describe_input(channels: Channels) -> str:
+    """Returns a description of the images that an exported backbone takes."""
+    shape = f"[batch, height, width, {channels.count}], any size; normalised inside"
+    if channels.is_photograph:
+        return f"float32 RGB in [0, 1], {shape}"
+    return f"float32 in [0, 1], stored values scaled by low and high of the channels, {shape}"
+
+
+def channels_of(card: dict[str, Any]) -> Channels:
+    """Returns the channels of the images that a card describes; cards written before other channels were supported lack them."""
+    channels = card["backbone"].get("channels")
+    return RGB if channels is None else Channels(**channels)
+
+
 def describe_head(head: tf.keras.layers.Layer) -> dict[str, Any]:
     """Returns the description of a head; heads with equal descriptions have weights of the same shapes."""
     config = head.get_config()
@@ -153,7 +169,7 @@ def describe_head(head: tf.keras.layers.Layer) -> dict[str, Any]:
 def _outputs(
     backbone: tf.keras.Model, heads: dict[str, tf.keras.layers.Layer]
 ) -> dict[str, dict[str, int]]:
-    shapes = backbone.compute_output_shape([None, None, None, 3])
+    shapes = backbone.compute_output_shape([None, None, None, backbone.channels.count])
     outputs = {
         name: {"stride": backbone.stride_of(name), "channels": shape[-1]}
         for name, shape in shapes.items()

@@ -36,7 +36,7 @@ def reusable(
 
     Returns:
         A trackable object and its signatures. The object's `__call__(inputs, training=False, return_endpoints=False)` takes
-        float32 RGB images `[B, H, W, 3]` in [0, 1], of any size, and normalises them. It returns the pooled features `[B, C]` or, with
+        float32 images `[B, H, W, C]` in [0, 1] with the channels of the backbone, of any size, and normalises them. It returns the pooled features `[B, C]` or, with
         `return_endpoints`, a dict: the maps "c2" to "c5" and "pooled"; with a neck also "p3" and its other levels (and "head_p3" etc.,
         the outputs of its dense head); with heads also "projected" and "propagated", not normalised ("projected_p3" etc. if there are
         several levels). The object has `variables`, `trainable_variables` and `regularization_losses`, which is empty because weight decay
@@ -51,10 +51,11 @@ def reusable(
         "propagation": propagation,
     }
     parts = {name: part for name, part in parts.items() if part is not None}
-    images = tf.TensorSpec([None, None, None, 3], tf.float32, name="inputs")
+    channels = backbone.channels
+    images = tf.TensorSpec([None, None, None, channels.count], tf.float32, name="inputs")
 
     def endpoints_of(inputs: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
-        found = backbone(normalize(inputs), training=training)
+        found = backbone(normalize(inputs, channels), training=training)
         maps = dict(found)
         found["pooled"] = tf.reduce_mean(found["c5"], axis=[1, 2])
         if neck is not None:
@@ -167,9 +168,9 @@ def load_backbone(
         return_endpoints: whether to return a dict of the maps "c2" to "c5" and "pooled" instead of the pooled features.
 
     Returns:
-        A `hub.KerasLayer`, in float32 whatever the policy. It takes float32 RGB images `[B, H, W, 3]` in [0, 1], of any size. It can be
-        rebuilt from its configuration (`clone_model`, H5 files) if the handle is a folder or an address; the temporary folder of a run
-        or of a local archive no longer exists by then.
+        A `hub.KerasLayer`, in float32 whatever the policy. It takes float32 images `[B, H, W, C]` in [0, 1] with the channels that
+        the backbone was trained with, RGB by default, of any size. It can be rebuilt from its configuration (`clone_model`, H5 files)
+        if the handle is a folder or an address; the temporary folder of a run or of a local archive no longer exists by then.
 
     Raises:
         RunError: if the handle does not exist or cannot be loaded.

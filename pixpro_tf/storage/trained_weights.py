@@ -14,6 +14,7 @@ from pixpro_tf import pretrained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.build import neck_arguments
+from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, listed
 from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import hub_handles, model_card
@@ -33,7 +34,7 @@ class Weights:
     Attributes:
         checkpoint: path of the checkpoint; empty for arrays.
         part: name of the backbone in the checkpoint, a path of attributes from its root; the neck's path differs in the last one.
-        architecture, layout, output_stride: see `resnet.ResNet`.
+        architecture, layout, output_stride, channels: see `resnet.ResNet`.
         neck: configuration of the `Neck` that was trained with the backbone; None if there is none.
         arrays: weights by PyTorch's names, see `torch_names`; None for a checkpoint.
     """
@@ -43,6 +44,7 @@ class Weights:
     architecture: str
     layout: str
     output_stride: int
+    channels: Channels = RGB
     neck: dict[str, Any] | None = None
     arrays: dict[str, np.ndarray] | None = None
 
@@ -78,7 +80,9 @@ def restore_backbone(
 
 def restore(weights: Weights) -> resnet.ResNet:
     """Returns the backbone of weights on disk, in float32; raises `RunError` if they cannot be read."""
-    backbone = resnet.build(weights.architecture, weights.layout, weights.output_stride)
+    backbone = resnet.build(
+        weights.architecture, weights.layout, weights.output_stride, channels=weights.channels
+    )
     weights.load_backbone(backbone)
     return backbone
 
@@ -89,7 +93,7 @@ def restore_with_neck(weights: Weights) -> tuple[resnet.ResNet, Neck | None]:
     if weights.neck is None:
         return backbone, None
     neck = Neck(**weights.neck)
-    neck(backbone(tf.keras.Input([None, None, 3])))
+    neck(backbone(tf.keras.Input([None, None, backbone.channels.count])))
     restore_part(weights.checkpoint, re.sub(r"backbone$", "neck", weights.part), neck)
     return backbone, neck
 
@@ -151,6 +155,7 @@ def weights_of_saved_model(folder: str, card: dict) -> Weights:
         backbone["architecture"],
         backbone["layout"],
         backbone["output_stride"],
+        model_card.channels_of(card),
         _neck_of_card(card),
     )
 
@@ -172,5 +177,6 @@ def _weights_of_run(run: str, network: str, allow_unfinished: bool) -> Weights:
         config.backbone,
         config.backbone_layout,
         config.output_stride,
+        config.image_channels,
         neck_arguments(config),
     )

@@ -27,8 +27,8 @@ class FixedImages:
     """Images of a run on which the features are looked at, always the same.
 
     Attributes:
-        squares: uint8 `[N, 2S, 2S, 3]`, RGB, large crops without photometric augmentation.
-        view_1, view_2: normalised float32 `[M, S, S, 3]`, two views of other images.
+        squares: uint8 `[N, 2S, 2S, C]`, large crops without photometric augmentation.
+        view_1, view_2: normalised float32 `[M, S, S, C]`, two views of other images.
         box_1, box_2: float32 `[M, 4]`, boxes of the views; see `ops.geometry`.
     """
 
@@ -76,6 +76,7 @@ class FeatureFigures(StepCallback):
             return tf.cast(backbone(views, training=False)[_LEVEL], tf.float32)
 
         self._maps = maps
+        self._channels = backbone.channels
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if not self._pace.seconds:
@@ -106,21 +107,22 @@ class FeatureFigures(StepCallback):
         found = match(self._maps(fixed.view_1), self._maps(fixed.view_2), fixed.box_1, fixed.box_2)
         matches = Matches(*(each.numpy() for each in found))
         seen, right = int(matches.seen.sum()), int(matches.right.sum())
+        view_1, view_2 = (
+            pictures.as_rgb(denormalize(views[:_PICTURED], self._channels).numpy())
+            for views in (fixed.view_1, fixed.view_2)
+        )
         examples = [
-            (
-                *(denormalize(views[place]).numpy() for views in (fixed.view_1, fixed.view_2)),
-                Matches(*(each[place] for each in matches)),
-            )
-            for place in range(min(_PICTURED, len(fixed.view_1)))
+            (view_1[place], view_2[place], Matches(*(each[place] for each in matches)))
+            for place in range(len(view_1))
         ]
-        squares = self._maps(normalize(tf.cast(fixed.squares, tf.float32) / 255))
+        squares = self._maps(normalize(tf.cast(fixed.squares, tf.float32) / 255, self._channels))
         components, shares = principal_components(squares.numpy())
         return right / max(seen, 1), {
             "matches": pictures.matches_picture(
                 examples, f"Step {step}: dense matches between two views by {_LEVEL}"
             ),
             "components": feature_pictures.components_picture(
-                fixed.squares,
+                pictures.as_rgb(fixed.squares),
                 components,
                 shares,
                 f"Step {step}: first three principal components of {_LEVEL}, and their shares of the variance",

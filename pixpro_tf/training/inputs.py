@@ -13,6 +13,7 @@ from pixpro_tf.data.service import DataService
 from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.data.views import photometric
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
+from pixpro_tf.evaluation import pictures
 from pixpro_tf.storage.run_folder import RunFolder, read_bad_images
 from pixpro_tf.training.feature_figures import FixedImages
 
@@ -40,6 +41,7 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, 
         data_dir=config.data_dir,
         split=config.split,
         shuffle_buffer=config.shuffle_buffer,
+        channels=config.image_channels,
     )
     if config.data_service and source.needs_pillow:
         raise ConfigError(
@@ -114,7 +116,7 @@ def training_dataset(
         start_step: step of the first batch. Datasets with different start steps have the same batch at the same step.
 
     Returns:
-        A dataset of elements `{"view_1", "view_2": [B, S, S, 3], "box_1", "box_2": [B, 4] float32}`: two views of each image, as normalised
+        A dataset of elements `{"view_1", "view_2": [B, S, S, C], "box_1", "box_2": [B, 4] float32}`: two views of each image, as normalised
         float32, and their boxes (see `ops.geometry`). With `augment_on="device"`, views are uint8, and `"seed": [B, 2] int32` determines
         the photometric augmentation that the model applies.
 
@@ -151,7 +153,7 @@ def _dataset_of_host(
         max_crop_area=config.max_crop_area,
         seed=config.seed,
         start_step=start_step,
-        photometric=photometric.Photometric(config.augmentation) if on_host else None,
+        photometric=_photometric(config) if on_host else None,
         workers=config.data_workers,
         num_hosts=num_hosts,
         host=host,
@@ -159,6 +161,10 @@ def _dataset_of_host(
         accumulation=config.gradient_accumulation,
         service=data_service(config),
     )
+
+
+def _photometric(config: Config) -> photometric.Photometric:
+    return photometric.Photometric(config.augmentation, config.image_channels)
 
 
 def distributed_dataset(
@@ -190,7 +196,7 @@ def fixed_images(config: Config, source: sources.Source, replicas: int) -> Fixed
         batch_size=replica_batch,
         image_size=config.image_size,
         min_crop_area=_FIXED_CROP_AREA,
-        photometric=photometric.Photometric(config.augmentation),
+        photometric=_photometric(config),
         **settings,
     )
     whole = pipeline.training_dataset(
@@ -224,11 +230,12 @@ def pictured_views(
             max_crop_area=config.max_crop_area,
             seed=config.seed,
             start_step=step // data_steps * small_steps,
-            photometric=photometric.Photometric(config.augmentation),
+            photometric=_photometric(config),
         )
         first = {key: value[:PICTURED_IMAGES] for key, value in next(iter(dataset)).items()}
         view_1, view_2 = (
-            photometric.denormalize(first[name]).numpy() for name in ("view_1", "view_2")
+            pictures.as_rgb(photometric.denormalize(first[name], config.image_channels).numpy())
+            for name in ("view_1", "view_2")
         )
         return view_1, view_2, first["box_1"].numpy(), first["box_2"].numpy()
 

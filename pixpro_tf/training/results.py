@@ -6,6 +6,7 @@ import sys
 
 from pixpro_tf.cli.commands import is_installed_command
 from pixpro_tf.config import Config
+from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.storage.run_folder import RunFolder
 
 
@@ -54,18 +55,24 @@ def next_commands(folder: RunFolder, config: Config) -> str:
         images += f" --data_dir={shlex.quote(config.data_dir)}"
     if config.split:
         images += f" --split={shlex.quote(config.split)}"
+    compare = f"{evaluate}compare --from={run} --from=random --labels=/path/to/annotations.json"
+    if not config.image_channels.is_photograph:
+        # Labels are of RGB images.
+        data = f"--dataset={shlex.quote(config.dataset)}"
+        compare = f"{evaluate}correspondence --from={run} {data}"
     # A run with --max_steps may end before its schedule does.
     unfinished = " --allow_unfinished" if config.max_steps else ""
     return f"""\
   {python} -m tensorboard.main --logdir {shlex.quote(folder.tensorboard)}
   {visualize} --from={run} {images} --output={pictured}
-  {evaluate}compare --from={run} --from=random --labels=/path/to/annotations.json
+  {compare}
   {export} --from={run} --output={exported}{flags}{unfinished}"""
 
 
 def export_of(config: Config) -> tuple[str, str]:
     """Returns the name of the export that suits the backbone of a run, and its further flags."""
     architectures, flags = _EXPORTS.get(config.backbone_layout, ((), ""))
-    if config.backbone not in architectures or config.output_stride != 32:
+    reads = config.image_channels == RGB and config.backbone in architectures
+    if not reads or config.output_stride != 32:
         return "savedmodel", ""
     return config.backbone_layout, flags

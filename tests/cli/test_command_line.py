@@ -21,6 +21,7 @@ COMMANDS = (
     "pixpro_tf.visualize",
     "pixpro_tf.tfrecords",
     "pixpro_tf.data_service",
+    "pixpro_tf.statistics",
     "pixpro_tf.export.commands.detectron2",
     "pixpro_tf.export.commands.keras_hub",
     "pixpro_tf.export.commands.model_garden",

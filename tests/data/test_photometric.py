@@ -14,9 +14,11 @@ import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 import tensorflow as tf
 
 from pixpro_tf.data.views import photometric, randomness
+from pixpro_tf.data.views.channels import RGB
 
 MANY = 6000
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+STATISTICS = (tuple(MEAN.tolist()), tuple(STD.tolist()))
 
 
 def keys(count, seed=5):
@@ -282,7 +284,7 @@ def test_policy_none_only_normalises(view):
 def test_denormalize_inverts_normalize():
     images = tf.constant(pictures() / 255, tf.float32)
     np.testing.assert_allclose(
-        photometric.denormalize(photometric.normalize(images)), images, atol=1e-6
+        photometric.denormalize(photometric.normalize(images, RGB), RGB), images, atol=1e-6
     )
 
 
@@ -290,7 +292,7 @@ def test_denormalize_inverts_normalize():
 @pytest.mark.parametrize("policy", list(photometric.POLICIES))
 def test_every_policy_runs_and_stays_within_the_levels(policy, view):
     images, key = tf.constant(pictures(8, 16)), keys(8, seed=1)
-    result = photometric._augment.python_function(images, key, policy, view)
+    result = photometric._augment.python_function(images, key, policy, view, *STATISTICS)
     assert result.shape == (8, 16, 16, 3) and result.dtype == tf.float32
     assert np.isfinite(result).all()
     # The tolerance is that of float32 on a scale of 255.
@@ -305,7 +307,7 @@ def test_results_do_not_depend_on_compilation_or_batch_order(policy, view):
     images, key = tf.constant(pictures(8, 16)), keys(8, seed=1)
     augment = photometric.Photometric(policy)
     result = augment(images, key, view)
-    uncompiled = photometric._augment.python_function(images, key, policy, view)
+    uncompiled = photometric._augment.python_function(images, key, policy, view, *STATISTICS)
     reordered = augment(images[::-1], key[::-1], view)[::-1]
     for other in (uncompiled, reordered):
         difference = abs(np.asarray(result) - np.asarray(other))
@@ -321,9 +323,9 @@ def test_results_do_not_depend_on_compilation_or_batch_order(policy, view):
 def test_an_image_is_augmented_alone_as_in_a_batch(policy):
     images, key = tf.constant(pictures(6, 16)), keys(6)
     augment = photometric._augment.python_function
-    together = augment(images, key, policy, 1)
+    together = augment(images, key, policy, 1, *STATISTICS)
     for index in range(6):
-        alone = augment(images[index : index + 1], key[index : index + 1], policy, 1)
+        alone = augment(images[index : index + 1], key[index : index + 1], policy, 1, *STATISTICS)
         np.testing.assert_allclose(alone[0], together[index], atol=1e-4)
 
 
@@ -409,7 +411,7 @@ def test_operations_and_views_are_independent(events):
 def test_views_of_an_image_have_different_augmentations():
     images, key = tf.constant(pictures(8, 16)), keys(8)
     augment = photometric._augment.python_function
-    one, other = (augment(images, key, "moco_v2", view).numpy() for view in (1, 2))
+    one, other = (augment(images, key, "moco_v2", view, *STATISTICS).numpy() for view in (1, 2))
     assert np.all(np.mean(abs(one - other), axis=(1, 2, 3)) > 1e-3)
 
 

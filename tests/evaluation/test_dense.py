@@ -9,6 +9,7 @@ from PIL import Image
 
 from pixpro_tf.backbones import resnet
 from pixpro_tf.data.labelled.segmentation import IGNORED
+from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import dense
@@ -285,8 +286,10 @@ def test_a_margin_mirrors_images_as_often_as_necessary(monkeypatch, margin):
 
     maps = maps_of(Backbone(), tf.constant(images), "c2", margin=margin)
     expected = np.pad(images, [(0, 0), (margin, margin), (margin, margin), (0, 0)], mode="reflect")
-    np.testing.assert_array_equal(seen[0], normalize(expected.astype(np.float32) / 255))
-    np.testing.assert_array_equal(maps, normalize(images[:, ::4, ::4].astype(np.float32) / 255))
+    np.testing.assert_array_equal(seen[0], normalize(expected.astype(np.float32) / 255, RGB))
+    np.testing.assert_array_equal(
+        maps, normalize(images[:, ::4, ::4].astype(np.float32) / 255, RGB)
+    )
 
 
 def test_maps_of_different_sizes_are_rejected_at_the_second_image():

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import visualize
@@ -87,7 +88,7 @@ def test_projections_match_those_of_the_run(run):
     assert projections.gamma == 3.0
     model = Run.open(str(run)).load_model()
     images = tf.constant(np.random.default_rng(0).uniform(0, 255, [2, 64, 64, 3]), tf.float32)
-    found = model.online(normalize(images / 255), training=False)["projections"]["pixel"]["c5"]
+    found = model.online(normalize(images / 255, RGB), training=False)["projections"]["pixel"]["c5"]
     np.testing.assert_allclose(projections.function(images), found, rtol=1e-5, atol=1e-5)
     other = find_projections(str(run), "target").function(images)
     assert np.abs(other - found).max() > 1e-3

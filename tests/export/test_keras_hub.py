@@ -8,12 +8,13 @@ from safetensors.numpy import save_file
 
 from pixpro_tf import pretrained
 from pixpro_tf.backbones import resnet
+from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.export.commands import keras_hub as keras_hub_command
 from pixpro_tf.export.keras_hub import SUPPORTED
 from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import trained_weights
-from tests.support.models import make_run, settle
+from tests.support.models import FOUR_CHANNELS, make_run, settle
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_keras_hub_computes_the_same_features_and_fine_tunes(architecture, tmp_p
     preset = tmp_path / "preset"
     assert keras_hub_command.main([f"--from={weights}", f"--output={preset}"]) == 0
     images = np.random.default_rng(0).integers(0, 256, [2, 96, 128, 3]).astype(np.float32)
-    maps = backbone(normalize(images / 255))
+    maps = backbone(normalize(images / 255, RGB))
     found = consume(
         "keras3",
         preset,
@@ -65,3 +66,23 @@ def test_keras_hub_computes_the_same_features_and_fine_tunes(architecture, tmp_p
     assert max(found["feature_errors"].values()) < 1e-5
     for task in ("detector", "segmenter") if train else ():
         assert found[f"{task}_losses"][-1] < found[f"{task}_losses"][0], task
+
+
+@pytest.mark.thorough
+def test_keras_hub_computes_the_same_features_of_four_channels(tmp_path, consume):
+    run = make_run(tmp_path / "run", backbone="resnet18", **FOUR_CHANNELS)
+    preset = tmp_path / "preset"
+    assert keras_hub_command.main([f"--from={run}", f"--output={preset}"]) == 0
+    assert "[100.0, 0.0, 50.0, 200.0]" in (preset / "README.md").read_text()
+    images = np.random.default_rng(0).integers(0, 256, [2, 96, 128, 4]).astype(np.float32)
+    mean, std = (np.float32(FOUR_CHANNELS[f"channel_{name}"]) for name in ("mean", "std"))
+    maps = trained_weights.restore_backbone(str(run))((images / 255 - mean) / std)
+    found = consume(
+        "keras3",
+        preset,
+        script="keras3_preset",
+        images=images,
+        train=False,
+        **{name: value.numpy() for name, value in maps.items()},
+    )
+    assert max(found["feature_errors"].values()) < 1e-5

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from pixpro_tf.backbones import resnet
 from pixpro_tf.data.scenes import builder as scenes
 from pixpro_tf.data.scenes import renderer
+from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.export import label_map, records
@@ -62,7 +63,7 @@ def test_keras_computes_the_same_features_on_photographs_and_scenes(depth, tmp_p
     rendered = [renderer.render(scenes.scene_seed("test", index), 256) for index in range(2)]
     for images in (photograph, np.stack([scene.image for scene in rendered])):
         assert images.dtype == np.uint8
-        wanted = backbone(normalize(tf.cast(images, tf.float32) / 255))["c5"].numpy()
+        wanted = backbone(normalize(tf.cast(images, tf.float32) / 255, RGB))["c5"].numpy()
         assert_equal_inside(keras_features(tmp_path, depth, images), wanted)
 
 
@@ -97,7 +98,9 @@ def test_fine_tuning_changes_the_folded_stem_as_much_as_the_original():
 
     def ours():
         kernel = backbone.stem[0].kernel
-        return kernel, backbone.stem[1](backbone.stem[0](normalize(images / 255)), training=True)
+        return kernel, backbone.stem[1](
+            backbone.stem[0](normalize(images / 255, RGB)), training=True
+        )
 
     def theirs():
         return keras.get_layer("conv1_conv").kernel, stem(images - CAFFE_MEAN, training=True)

@@ -21,6 +21,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 import pixpro_tf
 from pixpro_tf.backbones import resnet
 from pixpro_tf.config import Config
+from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import RunError
 from pixpro_tf.export import savedmodel
@@ -65,7 +66,7 @@ def packed(run, tmp_path_factory):
 
 
 def expected(backbone, images=IMAGES):
-    return tf.function(lambda inputs: backbone(normalize(inputs)))(tf.constant(images))
+    return tf.function(lambda inputs: backbone(normalize(inputs, RGB)))(tf.constant(images))
 
 
 def assert_same_maps(found, wanted, tolerance=TOLERANCE):
@@ -333,7 +334,7 @@ def test_heads_are_exported_on_request(run, exported_heads):
 
     @tf.function
     def heads(inputs):
-        projected = model.online(normalize(inputs))["projections"]["pixel"]
+        projected = model.online(normalize(inputs, RGB))["projections"]["pixel"]
         propagated = model.objectives[0](projected)
         return {"projected": projected["c5"], "propagated": propagated["c5"]}
 
@@ -629,7 +630,7 @@ def test_neck_and_the_heads_of_its_levels_are_exported_with_the_backbone(
 ):
     found = tf.saved_model.load(exported_neck)(IMAGES, return_endpoints=True)
     model = Run.open(str(run_with_neck)).load_model()
-    maps = tf.function(lambda inputs: model.online.backbone(normalize(inputs)))(IMAGES)
+    maps = tf.function(lambda inputs: model.online.backbone(normalize(inputs, RGB)))(IMAGES)
     pyramid = model.online.neck(maps)
     projected = model.online.projectors["pixel"](
         {level: pyramid[f"head_{level}"] for level in ("p3", "p5")}

@@ -13,7 +13,7 @@ from pixpro_tf.export.commands import torch as torch_command
 from pixpro_tf.interop.torch import files
 from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import trained_weights
-from tests.support.models import make_run, settle
+from tests.support.models import FOUR_CHANNELS, make_run, settle
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +127,25 @@ def test_networks_of_torchvision_and_timm_compute_the_same_features(
         if level in expected:
             scale = np.abs(expected[level]).max()
             assert np.abs(value.numpy() - expected[level]).max() < 1e-5 * scale, level
+
+
+@pytest.mark.thorough
+def test_timm_computes_the_same_features_of_four_channels(tmp_path, consume, capsys):
+    run = make_run(tmp_path / "run", backbone="resnet18", **FOUR_CHANNELS)
+    output = tmp_path / "output.safetensors"
+    assert torch_command.main([f"--from={run}", f"--output={output}"]) == 0
+    printed = capsys.readouterr().out
+    assert 'timm.create_model("resnet18", num_classes=0, in_chans=4)' in printed
+    assert "torchvision" not in printed
+    images = np.random.default_rng(0).normal(size=[2, 96, 128, 4]).astype(np.float32)
+    maps = trained_weights.restore_backbone(str(run))(images)
+    found = consume(
+        "torch",
+        output,
+        script="torch_networks",
+        images=images,
+        architecture="resnet18",
+        written="",
+        **{level: value.numpy() for level, value in maps.items()},
+    )
+    assert set(found) == {"timm"} and max(found["timm"].values()) < 1e-5

@@ -772,7 +772,7 @@ FAULTS = (
         name="images_are_not_normalised",
         area="savedmodel",
         path="pixpro_tf/storage/saved_model.py",
-        old="found = backbone(normalize(inputs), training=training)",
+        old="found = backbone(normalize(inputs, channels), training=training)",
         new="found = backbone(inputs, training=training)",
     ),
     Fault(

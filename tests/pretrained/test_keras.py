@@ -7,7 +7,8 @@ from skimage import data
 
 from pixpro_tf import pretrained
 from pixpro_tf.backbones import resnet
-from pixpro_tf.data.views.photometric import IMAGENET_MEAN, normalize
+from pixpro_tf.data.views.channels import IMAGENET_MEAN, RGB
+from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import RunError
 from pixpro_tf.export.od_api.checkpoint import keras_resnet
 from pixpro_tf.pretrained import keras_files, keras_names, torch_names
@@ -88,7 +89,7 @@ def test_features_equal_those_of_keras(applications, layers):
     mean = 255 * np.array(IMAGENET_MEAN)
     weights = keras_names.to_torch(layers, Normalisation((1.0, 1.0, 1.0), tuple(-mean), bgr=True))
     images = photograph()
-    found = ours(weights)(normalize(images / 255))
+    found = ours(weights)(normalize(images / 255, RGB))
     expected = maps_of_keras(applications, (images - mean.astype(np.float32))[..., ::-1])
     for name in ENDPOINTS:
         assert relative_difference(found[name], expected[name]) < TOLERANCE, name
@@ -98,7 +99,7 @@ def test_features_equal_those_of_keras(applications, layers):
 def test_features_of_images_that_keras_prepares_differ_only_along_the_border(applications, layers):
     images = photograph()
     prepared = tf.keras.applications.resnet50.preprocess_input(images.copy())
-    found = ours(keras_names.to_torch(layers))(normalize(images / 255))
+    found = ours(keras_names.to_torch(layers))(normalize(images / 255, RGB))
     expected = maps_of_keras(applications, prepared)
     # A bin of c2 sees 17 pixels to each side, which are within 5 bins.
     inner = (slice(None), slice(5, -5), slice(5, -5))

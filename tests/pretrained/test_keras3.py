@@ -10,7 +10,8 @@ import pytest
 
 from pixpro_tf import pretrained
 from pixpro_tf.backbones import resnet
-from pixpro_tf.data.views.photometric import IMAGENET_MEAN, normalize
+from pixpro_tf.data.views.channels import IMAGENET_MEAN, RGB
+from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.keras2 import LEGACY_KERAS_VARIABLE
 from pixpro_tf.pretrained import keras_files, keras_names, reading, torch_names
 from pixpro_tf.pretrained.normalisation import Normalisation
@@ -34,7 +35,7 @@ def networks(consume, tmp_path_factory):  # noqa: F811 - the fixture
 def assert_same_features(arrays, architecture, layout, expected):
     backbone = resnet.build(architecture, layout)
     torch_names.load_state_dict(backbone, arrays)
-    found = backbone(normalize(photograph() / 255))
+    found = backbone(normalize(photograph() / 255, RGB))
     for name, value in expected.items():
         assert relative_difference(found[name], value) < TOLERANCE, name
 

@@ -12,6 +12,15 @@ from pixpro_tf.storage.checkpoints import CheckpointStore
 from pixpro_tf.storage.run_folder import RunFolder, start_run_folder
 
 NECK_LAYERS = ("lateral", "output", "coarser", "norm")
+# Flags of images with four channels of 12 bits.
+FOUR_CHANNELS = {
+    "dataset": "folder:tiles",
+    "channels": 4,
+    "channel_low": (100.0, 0.0, 50.0, 200.0),
+    "channel_high": (3000.0, 4095.0, 3500.0, 4000.0),
+    "channel_mean": (0.3, 0.4, 0.5, 0.6),
+    "channel_std": (0.1, 0.2, 0.25, 0.15),
+}
 SMALL = {"image_size": 64, "projector_hidden": 32, "projector_dim": 16}
 
 
@@ -36,7 +45,8 @@ def settle(backbone, seed=0):
         norm.gamma.assign(norm.gamma * rng.uniform(0.5, 1.5, norm.gamma.shape))
         norm.beta.assign(rng.normal(0, 0.2, norm.beta.shape))
         norm.momentum = 0.0
-    backbone(rng.normal(size=(4, 64, 64, 3)).astype(np.float32), training=True)
+    shape = (4, 64, 64, backbone.channels.count)
+    backbone(rng.normal(size=shape).astype(np.float32), training=True)
     for norm in norms:
         norm.momentum = 0.9
         deviation = np.sqrt(norm.moving_variance)

@@ -9,13 +9,14 @@ import time
 import pytest
 
 from pixpro_tf.cli import command_line
-from pixpro_tf.config import Config
+from pixpro_tf.config import Config, flag
 from pixpro_tf.config.hardware import SLURM_VARIABLES
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.training import command
 from tests.conftest import ROOT
 
 FLAGFILES = sorted((ROOT / "configs").rglob("*.flags"))
+FOUR_NUMBERS = {"low": "0,1,2,3", "high": "4,5,6,7", "mean": "0,0,0,1", "std": "1,1,1,2"}
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 
@@ -83,11 +84,20 @@ def test_every_field_is_a_flag_of_its_type(name, monkeypatch):
         "pixel_loss": "pixcontrast",
         "pixel_levels": "p3,p4",
         "instance_loss": "contrastive",
+        "channels": 4,
+        # With another range, images must be files.
+        "channel_low": (1.5, 2.0, 3.0),
+        "channel_high": (4095.0, 5.0, 6.0),
+        "channel_mean": (0.1, 0.2, 0.3),
+        "channel_std": (0.1, 0.2, 0.3),
     }
     default = FIELDS[name].default
-    value = values.get(name, not default if isinstance(default, bool) else type(default)(7))
+    value = values.get(name)
+    if value is None:
+        value = not default if isinstance(default, bool) else type(default)(7)
     assert value != default
     # Some flags are rejected unless another flag makes use of them.
+    files = {"dataset": f"folder:{ROOT}"}
     used_by = {
         "init_from_other_layout": {"init_from": "runs/other"},
         "tpu": {"strategy": "tpu"},
@@ -101,10 +111,14 @@ def test_every_field_is_a_flag_of_its_type(name, monkeypatch):
         "dense_head_layers": {"pixel_levels": "p3"},
         "shared_projector": {"pixel_levels": "p3,p4"},
         "cache_dir": {"cache": "disk"},
+        "channels": {f"channel_{key}": text for key, text in FOUR_NUMBERS.items()} | files,
+        "channel_low": files,
+        "channel_high": files,
     }.get(name, {})
-    config = parse(*(f"--{key}={text}" for key, text in used_by.items()), f"--{name}={value}")
+    written = flag.as_written(FIELDS[name], value)
+    config = parse(*(f"--{key}={text}" for key, text in used_by.items()), f"--{name}={written}")
     assert getattr(config, name) == value and type(getattr(config, name)) is type(default)
-    changed = {key for key, other in config.to_dict().items() if other != FIELDS[key].default}
+    changed = {key for key, field in FIELDS.items() if getattr(config, key) != field.default}
     assert changed == {name} | used_by.keys()
 
 
@@ -229,7 +243,7 @@ def test_help_lists_every_flag_without_importing_tensorflow():
     assert groups == list(dict.fromkeys(field.metadata["group"] for field in FIELDS.values()))
     expected_heads = []
     for name, field in FIELDS.items():
-        head = f"--{name}={field.default if field.default != '' else '(empty)'}"
+        head = f"--{name}={flag.as_written(field, field.default) or '(empty)'}"
         if field.type is bool:
             head = f"--[no]{name} ({'on' if field.default else 'off'})"
         unit = field.metadata["unit"]

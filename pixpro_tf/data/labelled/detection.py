@@ -12,7 +12,7 @@ from pixpro_tf.data.images import decode
 from pixpro_tf.data.labelled.boxes import LabelledBoxes
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
-from pixpro_tf.data.views.photometric import IMAGENET_MEAN
+from pixpro_tf.data.views.channels import IMAGENET_MEAN
 from pixpro_tf.errors import ConfigError
 
 # Label of the rows that pad the objects of an image in a batch.

@@ -15,7 +15,7 @@ from PIL import Image
 from pixpro_tf.data.images import IMAGE_SUFFIXES, decode
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
-from pixpro_tf.data.views.photometric import IMAGENET_MEAN
+from pixpro_tf.data.views.channels import IMAGENET_MEAN
 from pixpro_tf.errors import ConfigError, RunError, first_line
 
 # Mask value of pixels that count neither in training nor in scores.

@@ -14,11 +14,15 @@ from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.data.sources.tfds_datasets import image_shards
 from pixpro_tf.data.sources.tfrecords import find_shards
 from pixpro_tf.data.sources.zip_archives import ZipSource
+from pixpro_tf.data.views.channels import RGB, Channels
+from pixpro_tf.errors import ConfigError
 
 FileSource = ListedSource | ShardSource
 
 
-def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int) -> FileSource:
+def open_source(
+    dataset: str, *, data_dir: str, split: str, shuffle_buffer: int, channels: Channels = RGB
+) -> FileSource:
     """Opens the source of a dataset.
 
     Args:
@@ -27,15 +31,21 @@ def open_source(dataset: str, *, data_dir: str, split: str, shuffle_buffer: int)
         data_dir: data directory of TFDS; empty for the default.
         split: split of the TFDS dataset; empty for all training images.
         shuffle_buffer: see `ShardSource`.
+        channels: channels of the images; others than RGB in 8 bits need a folder or an archive.
 
     Raises:
-        ConfigError: if the dataset, the configuration or the split does not exist.
+        ConfigError: if the dataset, the configuration or the split does not exist, or cannot contain images with these channels.
         RunError: if the dataset has not been prepared; the message says what to do.
     """
     if dataset.startswith("folder:"):
-        return FolderSource(dataset.removeprefix("folder:"))
+        return FolderSource(dataset.removeprefix("folder:"), channels=channels)
     if dataset.startswith("zip:"):
-        return ZipSource(dataset.removeprefix("zip:"))
+        return ZipSource(dataset.removeprefix("zip:"), channels=channels)
+    if not channels.is_photograph:
+        raise ConfigError(
+            f"{dataset} contains RGB images with 8 bits; other channels and ranges require folder:PATH or zip:FILE",
+            of="dataset",
+        )
     if dataset.startswith("tfrecord:"):
         return ShardSource(*find_shards(dataset.removeprefix("tfrecord:")), shuffle_buffer)
     if dataset == PHOTOGRAPHS:
@@ -60,7 +70,7 @@ def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:
 
     def decoded(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
         # The result must depend on the image: graph rewriting drops a decoding that only a control dependency needs.
-        image = decode(source.encoded(record), source.needs_pillow)
+        image = decode(source.encoded(record), source.needs_pillow, source.channels)
         return record["name"], tf.shape(image)
 
     names = {record["name"] for record in untuned(records).as_numpy_iterator()}

@@ -5,6 +5,7 @@ from typing import Protocol
 import tensorflow as tf
 
 from pixpro_tf.data.sources.listed import Record
+from pixpro_tf.data.views.channels import Channels
 
 
 class Source(Protocol):
@@ -16,10 +17,12 @@ class Source(Protocol):
     Attributes:
         num_images: number of records in an epoch.
         needs_pillow: whether there may be images that TensorFlow does not decode; see `images.decode`.
+        channels: channels of the images.
     """
 
     num_images: int
     needs_pillow: bool
+    channels: Channels
 
     def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         """Returns all records, each once, in the order of this epoch; a pure function of the two arguments.

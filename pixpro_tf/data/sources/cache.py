@@ -36,6 +36,7 @@ class CachedSource:
         self._store = store
         self.num_images = source.num_images
         self.needs_pillow = source.needs_pillow
+        self.channels = source.channels
 
     def epoch(self, run_seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
         """Calls the same method of the original source."""

@@ -7,8 +7,9 @@ from typing import NoReturn
 
 import tensorflow as tf
 
-from pixpro_tf.data.images import IMAGE_SUFFIXES, is_hidden, is_image_name, passed_over
+from pixpro_tf.data.images import is_hidden, is_image_name, passed_over, suffixes_of
 from pixpro_tf.data.sources.listed import ListedSource, Record
+from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, first_line
 
 PHOTOGRAPHS = "photographs"
@@ -31,27 +32,31 @@ _PHOTOGRAPHS = (
 class FolderSource(ListedSource):
     """Images in a folder, at any depth.
 
-    Image files are recognised by their suffix (`IMAGE_SUFFIXES`, in upper or lower case). Links to files and folders are followed; each
+    Image files are recognised by their suffix (`suffixes_of`, in upper or lower case). Links to files and folders are followed; each
     folder is read once. Files and folders whose names start with a dot are skipped.
 
     Args:
         path: local path, or a path in any file system that TensorFlow reads.
+        files: names of the files, if they have been listed already.
+        channels: channels of the images.
 
     Raises:
         RunError: if the folder contains no images, or if it or a folder in it cannot be read.
     """
 
-    def __init__(self, path: str, files: Iterable[bytes] | None = None) -> None:
+    def __init__(
+        self, path: str, files: Iterable[bytes] | None = None, channels: Channels = RGB
+    ) -> None:
         self.path = path
         if files is None:
-            files, self.passed_over = _list_images(path)
+            files, self.passed_over = _list_images(path, suffixes_of(channels))
         self._files = list(files)
         if not self._files:
             raise RunError(
-                f"folder:{path} contains no images; looked for {', '.join(IMAGE_SUFFIXES)} at any depth",
+                f"folder:{path} contains no images; looked for {', '.join(suffixes_of(channels))} at any depth",
                 of="dataset",
             )
-        super().__init__(self._files)
+        super().__init__(self._files, channels)
 
     def encoded(self, record: Record) -> tf.Tensor:
         """Returns the contents of the image file."""
@@ -60,10 +65,11 @@ class FolderSource(ListedSource):
     def without(self, names: Iterable[bytes]) -> "FolderSource":
         """Returns the same source without the images of these names."""
         left_out = set(names)
-        return FolderSource(self.path, [file for file in self._files if file not in left_out])
+        files = [file for file in self._files if file not in left_out]
+        return FolderSource(self.path, files, self.channels)
 
 
-def _list_images(path: str) -> tuple[list[bytes], str]:
+def _list_images(path: str, suffixes: tuple[str, ...]) -> tuple[list[bytes], str]:
     """Lists the images, and returns the message about the other files."""
 
     def refuse(error: Exception) -> NoReturn:
@@ -75,9 +81,9 @@ def _list_images(path: str) -> tuple[list[bytes], str]:
     if "://" in path:
         for folder, subfolders, files in tf.io.gfile.walk(path, onerror=refuse):
             subfolders[:] = [name for name in subfolders if not is_hidden(name)]
-            found += [os.path.join(folder, file) for file in files if is_image_name(file)]
+            found += [os.path.join(folder, file) for file in files if is_image_name(file, suffixes)]
             others += files
-        return sorted(os.fsencode(file) for file in found), passed_over(others)
+        return sorted(os.fsencode(file) for file in found), passed_over(others, suffixes)
     seen = set()
     # Paths are absolute, because other processes read the files, too.
     path = os.path.abspath(os.path.expanduser(path))
@@ -89,11 +95,11 @@ def _list_images(path: str) -> tuple[list[bytes], str]:
             continue
         seen.add(real)
         subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
-        found += [os.path.join(folder, file) for file in files if is_image_name(file)]
+        found += [os.path.join(folder, file) for file in files if is_image_name(file, suffixes)]
         others += files
     # Names are bytes, because the name of a file need not be valid in any encoding.
     images = sorted(os.fsencode(file) for file in found if os.path.isfile(file))
-    return images, passed_over(others)
+    return images, passed_over(others, suffixes)
 
 
 def photographs() -> FolderSource:

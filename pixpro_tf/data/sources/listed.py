@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import tensorflow as tf
 
 from pixpro_tf.data.images import needs_pillow
+from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.ops.graphs import as_written
 
 Record = dict[str, tf.Tensor]
@@ -16,17 +17,19 @@ class ListedSource:
 
     Args:
         names: names of all images, each once; at least one.
+        channels: channels of the images.
 
     Attributes:
         passed_over: message about files that are not images; empty if there are none.
-        needs_pillow: see `Source`.
+        needs_pillow, channels: see `Source`.
     """
 
     passed_over = ""
 
-    def __init__(self, names: Sequence[bytes]) -> None:
+    def __init__(self, names: Sequence[bytes], channels: Channels = RGB) -> None:
         self.num_images = len(names)
-        self.needs_pillow = any(map(needs_pillow, names))
+        self.channels = channels
+        self.needs_pillow = not channels.is_photograph or any(map(needs_pillow, names))
         # Created once, outside the graphs that use it: the names of a large folder take many megabytes.
         self._names = tf.constant(names)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from pixpro_tf.data.sources.listed import Record
+from pixpro_tf.data.views.channels import RGB
 
 # Maximum number of positions of an epoch that are read at the same time, and of hosts that read only their own records. The order of the
 # images depends on this number, and not on the number of hosts.
@@ -31,6 +32,7 @@ class ShardSource:
     passed_over = ""
     # Datasets of TFDS contain JPEG and PNG, and so do the files that `pixpro_tf.tfrecords` writes.
     needs_pillow = False
+    channels = RGB
 
     def __init__(
         self,

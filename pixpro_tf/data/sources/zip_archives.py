@@ -9,8 +9,9 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.data.images import IMAGE_SUFFIXES, is_hidden, is_image_name, passed_over
+from pixpro_tf.data.images import is_hidden, is_image_name, passed_over, suffixes_of
 from pixpro_tf.data.sources.listed import ListedSource, Record
+from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError
 
 # Header before a member's data; its last two numbers are the lengths of the name and of the extra field that follows it.
@@ -27,22 +28,29 @@ class ZipSource(ListedSource):
 
     Args:
         path: path of a local file.
+        members: members that contain the images, if they have been listed already.
+        channels: channels of the images.
 
     Raises:
         RunError: if the file is not a supported zip archive, or contains no images.
     """
 
-    def __init__(self, path: str, members: Iterable[zipfile.ZipInfo] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        members: Iterable[zipfile.ZipInfo] | None = None,
+        channels: Channels = RGB,
+    ) -> None:
         self.path = path
         if members is None:
-            members, self.passed_over = _list_members(path)
+            members, self.passed_over = _list_members(path, suffixes_of(channels))
         self._members = list(members)
         if not self._members:
             raise RunError(
-                f"zip:{path} contains no images; looked for {', '.join(IMAGE_SUFFIXES)} in all of its folders",
+                f"zip:{path} contains no images; looked for {', '.join(suffixes_of(channels))} in all of its folders",
                 of="dataset",
             )
-        super().__init__([_name_of(member) for member in self._members])
+        super().__init__([_name_of(member) for member in self._members], channels)
         # Offset of the header, compressed size, checksum of the unpacked data and compression method of each member.
         self._places = tf.constant(
             [
@@ -90,16 +98,15 @@ class ZipSource(ListedSource):
     def without(self, names: Iterable[bytes]) -> "ZipSource":
         """Returns the same source without the images of these names."""
         left_out = set(names)
-        return ZipSource(
-            self.path, [each for each in self._members if _name_of(each) not in left_out]
-        )
+        members = [each for each in self._members if _name_of(each) not in left_out]
+        return ZipSource(self.path, members, self.channels)
 
 
 def _name_of(member: zipfile.ZipInfo) -> bytes:
     return member.filename.encode(errors="surrogateescape")
 
 
-def _list_members(path: str) -> tuple[list[zipfile.ZipInfo], str]:
+def _list_members(path: str, suffixes: tuple[str, ...]) -> tuple[list[zipfile.ZipInfo], str]:
     """Lists the images, and returns the message about the other files."""
     what = f"zip:{path}"
     if "://" in path:
@@ -118,7 +125,7 @@ def _list_members(path: str) -> tuple[list[zipfile.ZipInfo], str]:
         *folders, file = name.split("/")
         if not file or any(map(is_hidden, folders)):
             continue
-        if not is_image_name(file):
+        if not is_image_name(file, suffixes):
             others.append(file)
             continue
         if member.flag_bits & _ENCRYPTED:
@@ -131,4 +138,4 @@ def _list_members(path: str) -> tuple[list[zipfile.ZipInfo], str]:
                 of="dataset",
             )
         found.append(member)
-    return found, passed_over(others)
+    return found, passed_over(others, suffixes)

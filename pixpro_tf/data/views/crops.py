@@ -100,14 +100,14 @@ def make_view(
     """Computes a random view of an image, and its box.
 
     Args:
-        image: uint8 `[H, W, 3]`.
+        image: uint8 `[H, W, C]`.
         key: int32 `[2]`, key of the image.
         view: 1 or 2.
         size: side of the view in pixels.
         min_area, max_area: see `draw_crop`.
 
     Returns:
-        The view, uint8 `[size, size, 3]`, resized bilinearly with antialiasing, and its box, float32 `[4]`.
+        The view, uint8 `[size, size, C]`, resized bilinearly with antialiasing, and its box, float32 `[4]`.
     """
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     crop, flipped = draw_crop(key, view, height, width, min_area, max_area)
@@ -116,4 +116,6 @@ def make_view(
     resized = tf.image.resize(pixels, [size, size], "bilinear", antialias=True)
     resized = tf.cast(tf.round(tf.clip_by_value(resized, 0, 255)), tf.uint8)
     resized = tf.where(flipped, tf.reverse(resized, [1]), resized)
-    return tf.ensure_shape(resized, [size, size, 3]), crop_box(crop, height, width, flipped)
+    return tf.ensure_shape(resized, [size, size, image.shape[-1]]), crop_box(
+        crop, height, width, flipped
+    )

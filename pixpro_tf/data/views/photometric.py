@@ -2,7 +2,10 @@
 
 Each image draws its parameters from its own key. All operations are batched, use float32 and are compiled with XLA. Values are in 0..255.
 They are clipped after every operation, as in Pillow, but not rounded to integers between operations. The operations work on planes,
-`[B, 3, H, W]`, so that neighbours in memory are pixels, which a CPU processes many at a time.
+`[B, C, H, W]`, so that neighbours in memory are pixels, which a CPU processes many at a time.
+
+Hue, saturation and grey exist for RGB only. Views with another number of channels change in brightness and contrast, each channel about
+its own mean, and are blurred and solarised.
 """
 
 import itertools
@@ -11,12 +14,11 @@ import math
 import tensorflow as tf
 
 from pixpro_tf.data.views import randomness
-from pixpro_tf.data.views.policies import POLICIES, ViewPolicy
+from pixpro_tf.data.views.channels import RGB, Channels
+from pixpro_tf.data.views.policies import OF_COLOUR, POLICIES, ViewPolicy, without_colour
 from pixpro_tf.data.views.randomness import Stream
 from pixpro_tf.ops.graphs import compiled_by_xla
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
 SOLARIZE_THRESHOLD = 128.0
 # Range of the blur's sigma in views of 224 pixels; it is proportional to the size of the view.
@@ -29,26 +31,39 @@ class Photometric:
 
     Args:
         policy: name of a policy in `POLICIES`.
+        channels: channels of the images.
 
-    Call it with `images` uint8 `[B, S, S, 3]`, `key` int32 `[B, 2]` and `view` 1 or 2. It returns float32 `[B, S, S, 3]`, normalised with
-    ImageNet's mean and standard deviation.
+    Call it with `images` uint8 `[B, S, S, C]`, `key` int32 `[B, 2]` and `view` 1 or 2. It returns float32 `[B, S, S, C]`, normalised with
+    the mean and standard deviation of the channels.
 
     Raises:
-        ValueError: if the policy is unknown.
+        ValueError: if the policy is unknown, or needs colour that the images do not have.
     """
 
-    def __init__(self, policy: str) -> None:
+    def __init__(self, policy: str, channels: Channels = RGB) -> None:
         if policy not in POLICIES:
             raise ValueError(f"unknown augmentation {policy!r}; use one of {', '.join(POLICIES)}")
-        self.policy = policy
+        if policy in OF_COLOUR and not channels.has_colour:
+            raise ValueError(f"augmentation {policy!r} needs images with three channels")
+        self.policy, self.channels = policy, channels
 
     def __call__(self, images: tf.Tensor, key: tf.Tensor, view: int) -> tf.Tensor:
-        return _augment(images, key, self.policy, view)
+        statistics = self.channels.mean, self.channels.std
+        return _augment(images, key, self.policy, view, *statistics)
 
 
 @compiled_by_xla
-def _augment(images: tf.Tensor, key: tf.Tensor, policy_name: str, view: int) -> tf.Tensor:
+def _augment(
+    images: tf.Tensor,
+    key: tf.Tensor,
+    policy_name: str,
+    view: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> tf.Tensor:
     policy = POLICIES[policy_name][view]
+    if images.shape[-1] != RGB.count:
+        policy = without_colour(policy)
     images = tf.transpose(tf.cast(images, tf.float32), [0, 3, 1, 2])
     if policy.jitter_probability:
         images = _jitter(images, key, policy, view)
@@ -61,17 +76,21 @@ def _augment(images: tf.Tensor, key: tf.Tensor, policy_name: str, view: int) -> 
     if policy.rand_augment:
         images = _rand_augment(images, key, view)
         images = _random_grey(images, key, policy, view)
-    return normalize(tf.transpose(images, [0, 2, 3, 1]) / 255)
+    return _normalize(tf.transpose(images, [0, 2, 3, 1]) / 255, mean, std)
 
 
-def normalize(images: tf.Tensor) -> tf.Tensor:
-    """Normalises RGB in [0, 1] such that ImageNet has mean 0 and standard deviation 1."""
-    return (images - tf.constant(IMAGENET_MEAN)) / tf.constant(IMAGENET_STD)
+def _normalize(images: tf.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> tf.Tensor:
+    return (images - tf.constant(mean)) / tf.constant(std)
 
 
-def denormalize(images: tf.Tensor) -> tf.Tensor:
+def normalize(images: tf.Tensor, channels: Channels) -> tf.Tensor:
+    """Normalises images in [0, 1] with the mean and standard deviation of their channels."""
+    return _normalize(images, channels.mean, channels.std)
+
+
+def denormalize(images: tf.Tensor, channels: Channels) -> tf.Tensor:
     """Inverts `normalize`."""
-    return images * tf.constant(IMAGENET_STD) + tf.constant(IMAGENET_MEAN)
+    return images * tf.constant(channels.std) + tf.constant(channels.mean)
 
 
 def _jitter(images: tf.Tensor, key: tf.Tensor, policy: ViewPolicy, view: int) -> tf.Tensor:
@@ -102,9 +121,16 @@ def _jitter(images: tf.Tensor, key: tf.Tensor, policy: ViewPolicy, view: int) ->
 
 
 def _blend(images: tf.Tensor, kind: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Computes `factor * image + (1 - factor) * other`; other is black, the mean grey or the grey image (kinds 0, 1, 2)."""
-    grey = grey_of(images)
-    mean_grey = tf.reduce_mean(grey, axis=[1, 2, 3], keepdims=True)
+    """Computes `factor * image + (1 - factor) * other`; other is black, the mean grey or the grey image (kinds 0, 1, 2).
+
+    Without colour, the mean grey is the mean of each channel, and the grey image is the image itself.
+    """
+    if images.shape[1] == RGB.count:
+        grey = grey_of(images)
+        mean_grey = tf.reduce_mean(grey, axis=[1, 2, 3], keepdims=True)
+    else:
+        grey = images
+        mean_grey = tf.reduce_mean(images, axis=[2, 3], keepdims=True)
     kind = kind[:, None, None, None]
     other = tf.where(kind == 2, grey, tf.where(kind == 1, mean_grey, 0.0))
     factor = factor[:, None, None, None]
@@ -167,11 +193,11 @@ def gaussian_blur(images: tf.Tensor, sigma_px: tf.Tensor) -> tf.Tensor:
     """Blurs each image with its own sigma; edge pixels are repeated outwards.
 
     Args:
-        images: float32 `[B, 3, S, S]`, S static.
+        images: float32 `[B, C, S, S]`, S static.
         sigma_px: float32 `[B]` in [0, 2 * S / 224]; 0 leaves the image unchanged.
 
     Returns:
-        float32 `[B, 3, S, S]`.
+        float32 `[B, C, S, S]`.
     """
     size = images.shape[2]
     largest = MAX_SIGMA_PX * size / SIGMA_REFERENCE_SIZE

@@ -46,3 +46,12 @@ POLICIES: dict[str, dict[int, ViewPolicy]] = {
     "rand_augment": _both(dataclasses.replace(_SIMCLR, rand_augment=True)),
     "none": _both(ViewPolicy()),
 }
+
+# Policies that consist of changes of colour, or remove it.
+OF_COLOUR = ("simclr_grey", "rand_augment")
+
+
+def without_colour(policy: ViewPolicy) -> ViewPolicy:
+    """Returns a policy without the operations that need red, green and blue: saturation, hue and grey."""
+    brightness, contrast, *_ = policy.jitter
+    return dataclasses.replace(policy, jitter=(brightness, contrast, 0.0, 0.0), grey_probability=0)

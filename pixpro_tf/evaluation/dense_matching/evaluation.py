@@ -11,7 +11,8 @@ from pixpro_tf.data.pipeline import training_dataset
 from pixpro_tf.data.progress import counted
 from pixpro_tf.data.sources import open_source
 from pixpro_tf.data.views.photometric import Photometric, denormalize
-from pixpro_tf.errors import RunError
+from pixpro_tf.data.views.policies import OF_COLOUR
+from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import pictures
 from pixpro_tf.evaluation.correspondence import Settings
 from pixpro_tf.evaluation.dense_matching.matching import Matches, match
@@ -47,10 +48,22 @@ def evaluate(settings: Settings) -> Result:
 
 def _evaluate(settings: Settings) -> Result:
     tf.keras.utils.set_random_seed(settings.seed)
-    source = open_source(
-        settings.dataset, data_dir=settings.data_dir, split=settings.split, shuffle_buffer=2000
+    backbone = load_backbone(
+        settings.source, settings.network, settings.output_stride, any_channels=True
     )
-    backbone = load_backbone(settings.source, settings.network, settings.output_stride)
+    channels = backbone.channels
+    source = open_source(
+        settings.dataset,
+        data_dir=settings.data_dir,
+        split=settings.split,
+        shuffle_buffer=2000,
+        channels=channels,
+    )
+    if settings.augmentation in OF_COLOUR and not channels.has_colour:
+        raise ConfigError(
+            f"{settings.augmentation} needs red, green and blue, but {settings.source} takes images with {channels.count} channels",
+            of="augmentation",
+        )
     batch_size = min(settings.batch_size, source.num_images, settings.pairs)
     batches = training_dataset(
         source,
@@ -58,7 +71,7 @@ def _evaluate(settings: Settings) -> Result:
         image_size=settings.image_size,
         min_crop_area=settings.min_crop_area,
         seed=settings.seed,
-        photometric=Photometric(settings.augmentation),
+        photometric=Photometric(settings.augmentation, channels),
     )
 
     @tf.function
@@ -80,7 +93,10 @@ def _evaluate(settings: Settings) -> Result:
             right += int(np.sum(matches.right[:left]))
             chance += float(np.sum(matches.chance[:left]))
         if not examples:
-            views = [denormalize(batch[view]).numpy() for view in ("view_1", "view_2")]
+            views = [
+                pictures.as_rgb(denormalize(batch[view], channels).numpy())
+                for view in ("view_1", "view_2")
+            ]
             one = [each.numpy() for each in both[0]]
             for image in range(min(PICTURED, batch_size)):
                 matches = Matches(*(each[image] for each in one))

@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.config import Config
-from pixpro_tf.data.images import IMAGE_SUFFIXES, decode
+from pixpro_tf.data.images import decode, suffixes_of
 from pixpro_tf.data.labelled.segmentation import reading
 from pixpro_tf.data.sources import open_source
 from pixpro_tf.data.views import crops, randomness
+from pixpro_tf.data.views.channels import Channels
 from pixpro_tf.data.views.photometric import Photometric, denormalize
 from pixpro_tf.errors import ConfigError, RunError, argument_called
 from pixpro_tf.evaluation import pictures
@@ -32,10 +33,13 @@ _COMPONENTS = 3
 def write(folder: str, settings: Settings) -> None:
     """Writes matches.png, propagation.png, components.png and neighbours.png into a folder; raises `UserError`."""
     tf.keras.utils.set_random_seed(settings.seed)
-    backbone = load_backbone(settings.source, settings.network, settings.output_stride)
+    backbone = load_backbone(
+        settings.source, settings.network, settings.output_stride, any_channels=True
+    )
     with argument_called(dataset="images"), reading(settings.images):
-        images = _squares(settings)
-    maps = maps_of(backbone, tf.constant(images), settings.level)
+        squares = _squares(settings, backbone.channels)
+    images = pictures.as_rgb(squares)
+    maps = maps_of(backbone, tf.constant(squares), settings.level)
     called = settings.name or settings.source
     of = f"{settings.level} of {called}"
     figures: dict[str, Any] = {}
@@ -44,7 +48,7 @@ def write(folder: str, settings: Settings) -> None:
     if projections is None:
         mixed, gamma, name = maps, Config.gamma, settings.level
     else:
-        mixed = projections.function(tf.cast(images, tf.float32))
+        mixed = projections.function(tf.cast(squares, tf.float32))
         gamma, name = projections.gamma, projections.name
     points = settings.points_xy
     bins = tf.constant([[_bin_of(point, mixed.shape) for point in points]] * len(images))
@@ -77,7 +81,7 @@ def write(folder: str, settings: Settings) -> None:
         f"Bins of other images that are most similar to points of the first, by {of}",
     )
 
-    examples = _views(settings, backbone, images)
+    examples = _views(settings, backbone, squares)
     found = sum(int(matches.right.sum()) for _, _, matches in examples)
     seen = sum(int(matches.seen.sum()) for _, _, matches in examples)
     figures["matches"] = pictures.matches_picture(
@@ -99,11 +103,11 @@ def _middle_of_bin(point: tuple[float, float], shape: tf.TensorShape) -> tuple[f
     return (int(x * width) + 0.5) / width, (int(y * height) + 0.5) / height
 
 
-def _squares(settings: Settings) -> np.ndarray:
-    """Returns the central square of each image, uint8 `[B, S, S, 3]`."""
+def _squares(settings: Settings, channels: Channels) -> np.ndarray:
+    """Returns the central square of each image, uint8 `[B, S, S, C]`."""
     squares = []
-    for encoded in _encoded(settings):
-        image = decode(encoded)
+    for encoded in _encoded(settings, channels):
+        image = decode(encoded, channels=channels)
         height, width = image.shape[:2]
         side = min(height, width)
         row, column = (height - side) // 2, (width - side) // 2
@@ -114,10 +118,10 @@ def _squares(settings: Settings) -> np.ndarray:
     return np.stack(squares)
 
 
-def _encoded(settings: Settings) -> list[tf.Tensor]:
+def _encoded(settings: Settings, channels: Channels) -> list[tf.Tensor]:
     """Returns the encoded images."""
     named = settings.images.lower()
-    if named.endswith(IMAGE_SUFFIXES) and not named.startswith("folder:"):
+    if named.endswith(suffixes_of(channels)) and not named.startswith("folder:"):
         paths = [os.path.expanduser(path) for path in settings.images.split(",") if path]
         for path in paths:
             if not tf.io.gfile.exists(path):
@@ -133,6 +137,7 @@ def _encoded(settings: Settings) -> list[tf.Tensor]:
             data_dir=settings.data_dir,
             split=settings.split,
             shuffle_buffer=2000,
+            channels=channels,
         )
     if source.num_images < 2:
         raise ConfigError(f"--images={settings.images} contains a single image; use at least two")
@@ -152,11 +157,11 @@ def _views(
             for image, key in zip(images, keys, strict=True)
         ]
         pixels, box = (tf.stack(column) for column in zip(*made, strict=True))
-        views.append(Photometric("byol")(pixels, keys, view))
+        views.append(Photometric("byol", backbone.channels)(pixels, keys, view))
         boxes.append(box)
     maps = [tf.cast(backbone(view)[settings.level], tf.float32) for view in views]
     found = [each.numpy() for each in match(*maps, *boxes)]
-    shown = [denormalize(view).numpy() for view in views]
+    shown = [pictures.as_rgb(denormalize(view, backbone.channels).numpy()) for view in views]
     return [
         (shown[0][i], shown[1][i], Matches(*(each[i] for each in found)))
         for i in range(len(images))

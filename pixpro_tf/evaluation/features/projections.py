@@ -66,7 +66,7 @@ def _of_run(run: str, network: str) -> Projections | None:
     level = objective.levels[0]
 
     def function(images: tf.Tensor) -> tf.Tensor:
-        found = encoder(normalize(images / 255.0), training=False)
+        found = encoder(normalize(images / 255.0, encoder.backbone.channels), training=False)
         return found["projections"][objective.name][level]
 
     gamma = getattr(objective, "gamma", Config.gamma)

@@ -124,7 +124,10 @@ class Detector(tf.keras.Model):
                     variable.assign(value)
 
     def call(self, images: tf.Tensor, training: bool = False) -> Predictions:
-        maps = self.backbone(normalize(tf.cast(images, tf.float32) / 255.0), training=training)
+        maps = self.backbone(
+            normalize(tf.cast(images, tf.float32) / 255.0, self.backbone.channels),
+            training=training,
+        )
         pyramid = self.fpn(maps, training=training)
         parts = []
         for level, scale in zip(self.levels, self.scales, strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
-from pixpro_tf.data.views.photometric import IMAGENET_MEAN, IMAGENET_STD
+from pixpro_tf.data.views.channels import IMAGENET_MEAN, IMAGENET_STD
 from pixpro_tf.layers.batch_norm import BatchNorm
 from pixpro_tf.pretrained.normalisation import CAFFE, EPSILON
 

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.cli.outputs import atomic_output, refuse_existing
+from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.errors import RunError
 from pixpro_tf.interop.torch.files import require_torch, write
 from pixpro_tf.pretrained import torch_names
@@ -38,7 +39,11 @@ def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list
 
 def _check_run(run: Run) -> None:
     """Rejects a network that the authors' code builds differently: weights have the same shapes in every layout."""
-    for name, wanted in (("backbone_layout", "torchvision"), ("projector_final_norm", False)):
+    for name, wanted in (
+        ("backbone_layout", "torchvision"),
+        ("projector_final_norm", False),
+        ("channels", RGB.count),
+    ):
         value = getattr(run.config, name)
         if value != wanted:
             raise RunError(

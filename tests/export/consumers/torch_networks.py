@@ -69,14 +69,21 @@ def main(path, data, result):
     architecture = str(data["architecture"])
     images = torch.from_numpy(data["images"].transpose(0, 3, 1, 2).copy())
     state = state_of(path)
-    network = timm.create_model(architecture, num_classes=0)
+    network = timm.create_model(architecture, num_classes=0, in_chans=images.shape[1])
     network.load_state_dict(state)
     found = {"timm": errors(timm_maps(network, images), data)}
-    if hasattr(torchvision.models, architecture):
+    if hasattr(torchvision.models, architecture) and images.shape[1] == 3:
         network = getattr(torchvision.models, architecture)()
         missing, unexpected = network.load_state_dict(state, strict=False)
         assert sorted(missing) == ["fc.bias", "fc.weight"] and not unexpected
         found["torchvision"] = errors(torchvision_maps(network, images), data)
+    if images.shape[1] == 3:
+        _write_weights(architecture, images, str(data["written"]))
+    with open(result, "w") as file:
+        json.dump(found, file)
+
+
+def _write_weights(architecture, images, path):
     # The other direction: random weights, with running averages that are not those of a new network.
     torch.manual_seed(0)
     network = timm.create_model(architecture).eval()
@@ -85,17 +92,15 @@ def main(path, data, result):
             module.running_mean.uniform_(-0.2, 0.2)
             module.running_var.uniform_(0.5, 1.5)
             module.weight.uniform_(0.5, 1.0)
-    safetensors.torch.save_file(network.state_dict(), str(data["written"]))
+    safetensors.torch.save_file(network.state_dict(), path)
     maps = timm_maps(network, images)
     np.savez(
-        str(data["written"]) + ".npz",
+        f"{path}.npz",
         **{
             level: value.permute(0, 2, 3, 1).numpy()
             for level, value in zip(LEVELS, maps, strict=True)
         },
     )
-    with open(result, "w") as file:
-        json.dump(found, file)
 
 
 if __name__ == "__main__":

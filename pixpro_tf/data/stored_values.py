@@ -1,0 +1,197 @@
+"""Values of images as they are stored, with any number of channels, from NumPy files, TIFF and other formats."""
+
+import contextlib
+import io
+
+import numpy as np
+from PIL import BmpImagePlugin, GifImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin
+
+from pixpro_tf.data import pillow_images
+from pixpro_tf.errors import first_line
+
+_ARRAY = b"\x93NUMPY"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_NO_DATA = 42113  # GDAL's tag in GeoTIFFs
+_PILLOW = (
+    *pillow_images.FORMATS,
+    *(
+        plugin.format
+        for plugin in (
+            BmpImagePlugin.BmpImageFile,
+            GifImagePlugin.GifImageFile,
+            JpegImagePlugin.JpegImageFile,
+            PngImagePlugin.PngImageFile,
+        )
+    ),
+)
+# Modes of Pillow whose arrays contain the stored values.
+_MODES = ("L", "I;16", "I;16B", "I;16L", "I", "F", "LA", "RGB", "RGBA")
+# Colour types of PNG with several channels, of which Pillow reads 8 bits only.
+_PNG_WITH_SEVERAL = (2, 4, 6)
+
+
+def read(encoded: bytes, max_megapixels: int, count: int | None = None) -> np.ndarray:
+    """Reads the values of an image, without converting or scaling them.
+
+    NumPy's `.npy` files contain `[H, W]`, `[H, W, C]` or `[C, H, W]`; if the first and the last axis could both be the channels, it is the last.
+    TIFF and GeoTIFF need the package tifffile (and imagecodecs if they are compressed); bands may be stored as pixels, as planes or as
+    pages. Alpha counts as a channel. Indexed colours are resolved.
+
+    Args:
+        encoded: contents of the file.
+        max_megapixels: largest supported number of megapixels.
+        count: number of channels that the image must have; None for any.
+
+    Returns:
+        `[H, W, C]` of a real number format. Values that are missing according to a GeoTIFF are NaN, in float32 or float64.
+
+    Raises:
+        ValueError: if the image is damaged, too large, of another format, or has another number of channels.
+    """
+    if encoded.startswith(_ARRAY):
+        values = _read_array(encoded, max_megapixels, count)
+    elif encoded.startswith(_TIFF):
+        values = _read_tiff(encoded, max_megapixels, count)
+    else:
+        values = _read_by_pillow(encoded, max_megapixels, count)
+    if values.dtype.kind not in "uif":
+        raise ValueError(f"values of the type {values.dtype}; use integers or floats")
+    return values
+
+
+def scaled(values: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) -> np.ndarray:
+    """Scales values to 0..255: `low` of a channel becomes 0 and `high` 255, values beyond are limited, and missing ones become 0.
+
+    Args:
+        values: `[H, W, C]`.
+        low, high: range of each channel.
+
+    Returns:
+        uint8 `[H, W, C]`.
+    """
+    below, above = np.asarray(low, np.float32), np.asarray(high, np.float32)
+    relative = (values.astype(np.float32) - below) * (255 / (above - below))
+    return np.rint(np.clip(np.nan_to_num(relative, posinf=255.0), 0, 255)).astype(np.uint8)
+
+
+def _read_array(encoded: bytes, max_megapixels: int, count: int | None) -> np.ndarray:
+    file = io.BytesIO(encoded)
+    try:
+        # NumPy itself allocates whatever the header declares, before it looks how much follows.
+        version = np.lib.format.read_magic(file)
+        read_header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = read_header(file)
+    except Exception as error:
+        raise _unreadable(error) from None
+    axes = _axes_of_array(shape, count)
+    _check(shape[axes[0]], shape[axes[1]], max_megapixels)
+    if dtype.hasobject:
+        raise ValueError("a NumPy array of Python objects; use integers or floats")
+    try:
+        flat = np.frombuffer(encoded, dtype, int(np.prod(shape, dtype=np.int64)), file.tell())
+    except ValueError as error:
+        raise _unreadable(error) from None
+    array = flat.reshape(shape, order="F" if fortran else "C")
+    return array.transpose(axes) if array.ndim == 3 else array[..., np.newaxis]
+
+
+def _unreadable(error: Exception) -> ValueError:
+    """Returns the error for a file that another library cannot read; these raise errors of many types for damaged files."""
+    return ValueError(f"damaged: {type(error).__name__}: {first_line(error)}")
+
+
+def _axes_of_array(shape: tuple[int, ...], count: int | None) -> tuple[int, ...]:
+    """Returns the axes of an array in the order height, width, channels; the last is missing if there is a single channel."""
+    if len(shape) == 2:
+        _check_count(1, count)
+        return (0, 1)
+    if len(shape) != 3:
+        raise ValueError(
+            f"a NumPy array of the shape {list(shape)}; use [H, W], [H, W, C] or [C, H, W]"
+        )
+    first = shape[0] == count if count else shape[0] < shape[2]
+    if first and shape[2] != count:
+        return (1, 2, 0)
+    _check_count(shape[2], count)
+    return (0, 1, 2)
+
+
+def _read_tiff(encoded: bytes, max_megapixels: int, count: int | None) -> np.ndarray:
+    try:
+        import tifffile
+    except ModuleNotFoundError:
+        raise ValueError(
+            "TIFF images with these channels need tifffile; install it with `pip install '.[channels]'`"
+        ) from None
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(tifffile.TiffFile(io.BytesIO(encoded)))
+            series = file.series[0]
+            shape, axes, tag = series.shape, series.axes, series.keyframe.tags.get(_NO_DATA)
+        except Exception as error:
+            raise _unreadable(error) from None
+        order = [axes.find(axis) for axis in "YX"]
+        others = [
+            axis
+            for axis, size in enumerate(shape)
+            if axis not in order and (size > 1 or axes[axis] == "S")
+        ]
+        if min(order) < 0 or len(others) > 1:
+            raise ValueError(f"a TIFF with the axes {axes}; use an image with channels")
+        height, width = (shape[axis] for axis in order)
+        channels = shape[others[0]] if others else 1
+        _check(height, width, max_megapixels)
+        _check_count(channels, count)
+        try:
+            values = series.asarray()
+        except Exception as error:
+            raise _unreadable(error) from None
+    # Axes of size 1 are dropped, wherever they are.
+    values = values.transpose(*order, *others, *set(range(values.ndim)).difference(order, others))
+    values = values.reshape(height, width, channels)
+    return values if tag is None else _without(values, str(tag.value))
+
+
+def _without(values: np.ndarray, missing: str) -> np.ndarray:
+    """Replaces a value that stands for missing ones, as GDAL writes it, by NaN."""
+    try:
+        number = float(missing.strip(" \0"))
+    except ValueError:
+        return values
+    found = values == number
+    if not found.any():
+        return values
+    floats = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
+    floats[found] = np.nan
+    return floats
+
+
+def _read_by_pillow(encoded: bytes, max_megapixels: int, count: int | None) -> np.ndarray:
+    with pillow_images.opened(encoded, max_megapixels, _PILLOW) as image:
+        if image.format == "PNG" and encoded[24] == 16 and encoded[25] in _PNG_WITH_SEVERAL:
+            raise ValueError("a PNG with 16 bits and several channels; save it as TIFF or .npy")
+        if image.mode == "P":
+            image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+        elif image.mode == "1":
+            image = image.convert("L")
+        if image.mode not in _MODES:
+            raise ValueError(f"colours of the mode {image.mode}; convert the image")
+        _check_count(len(image.getbands()), count)
+        values = np.asarray(ImageOps.exif_transpose(image))
+    return values if values.ndim == 3 else values[..., np.newaxis]
+
+
+def _check(height: int, width: int, max_megapixels: int) -> None:
+    if height < 1 or width < 1:
+        raise ValueError("the image is empty")
+    if height * width > max_megapixels * 10**6:
+        raise ValueError(pillow_images.TOO_LARGE.format(width, height, max_megapixels))
+
+
+def _check_count(found: int, count: int | None) -> None:
+    if count is not None and found != count:
+        raise ValueError(f"the image has {found} channels, not {count}")
