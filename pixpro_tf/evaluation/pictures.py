@@ -34,8 +34,9 @@ _INK, _PAPER = "black", "white"
 # Markers, and colours from the palette of Okabe and Ito.
 _RIGHT, _WRONG = ("o", "#0072B2"), ("s", "#D55E00")
 _SHOWN_BINS = 12
-# Smallest score of the detections that are shown.
-MIN_SCORE = 0.3
+# Detections that are shown: their smallest score, and their largest number in an image, which a network with little training would cover.
+_MIN_SCORE, _MAX_BOXES = 0.3, 8
+SHOWN_BOXES = f"at most {_MAX_BOXES} boxes per image, with a score of at least {_MIN_SCORE:g}"
 # Characters of a row's name in one line.
 _LABEL_WIDTH = 24
 
@@ -133,13 +134,14 @@ def true_boxes(batch: Mapping[str, np.ndarray]) -> Boxes:
 
 
 def found_boxes(found: Mapping[str, np.ndarray]) -> Boxes:
-    """Returns the boxes `[N, 4]` and labels `[N]` of each image with a score of at least `MIN_SCORE`; see `Detections`."""
-    counted = np.arange(found["scores"].shape[1]) < found["count"][:, None]
-    kept = counted & (found["scores"] >= MIN_SCORE)
-    return [
-        (boxes[good], labels[good])
-        for boxes, labels, good in zip(found["boxes"], found["labels"], kept, strict=True)
-    ]
+    """Returns the boxes `[N, 4]` and labels `[N]` of the best detections in each image (`SHOWN_BOXES`); see `Detections`."""
+    shown = []
+    names = ("boxes", "labels", "scores", "count")
+    for boxes, labels, scores, count in zip(*(found[name] for name in names), strict=True):
+        best = np.argsort(-scores[:count], kind="stable")[:_MAX_BOXES]
+        best = best[scores[best] >= _MIN_SCORE]
+        shown.append((boxes[best], labels[best]))
+    return shown
 
 
 def boxes_picture(

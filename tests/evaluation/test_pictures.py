@@ -62,6 +62,19 @@ def test_rows_of_boxes_have_their_names_and_boxes():
     assert [text.get_text() for text in figure.legends[0].texts] == list(CLASSES)
 
 
+def test_the_best_eight_boxes_of_an_image_are_shown():
+    scores = np.random.default_rng(0).permutation(np.linspace(0.25, 0.95, 29))[None]
+    found = {
+        "boxes": np.arange(29 * 4, dtype=np.float32).reshape(1, 29, 4),
+        "labels": np.arange(29)[None],
+        "scores": scores,
+        "count": np.array([28]),
+    }
+    ((boxes, labels),) = pictures.found_boxes(found)
+    assert sorted(labels) == sorted(np.argsort(scores[0, :28])[-8:])
+    np.testing.assert_array_equal(boxes[:, 0], 4 * labels)
+
+
 def test_scores_are_dots_in_the_order_of_the_backbones():
     figure = pictures.scores_picture({"mine": [3.0, 5.0], "random": [1.0, 2.0]}, "title")
     (axes,) = figure.axes

@@ -79,7 +79,7 @@ class Detection:
         rows = {"truth": pictures.true_boxes(self._pictured)}
         for name, found in predictions.items():
             rows[name] = pictures.found_boxes(found)
-        title += f" (boxes with a score of at least {pictures.MIN_SCORE:g})"
+        title += f" ({pictures.SHOWN_BOXES})"
         images = list(self._pictured["image"])
         return pictures.boxes_picture(images, rows, self._class_names, title)
 

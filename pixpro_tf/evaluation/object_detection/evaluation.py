@@ -225,9 +225,9 @@ def draw(settings: Settings, result: Result) -> dict[str, Any]:
         batch["image"],
         {
             "truth": pictures.true_boxes(batch),
-            f"detected, score at least {pictures.MIN_SCORE:g}": pictures.found_boxes(found),
+            "detected": pictures.found_boxes(found),
         },
         result.data.class_names,
-        f"{settings.evaluated}: AP {100 * scores.ap:.1f}, AP50 {100 * scores.ap_50:.1f}",
+        f"{settings.evaluated}: AP {100 * scores.ap:.1f}, AP50 {100 * scores.ap_50:.1f} ({pictures.SHOWN_BOXES})",
     )
     return {"detections": figure}
