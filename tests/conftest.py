@@ -61,6 +61,21 @@ def pytest_configure(config):
         warm.share(workerinput["warm"])
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Prints the table of the robustness suite: how many inputs were read and rejected."""
+    rows = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "robustness" and report.when == "call"
+    ]
+    if rows:
+        terminalreporter.section("robustness")
+        for row in sorted(rows):
+            terminalreporter.line(row)
+
+
 def pytest_collection_modifyitems(config, items):
     """Deselects the other parts of the thorough tests, and runs large tests and files with long tests first."""
     if part := config.getoption("--part"):

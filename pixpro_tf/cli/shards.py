@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from pixpro_tf.data import pillow_images
-from pixpro_tf.data.images import MAX_MEGAPIXELS, needs_pillow
+from pixpro_tf.data.images import MAX_MEGAPIXELS
 from pixpro_tf.data.parallelism import untuned
 from pixpro_tf.data.sources import ListedSource, open_source
 from pixpro_tf.data.sources.tfrecords import FEATURES
@@ -128,7 +128,7 @@ def _records(plan: Plan, source: ListedSource, shard: int) -> Iterator[bytes]:
     options.threading.private_threadpool_size = _READS_AT_ONCE
     try:
         for name, encoded in untuned(images.prefetch(64)).with_options(options).as_numpy_iterator():
-            if needs_pillow(name):
+            if pillow_images.is_one(encoded):
                 encoded = _converted(plan, name, encoded)
             example = example_of({FEATURES[0]: encoded, "image/filename": name})
             # The same images result in the same files, byte for byte.

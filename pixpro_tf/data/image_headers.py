@@ -21,13 +21,14 @@ class Header:
         head = tf.io.decode_raw(encoded, tf.uint8, fixed_length=_START)
         self._bytes = tf.cast(head, tf.int64)
         self._is_bmp = self._starts_with(b"BM")
-        self.is_palette_bmp = self._is_bmp & (self._little(28, 2) == 8)
 
     def is_of_pillow(self) -> tf.Tensor:
-        """Whether the file is a WebP or TIFF, which TensorFlow does not decode."""
+        """Whether the file is one that TensorFlow does not decode to its pixels; `pillow_images.is_one` says the same."""
         is_webp = self._starts_with(b"RIFF") & tf.reduce_all(self._bytes[8:12] == list(b"WEBP"))
         is_tiff = [self._starts_with(start) for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")]
-        return tf.reduce_any([is_webp, *is_tiff])
+        bits, compression = self._little(28, 2), self._little(30, 4)
+        is_plain = ((bits == 24) | (bits == 32)) & (compression == 0)
+        return tf.reduce_any([is_webp, *is_tiff, self._is_bmp & ~is_plain])
 
     def size(self) -> tf.Tensor:
         """Height and width of a PNG, GIF or BMP, `[2]` int64; 0 for any other file, which is not an image."""
@@ -43,26 +44,6 @@ class Header:
             )
 
         return tf.stack([of(20, 8, 22), of(16, 6, 18)])
-
-    def decode_palette_bmp(self) -> tf.Tensor:
-        """Colours of an 8-bit BMP, `[H, W, 3]` uint8; TensorFlow itself decodes it to indices into the palette."""
-        is_plain = tf.debugging.Assert(
-            self._little(30, 4) == 0, ["run-length encoded BMP files are not supported"]
-        )
-        with tf.control_dependencies([is_plain]):
-            places = tf.io.decode_bmp(self._encoded)[..., 0]
-        return tf.gather(self._palette(), tf.cast(places, tf.int32))
-
-    def _palette(self) -> tf.Tensor:
-        """Palette of an 8-bit BMP, `[256, 3]` uint8; entries that the file does not contain are black."""
-        count = self._little(46, 4)
-        count = tf.where((count == 0) | (count > 256), tf.constant(256, tf.int64), count)
-        # The palette follows the 14-byte file header and the image header, which declares its own size. Entries are blue, green, red and an
-        # unused byte.
-        place = 14 + self._little(14, 4)
-        entries = tf.strings.substr(self._encoded, place, 4 * count)
-        colours = tf.io.decode_raw(entries, tf.uint8, fixed_length=1024)
-        return tf.reverse(tf.reshape(colours, [256, 4])[:, :3], axis=[1])
 
     def _starts_with(self, text: bytes) -> tf.Tensor:
         return tf.reduce_all(self._bytes[: len(text)] == list(text))

@@ -71,8 +71,8 @@ def decode(encoded: tf.Tensor, pillow: bool = True, channels: Channels = RGB) ->
     by the range of the channels.
 
     Args:
-        encoded: string scalar, a JPEG, PNG, GIF or BMP, or with `pillow` a WebP or TIFF.
-        pillow: whether WebP and TIFF are decoded. Pillow decodes them, in this process; a graph that other processes run must do without.
+        encoded: string scalar, a JPEG, PNG, GIF or BMP, or with `pillow` a WebP, TIFF or a BMP with a palette.
+        pillow: whether to decode what only Pillow decodes. It does so in this process; a graph that other processes run must do without.
         channels: channels of the image.
 
     Returns:
@@ -109,14 +109,15 @@ def _decode_rgb(encoded: tf.Tensor, pillow: bool) -> tf.Tensor:
 
         def by_tensorflow() -> tf.Tensor:
             with tf.control_dependencies([_assert_size(header.size())]):
-                return tf.cond(header.is_palette_bmp, header.decode_palette_bmp, by_contents)
+                return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
-        return (
-            tf.cond(header.is_of_pillow(), by_pillow, by_tensorflow) if pillow else by_tensorflow()
+        if pillow:
+            return tf.cond(header.is_of_pillow(), by_pillow, by_tensorflow)
+        known = tf.debugging.Assert(
+            ~header.is_of_pillow(), ["WebP, TIFF and BMP with a palette are not decoded here"]
         )
-
-    def by_contents() -> tf.Tensor:
-        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        with tf.control_dependencies([known]):
+            return by_tensorflow()
 
     def by_pillow() -> tf.Tensor:
         read = functools.partial(pillow_images.decode, max_megapixels=MAX_MEGAPIXELS)

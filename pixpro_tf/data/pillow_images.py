@@ -5,11 +5,27 @@ import io
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, Image, ImageOps, TiffImagePlugin, WebPImagePlugin
 
 # Pillow reads many other formats with code that has had little review. It knows those that are named only once their modules are imported.
-FORMATS = (WebPImagePlugin.WebPImageFile.format, TiffImagePlugin.TiffImageFile.format)
+FORMATS = (
+    WebPImagePlugin.WebPImageFile.format,
+    TiffImagePlugin.TiffImageFile.format,
+    BmpImagePlugin.BmpImageFile.format,
+)
+# First bytes of a TIFF, with offsets of 32 and of 64 bits.
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 TOO_LARGE = "the image has {} x {} pixels; at most {} million are supported"
+
+
+def is_one(encoded: bytes) -> bool:
+    """Whether only Pillow decodes a file, by its first bytes: WebP, TIFF, and BMP with a palette, 16 bits or compression."""
+    if encoded[:2] == b"BM":
+        bits, compression = (
+            int.from_bytes(encoded[a:b], "little") for a, b in ((28, 30), (30, 34))
+        )
+        return bits not in (24, 32) or compression != 0
+    return encoded.startswith(TIFF) or (encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP")
 
 
 @contextlib.contextmanager
@@ -35,11 +51,12 @@ def opened(
     except Image.DecompressionBombError as error:
         raise ValueError(str(error)) from None
     except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"damaged, or not a {' or '.join(formats)}: {error}") from None
+        known = f"{', '.join(formats[:-1])} or {formats[-1]}"
+        raise ValueError(f"damaged, or not a {known}: {error}") from None
 
 
 def decode(encoded: bytes, max_megapixels: int) -> np.ndarray:
-    """Decodes a WebP or TIFF to RGB, uint8 `[H, W, 3]`; of several images in a file, the first one.
+    """Decodes an image of one of the `FORMATS` to RGB, uint8 `[H, W, 3]`; of several images in a file, the first one.
 
     Args:
         encoded: contents of the file.
@@ -53,7 +70,7 @@ def decode(encoded: bytes, max_megapixels: int) -> np.ndarray:
 
 
 def png_of(encoded: bytes, max_megapixels: int) -> bytes:
-    """Converts a WebP or TIFF to a PNG with the same pixels; the arguments and errors are those of `decode`."""
+    """Converts an image to a PNG with the same pixels; the arguments and errors are those of `decode`."""
     file = io.BytesIO()
     Image.fromarray(decode(encoded, max_megapixels)).save(file, "PNG")
     return file.getvalue()

@@ -39,6 +39,7 @@ def training_dataset(
     replicas_per_host: int = 1,
     accumulation: int = 1,
     service: DataService | None = None,
+    pillow: bool = True,
 ) -> tf.data.Dataset:
     """Endless batches of a run, starting from any step.
 
@@ -60,6 +61,8 @@ def training_dataset(
             starting from the h-th.
         replicas_per_host: number of replicas on each host; each element is the share of one replica, in the order of the replicas.
         accumulation: number of micro-batches in a batch; they follow each other.
+        pillow: whether this process runs the pipeline, so that it can decode WebP and TIFF; a remote TPU's hosts, and those of a service,
+            cannot.
         service: data service whose workers produce the elements, each from images that it reads itself; None to produce them in this
             process.
 
@@ -87,7 +90,7 @@ def training_dataset(
 
     @as_written
     def views(place: tf.Tensor, key: tf.Tensor, record: Record) -> dict[str, tf.Tensor]:
-        image = decode(source.encoded(record), source.needs_pillow, source.channels)
+        image = decode(source.encoded(record), pillow and service is None, source.channels)
         areas = min_crop_area, max_crop_area
         view_1, box_1 = crops.make_view(image, key, 1, image_size, *areas)
         view_2, box_2 = crops.make_view(image, key, 2, image_size, *areas)

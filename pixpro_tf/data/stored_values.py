@@ -4,20 +4,18 @@ import contextlib
 import io
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin
+from PIL import GifImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin
 
 from pixpro_tf.data import pillow_images
 from pixpro_tf.errors import first_line
 
 _ARRAY = b"\x93NUMPY"
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NO_DATA = 42113  # GDAL's tag in GeoTIFFs
 _PILLOW = (
     *pillow_images.FORMATS,
     *(
         plugin.format
         for plugin in (
-            BmpImagePlugin.BmpImageFile,
             GifImagePlugin.GifImageFile,
             JpegImagePlugin.JpegImageFile,
             PngImagePlugin.PngImageFile,
@@ -50,7 +48,7 @@ def read(encoded: bytes, max_megapixels: int, count: int | None = None) -> np.nd
     """
     if encoded.startswith(_ARRAY):
         values = _read_array(encoded, max_megapixels, count)
-    elif encoded.startswith(_TIFF):
+    elif encoded.startswith(pillow_images.TIFF):
         values = _read_tiff(encoded, max_megapixels, count)
     else:
         values = _read_by_pillow(encoded, max_megapixels, count)

@@ -43,10 +43,13 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, 
         shuffle_buffer=config.shuffle_buffer,
         channels=config.image_channels,
     )
-    if config.data_service and source.needs_pillow:
+    if source.needs_pillow and (config.data_service or config.has_remote_tpu):
+        name, value = ("data_service", config.data_service)
+        if not value:
+            name, value = "tpu", config.tpu
         raise ConfigError(
-            f"{config.data_service} does not decode WebP and TIFF images; convert them with pixpro_tf.tfrecords",
-            of="data_service",
+            f"{value} does not decode WebP and TIFF images; convert them with pixpro_tf.tfrecords",
+            of=name,
         )
     if source.passed_over:
         print(source.passed_over)
@@ -160,6 +163,7 @@ def _dataset_of_host(
         replicas_per_host=replicas_per_host,
         accumulation=config.gradient_accumulation,
         service=data_service(config),
+        pillow=not config.has_remote_tpu,
     )
 
 

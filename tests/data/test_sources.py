@@ -22,7 +22,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pixpro_tf.config import Config
-from pixpro_tf.data import image_headers, pipeline, sources
+from pixpro_tf.data import image_headers, pillow_images, pipeline, sources
 from pixpro_tf.data.images import decode
 from pixpro_tf.data.sources import find_bad_images, tfds_datasets
 from pixpro_tf.data.sources.folders import FolderSource
@@ -364,14 +364,23 @@ def test_an_image_at_the_pixel_limit_is_decoded():
     assert decode(tf.constant(data)).shape == (10_000, 10_000, 3)
 
 
-@pytest.mark.parametrize("packed", [1, 2])
-def test_a_run_length_encoded_bmp_is_rejected(packed):
-    data = bytearray(encode(picture().convert("L"), "BMP"))
-    data[30] = packed
-    with pytest.raises(
-        tf.errors.InvalidArgumentError, match="run-length encoded BMP files are not supported"
-    ):
-        decode(tf.constant(bytes(data)))
+def test_a_run_length_encoded_bmp_is_decoded():
+    plain = encode(Image.new("L", (4, 2), 9), "BMP")
+    # Each row is 4 pixels of the value 9 and its end; after the last one, the end of the image.
+    rows = bytes([4, 9, 0, 0, 4, 9, 0, 0, 0, 1])
+    packed = bytearray(plain[: int.from_bytes(plain[10:14], "little")] + rows)
+    packed[30], packed[34:38] = 1, len(rows).to_bytes(4, "little")
+    np.testing.assert_array_equal(decoded(bytes(packed)), np.full([2, 4, 3], 9))
+
+
+@pytest.mark.parametrize("file_format", ["WEBP", "TIFF", "BMP"])
+def test_other_processes_reject_what_only_pillow_decodes(file_format):
+    data = encode(picture().quantize(7), file_format)
+    assert pillow_images.is_one(data)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not decoded here"):
+        decode(tf.constant(data), pillow=False)
+    for plain in (encode(picture(), "BMP"), encode(picture(), "PNG"), b"", b"BM"[:1]):
+        assert not pillow_images.is_one(plain)
 
 
 def test_alpha_is_dropped_without_blending():
@@ -536,10 +545,10 @@ def test_tiffs_with_pixels_of_32_bits_are_rejected(kind):
 
 def test_large_and_damaged_images_of_pillow_are_rejected():
     data = bytearray(encode(picture((8, 8)), "TIFF"))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="damaged, or not a WEBP or TIFF"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="damaged, or not a WEBP, TIFF or BMP"):
         decode(tf.constant(bytes(data[:50])))
     webp = encode(picture((64, 64)), "WEBP")
-    with pytest.raises(tf.errors.InvalidArgumentError, match="damaged, or not a WEBP or TIFF"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="damaged, or not a WEBP, TIFF or BMP"):
         decode(tf.constant(webp[: len(webp) // 2]))
     large = encode(Image.new("L", (10_001, 10_000)), "TIFF", compression="tiff_lzw")
     with pytest.raises(tf.errors.InvalidArgumentError, match="has 10001 x 10000 pixels; at most"):

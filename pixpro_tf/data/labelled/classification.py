@@ -63,7 +63,7 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
     label = "label" if "label" in labels else labels[0]
 
     def example(features: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
-        return decode(features["image"], pillow=False), features[label]
+        return decode(features["image"]), features[label]
 
     return ClassificationData(
         dataset,

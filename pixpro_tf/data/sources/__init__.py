@@ -70,7 +70,7 @@ def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:
 
     def decoded(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
         # The result must depend on the image: graph rewriting drops a decoding that only a control dependency needs.
-        image = decode(source.encoded(record), source.needs_pillow, source.channels)
+        image = decode(source.encoded(record), channels=source.channels)
         return record["name"], tf.shape(image)
 
     names = {record["name"] for record in untuned(records).as_numpy_iterator()}

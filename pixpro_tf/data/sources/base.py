@@ -16,7 +16,7 @@ class Source(Protocol):
 
     Attributes:
         num_images: number of records in an epoch.
-        needs_pillow: whether there may be images that TensorFlow does not decode; see `images.decode`.
+        needs_pillow: whether there are images that TensorFlow does not decode, by their names; see `images.decode`.
         channels: channels of the images.
     """
 

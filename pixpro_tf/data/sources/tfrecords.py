@@ -91,7 +91,7 @@ def _image_feature(what: str, file: str) -> str:
             of="dataset",
         )
     try:
-        decode(tf.constant(features[name].bytes_list.value[0]), pillow=False)
+        decode(tf.constant(features[name].bytes_list.value[0]))
     except tf.errors.OpError as error:
         raise RunError(
             f"{what} cannot be read: the feature {name} is not an encoded image: {first_line(error)}",
