@@ -32,8 +32,9 @@ class UserError(Exception):
 
     @property
     def line(self) -> str:
-        """Message as a command prints it."""
-        return f"--{self}" if self.of else self.message
+        """Message as a command prints it: one line, also with the name of a file that contains a newline or is not valid UTF-8."""
+        text = f"--{self}" if self.of else self.message
+        return "\\n".join(text.splitlines()).encode(errors="backslashreplace").decode()
 
 
 class ConfigError(UserError, ValueError):
@@ -68,6 +69,22 @@ def argument_called(**names: str) -> Iterator[None]:
     except UserError as error:
         error.of = names.get(error.of, error.of)
         raise
+
+
+def why_unusable(path: str) -> str:
+    """Returns the reason why TensorFlow cannot use a path; empty if it can.
+
+    Source: https://github.com/tensorflow/tensorflow/issues/34290 for the patterns.
+    """
+    if path.startswith(("http://", "https://")):
+        return ""
+    if pattern := re.search(r"[*?\[\]\\]", path):
+        return f"contains {pattern[0]}, which TensorFlow interprets as a pattern"
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "is not valid UTF-8, which TensorFlow requires"
+    return ""
 
 
 def listed(names: list[str], at_most: int) -> str:

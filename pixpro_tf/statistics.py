@@ -38,7 +38,7 @@ class Settings(CheckedSettings):
     seed: int = flag(
         0, "Data", "seed of the sample of images and pixels", minimum=0, maximum=MAX_SEED
     )
-    output: str = required("Output", "flagfile to create")
+    output: str = required("Output", "flagfile to create", path=True)
     overwrite: bool = overwrite_flag()
 
 

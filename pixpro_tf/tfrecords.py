@@ -31,6 +31,7 @@ class Settings(CheckedSettings):
     output: str = required(
         "Output",
         "folder to create; an interrupted command leaves the complete shards in a folder beside it, and the same command continues from there",
+        path=True,
     )
     overwrite: bool = overwrite_flag()
     num_workers: int = flag(

@@ -34,12 +34,15 @@ def from_flag(also: str = "", repeated: bool = False) -> Any:
         name="from",
         alias="" if repeated else "run",
         repeated=repeated,
+        path=True,
     )
 
 
 def run_flag() -> Any:
     """Returns the flag `--from` of a command that accepts runs only."""
-    return required("Backbone", "folder of a run or of imported weights", name="from", alias="run")
+    return required(
+        "Backbone", "folder of a run or of imported weights", name="from", alias="run", path=True
+    )
 
 
 def overwrite_flag() -> bool:
@@ -53,6 +56,7 @@ def data_dir_flag() -> str:
         "",
         "Data",
         "folder of prepared TFDS datasets; empty for the default, ~/tensorflow_datasets",
+        path=True,
     )
 
 

@@ -31,6 +31,7 @@ class DataFlags:
         "Data",
         "folder in which TFDS keeps prepared datasets; empty for its default, ~/tensorflow_datasets",
         fixed=False,
+        path=True,
     )
     split: str = flag(
         "",
@@ -117,6 +118,7 @@ class DataFlags:
         "folder of --cache=disk, on this machine; the cache recognises images by name only, so delete it when their contents change",
         fixed=False,
         used_by={"cache": ("disk",)},
+        path=True,
     )
     data_workers: int = flag(
         0,

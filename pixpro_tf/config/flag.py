@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from pixpro_tf.errors import ConfigError
+from pixpro_tf.errors import ConfigError, why_unusable
 
 Value = TypeVar("Value", bound=bool | int | float | str | tuple[Any, ...])
 
@@ -27,6 +27,7 @@ def flag(
     maximum: float | None = None,
     fixed: bool = True,
     automatic: bool = False,
+    path: bool = False,
     used_by: Mapping[str, Sequence[Any]] | None = None,
 ) -> Value:
     """Returns a dataclass field that is a flag.
@@ -40,6 +41,7 @@ def flag(
         minimum, maximum: smallest and largest allowed value of a number.
         fixed: whether the value stays the same for the whole run; other flags may change when the run is resumed.
         automatic: whether a whole number can also be `AUTO`.
+        path: whether the value is a path that TensorFlow uses.
         used_by: dependencies, as a dict from the name of another flag to the values with which this flag is used; an empty sequence stands
             for all values except off, empty and 0.
     """
@@ -54,6 +56,7 @@ def flag(
             "maximum": maximum,
             "fixed": fixed,
             "automatic": automatic,
+            "path": path,
             "used_by": used_by or {},
         },
     )
@@ -67,6 +70,7 @@ def required(
     name: str = "",
     alias: str = "",
     repeated: bool = False,
+    path: bool = False,
 ) -> Any:
     """Returns a dataclass field that is a required flag with a text value.
 
@@ -75,6 +79,7 @@ def required(
         name: name of the flag, if a field cannot have that name, e.g. `from`.
         alias: former name of the flag, which is still accepted.
         repeated: whether the flag is given once for each of several values; the field is then a tuple of texts.
+        path: whether the value is a path that TensorFlow uses.
     """
     unset: dict[str, Any] = {
         "used_by": {},
@@ -92,6 +97,7 @@ def required(
             "name": name,
             "alias": alias,
             "repeated": repeated,
+            "path": path,
         }
     )
 
@@ -178,6 +184,8 @@ def _check_value(field: "dataclasses.Field[Any]", value: Any) -> None:
             close = difflib.get_close_matches(str(each), names, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise ConfigError(f"{given} is unknown; {hint}choose one of {', '.join(names)}")
+        if field.metadata.get("path") and (reason := why_unusable(each)):
+            raise ConfigError(f"--{flag_name(field)}={each} {reason}; use a path without it")
         if isinstance(each, float) and not math.isfinite(each):
             raise ConfigError(f"{given} is not a finite number")
         if minimum is not None and not each >= minimum:

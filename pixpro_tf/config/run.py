@@ -1,7 +1,6 @@
 """Flags of the run: its folder, and how often it saves, logs, plots and evaluates."""
 
 import dataclasses
-import re
 
 from pixpro_tf.config.flag import flag, integers, refuse
 
@@ -11,7 +10,11 @@ class RunFlags:
     """Folder of the run, and how often it saves, logs, plots and evaluates."""
 
     run_dir: str = flag(
-        "runs/pixpro", "Run", "folder of the run, created if it does not exist", fixed=False
+        "runs/pixpro",
+        "Run",
+        "folder of the run, created if it does not exist",
+        fixed=False,
+        path=True,
     )
     resume: bool = flag(
         True,
@@ -102,12 +105,6 @@ class RunFlags:
         """Raises `ConfigError` if these flags are invalid on their own or in combination."""
         if self.seed >= 2**32:
             refuse(self, "seed", "is too large; the maximum is 2**32 - 1")
-        if pattern := re.search(r"[*?\[\]\\]", self.run_dir):
-            refuse(
-                self,
-                "run_dir",
-                f"contains {pattern[0]}, which TensorFlow interprets as a pattern; use a path without it",
-            )
         if self.profile_steps:
             steps = integers("profile_steps", self.profile_steps)
             if len(steps) != 2 or not 1 <= steps[0] < steps[1]:

@@ -39,6 +39,7 @@ def results_flag() -> str:
         "Output",
         "folder to create for the results and figures; empty writes none. With it, an interrupted evaluation continues where it stopped "
         "when the command is repeated",
+        path=True,
     )
 
 

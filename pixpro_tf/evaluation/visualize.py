@@ -27,7 +27,7 @@ class Settings(EvaluatedBackbone):
         "Data",
         "image files, comma-separated, or a dataset, as for train.py: folder:PATH, scenes/128, photographs, or a TFDS name",
     )
-    output: str = required("Output", "folder to create for the figures")
+    output: str = required("Output", "folder to create for the figures", path=True)
     name: str = flag(
         "", "Output", "name of the backbone in the titles of the figures; empty uses --from"
     )

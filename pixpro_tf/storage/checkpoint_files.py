@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.errors import RunError, first_line, why_unusable
 from pixpro_tf.storage.hub_handles import is_hub_address
 
 # Errors that TensorFlow raises for a checkpoint that is damaged or has other contents; IndexError is raised for a truncated one.
@@ -177,7 +177,9 @@ def find_checkpoint(path: str) -> str | None:
 
 @contextlib.contextmanager
 def reached(path: str) -> Iterator[None]:
-    """Converts the error of a file system that does not exist or does not respond into a `RunError` of one line."""
+    """Raises `RunError` for a path that TensorFlow cannot use, and for a file system that does not exist or does not respond."""
+    if reason := why_unusable(path):
+        raise RunError(f"{path} {reason}; rename the folder")
     try:
         yield
     except tf.errors.OpError as error:

@@ -16,7 +16,7 @@ from pixpro_tf.export.commands.settings import ExportSettings, command
 class Settings(ExportSettings):
     """Flags of the export to Detectron2."""
 
-    output: str = required("Output", "path of the file to write, e.g. backbone.pkl")
+    output: str = required("Output", "path of the file to write, e.g. backbone.pkl", path=True)
 
 
 def _run(settings: Settings) -> None:

@@ -79,6 +79,7 @@ class Settings(ExportSettings, LabelSettings):
         Data.data_dir,
         "Data",
         "folder of prepared TFDS datasets; empty for the default, ~/tensorflow_datasets",
+        path=True,
     )
     records: bool = flag(
         False, "Output", "whether to also write the images and boxes as TFRecords for the API"

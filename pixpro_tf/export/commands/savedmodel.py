@@ -21,7 +21,9 @@ class Settings(ExportSettings):
 
     source: str = run_flag()
     output: str = required(
-        "Output", "folder to create; a name that ends with .tar.gz creates an archive instead"
+        "Output",
+        "folder to create; a name that ends with .tar.gz creates an archive instead",
+        path=True,
     )
     include_heads: bool = flag(
         False,

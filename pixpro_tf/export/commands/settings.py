@@ -27,7 +27,7 @@ class ExportSettings(BackboneSettings):
     allow_unfinished: bool = flag(
         False, "Backbone", "whether to accept a run that has not completed all its steps"
     )
-    output: str = required("Output", "folder to create")
+    output: str = required("Output", "folder to create", path=True)
     overwrite: bool = overwrite_flag()
 
     @property

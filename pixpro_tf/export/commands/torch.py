@@ -19,7 +19,9 @@ SUFFIXES = (".safetensors", ".pth", ".pt")
 class Settings(ExportSettings):
     """Flags of the export to PyTorch; raises `ConfigError` if a value is invalid."""
 
-    output: str = required("Output", "file to write: NAME.safetensors, NAME.pth or NAME.pt")
+    output: str = required(
+        "Output", "file to write: NAME.safetensors, NAME.pth or NAME.pt", path=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,7 +16,7 @@ class Settings(CheckedSettings):
     """Flags of the export to PyTorch."""
 
     source: str = run_flag()
-    output: str = required("Output", "path of the file to write")
+    output: str = required("Output", "path of the file to write", path=True)
     overwrite: bool = overwrite_flag()
 
 

@@ -35,7 +35,7 @@ class Settings(CheckedSettings):
         "Checkpoint",
         "whether to also import momentum and step, so that train.py --run_dir=OUTPUT resumes the run",
     )
-    output: str = required("Output", "folder to create")
+    output: str = required("Output", "folder to create", path=True)
     overwrite: bool = overwrite_flag()
 
 
