@@ -15,7 +15,7 @@ from pixpro_tf.config.objectives import ObjectiveFlags
 from pixpro_tf.config.optimisation import OptimisationFlags
 from pixpro_tf.config.run import RunFlags
 
-__all__ = ["OF_FILES", "Config"]
+__all__ = ["OF_FILES", "Config", "as_written"]
 
 # Values that a new run replaces by its own choice, which it keeps when it is resumed.
 AUTOMATIC = {"precision": "auto", "epochs": AUTO, "warmup_epochs": AUTO}

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from pixpro_tf.data.progress import duration
 from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.storage.checkpoint_files import write_atomically
 from pixpro_tf.storage.checkpoints import DIVERGED, CheckpointStore
 from pixpro_tf.storage.run_folder import RunFolder
 from pixpro_tf.training import view_pictures
@@ -99,12 +100,14 @@ class TrainingLog(StepCallback):
         self._alarms: set[str] = set()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._drop_lines_after(self.start_step)
-        self._writer = tf.summary.create_file_writer(self._folder.events)
+        with _writing(self._folder):
+            self._drop_lines_after(self.start_step)
+            self._writer = tf.summary.create_file_writer(self._folder.events)
         self._interval_start = time.monotonic()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._writer.close()
+        with _writing(self._folder):
+            self._writer.close()
 
     def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
         self._pending.append(logs)
@@ -180,15 +183,22 @@ class TrainingLog(StepCallback):
         self._alarms = set(raised)
 
     def _drop_lines_after(self, step: int) -> None:
-        """Removes the lines after a step: a run that was killed may have logged steps that are now repeated."""
+        """Removes the lines after a step, and damaged ones: a run that was killed may have logged steps that are now repeated."""
         if not tf.io.gfile.exists(self._folder.metrics):
             return
-        with tf.io.gfile.GFile(self._folder.metrics) as file:
-            lines = file.read().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        with tf.io.gfile.GFile(self._folder.metrics, "rb") as file:
+            lines = file.read().decode(errors="replace").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
         if len(kept) < len(lines):
-            with tf.io.gfile.GFile(self._folder.metrics, "w") as file:
-                file.write("".join(kept))
+            write_atomically(self._folder.metrics, "".join(kept))
+
+
+def _step_of(line: str) -> float:
+    """Returns the step of a line of the metrics; infinity if the line is damaged."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 class Pictures(StepCallback):

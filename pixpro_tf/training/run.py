@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from pixpro_tf import build
 from pixpro_tf.build import BuildObjectives
-from pixpro_tf.config import AUTOMATIC, Config
+from pixpro_tf.config import AUTOMATIC, Config, as_written
 from pixpro_tf.data import pipeline, sources
 from pixpro_tf.data.progress import duration
 from pixpro_tf.data.sources import cache
@@ -223,7 +223,7 @@ def _as_table(config: Config) -> str:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         mark = "" if value == field.default else "**"
-        lines.append(f"| --{field.name} | {mark}{value}{mark} |")
+        lines.append(f"| --{field.name} | {mark}{as_written(field, value)}{mark} |")
     return "\n".join(lines)
 
 

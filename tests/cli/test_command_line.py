@@ -33,6 +33,7 @@ COMMANDS = (
     "benchmarks.accelerator.__main__",
     "benchmarks.checkpoints",
     "benchmarks.compare_checkouts",
+    "benchmarks.soak.__main__",
     "benchmarks.data",
     "benchmarks.loss_curves",
     "benchmarks.memory",

@@ -100,6 +100,23 @@ def test_lines_of_repeated_steps_are_removed(log, tmp_path):
     assert [line["step"] for line in lines(tmp_path)] == [2, 4]
 
 
+@pytest.mark.parametrize(
+    "damage", [b"\0" * 40 + b"\n", b'{"step": 3, "lo', b'{"loss": 1.0}\n', b"\xff\xfe\n", b"[3]\n"]
+)
+def test_damaged_lines_are_removed(log, tmp_path, damage):
+    log(every=1).on_train_batch_end(0, HEALTHY)
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(damage + b"\n" + path.read_bytes() + damage)
+    log(start_step=1, every=1).on_train_batch_end(0, HEALTHY)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2]
+
+
+def test_logs_that_cannot_be_created_are_reported(log, tmp_path):
+    (tmp_path / "tensorboard").write_text("a file")
+    with pytest.raises(RunError, match=r"cannot be written: .*; the run resumes from its last"):
+        log()
+
+
 def test_scalars_are_written_to_tensorboard_under_their_names(log, tmp_path):
     made = log()
     made.on_train_batch_end(0, HEALTHY)

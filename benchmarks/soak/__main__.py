@@ -1,0 +1,97 @@
+"""Trains small runs under faults for hours, and compares their final weights with an undisturbed run, bit for bit.
+
+python -m benchmarks.soak --hours=2 --output=soak
+"""
+
+import collections
+import dataclasses
+import json
+import pathlib
+import random
+import shutil
+import sys
+import time
+
+from benchmarks.soak.faults import FAULTS, Unavailable
+from benchmarks.soak.trials import Trial, Violation, reference
+from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.outputs import refuse_existing
+from pixpro_tf.cli.settings import CheckedSettings, overwrite_flag
+from pixpro_tf.config.flag import flag, required
+from pixpro_tf.errors import RunError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(CheckedSettings):
+    """Flags of the soak test."""
+
+    hours: float = flag(2.0, "Soak", "time after which no new run starts", unit="hours", minimum=0)
+    faults: tuple[str, ...] = flag(
+        tuple(FAULTS), "Soak", "faults to cause, in turns", choices=tuple(FAULTS)
+    )
+    seed: int = flag(0, "Soak", "seed of the moments of the faults", minimum=0)
+    output: str = required(
+        "Output", "folder to create, with results.json and the runs that violate what is expected"
+    )
+    overwrite: bool = overwrite_flag()
+
+
+def _run(settings: Settings) -> int:
+    refuse_existing("output", settings.output, settings.overwrite)
+    output = pathlib.Path(settings.output)
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    end = time.monotonic() + 3600 * settings.hours
+    wanted = reference(output / "reference")
+    print(f"An undisturbed run takes {wanted.seconds:.0f} s and has {wanted.steps} steps.")
+    results: list[dict] = []
+    names = list(settings.faults)
+    number = 0
+    while names and time.monotonic() < end:
+        name = names[number % len(names)]
+        trial = Trial(
+            output / f"{number:04d}-{name}", wanted, random.Random(f"{settings.seed} {number}")
+        )
+        number += 1
+        try:
+            FAULTS[name](trial)
+            trial.check()
+        except Unavailable as error:
+            print(f"{name}: not tried: {error}", flush=True)
+            names.remove(name)
+            continue
+        except Violation as error:
+            results.append(trial.result(name, str(error)))
+            print(f"{name}: VIOLATION in {trial.run_dir}: {error}", flush=True)
+            continue
+        results.append(trial.result(name, ""))
+        print(f"{name}: {results[-1]['ends']}: the same weights", flush=True)
+        shutil.rmtree(trial.run_dir)
+        _write(output, results)
+    _write(output, results)
+    if not results:
+        raise RunError(f"--hours={settings.hours:g} is too short for a single run; use more")
+    return _print_table(results)
+
+
+def _write(output: pathlib.Path, results: list[dict]) -> None:
+    (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _print_table(results: list[dict]) -> int:
+    """Prints one line per fault, and returns the exit code."""
+    print(f"\n{'fault':<18}{'runs':>6}{'processes':>11}{'violations':>12}")
+    by_fault = collections.defaultdict(list)
+    for result in results:
+        by_fault[result["fault"]].append(result)
+    for name, group in by_fault.items():
+        processes = sum(len(result["ends"]) for result in group)
+        violations = sum(bool(result["violation"]) for result in group)
+        print(f"{name:<18}{len(group):>6}{processes:>11}{violations:>12}")
+    return int(any(result["violation"] for result in results))
+
+
+main = Command(Settings, __doc__, "python -m benchmarks.soak", _run)
+
+if __name__ == "__main__":
+    sys.exit(main())

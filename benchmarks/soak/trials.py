@@ -1,0 +1,201 @@
+"""Processes of one disturbed run, and the comparison of what they leave with an undisturbed run."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+_FLAGS = (
+    "--augmentation=none",
+    "--backbone=resnet10w0.5",
+    "--image_size=32",
+    "--output_stride=16",
+    "--projector_hidden=64",
+    "--projector_dim=32",
+    "--batch_size=8",
+    "--steps_per_epoch=10",
+    "--epochs=6",
+    "--warmup_epochs=1",
+    "--log_every=1",
+    "--pictures_every=20",
+    "--checkpoint_every=4",
+    "--keep_every=4",
+    "--strategy=one_device",
+)
+STEPS = 60
+# A process that takes longer than this many undisturbed runs hangs.
+_PATIENCE = 20
+_TIMINGS = ("images_per_second", "data_wait_share")
+
+
+class Violation(Exception):
+    """Something that must not happen, whatever disturbs a run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """Undisturbed run.
+
+    Attributes:
+        photos: folder of the images.
+        weights: variables of the final checkpoint by name.
+        metrics: lines of the metrics, without timings.
+        seconds: duration of the run.
+        bytes: size of its folder.
+    """
+
+    photos: pathlib.Path
+    weights: dict[str, np.ndarray]
+    metrics: list[dict]
+    seconds: float
+    bytes: int
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of the run."""
+        return STEPS
+
+
+def reference(folder: pathlib.Path) -> Reference:
+    """Trains the undisturbed run."""
+    photos, run_dir = folder / "photos", folder / "run"
+    photos.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for index in range(48):
+        coarse = Image.fromarray(generator.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        coarse.resize((80, 60), Image.Resampling.BICUBIC).save(photos / f"{index:02d}.jpg")
+    started = time.monotonic()
+    process = _start(photos, run_dir)
+    _, complaints = process.communicate()
+    if process.returncode:
+        raise Violation(f"the undisturbed run failed: {complaints[-300:]}")
+    return Reference(
+        photos,
+        _weights(run_dir),
+        _metrics(run_dir),
+        time.monotonic() - started,
+        sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file()),
+    )
+
+
+def _start(
+    photos: pathlib.Path, run_dir: pathlib.Path, prefix: tuple[str, ...] = ()
+) -> subprocess.Popen:
+    command = [*prefix, sys.executable, str(ROOT / "train.py"), *_FLAGS]
+    return subprocess.Popen(
+        [*command, f"--dataset=folder:{photos}", f"--run_dir={run_dir}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+
+
+def _weights(run_dir: pathlib.Path) -> dict[str, np.ndarray]:
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / f"step-{STEPS}"))
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name.endswith("VARIABLE_VALUE") and "save_counter" not in name
+    }
+
+
+def _metrics(run_dir: pathlib.Path) -> list[dict]:
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [
+        {name: value for name, value in json.loads(line).items() if name not in _TIMINGS}
+        for line in lines
+    ]
+
+
+class Trial:
+    """One run that is disturbed, in one or more processes.
+
+    Args:
+        run_dir: folder of the run.
+        wanted: undisturbed run.
+        moments: generator of the moments of the faults.
+
+    Attributes:
+        ends: how each process of the run ended: its exit code, or minus the number of the signal that killed it.
+    """
+
+    def __init__(self, run_dir: pathlib.Path, wanted: Reference, moments: random.Random) -> None:
+        self.run_dir, self.wanted, self.moments = run_dir, wanted, moments
+        self.ends: list[int] = []
+        self._started = time.monotonic()
+
+    def start(self, prefix: tuple[str, ...] = ()) -> subprocess.Popen:
+        """Starts a process of the run, through another program if `prefix` names one."""
+        return _start(self.wanted.photos, self.run_dir, prefix)
+
+    def some_seconds(self, most: float = 1.0) -> float:
+        """Returns a random duration of at most a share of an undisturbed run."""
+        return self.moments.uniform(0, most * self.wanted.seconds)
+
+    def wait(self, process: subprocess.Popen, expected: tuple[int, ...]) -> str:
+        """Waits for the end of a process.
+
+        Args:
+            process: process that `start` returned.
+            expected: exit codes that are right.
+
+        Returns:
+            The line of the error; empty if there is none.
+
+        Raises:
+            Violation: if the process hangs, prints a traceback, or ends in another way.
+        """
+        try:
+            _, complaints = process.communicate(timeout=_PATIENCE * self.wanted.seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise Violation(f"hangs after {_PATIENCE} times the duration of the run") from None
+        self.ends.append(process.returncode)
+        errors = [line for line in complaints.splitlines() if line.startswith("error: ")]
+        if process.returncode >= 0 and "Traceback" in complaints:
+            raise Violation(f"traceback: {complaints.strip().splitlines()[-1]}")
+        if process.returncode not in expected:
+            raise Violation(
+                f"exit code {process.returncode}, expected {expected}: {errors or complaints[-300:]}"
+            )
+        if len(errors) > 1 or (process.returncode in (1, 2) and not errors):
+            raise Violation(f"{len(errors)} lines of errors: {errors}")
+        return errors[0] if errors else ""
+
+    def finish(self) -> None:
+        """Resumes the run, undisturbed, until it is done."""
+        self.wait(self.start(), (0,))
+
+    def check(self) -> None:
+        """Raises `Violation` unless the finished run equals the undisturbed one."""
+        found = _weights(self.run_dir)
+        if found.keys() != self.wanted.weights.keys():
+            raise Violation("the checkpoint has other variables")
+        for name, value in self.wanted.weights.items():
+            if not np.array_equal(found[name], value):
+                raise Violation(f"{name} differs")
+        if _metrics(self.run_dir) != self.wanted.metrics:
+            raise Violation("the metrics differ")
+        left = [path.name for path in self.run_dir.rglob("*.writing")]
+        if left:
+            raise Violation(f"incomplete files are left: {left}")
+
+    def result(self, fault: str, violation: str) -> dict:
+        """Returns the entry of results.json."""
+        return {
+            "fault": fault,
+            "ends": self.ends,
+            "seconds": round(time.monotonic() - self._started, 1),
+            "violation": violation,
+        }
