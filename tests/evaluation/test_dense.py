@@ -277,6 +277,8 @@ def test_a_margin_mirrors_images_as_often_as_necessary(monkeypatch, margin):
     seen = []
 
     class Backbone:
+        channels = RGB
+
         def __call__(self, images, training):
             seen.append(images.numpy())
             return {"c2": images[:, ::4, ::4]}

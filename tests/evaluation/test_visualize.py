@@ -205,4 +205,4 @@ def test_all_named_files_are_shown(photos):
     settings = visualize.Settings(
         source="run", images=",".join(files), output="made", count=2, image_size=32
     )
-    assert figures._squares(settings).shape == (5, 32, 32, 3)
+    assert figures._squares(settings, RGB).shape == (5, 32, 32, 3)

@@ -266,6 +266,12 @@ def test_card_describes_the_backbone(run, exported):
         "architecture": "resnet10",
         "layout": "torchvision",
         "output_stride": 32,
+        "channels": {
+            "low": [0.0] * 3,
+            "high": [255.0] * 3,
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+        },
         # Parameters of a ResNet-18 without its classifier, minus those of its four additional blocks.
         "parameters": 11_176_512 - sum(2 * 9 * c * c + 4 * c for c in (64, 128, 256, 512)),
     }

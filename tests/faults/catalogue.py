@@ -503,8 +503,8 @@ FAULTS = (
         name="the_places_of_a_palette_are_grey_levels",
         area="sources",
         path="pixpro_tf/data/image_headers.py",
-        old="return tf.gather(self._palette(), tf.cast(places, tf.int32))",
-        new="return tf.repeat(places[..., None], 3, axis=-1)",
+        old="is_plain = ((bits == 24) | (bits == 32)) & (compression == 0)",
+        new="is_plain = compression == 0",
     ),
     Fault(
         name="short_shards_are_not_noticed",
@@ -695,8 +695,8 @@ FAULTS = (
         name="the_line_of_the_last_checkpoint_is_dropped",
         area="callbacks",
         path="pixpro_tf/training/callbacks.py",
-        old='json.loads(line)["step"] <= step]',
-        new='json.loads(line)["step"] < step]',
+        old="_step_of(line) <= step]",
+        new="_step_of(line) < step]",
     ),
     Fault(
         name="a_run_goes_on_with_an_infinite_loss",
