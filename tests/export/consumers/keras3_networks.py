@@ -51,6 +51,12 @@ def of_applications(folder, images):
     model.save(f"{folder}/applications.keras")
     model.save(f"{folder}/applications.h5")
     model.save_weights(f"{folder}/applications.weights.h5")
+    weights = model.get_weights()
+    # Features in float64, because in float32 those of two programs differ by more than the tolerance on some CPUs.
+    keras.config.set_dtype_policy("float64")
+    model = keras.applications.ResNet50(weights=None, include_top=False)
+    keras.config.set_dtype_policy("float32")
+    model.set_weights(weights)
     ends = {"c2": "conv2_block3_out", "c3": "conv3_block4_out", "c4": "conv4_block6_out"}
     outputs = {name: model.get_layer(layer).output for name, layer in ends.items()}
     outputs["c5"] = model.output
@@ -59,9 +65,8 @@ def of_applications(folder, images):
 
 def of_hub(folder, name, images):
     filters, sizes, blocks, kind = PRESETS[name]
-    model = keras_hub.models.ResNetBackbone(
-        filters, sizes, [64, 128, 256, 512], blocks, [1, 2, 2, 2], kind
-    )
+    arguments = filters, sizes, [64, 128, 256, 512], blocks, [1, 2, 2, 2], kind
+    model = keras_hub.models.ResNetBackbone(*arguments)
     converter = keras_hub.layers.ResNetImageConverter(
         scale=list(1 / (255 * DEVIATION)), offset=list(-MEAN / DEVIATION)
     )
@@ -69,7 +74,9 @@ def of_hub(folder, name, images):
     randomise(model, inputs[:, :64, :64])
     model.save_to_preset(f"{folder}/{name}")
     converter.save_to_preset(f"{folder}/{name}")
-    maps = keras.Model(model.inputs, model.pyramid_outputs)(inputs)
+    exact = keras_hub.models.ResNetBackbone(*arguments, dtype="float64")
+    exact.set_weights(model.get_weights())
+    maps = keras.Model(exact.inputs, exact.pyramid_outputs)(inputs)
     save_maps({f"c{level[1:]}": value for level, value in maps.items()}, f"{folder}/{name}.npz")
 
 
