@@ -16,12 +16,10 @@ import pathlib
 import signal
 import subprocess
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from pixpro_tf.training.signals import SIGNALS
-from tests.support import warm
+from tests.support import tiny_run, warm
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Tensors of a megabyte or more are returned to the system when they are freed; by default, glibc keeps ever larger ones for reuse.
@@ -119,10 +117,7 @@ def float32_policy():
 def photos(tmp_path_factory):
     """Folder of 48 small JPEG files with smooth, distinct content."""
     folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for index in range(48):
-        coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-        coarse.resize((80, 60), Image.Resampling.BICUBIC).save(folder / f"{index:02d}.jpg")
+    tiny_run.write_photos(folder)
     return folder
 
 
@@ -155,21 +150,7 @@ def train():
 @pytest.fixture(scope="session")
 def tiny_flags(photos):
     """Flags of a run that takes seconds, without its run folder: 6 epochs of 10 steps."""
-    return (
-        f"--dataset=folder:{photos}",
-        "--augmentation=none",
-        "--backbone=resnet10w0.5",
-        "--image_size=32",
-        "--output_stride=16",
-        "--projector_hidden=64",
-        "--projector_dim=32",
-        "--batch_size=8",
-        "--steps_per_epoch=10",
-        "--epochs=6",
-        "--warmup_epochs=1",
-        "--log_every=5",
-        "--pictures_every=1000",
-    )
+    return (f"--dataset=folder:{photos}", *tiny_run.FLAGS)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from pixpro_tf.cli.outputs import refuse_existing
 from pixpro_tf.cli.settings import CheckedSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import RunError
+from tests.support.tiny_run import STEPS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def _run(settings: Settings) -> int:
     output.mkdir(parents=True)
     end = time.monotonic() + 3600 * settings.hours
     wanted = reference(output / "reference")
-    print(f"An undisturbed run takes {wanted.seconds:.0f} s and has {wanted.steps} steps.")
+    print(f"An undisturbed run takes {wanted.seconds:.0f} s and has {STEPS} steps.")
     results: list[dict] = []
     names = list(settings.faults)
     number = 0

@@ -1,7 +1,6 @@
 """Processes of one disturbed run, and the comparison of what they leave with an undisturbed run."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import random
@@ -10,27 +9,18 @@ import sys
 import time
 
 import numpy as np
-from PIL import Image
+
+from tests.support import tiny_run
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 _FLAGS = (
-    "--augmentation=none",
-    "--backbone=resnet10w0.5",
-    "--image_size=32",
-    "--output_stride=16",
-    "--projector_hidden=64",
-    "--projector_dim=32",
-    "--batch_size=8",
-    "--steps_per_epoch=10",
-    "--epochs=6",
-    "--warmup_epochs=1",
+    *tiny_run.FLAGS,
     "--log_every=1",
     "--pictures_every=20",
     "--checkpoint_every=4",
     "--keep_every=4",
     "--strategy=one_device",
 )
-STEPS = 60
 # A process that takes longer than this many undisturbed runs hangs.
 _PATIENCE = 20
 _TIMINGS = ("images_per_second", "data_wait_share")
@@ -58,20 +48,12 @@ class Reference:
     seconds: float
     bytes: int
 
-    @property
-    def steps(self) -> int:
-        """Number of steps of the run."""
-        return STEPS
-
 
 def reference(folder: pathlib.Path) -> Reference:
     """Trains the undisturbed run."""
     photos, run_dir = folder / "photos", folder / "run"
     photos.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    for index in range(48):
-        coarse = Image.fromarray(generator.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-        coarse.resize((80, 60), Image.Resampling.BICUBIC).save(photos / f"{index:02d}.jpg")
+    tiny_run.write_photos(photos)
     started = time.monotonic()
     process = _start(photos, run_dir)
     _, complaints = process.communicate()
@@ -79,7 +61,7 @@ def reference(folder: pathlib.Path) -> Reference:
         raise Violation(f"the undisturbed run failed: {complaints[-300:]}")
     return Reference(
         photos,
-        _weights(run_dir),
+        tiny_run.weights_of(run_dir),
         _metrics(run_dir),
         time.monotonic() - started,
         sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file()),
@@ -99,22 +81,10 @@ def _start(
     )
 
 
-def _weights(run_dir: pathlib.Path) -> dict[str, np.ndarray]:
-    import tensorflow as tf
-
-    reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / f"step-{STEPS}"))
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name.endswith("VARIABLE_VALUE") and "save_counter" not in name
-    }
-
-
 def _metrics(run_dir: pathlib.Path) -> list[dict]:
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
     return [
-        {name: value for name, value in json.loads(line).items() if name not in _TIMINGS}
-        for line in lines
+        {name: value for name, value in line.items() if name not in _TIMINGS}
+        for line in tiny_run.metrics_of(run_dir)
     ]
 
 
@@ -179,7 +149,7 @@ class Trial:
 
     def check(self) -> None:
         """Raises `Violation` unless the finished run equals the undisturbed one."""
-        found = _weights(self.run_dir)
+        found = tiny_run.weights_of(self.run_dir)
         if found.keys() != self.wanted.weights.keys():
             raise Violation("the checkpoint has other variables")
         for name, value in self.wanted.weights.items():

@@ -18,7 +18,7 @@ def test_what_differs_is_a_violation(tmp_path, monkeypatch):
     lines = [{"step": 1, "loss": 2.0}]
     wanted = trials.Reference(pathlib.Path("photos"), {"a": np.ones(3)}, lines, 1.0, 10)
     found = {"weights": {"a": np.ones(3)}, "metrics": lines}
-    monkeypatch.setattr(trials, "_weights", lambda folder: found["weights"])
+    monkeypatch.setattr(trials.tiny_run, "weights_of", lambda folder: found["weights"])
     monkeypatch.setattr(trials, "_metrics", lambda folder: found["metrics"])
     trial = trials.Trial(tmp_path, wanted, random.Random(0))
     trial.check()

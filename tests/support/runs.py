@@ -6,12 +6,10 @@ import subprocess
 import sys
 
 import numpy as np
-import tensorflow as tf
 
 from benchmarks.measuring import free_ports
 from tests.conftest import ROOT
 
-STEPS = 60
 _MEASURED = """
 import resource, subprocess, sys
 subprocess.run([sys.executable, "-m", *sys.argv[1:]], check=True)
@@ -20,24 +18,11 @@ print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 """
 
 
-def weights_of(run_dir, step=STEPS):
-    reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / f"step-{step}"))
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name.endswith("VARIABLE_VALUE") and "save_counter" not in name
-    }
-
-
 def assert_bit_identical(a, b):
     assert a.keys() == b.keys()
     assert len(a) > 100
     for name in a:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-
-
-def metrics_of(run_dir):
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
 def cluster_of_two(chief=False):

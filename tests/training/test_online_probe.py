@@ -9,7 +9,8 @@ from pixpro_tf.backbones import resnet
 from pixpro_tf.storage.run_folder import RunFolder
 from pixpro_tf.training.online_probe import OnlineProbe
 from tests.support.models import settle
-from tests.support.runs import assert_bit_identical, metrics_of, weights_of
+from tests.support.runs import assert_bit_identical
+from tests.support.tiny_run import metrics_of, weights_of
 
 
 def events_of(run_dir):

@@ -13,15 +13,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support import warm
-from tests.support.runs import (
-    STEPS,
-    assert_bit_identical,
-    cluster_of_two,
-    free_ports,
-    metrics_of,
-    slurm_step_of_two,
-    weights_of,
-)
+from tests.support.runs import assert_bit_identical, cluster_of_two, free_ports, slurm_step_of_two
+from tests.support.tiny_run import STEPS, metrics_of, weights_of
 
 
 @pytest.mark.thorough

@@ -27,7 +27,8 @@ from pixpro_tf.training import inputs, results, run
 from pixpro_tf.training.session import Steps
 from tests.conftest import ROOT
 from tests.support.labelled import write_coco, write_images
-from tests.support.runs import error_line, metrics_of
+from tests.support.runs import error_line
+from tests.support.tiny_run import metrics_of
 
 
 def test_run_prints_the_paths_of_its_results(whole_run):
