@@ -42,8 +42,8 @@ def _run(settings: Settings) -> int:
     output = pathlib.Path(settings.output)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
-    end = time.monotonic() + 3600 * settings.hours
     wanted = reference(output / "reference")
+    end = time.monotonic() + 3600 * settings.hours
     print(f"An undisturbed run takes {wanted.seconds:.0f} s and has {STEPS} steps.")
     results: list[dict] = []
     names = list(settings.faults)
@@ -54,6 +54,7 @@ def _run(settings: Settings) -> int:
             output / f"{number:04d}-{name}", wanted, random.Random(f"{settings.seed} {number}")
         )
         number += 1
+        violation = ""
         try:
             FAULTS[name](trial)
             trial.check()
@@ -62,21 +63,16 @@ def _run(settings: Settings) -> int:
             names.remove(name)
             continue
         except Violation as error:
-            results.append(trial.result(name, str(error)))
-            print(f"{name}: VIOLATION in {trial.run_dir}: {error}", flush=True)
-            continue
-        results.append(trial.result(name, ""))
-        print(f"{name}: {results[-1]['ends']}: the same weights", flush=True)
-        shutil.rmtree(trial.run_dir)
-        _write(output, results)
-    _write(output, results)
+            violation = str(error)
+            print(f"{name}: VIOLATION in {trial.run_dir}: {violation}", flush=True)
+        else:
+            print(f"{name}: {trial.ends}: the same weights", flush=True)
+            shutil.rmtree(trial.run_dir)
+        results.append(trial.result(name, violation))
+        (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     if not results:
         raise RunError(f"--hours={settings.hours:g} is too short for a single run; use more")
     return _print_table(results)
-
-
-def _write(output: pathlib.Path, results: list[dict]) -> None:
-    (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
 
 
 def _print_table(results: list[dict]) -> int:
