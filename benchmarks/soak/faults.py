@@ -54,13 +54,15 @@ def _state(folder: pathlib.Path) -> list[tuple[str, int]]:
 def stopped(trial: Trial) -> None:
     """SIGTERM, SIGHUP, SIGUSR1 or SIGINT at random moments."""
     for _ in range(trial.moments.randint(1, 4)):
-        process = trial.start()
-        time.sleep(trial.some_seconds())
-        number = trial.moments.choice(list(_STOPPED))
-        process.send_signal(number)
-        # Before Python has installed a handler, the signal ends the process.
-        trial.wait(process, (_STOPPED[number], -number, 0))
+        _stop(trial, trial.start(), trial.moments.choice(list(_STOPPED)))
     trial.finish()
+
+
+def _stop(trial: Trial, process: subprocess.Popen, number: signal.Signals) -> None:
+    time.sleep(trial.some_seconds())
+    process.send_signal(number)
+    # Before Python has installed a handler, the signal ends the process.
+    trial.wait(process, (_STOPPED[number], -number, 0))
 
 
 def stalled(trial: Trial) -> None:
@@ -96,7 +98,6 @@ def full_disk(trial: Trial) -> None:
             raise Violation(f"the line does not say that the disk is full: {line}")
         remount(f"size={10 * trial.wanted.bytes}")
         trial.finish()
-        trial.check()
 
 
 def read_only_disk(trial: Trial) -> None:
@@ -111,7 +112,6 @@ def read_only_disk(trial: Trial) -> None:
             process.kill()
             trial.wait(process, (-signal.SIGKILL, 0))
         trial.finish()
-        trial.check()
 
 
 def unwritable_files(trial: Trial) -> None:
@@ -156,10 +156,7 @@ def clock_jumps(trial: Trial) -> None:
         raise Unavailable("the program faketime is not installed")
     for _ in range(2):
         days = trial.moments.randint(-400, 400)
-        process = trial.start(("faketime", "-f", f"{days:+d}d"))
-        time.sleep(trial.some_seconds())
-        process.send_signal(signal.SIGTERM)
-        trial.wait(process, (_STOPPED[signal.SIGTERM], -signal.SIGTERM, 0))
+        _stop(trial, trial.start(("faketime", "-f", f"{days:+d}d")), signal.SIGTERM)
     trial.finish()
 
 
