@@ -112,8 +112,7 @@ def export(
 def _describe(channels: Channels) -> str:
     if channels.is_photograph:
         return "RGB in 0..255"
-    low, high = (list(each) for each in (channels.low, channels.high))
-    return f"255 * (values - {low}) / ({high} - {low}), limited to 0..255"
+    return f"255 * {channels.scaling}, limited to 0..255"
 
 
 def _backbone_config(architecture: Architecture, backbone: ResNet) -> dict[str, Any]:

@@ -192,8 +192,7 @@ def _readme(card: dict[str, Any]) -> str:
 def _describe(channels: Channels) -> str:
     if channels.is_photograph:
         return "float32 RGB images in [0, 1]"
-    low, high = (list(each) for each in (channels.low, channels.high))
-    return f"float32 images `(values - {low}) / ({high} - {low})`, limited to [0, 1],"
+    return f"float32 images `{channels.scaling}`, limited to [0, 1],"
 
 
 def _pack(folder: str, path: str) -> None:

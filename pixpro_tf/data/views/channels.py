@@ -44,6 +44,12 @@ class Channels:
         return (self.low, self.high) == (RGB.low, RGB.high)
 
     @property
+    def scaling(self) -> str:
+        """Formula that scales stored values to the range from 0 to 1, for people."""
+        low, high = list(self.low), list(self.high)
+        return f"(values - {low}) / ({high} - {low})"
+
+    @property
     def has_colour(self) -> bool:
         """Whether the channels are treated as red, green and blue by the photometric augmentation."""
         return self.count == RGB.count
