@@ -4,12 +4,15 @@ python -m benchmarks.soak --hours=2 --output=soak
 """
 
 import collections
+import concurrent.futures
 import dataclasses
+import itertools
 import json
 import pathlib
 import random
 import shutil
 import sys
+import threading
 import time
 
 from benchmarks.soak.faults import FAULTS, Unavailable
@@ -31,6 +34,7 @@ class Settings(CheckedSettings):
         tuple(FAULTS), "Soak", "faults to cause, in turns", choices=tuple(FAULTS)
     )
     seed: int = flag(0, "Soak", "seed of the moments of the faults", minimum=0)
+    jobs: int = flag(1, "Soak", "disturbed runs at a time", minimum=1)
     output: str = required(
         "Output", "folder to create, with results.json and the runs that violate what is expected"
     )
@@ -46,33 +50,49 @@ def _run(settings: Settings) -> int:
     end = time.monotonic() + 3600 * settings.hours
     print(f"An undisturbed run takes {wanted.seconds:.0f} s and has {STEPS} steps.")
     results: list[dict] = []
-    names = list(settings.faults)
-    number = 0
-    while names and time.monotonic() < end:
-        name = names[number % len(names)]
-        trial = Trial(
-            output / f"{number:04d}-{name}", wanted, random.Random(f"{settings.seed} {number}")
-        )
-        number += 1
-        violation = ""
-        try:
-            FAULTS[name](trial)
-            trial.check()
-        except Unavailable as error:
-            print(f"{name}: not tried: {error}", flush=True)
-            names.remove(name)
-            continue
-        except Violation as error:
-            violation = str(error)
-            print(f"{name}: VIOLATION in {trial.run_dir}: {violation}", flush=True)
-        else:
-            print(f"{name}: {trial.ends}: the same weights", flush=True)
-            shutil.rmtree(trial.run_dir)
-        results.append(trial.result(name, violation))
-        (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    unavailable: set[str] = set()
+    numbers = itertools.count()
+    lock = threading.Lock()
+
+    def disturb_runs() -> None:
+        while time.monotonic() < end:
+            number = next(numbers)
+            name = settings.faults[number % len(settings.faults)]
+            if name in unavailable:
+                if unavailable.issuperset(settings.faults):
+                    return
+                continue
+            moments = random.Random(f"{settings.seed} {number}")
+            trial = Trial(output / f"{number:04d}-{name}", wanted, moments)
+            try:
+                violation = _disturb(trial, name)
+            except Unavailable as error:
+                print(f"{name}: not tried: {error}", flush=True)
+                unavailable.add(name)
+                continue
+            with lock:
+                results.append(trial.result(name, violation))
+                (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+
+    with concurrent.futures.ThreadPoolExecutor(settings.jobs) as pool:
+        for job in [pool.submit(disturb_runs) for _ in range(settings.jobs)]:
+            job.result()
     if not results:
         raise RunError(f"--hours={settings.hours:g} is too short for a single run; use more")
     return _print_table(results)
+
+
+def _disturb(trial: Trial, name: str) -> str:
+    """Causes a fault, and returns what is violated; removes the run if nothing is."""
+    try:
+        FAULTS[name](trial)
+        trial.check()
+    except Violation as error:
+        print(f"{name}: VIOLATION in {trial.run_dir}: {error}", flush=True)
+        return str(error)
+    print(f"{name}: {trial.ends}: the same weights", flush=True)
+    shutil.rmtree(trial.run_dir)
+    return ""
 
 
 def _print_table(results: list[dict]) -> int:

@@ -23,7 +23,7 @@ def killed(trial: Trial) -> None:
     """SIGKILL at random moments, several times."""
     for _ in range(trial.moments.randint(1, 4)):
         process = trial.start()
-        time.sleep(trial.some_seconds())
+        trial.let_work(process)
         process.kill()
         trial.wait(process, (-signal.SIGKILL, 0))
     trial.finish()
@@ -59,7 +59,7 @@ def stopped(trial: Trial) -> None:
 
 
 def _stop(trial: Trial, process: subprocess.Popen, number: signal.Signals) -> None:
-    time.sleep(trial.some_seconds())
+    trial.let_work(process)
     process.send_signal(number)
     # Before Python has installed a handler, the signal ends the process.
     trial.wait(process, (_STOPPED[number], -number, 0))
@@ -69,7 +69,7 @@ def stalled(trial: Trial) -> None:
     """The process is frozen for seconds, as by a disk that does not respond."""
     process = trial.start()
     for _ in range(5):
-        time.sleep(trial.some_seconds(0.2))
+        trial.let_work(process, most=0.2)
         process.send_signal(signal.SIGSTOP)
         time.sleep(trial.moments.uniform(0, 3))
         process.send_signal(signal.SIGCONT)
@@ -82,7 +82,7 @@ def started_twice(trial: Trial) -> None:
     for _ in range(2):
         processes.append(trial.start())
         time.sleep(trial.moments.uniform(0, 2))
-    processes.sort(key=lambda process: process.wait() == 0)
+    processes.sort(key=lambda process: trial.code(process) == 0)
     refusal = trial.wait(processes[0], (2,))
     if "is in use by another run" not in refusal:
         raise Violation(f"the second process was refused for another reason: {refusal}")
@@ -108,7 +108,7 @@ def read_only_disk(trial: Trial) -> None:
             trial.wait(trial.start(), (1,))
             remount("rw")
             process = trial.start()
-            time.sleep(trial.some_seconds())
+            trial.let_work(process)
             process.kill()
             trial.wait(process, (-signal.SIGKILL, 0))
         trial.finish()
@@ -117,7 +117,7 @@ def read_only_disk(trial: Trial) -> None:
 def unwritable_files(trial: Trial) -> None:
     """No file can grow any more from a random moment on, as when a quota is used up."""
     process = trial.start()
-    time.sleep(trial.some_seconds())
+    trial.let_work(process)
     with contextlib.suppress(ProcessLookupError):
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     trial.wait(process, (1, 0))

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import random
+import resource
 import subprocess
 import sys
 import time
@@ -39,6 +40,7 @@ class Reference:
         weights: variables of the final checkpoint by name.
         metrics: lines of the metrics, without timings.
         seconds: duration of the run.
+        used: seconds of processor time that it used.
         bytes: size of its folder.
     """
 
@@ -46,6 +48,7 @@ class Reference:
     weights: dict[str, np.ndarray]
     metrics: list[dict]
     seconds: float
+    used: float
     bytes: int
 
 
@@ -54,16 +57,18 @@ def reference(folder: pathlib.Path) -> Reference:
     photos, run_dir = folder / "photos", folder / "run"
     photos.mkdir(parents=True)
     tiny_run.write_photos(photos)
-    started = time.monotonic()
+    started, used = time.monotonic(), _used_by_children()
     process = _start(photos, run_dir)
     _, complaints = process.communicate()
+    seconds, used = time.monotonic() - started, _used_by_children() - used
     if process.returncode:
         raise Violation(f"the undisturbed run failed: {complaints[-300:]}")
     return Reference(
         photos,
         tiny_run.weights_of(run_dir),
         _metrics(run_dir),
-        time.monotonic() - started,
+        seconds,
+        used,
         sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file()),
     )
 
@@ -79,6 +84,17 @@ def _start(
         text=True,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
     )
+
+
+def _used_by_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _used_by(process: subprocess.Popen) -> float:
+    """Returns the seconds of processor time that a running process has used."""
+    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _metrics(run_dir: pathlib.Path) -> list[dict]:
@@ -109,9 +125,27 @@ class Trial:
         """Starts a process of the run, through another program if `prefix` names one."""
         return _start(self.wanted.photos, self.run_dir, prefix)
 
-    def some_seconds(self, most: float = 1.0) -> float:
-        """Returns a random duration of at most a share of an undisturbed run."""
-        return self.moments.uniform(0, most * self.wanted.seconds)
+    def let_work(self, process: subprocess.Popen, most: float = 1.0) -> None:
+        """Lets a process work until a random moment.
+
+        The moment is one of processor time, so that other work on the machine does not shift it into the start of the process.
+
+        Args:
+            process: process that `start` returned.
+            most: largest moment, as a share of the undisturbed run.
+        """
+        moment = _used_by(process) + self.moments.uniform(0, most * self.wanted.used)
+        while process.poll() is None and _used_by(process) < moment:
+            time.sleep(0.005)
+
+    def code(self, process: subprocess.Popen) -> int:
+        """Returns the exit code of a process when it has ended; raises `Violation` if it hangs."""
+        try:
+            # The lines of a run fit into the pipe, so nothing has to read them until its end.
+            return process.wait(timeout=_PATIENCE * self.wanted.seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise Violation(f"hangs after {_PATIENCE} times the duration of the run") from None
 
     def wait(self, process: subprocess.Popen, expected: tuple[int, ...]) -> str:
         """Waits for the end of a process.
@@ -126,11 +160,8 @@ class Trial:
         Raises:
             Violation: if the process hangs, prints a traceback, or ends in another way.
         """
-        try:
-            _, complaints = process.communicate(timeout=_PATIENCE * self.wanted.seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise Violation(f"hangs after {_PATIENCE} times the duration of the run") from None
+        self.code(process)
+        _, complaints = process.communicate()
         self.ends.append(process.returncode)
         errors = [line for line in complaints.splitlines() if line.startswith("error: ")]
         if process.returncode >= 0 and "Traceback" in complaints:

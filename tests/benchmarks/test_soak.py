@@ -16,7 +16,7 @@ from benchmarks.soak.faults import FAULTS
 
 def test_what_differs_is_a_violation(tmp_path, monkeypatch):
     lines = [{"step": 1, "loss": 2.0}]
-    wanted = trials.Reference(pathlib.Path("photos"), {"a": np.ones(3)}, lines, 1.0, 10)
+    wanted = trials.Reference(pathlib.Path("photos"), {"a": np.ones(3)}, lines, 1.0, 1.0, 10)
     found = {"weights": {"a": np.ones(3)}, "metrics": lines}
     monkeypatch.setattr(trials.tiny_run, "weights_of", lambda folder: found["weights"])
     monkeypatch.setattr(trials, "_metrics", lambda folder: found["metrics"])
@@ -51,7 +51,7 @@ def test_processes_that_end_in_another_way_are_violations(ends, message, tmp_pat
         return subprocess.Popen([sys.executable, "-c", ends], **pipes)
 
     monkeypatch.setattr(trials, "_start", start)
-    wanted = trials.Reference(tmp_path, {}, [], 0.05 if "hangs" in message else 5.0, 1)
+    wanted = trials.Reference(tmp_path, {}, [], 0.05 if "hangs" in message else 5.0, 1.0, 1)
     trial = trials.Trial(tmp_path, wanted, random.Random(0))
     with pytest.raises(trials.Violation, match=message):
         trial.wait(trial.start(), (0, 1))
