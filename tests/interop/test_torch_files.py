@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ import tensorflow as tf
 
 from pixpro_tf import build
 from pixpro_tf.backbones import resnet
+from pixpro_tf.errors import RunError
 from pixpro_tf.interop import torch as names
+from pixpro_tf.interop.torch import files
 from pixpro_tf.interop.torch.__main__ import main
 from pixpro_tf.storage import trained_weights
 from pixpro_tf.storage.checkpoints import CheckpointStore
@@ -267,6 +270,16 @@ def bad_file(kind, folder):
         save(state, path)
     elif kind == "no weights":
         save({"model": {"epoch": 3}}, path)
+    elif kind == "nested":
+        depth = 100_000
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a/data.pkl", b"\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b".")
+            archive.writestr("a/version", "3\n")
+    elif kind == "flipped":
+        save(state, path)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
     elif kind == "no resnet":
         save({"blocks.0.attn.qkv.weight": torch.zeros(3, 3)}, path)
     return path
@@ -279,6 +292,8 @@ def bad_file(kind, folder):
         ("missing", "is not an existing file"),
         ("empty", "is empty"),
         ("truncated", "cannot be read: it is truncated or not a PyTorch file"),
+        ("nested", "its objects are nested too deeply"),
+        ("flipped", "the checksum of flipped/data/"),
         ("text", "cannot be read: it is truncated or not a PyTorch file"),
         ("bomb", "is rejected because loading it would execute posix.mkdir"),
         ("nan", "not finite: layer2.0.conv1.weight"),
@@ -330,6 +345,19 @@ def test_invalid_command_line_gives_a_one_line_error(flags, said, capsys, tmp_pa
     error = capsys.readouterr().err
     assert error.startswith("error: ") and said in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_are_read(tmp_path):
+    path = tmp_path / "scores.pth"
+    scores = {"best": np.float64(71.5), "epoch": np.int64(3), "loss": np.float32(0.5)}
+    save({"model": reference.resnet("resnet10").state_dict(), "scores": scores}, path)
+    assert files.read(str(path)).content["scores"] == scores
+
+
+def test_pytorch_that_executes_code_is_rejected(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.5.1+cpu")
+    with pytest.raises(RunError, match=r"PyTorch 2\.5\.1\+cpu can execute code .*torch>=2\.6"):
+        files.require_torch()
 
 
 def test_missing_pytorch_is_reported(tmp_path):

@@ -6,6 +6,7 @@ Files are read in a separate process, because PyTorch and TensorFlow together ta
 import argparse
 import concurrent.futures
 import dataclasses
+import importlib.metadata
 import importlib.util
 import multiprocessing
 import os
@@ -22,6 +23,8 @@ from pixpro_tf.errors import RunError, first_line
 
 # Keys under which checkpoints contain their weights.
 _WEIGHT_ENTRIES = ("model", "state_dict")
+# First version that does not execute code from crafted files.
+_SAFE_TORCH = (2, 6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,39 +110,62 @@ def write(path: str, weights: dict[str, np.ndarray], entry: str = "") -> None:
 
 
 def require_torch() -> None:
-    """Raises `RunError` unless PyTorch is installed."""
+    """Raises `RunError` unless PyTorch is installed, in a version that does not execute code from the files that it reads."""
     if importlib.util.find_spec("torch") is None:
         raise RunError(
             "PyTorch is required to read and write its files, but is not installed; run `pip install torch`"
+        )
+    version = importlib.metadata.version("torch")
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < _SAFE_TORCH:
+        raise RunError(
+            f"PyTorch {version} can execute code from the files that it reads (CVE-2025-32434); run `pip install 'torch>=2.6'`"
         )
 
 
 def _convert(path: str, output: str) -> None:
     """Writes the content of a checkpoint, with arrays instead of tensors, as a pickle of this project."""
-    content = _with_arrays(_load(path), path)
-    with open(output, "wb") as file:
-        pickle.dump(content, file, protocol=5)
+    try:
+        content = _with_arrays(_load(path), path)
+        with open(output, "wb") as file:
+            pickle.dump(content, file, protocol=5)
+    except RunError:
+        raise
+    except Exception as error:
+        # PyTorch, and the conversion of what it returns, fail in many ways for damaged and for crafted files.
+        raise _damaged(path, error) from None
 
 
 def _load(path: str) -> Any:
     import torch
 
+    is_archive = zipfile.is_zipfile(path)
+    if is_archive:
+        # PyTorch itself ignores the checksums.
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"the checksum of {damaged} differs")
+    allowed = [argparse.Namespace, *_numbers_of_numpy()]
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
             # Warnings about pickles that PyTorch did not write; they are rejected below.
             warnings.simplefilter("ignore")
-            return torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL (\S+)", str(error))
-        if code:
-            raise RunError(
-                f"--checkpoint={path} is rejected because loading it would execute {code[1]}; use a file that contains only weights"
-            ) from error
-        raise _damaged(path, error) from error
-    except (RuntimeError, EOFError, LookupError, ValueError, AttributeError, OSError) as error:
-        raise _damaged(path, error) from error
+        if not code:
+            raise
+        raise RunError(
+            f"--checkpoint={path} is rejected because loading it would execute {code[1]}; use a file that contains only weights"
+        ) from error
+
+
+def _numbers_of_numpy() -> list[Any]:
+    """Returns what a pickle needs to contain numbers of NumPy, such as a loss: nothing that executes code."""
+    scalar = np.float32(0).__reduce__()[0]
+    types = {type(np.dtype(kind)) for kind in np.typecodes["AllFloat"] + np.typecodes["AllInteger"]}
+    # The module has another name in NumPy 1 than in NumPy 2.
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [np.dtype, *types, *((scalar, name) for name in names)]
 
 
 def _damaged(path: str, error: Exception) -> RunError:
@@ -148,6 +174,8 @@ def _damaged(path: str, error: Exception) -> RunError:
         r"^Weights only load failed.*?WeightsUnpickler error:\s*", "", str(error), flags=re.S
     )
     reason = text.strip().split("\n")[0].split(". ")[0] or type(error).__name__
+    if isinstance(error, RecursionError):
+        reason = "its objects are nested too deeply"
     return RunError(
         f"--checkpoint={path} cannot be read: it is truncated or not a PyTorch file ({reason})"
     )
