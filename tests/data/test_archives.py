@@ -2,6 +2,7 @@
 
 import io
 import os
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -120,6 +121,34 @@ def test_a_changed_byte_of_a_stored_member_is_detected(tmp_path):
         source.encoded(record)
 
 
+def test_a_changed_name_is_detected(tmp_path):
+    """It would change the order of the images, and names have no checksum."""
+    path = tmp_path / "images.zip"
+    make_archive(path, {"ä.png": png(7), "b.png": png(8)})
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"b.png")] ^= 1
+    path.write_bytes(content)
+    source = ZipSource(str(path))
+    assert names_of(source) == [b"c.png", "ä.png".encode()]
+    assert sources.find_bad_images(source.epoch(0, epoch_of(0)), source) == [b"c.png"]
+
+
+def test_a_member_that_is_larger_than_declared_is_not_unpacked(tmp_path):
+    path = tmp_path / "images.zip"
+    make_archive(path, {"a.png": bytes(10**8)})
+    content = bytearray(path.read_bytes())
+    directory = content.rindex(b"PK\x01\x02")
+    content[directory + 24 : directory + 28] = (1000).to_bytes(4, "little")
+    path.write_bytes(content)
+    source = ZipSource(str(path))
+    (record,) = source.epoch(0, epoch_of(0))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="is damaged at byte 0"):
+        source.encoded(record)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+
+
 def test_damaged_members_are_found_by_name(tmp_path):
     members = {f"{index}.png": os.urandom(50) + png(index) for index in range(3)}
     members |= {f"good {index}.png": png(index) for index in range(3)}
@@ -143,12 +172,20 @@ def cut(path):
     path.write_bytes(data[: len(data) // 2])
 
 
+def misspell(path):
+    """Makes the last name in the directory invalid."""
+    content = path.read_bytes()
+    place = content.rindex("ä".encode())
+    path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+
+
 @pytest.mark.parametrize(
     ("members", "compression", "spoil", "message"),
     [
         ({"notes.txt": b""}, zipfile.ZIP_STORED, None, "contains no images"),
         ({"a.png": png(0)}, zipfile.ZIP_LZMA, None, r"uses compression method 14 \(a.png\)"),
         ({"a.png": png(0)}, zipfile.ZIP_STORED, cut, "is not a zip archive, or is truncated"),
+        ({"ä.png": png(0)}, zipfile.ZIP_STORED, misspell, "or is truncated: 'utf-8' codec"),
         ({"a.png": png(0)}, zipfile.ZIP_STORED, os.remove, "cannot be read: No such file"),
     ],
 )

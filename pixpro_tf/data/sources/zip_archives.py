@@ -17,7 +17,7 @@ from pixpro_tf.errors import RunError
 # Header before a member's data; its last two numbers are the lengths of the name and of the extra field that follows it.
 _HEADER = struct.Struct("<4s5H3I2H")
 _SIGNATURE = b"PK\x03\x04"
-_ENCRYPTED = 0x1
+_ENCRYPTED, _UTF8 = 0x1, 0x800
 
 
 class ZipSource(ListedSource):
@@ -51,47 +51,43 @@ class ZipSource(ListedSource):
                 of="dataset",
             )
         super().__init__([_name_of(member) for member in self._members], channels)
-        # Offset of the header, compressed size, checksum of the unpacked data and compression method of each member.
-        self._places = tf.constant(
-            [
-                (
-                    member.header_offset,
-                    member.compress_size,
-                    member.CRC,
-                    member.compress_type == zipfile.ZIP_DEFLATED,
-                )
-                for member in self._members
-            ],
-            tf.int64,
-        )
         # The file is never closed, because reads may continue until the process ends.
         self._file = os.open(os.path.expanduser(path), os.O_RDONLY)
 
     def _origin(self) -> bytes:
-        return (
-            os.fsencode(os.path.abspath(os.path.expanduser(self.path)))
-            + self._places.numpy().tobytes()
+        places = np.array(
+            [
+                (each.header_offset, each.compress_size, each.CRC, _is_deflated(each))
+                for each in self._members
+            ],
+            np.int64,
         )
+        return os.fsencode(os.path.abspath(os.path.expanduser(self.path))) + places.tobytes()
 
     def encoded(self, record: Record) -> tf.Tensor:
         """Returns the contents of the image file."""
         # With deterministic operations, tf.data does not run anything in parallel that has a state.
-        place = self._places[record["index"]]
-        data = tf.numpy_function(self._read, [place], tf.string, stateful=False)
+        data = tf.numpy_function(self._read, [record["index"]], tf.string, stateful=False)
         return tf.ensure_shape(data, [])
 
-    def _read(self, place: np.ndarray) -> bytes:
+    def _read(self, index: np.ndarray) -> bytes:
         """Unpacks a member; raises `ValueError` if it is damaged."""
-        offset, size, checksum, deflated = map(int, place)
+        member = self._members[int(index)]
+        offset = member.header_offset
         header = os.pread(self._file, _HEADER.size, offset)
         if len(header) < _HEADER.size or not header.startswith(_SIGNATURE):
             raise ValueError(f"{self.path} does not contain a member at byte {offset}")
         *_, name_length, extra_length = _HEADER.unpack(header)
-        data = os.pread(self._file, size, offset + _HEADER.size + name_length + extra_length)
-        if deflated:
-            # The data are raw, without zlib's own header.
-            data = zlib.decompress(data, -zlib.MAX_WBITS)
-        if zlib.crc32(data) != checksum:
+        start = offset + _HEADER.size
+        name = os.pread(self._file, name_length, start)
+        # Names have no checksum, but stand here and in the directory of the archive.
+        if name != member.orig_filename.encode("utf-8" if member.flag_bits & _UTF8 else "cp437"):
+            raise ValueError(f"{self.path} has two names for the member at byte {offset}")
+        data = os.pread(self._file, member.compress_size, start + name_length + extra_length)
+        if _is_deflated(member):
+            # The data are raw, without zlib's own header, and may be larger than the directory says.
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.file_size + 1)
+        if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
             raise ValueError(f"{self.path} is damaged at byte {offset}")
         return data
 
@@ -100,6 +96,10 @@ class ZipSource(ListedSource):
         left_out = set(names)
         members = [each for each in self._members if _name_of(each) not in left_out]
         return ZipSource(self.path, members, self.channels)
+
+
+def _is_deflated(member: zipfile.ZipInfo) -> bool:
+    return member.compress_type == zipfile.ZIP_DEFLATED
 
 
 def _name_of(member: zipfile.ZipInfo) -> bytes:
@@ -116,7 +116,8 @@ def _list_members(path: str, suffixes: tuple[str, ...]) -> tuple[list[zipfile.Zi
             members = {member.filename: member for member in archive.infolist()}
     except OSError as error:
         raise RunError(f"{what} cannot be read: {error.strerror or error}", of="dataset") from None
-    except zipfile.BadZipFile as error:
+    except Exception as error:
+        # A damaged directory can be unreadable in many ways.
         raise RunError(
             f"{what} is not a zip archive, or is truncated: {error}", of="dataset"
         ) from None
