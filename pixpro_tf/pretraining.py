@@ -98,7 +98,7 @@ def pretrain(
 ) -> Run:
     """Pre-trains a backbone without labels, as `train.py` does, including logs, checkpoints, figures and resuming.
 
-    The same call resumes a run that was stopped. The seed, op determinism and the devices are set for the whole process.
+    The same call resumes a run that was stopped. The seed, op determinism, the devices and the limits are set for the whole process.
 
     Args:
         data: images to train on: `folder:PATH`, `zip:FILE`, `tfrecord:GLOB`, `scenes/128`, or a TFDS dataset.

@@ -11,10 +11,11 @@ from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.outputs import refuse_existing
 from pixpro_tf.cli.settings import MAX_SEED, CheckedSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
+from pixpro_tf.config.limits import ImageLimits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(CheckedSettings):
+class Settings(ImageLimits, CheckedSettings):
     """Flags of the command: the images to write, and how."""
 
     images: str = required(

@@ -9,6 +9,7 @@ from tests.conftest import ROOT
 # Tables of names and numbers that do not need TensorFlow and import nothing; every module may import them.
 TABLES = {
     "backbones.architectures",
+    "data.limits",
     "data.views.channels",
     "data.views.policies",
     "layers.layouts",

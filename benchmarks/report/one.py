@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.report.place import Place
 from benchmarks.report.plan import Run, read_plan
-from pixpro_tf.cli.commands import exit_code_of, quiet_tensorflow
+from pixpro_tf.cli.commands import exit_code_of, quiet_libraries
 from pixpro_tf.errors import RunError
 
 
@@ -17,7 +17,7 @@ def _main(arguments: list[str]) -> None:
             f"seven arguments are required (got {len(arguments)}): PLAN WORK_DIR DATA_DIR METHOD RATE SEED STAGE"
         )
     plan_file, work_dir, data_dir, method, rate, seed, stage = arguments
-    quiet_tensorflow()
+    quiet_libraries()
     from benchmarks.report.backbone import measure
 
     plan = read_plan(plan_file)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from absl import flags
 
 import pixpro_tf
-from pixpro_tf.config.flag import AUTO, INTERNAL, as_written, flag_name
+from pixpro_tf.config.flag import AUTO, INTERNAL, LIMITS, as_written, flag_name
 from pixpro_tf.errors import ConfigError
 
 Settings = TypeVar("Settings")
@@ -122,7 +122,8 @@ def help_text(
     for field in _fields(settings):
         if field.metadata["group"] != INTERNAL:
             groups.setdefault(field.metadata["group"], []).extend(_help_of(field, width))
-    for group, texts in groups.items():
+    # Those who need the limits are told by an error.
+    for group, texts in sorted(groups.items(), key=lambda item: item[0] == LIMITS):
         lines += ["", f"{group}:", *texts]
     return "\n".join(lines)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pixpro_tf.cli import command_line
+from pixpro_tf.data import limits
 from pixpro_tf.errors import ConfigError, UserError
 
 Settings = TypeVar("Settings")
@@ -58,7 +59,8 @@ class Command(Generic[Settings]):
         if settings is None:
             print(self.help_text())
             return 0
-        quiet_tensorflow()
+        quiet_libraries()
+        limits.use(settings)
         return self.run(settings)
 
 
@@ -136,8 +138,10 @@ def is_installed_command() -> bool:
     return os.path.basename(sys.argv[0]).startswith("pixpro-")
 
 
-def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's log lines out of the output of a command; must run before TensorFlow is imported."""
+def quiet_libraries() -> None:
+    """Keeps log lines and warnings of libraries out of the output of a command; must run before TensorFlow is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # This comes from an import of tensorflow-hub, in the versions of requirements.txt.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    # Pillow warns of damaged images and metadata; images that cannot be read are reported by this project.
+    warnings.filterwarnings("ignore", module=r"PIL\.")

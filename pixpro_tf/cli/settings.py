@@ -5,6 +5,7 @@ from typing import Any
 
 from pixpro_tf.config import OF_FILES
 from pixpro_tf.config.flag import check_all_used, check_used, check_values, flag, required
+from pixpro_tf.config.limits import DownloadLimits, ImageLimits
 
 # NumPy and TensorFlow do not accept larger seeds.
 MAX_SEED = 2**32 - 1
@@ -61,8 +62,8 @@ def data_dir_flag() -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BackboneSettings(CheckedSettings):
-    """Flags of a trained backbone: `--from` and `--network`."""
+class BackboneSettings(DownloadLimits, CheckedSettings):
+    """Flags of a trained backbone: `--from` and `--network`, and the limits of its download."""
 
     source: str = from_flag()
     network: str = flag(
@@ -74,7 +75,7 @@ class BackboneSettings(CheckedSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LabelSettings(CheckedSettings):
+class LabelSettings(ImageLimits, CheckedSettings):
     """Flags of the commands with a flag `--labels`: which images the labels are of, and what to evaluate on."""
 
     images: str = flag(

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from pixpro_tf.data import pillow_images
-from pixpro_tf.data.images import MAX_MEGAPIXELS
 from pixpro_tf.data.parallelism import untuned
 from pixpro_tf.data.sources import ListedSource, open_source
 from pixpro_tf.data.sources.tfrecords import FEATURES
@@ -143,7 +142,7 @@ def _records(plan: Plan, source: ListedSource, shard: int) -> Iterator[bytes]:
 def _converted(plan: Plan, name: bytes, encoded: bytes) -> bytes:
     """Returns a PNG of an image that only Pillow decodes: readers of the shards may be on machines without this package."""
     try:
-        return pillow_images.png_of(encoded, MAX_MEGAPIXELS)
+        return pillow_images.png_of(encoded)
     except ValueError as error:
         raise RunError(
             f"{plan.images} cannot be read: {os.fsdecode(name)}: {error}", of="images"

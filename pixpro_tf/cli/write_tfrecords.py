@@ -2,12 +2,20 @@
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from pixpro_tf.cli.partial_output import PartialOutput
 from pixpro_tf.cli.shard_runners import check_beam, run_on_beam, run_on_this_machine
 from pixpro_tf.cli.shards import Plan, write_shard
+from pixpro_tf.data import limits
 from pixpro_tf.data.progress import Progress
+
+
+def _with_limits(used: limits.Limits, write: Callable[..., int], *arguments: Any) -> int:
+    """Calls a function in another process with the limits of this one."""
+    limits.use(used)
+    return write(*arguments)
 
 
 def write(
@@ -54,7 +62,9 @@ def write(
             done = sum(len(plan.positions(shard)) for shard in plan.shards if shard not in missing)
             print(f"Continuing {partial.folder}, which has {done} of {plan.num_images} images")
         progress = Progress(plan.num_images, done=done)
-        task = functools.partial(write_shard, plan, partial.shards, partial.folder)
+        task = functools.partial(
+            _with_limits, limits.current(), write_shard, plan, partial.shards, partial.folder
+        )
         if beam_runner:
             run_on_beam(task, missing, beam_runner, beam_options)
         else:

@@ -10,6 +10,7 @@ from pixpro_tf.config import combinations
 from pixpro_tf.config.data import OF_FILES, DataFlags
 from pixpro_tf.config.flag import AUTO, as_written, check_all_used, check_values
 from pixpro_tf.config.hardware import HardwareFlags
+from pixpro_tf.config.limits import DownloadLimits, ImageLimits
 from pixpro_tf.config.model import ModelFlags
 from pixpro_tf.config.objectives import ObjectiveFlags
 from pixpro_tf.config.optimisation import OptimisationFlags
@@ -24,7 +25,16 @@ AUTOMATIC = {"precision": "auto", "epochs": AUTO, "warmup_epochs": AUTO}
 # Dataclasses collect the fields of their last base first, so the bases are in the reverse order of --help. The bases are never instantiated
 # on their own, so they omit the generated methods: generating those takes longer than importing the rest of this package.
 @dataclasses.dataclass(frozen=True)
-class Config(RunFlags, HardwareFlags, OptimisationFlags, ObjectiveFlags, ModelFlags, DataFlags):
+class Config(
+    DownloadLimits,
+    ImageLimits,
+    RunFlags,
+    HardwareFlags,
+    OptimisationFlags,
+    ObjectiveFlags,
+    ModelFlags,
+    DataFlags,
+):
     """Configuration of one pre-training run: data, model, objectives, optimisation, hardware and run folder.
 
     The fields are the flags of `train.py`; `python train.py --help` is generated from them.

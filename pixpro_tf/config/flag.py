@@ -14,6 +14,8 @@ Value = TypeVar("Value", bound=bool | int | float | str | tuple[Any, ...])
 AUTO = -(2**31)
 # Group of the flags that a command passes to its own subprocesses; --help omits them.
 INTERNAL = ""
+# Group of the limits for files that others have made; --help shows it last.
+LIMITS = "Limits"
 
 
 def flag(

@@ -6,7 +6,6 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.data import stored_values
-from pixpro_tf.data.images import MAX_MEGAPIXELS
 from pixpro_tf.data.progress import counted
 from pixpro_tf.data.sources import open_source
 from pixpro_tf.data.views.channels import RGB, Channels
@@ -50,7 +49,7 @@ def measure(
         count = samples[0].shape[-1] if samples else None
         try:
             encoded = source.encoded(record).numpy()
-            values = stored_values.read(encoded, MAX_MEGAPIXELS, count)
+            values = stored_values.read(encoded, count)
         except (ValueError, tf.errors.OpError) as error:
             name = os.fsdecode(record["name"].numpy())
             raise RunError(f"{images} cannot be read: {name}: {error}", of="images") from None

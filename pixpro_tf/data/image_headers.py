@@ -25,25 +25,23 @@ class Header:
     def is_of_pillow(self) -> tf.Tensor:
         """Whether the file is one that TensorFlow does not decode to its pixels; `pillow_images.is_one` says the same."""
         is_webp = self._starts_with(b"RIFF") & tf.reduce_all(self._bytes[8:12] == list(b"WEBP"))
-        is_tiff = [self._starts_with(start) for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")]
+        others = (b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+        is_other = [self._starts_with(start) for start in others]
         bits, compression = self._little(28, 2), self._little(30, 4)
         is_plain = ((bits == 24) | (bits == 32)) & (compression == 0)
-        return tf.reduce_any([is_webp, *is_tiff, self._is_bmp & ~is_plain])
+        return tf.reduce_any([is_webp, *is_other, self._is_bmp & ~is_plain])
 
     def size(self) -> tf.Tensor:
-        """Height and width of a PNG, GIF or BMP, `[2]` int64; 0 for any other file, which is not an image."""
+        """Height and width of a PNG or BMP, `[2]` int64; 0 for any other file, which is not an image."""
         png = self._starts_with(b"\x89PNG")
-        gif = self._starts_with(b"GIF8")
 
-        def of(in_png: int, in_gif: int, in_bmp: int) -> tf.Tensor:
+        def of(in_png: int, in_bmp: int) -> tf.Tensor:
             signed = self._little(in_bmp, 4)
             # A BMP whose rows are stored from top to bottom has a negative height.
             of_bmp = tf.where(self._is_bmp, tf.minimum(signed, 2**32 - signed), 0)
-            return tf.where(
-                png, self._big(in_png, 4), tf.where(gif, self._little(in_gif, 2), of_bmp)
-            )
+            return tf.where(png, self._big(in_png, 4), of_bmp)
 
-        return tf.stack([of(20, 8, 22), of(16, 6, 18)])
+        return tf.stack([of(20, 22), of(16, 18)])
 
     def _starts_with(self, text: bytes) -> tf.Tensor:
         return tf.reduce_all(self._bytes[: len(text)] == list(text))

@@ -1,14 +1,13 @@
 """Encoded images: which files count as images, and how they are decoded."""
 
 import collections
-import functools
 import os
 from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.data import image_headers, pillow_images, stored_values
+from pixpro_tf.data import image_headers, limits, pillow_images, stored_values
 from pixpro_tf.data.views.channels import RGB, Channels
 
 IMAGE_SUFFIXES = (
@@ -23,11 +22,9 @@ IMAGE_SUFFIXES = (
     ".tif",
     ".tiff",
 )
-_OF_PILLOW = (b".webp", b".tif", b".tiff")
+_OF_PILLOW = (b".gif", b".webp", b".tif", b".tiff")
 # Arrays of NumPy count as images only where the channels of the images are described.
 ARRAY_SUFFIX = ".npy"
-# Decoding takes 17 bytes for each pixel that the file's header declares, however small the file is.
-MAX_MEGAPIXELS = 100
 
 
 def suffixes_of(channels: Channels) -> tuple[str, ...]:
@@ -71,7 +68,7 @@ def decode(encoded: tf.Tensor, pillow: bool = True, channels: Channels = RGB) ->
     by the range of the channels.
 
     Args:
-        encoded: string scalar, a JPEG, PNG, GIF or BMP, or with `pillow` a WebP, TIFF or a BMP with a palette.
+        encoded: string scalar, a JPEG, PNG or BMP, or with `pillow` a GIF, WebP, TIFF or a BMP with a palette.
         pillow: whether to decode what only Pillow decodes. It does so in this process; a graph that other processes run must do without.
         channels: channels of the image.
 
@@ -80,7 +77,7 @@ def decode(encoded: tf.Tensor, pillow: bool = True, channels: Channels = RGB) ->
 
     Raises:
         tf.errors.InvalidArgumentError: if the image is damaged or of another format, if its header declares more than
-            `MAX_MEGAPIXELS` megapixels, or if it has other channels.
+            `limits.current().max_megapixels`, or if it has other channels.
     """
     image = _decode_rgb(encoded, pillow) if channels.is_photograph else _scaled(encoded, channels)
     image.set_shape([None, None, channels.count])
@@ -91,7 +88,7 @@ def _scaled(encoded: tf.Tensor, channels: Channels) -> tf.Tensor:
     """Reads an image with other channels than RGB in 8 bits, and scales its values to 0..255."""
 
     def read(content: bytes) -> np.ndarray:
-        values = stored_values.read(content, MAX_MEGAPIXELS, channels.count)
+        values = stored_values.read(content, channels.count)
         return stored_values.scaled(values, channels.low, channels.high)
 
     return _by_python(read, encoded)
@@ -114,14 +111,13 @@ def _decode_rgb(encoded: tf.Tensor, pillow: bool) -> tf.Tensor:
         if pillow:
             return tf.cond(header.is_of_pillow(), by_pillow, by_tensorflow)
         known = tf.debugging.Assert(
-            ~header.is_of_pillow(), ["WebP, TIFF and BMP with a palette are not decoded here"]
+            ~header.is_of_pillow(), ["GIF, WebP, TIFF and BMP with a palette are not decoded here"]
         )
         with tf.control_dependencies([known]):
             return by_tensorflow()
 
     def by_pillow() -> tf.Tensor:
-        read = functools.partial(pillow_images.decode, max_megapixels=MAX_MEGAPIXELS)
-        return _by_python(read, encoded)
+        return _by_python(pillow_images.decode, encoded)
 
     return tf.cond(tf.io.is_jpeg(encoded), jpeg, other)
 
@@ -143,17 +139,18 @@ def _by_python(decode: Callable[[bytes], np.ndarray], encoded: tf.Tensor) -> tf.
 
 
 def _assert_size(height_and_width: tf.Tensor) -> tf.Operation:
-    """Fails if an image has more than `MAX_MEGAPIXELS` megapixels."""
+    """Fails if an image has too many pixels: decoding takes 17 bytes for each one that the header declares, however small the file is."""
+    limit = limits.current().max_megapixels
     height, width = tf.unstack(tf.cast(height_and_width, tf.int64))
     size = [tf.strings.as_string(width), " x ", tf.strings.as_string(height)]
     return tf.debugging.Assert(
-        height * width <= MAX_MEGAPIXELS * 10**6,
+        height * width <= limit * 10**6,
         [
             tf.strings.join(
                 [
                     "the image has ",
                     *size,
-                    f" pixels; at most {MAX_MEGAPIXELS} million are supported",
+                    f" pixels, more than --max_megapixels={limit} allows",
                 ]
             )
         ],

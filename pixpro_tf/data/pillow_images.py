@@ -1,78 +1,117 @@
-"""Images of formats that TensorFlow does not decode, read by Pillow."""
+"""Images of formats that TensorFlow does not decode, or decodes without a limit, read by Pillow."""
 
 import contextlib
 import io
+import threading
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import BmpImagePlugin, Image, ImageOps, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from pixpro_tf.data import limits
 
 # Pillow reads many other formats with code that has had little review. It knows those that are named only once their modules are imported.
 FORMATS = (
+    # TensorFlow decodes all frames of a GIF, whatever memory they take.
+    GifImagePlugin.GifImageFile.format,
     WebPImagePlugin.WebPImageFile.format,
     TiffImagePlugin.TiffImageFile.format,
     BmpImagePlugin.BmpImageFile.format,
 )
+GIF = b"GIF8"
 # First bytes of a TIFF, with offsets of 32 and of 64 bits.
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-TOO_LARGE = "the image has {} x {} pixels; at most {} million are supported"
+# EXIF tag of the orientation, and how an image is turned for each of its values.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow has a limit of its own, for the whole process.
+_limit = threading.Lock()
 
 
 def is_one(encoded: bytes) -> bool:
-    """Whether only Pillow decodes a file, by its first bytes: WebP, TIFF, and BMP with a palette, 16 bits or compression."""
+    """Whether only Pillow decodes a file, by its first bytes: GIF, WebP, TIFF, and BMP with a palette, 16 bits or compression."""
     if encoded[:2] == b"BM":
         bits, compression = (
             int.from_bytes(encoded[a:b], "little") for a, b in ((28, 30), (30, 34))
         )
         return bits not in (24, 32) or compression != 0
-    return encoded.startswith(TIFF) or (encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP")
+    return encoded.startswith((GIF, *TIFF)) or (encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP")
 
 
 @contextlib.contextmanager
-def opened(
-    encoded: bytes, max_megapixels: int, formats: tuple[str, ...] = FORMATS
-) -> Iterator[Image.Image]:
+def opened(encoded: bytes, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
     """Opens an image for the duration of the block.
 
     Args:
         encoded: contents of the file.
-        max_megapixels: largest number of megapixels that are decoded.
         formats: Pillow's names of the formats that the image can have.
 
     Raises:
-        ValueError: if the image is too large, or is found to be damaged, here or in the block.
+        limits.TooLarge: if the image has too many pixels.
+        ValueError: if it is found to be damaged, here or in the block.
     """
     try:
-        with Image.open(io.BytesIO(encoded), formats=formats) as image:
-            width, height = image.size
-            if width * height > max_megapixels * 10**6:
-                raise ValueError(TOO_LARGE.format(width, height, max_megapixels))
+        with _without_limit():
+            opened = Image.open(io.BytesIO(encoded), formats=formats)
+        with opened as image:
+            limits.check_pixels(*image.size)
             yield image
-    except Image.DecompressionBombError as error:
-        raise ValueError(str(error)) from None
-    except (OSError, SyntaxError, EOFError) as error:
+    except UnidentifiedImageError:
         known = f"{', '.join(formats[:-1])} or {formats[-1]}"
-        raise ValueError(f"damaged, or not a {known}: {error}") from None
+        raise ValueError(f"damaged, or not a {known}") from None
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"damaged: {error}") from None
 
 
-def decode(encoded: bytes, max_megapixels: int) -> np.ndarray:
+@contextlib.contextmanager
+def _without_limit() -> Iterator[None]:
+    """Lets Pillow read the header of an image of any size, without its error or warning; nothing is decoded in the block."""
+    with _limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def decode(encoded: bytes) -> np.ndarray:
     """Decodes an image of one of the `FORMATS` to RGB, uint8 `[H, W, 3]`; of several images in a file, the first one.
 
     Args:
         encoded: contents of the file.
-        max_megapixels: largest number of megapixels that are decoded.
 
     Raises:
         ValueError: if the image is damaged, too large, or of a kind that cannot be reduced to 8-bit RGB.
     """
-    with opened(encoded, max_megapixels) as image:
-        return np.asarray(rgb(ImageOps.exif_transpose(image)))
+    with opened(encoded) as image:
+        image.load()
+        # Pillow turns some formats while it loads them, and then says so.
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        shown = rgb(image)
+    # The decoder of a format can take as much memory as the image.
+    del image
+    return np.asarray(shown if turn is None else shown.transpose(turn))
 
 
-def png_of(encoded: bytes, max_megapixels: int) -> bytes:
+def png_of(encoded: bytes) -> bytes:
     """Converts an image to a PNG with the same pixels; the arguments and errors are those of `decode`."""
     file = io.BytesIO()
-    Image.fromarray(decode(encoded, max_megapixels)).save(file, "PNG")
+    Image.fromarray(decode(encoded)).save(file, "PNG")
     return file.getvalue()
 
 

@@ -61,7 +61,7 @@ def training_dataset(
             starting from the h-th.
         replicas_per_host: number of replicas on each host; each element is the share of one replica, in the order of the replicas.
         accumulation: number of micro-batches in a batch; they follow each other.
-        pillow: whether this process runs the pipeline, so that it can decode WebP and TIFF; a remote TPU's hosts, and those of a service,
+        pillow: whether this process runs the pipeline, so that it can decode GIF, WebP and TIFF; a remote TPU's hosts, and those of a service,
             cannot.
         service: data service whose workers produce the elements, each from images that it reads itself; None to produce them in this
             process.

@@ -4,9 +4,9 @@ import contextlib
 import io
 
 import numpy as np
-from PIL import GifImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin
+from PIL import ImageOps, JpegImagePlugin, PngImagePlugin
 
-from pixpro_tf.data import pillow_images
+from pixpro_tf.data import limits, pillow_images
 from pixpro_tf.errors import first_line
 
 _ARRAY = b"\x93NUMPY"
@@ -16,7 +16,6 @@ _PILLOW = (
     *(
         plugin.format
         for plugin in (
-            GifImagePlugin.GifImageFile,
             JpegImagePlugin.JpegImageFile,
             PngImagePlugin.PngImageFile,
         )
@@ -24,11 +23,13 @@ _PILLOW = (
 )
 # Modes of Pillow whose arrays contain the stored values.
 _MODES = ("L", "I;16", "I;16B", "I;16L", "I", "F", "LA", "RGB", "RGBA")
+# Number of rows that are scaled at once.
+_ROWS = 256
 # Colour types of PNG with several channels, of which Pillow reads 8 bits only.
 _PNG_WITH_SEVERAL = (2, 4, 6)
 
 
-def read(encoded: bytes, max_megapixels: int, count: int | None = None) -> np.ndarray:
+def read(encoded: bytes, count: int | None = None) -> np.ndarray:
     """Reads the values of an image, without converting or scaling them.
 
     NumPy's `.npy` files contain `[H, W]`, `[H, W, C]` or `[C, H, W]`; if the first and the last axis could both be the channels, it is the last.
@@ -37,7 +38,6 @@ def read(encoded: bytes, max_megapixels: int, count: int | None = None) -> np.nd
 
     Args:
         encoded: contents of the file.
-        max_megapixels: largest supported number of megapixels.
         count: number of channels that the image must have; None for any.
 
     Returns:
@@ -47,11 +47,11 @@ def read(encoded: bytes, max_megapixels: int, count: int | None = None) -> np.nd
         ValueError: if the image is damaged, too large, of another format, or has another number of channels.
     """
     if encoded.startswith(_ARRAY):
-        values = _read_array(encoded, max_megapixels, count)
+        values = _read_array(encoded, count)
     elif encoded.startswith(pillow_images.TIFF):
-        values = _read_tiff(encoded, max_megapixels, count)
+        values = _read_tiff(encoded, count)
     else:
-        values = _read_by_pillow(encoded, max_megapixels, count)
+        values = _read_by_pillow(encoded, count)
     if values.dtype.kind not in "uif":
         raise ValueError(f"values of the type {values.dtype}; use integers or floats")
     return values
@@ -68,11 +68,17 @@ def scaled(values: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) 
         uint8 `[H, W, C]`.
     """
     below, above = np.asarray(low, np.float32), np.asarray(high, np.float32)
-    relative = (values.astype(np.float32) - below) * (255 / (above - below))
-    return np.rint(np.clip(np.nan_to_num(relative, posinf=255.0), 0, 255)).astype(np.uint8)
+    result = np.empty(values.shape, np.uint8)
+    # A large image as a whole would take several times its memory.
+    for start in range(0, len(values), _ROWS):
+        rows = values[start : start + _ROWS].astype(np.float32)
+        relative = (rows - below) * (255 / (above - below))
+        scaled = np.clip(np.nan_to_num(relative, posinf=255.0), 0, 255)
+        result[start : start + _ROWS] = np.rint(scaled)
+    return result
 
 
-def _read_array(encoded: bytes, max_megapixels: int, count: int | None) -> np.ndarray:
+def _read_array(encoded: bytes, count: int | None) -> np.ndarray:
     file = io.BytesIO(encoded)
     try:
         # NumPy itself allocates whatever the header declares, before it looks how much follows.
@@ -86,7 +92,7 @@ def _read_array(encoded: bytes, max_megapixels: int, count: int | None) -> np.nd
     except Exception as error:
         raise _unreadable(error) from None
     axes = _axes_of_array(shape, count)
-    _check(shape[axes[0]], shape[axes[1]], max_megapixels)
+    _check(shape[axes[0]], shape[axes[1]], shape[axes[2]] if len(axes) == 3 else 1, dtype)
     if dtype.hasobject:
         raise ValueError("a NumPy array of Python objects; use integers or floats")
     try:
@@ -118,7 +124,7 @@ def _axes_of_array(shape: tuple[int, ...], count: int | None) -> tuple[int, ...]
     return (0, 1, 2)
 
 
-def _read_tiff(encoded: bytes, max_megapixels: int, count: int | None) -> np.ndarray:
+def _read_tiff(encoded: bytes, count: int | None) -> np.ndarray:
     try:
         import tifffile
     except ModuleNotFoundError:
@@ -142,7 +148,7 @@ def _read_tiff(encoded: bytes, max_megapixels: int, count: int | None) -> np.nda
             raise ValueError(f"a TIFF with the axes {axes}; use an image with channels")
         height, width = (shape[axis] for axis in order)
         channels = shape[others[0]] if others else 1
-        _check(height, width, max_megapixels)
+        _check(height, width, channels, series.dtype)
         _check_count(channels, count)
         try:
             values = series.asarray()
@@ -168,8 +174,8 @@ def _without(values: np.ndarray, missing: str) -> np.ndarray:
     return floats
 
 
-def _read_by_pillow(encoded: bytes, max_megapixels: int, count: int | None) -> np.ndarray:
-    with pillow_images.opened(encoded, max_megapixels, _PILLOW) as image:
+def _read_by_pillow(encoded: bytes, count: int | None) -> np.ndarray:
+    with pillow_images.opened(encoded, _PILLOW) as image:
         if image.format == "PNG" and encoded[24] == 16 and encoded[25] in _PNG_WITH_SEVERAL:
             raise ValueError("a PNG with 16 bits and several channels; save it as TIFF or .npy")
         if image.mode == "P":
@@ -183,11 +189,10 @@ def _read_by_pillow(encoded: bytes, max_megapixels: int, count: int | None) -> n
     return values if values.ndim == 3 else values[..., np.newaxis]
 
 
-def _check(height: int, width: int, max_megapixels: int) -> None:
+def _check(height: int, width: int, channels: int, dtype: np.dtype) -> None:
     if height < 1 or width < 1:
         raise ValueError("the image is empty")
-    if height * width > max_megapixels * 10**6:
-        raise ValueError(pillow_images.TOO_LARGE.format(width, height, max_megapixels))
+    limits.check_pixels(width, height, channels, dtype.itemsize)
 
 
 def _check_count(found: int, count: int | None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pixpro_tf.cli.settings import MAX_SEED, data_dir_flag, from_flag, overwrite_flag
 from pixpro_tf.config.flag import check_used, flag
+from pixpro_tf.config.limits import DownloadLimits
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import dense, detection
 from pixpro_tf.evaluation.settings import BoxSettings, command, results_flag
@@ -20,7 +21,7 @@ _SEGMENTATION: dict[str, Any] = {"task": ("segmentation",)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(BoxSettings):
+class Settings(DownloadLimits, BoxSettings):
     """Settings of the comparison.
 
     Raises:

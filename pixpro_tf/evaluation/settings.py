@@ -17,11 +17,12 @@ from pixpro_tf.cli.settings import (
     overwrite_flag,
 )
 from pixpro_tf.config.flag import check_used, flag, required
+from pixpro_tf.config.limits import ImageLimits
 from pixpro_tf.evaluation.unfinished import unfinished
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluatedBackbone(BackboneSettings):
+class EvaluatedBackbone(ImageLimits, BackboneSettings):
     """Flags of a trained backbone, or of one with random weights for comparison."""
 
     source: str = from_flag(", or random:resnet50 for random weights")

@@ -13,7 +13,6 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pixpro_tf.data import pillow_images
-from pixpro_tf.data.images import MAX_MEGAPIXELS
 from pixpro_tf.data.labelled.boxes import LabelledBoxes
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 from pixpro_tf.export.label_map import Label
@@ -102,7 +101,7 @@ class LabelsPart:
                 with open(image.path, "rb") as file:
                     encoded = file.read()
                 if pillow_images.is_one(encoded):
-                    encoded = pillow_images.png_of(encoded, MAX_MEGAPIXELS)
+                    encoded = pillow_images.png_of(encoded)
             except (OSError, ValueError) as error:
                 raise RunError(f"{image.path} cannot be read: {first_line(error)}") from error
             size = np.array([image.height, image.width] * 2)

@@ -48,7 +48,7 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, 
         if not value:
             name, value = "tpu", config.tpu
         raise ConfigError(
-            f"{value} does not decode WebP and TIFF images; convert them with pixpro_tf.tfrecords",
+            f"{value} does not decode GIF, WebP and TIFF images; convert them with pixpro_tf.tfrecords",
             of=name,
         )
     if source.passed_over:

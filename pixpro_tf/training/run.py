@@ -15,7 +15,7 @@ import tensorflow as tf
 from pixpro_tf import build
 from pixpro_tf.build import BuildObjectives
 from pixpro_tf.config import AUTOMATIC, Config, as_written
-from pixpro_tf.data import pipeline, sources
+from pixpro_tf.data import limits, pipeline, sources
 from pixpro_tf.data.progress import duration
 from pixpro_tf.data.sources import cache
 from pixpro_tf.errors import RunError
@@ -57,6 +57,7 @@ def train(config: Config, make_objectives: BuildObjectives = build.build_objecti
         UserError: if the run fails because of a problem that the user can fix.
     """
     set_numerics(config)
+    limits.use(config)
     folder = find_run_folder(config)
     strategy = make_strategy(config.strategy, config.tpu, config.num_devices, config.cluster)
     check_strategy(config, strategy)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pixpro_tf.data import limits
 from pixpro_tf.data.labelled import boxes
 from pixpro_tf.errors import ConfigError, RunError
 from tests.support.labelled import (
@@ -174,9 +175,10 @@ def test_images_that_are_turned_cut_off_or_huge_are_left_out(folder, kind, monke
         "images that an EXIF tag turns, left out (save them upright)": ["a.jpg"],
         "images that are damaged or not JPEG, PNG, GIF, BMP, WebP or TIFF, left out": ["c.jpg"],
     }
-    monkeypatch.setattr("pixpro_tf.data.labelled.boxes.collecting.MAX_MEGAPIXELS", 0.001)
-    with pytest.raises(RunError, match=r"images of more than 0\.001 megapixels"):
-        boxes.read(path)
+    for limit in ("max_megapixels", "max_image_megabytes"):
+        monkeypatch.setattr(limits, "_current", limits.Limits(**{limit: 0.0001}))
+        with pytest.raises(RunError, match="images that are larger than --max_megapixels or"):
+            boxes.read(path)
 
 
 @pytest.mark.parametrize("size", [{"width": None}, {"width": 0}, {"height": "?"}])

@@ -354,7 +354,7 @@ def with_size(file_format, width, height):
 def test_the_declared_size_is_checked_before_anything_is_decoded(file_format, height):
     with pytest.raises(tf.errors.InvalidArgumentError) as raised:
         decode(tf.constant(with_size(file_format, 23_000, height)))
-    said = "the image has 23000 x 20000 pixels; at most 100 million are supported"
+    said = "the image has 23000 x 20000 pixels, more than --max_megapixels=100 allows"
     assert said in str(raised.value)
 
 
@@ -545,13 +545,13 @@ def test_tiffs_with_pixels_of_32_bits_are_rejected(kind):
 
 def test_large_and_damaged_images_of_pillow_are_rejected():
     data = bytearray(encode(picture((8, 8)), "TIFF"))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="damaged, or not a WEBP, TIFF or BMP"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="damaged"):
         decode(tf.constant(bytes(data[:50])))
     webp = encode(picture((64, 64)), "WEBP")
-    with pytest.raises(tf.errors.InvalidArgumentError, match="damaged, or not a WEBP, TIFF or BMP"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="damaged"):
         decode(tf.constant(webp[: len(webp) // 2]))
     large = encode(Image.new("L", (10_001, 10_000)), "TIFF", compression="tiff_lzw")
-    with pytest.raises(tf.errors.InvalidArgumentError, match="has 10001 x 10000 pixels; at most"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="has 10001 x 10000 pixels, more than"):
         decode(tf.constant(large))
 
 

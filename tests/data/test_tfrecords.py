@@ -102,7 +102,7 @@ def test_shards_contain_what_only_pillow_reads_as_png(tmp_path):
         found[name] = decode(source.encoded(record), pillow=False).numpy()
     assert sorted(image.tolist() for image in found.values()) == sorted(pixels.tolist())
     (folder / "b.webp").write_bytes(b"RIFF1234WEBP")
-    with pytest.raises(RunError, match=r"b\.webp: damaged, or not a WEBP, TIFF or BMP"):
+    with pytest.raises(RunError, match=r"b\.webp: damaged, or not a GIF, WEBP, TIFF or BMP"):
         write(str(tmp_path / "other"))
 
 

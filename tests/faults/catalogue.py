@@ -482,8 +482,8 @@ FAULTS = (
         name="folders_are_listed_as_the_disk_has_them",
         area="sources",
         path="pixpro_tf/data/sources/folders.py",
-        old="images = sorted(os.fsencode(file) for file in found if os.path.isfile(file))",
-        new="images = [os.fsencode(file) for file in found if os.path.isfile(file)]",
+        old="images = sorted(os.fsencode(file) for file in found if _is_file(path, file))",
+        new="images = [os.fsencode(file) for file in found if _is_file(path, file)]",
     ),
     Fault(
         name="folders_that_cannot_be_read_are_passed_over",
@@ -496,7 +496,7 @@ FAULTS = (
         name="a_header_may_declare_any_size",
         area="sources",
         path="pixpro_tf/data/images.py",
-        old="        height * width <= MAX_MEGAPIXELS * 10**6,\n",
+        old="        height * width <= limit * 10**6,\n",
         new="        height * width >= 0,\n",
     ),
     Fault(

@@ -2,11 +2,13 @@
 
 import importlib.util
 import os
+import stat
 from collections.abc import Iterable
 from typing import NoReturn
 
 import tensorflow as tf
 
+from pixpro_tf.data import limits
 from pixpro_tf.data.images import is_hidden, is_image_name, passed_over, suffixes_of
 from pixpro_tf.data.sources.listed import ListedSource, Record
 from pixpro_tf.data.views.channels import RGB, Channels
@@ -98,8 +100,21 @@ def _list_images(path: str, suffixes: tuple[str, ...]) -> tuple[list[bytes], str
         found += [os.path.join(folder, file) for file in files if is_image_name(file, suffixes)]
         others += files
     # Names are bytes, because the name of a file need not be valid in any encoding.
-    images = sorted(os.fsencode(file) for file in found if os.path.isfile(file))
+    images = sorted(os.fsencode(file) for file in found if _is_file(path, file))
     return images, passed_over(others, suffixes)
+
+
+def _is_file(path: str, file: str) -> bool:
+    """Returns whether a name is that of a file; raises `RunError` if the file is too large to be an image."""
+    try:
+        status = os.stat(file)
+        limits.check_bytes(status.st_size)
+    except OSError:
+        # A link to a file that does not exist.
+        return False
+    except limits.TooLarge as error:
+        raise RunError(f"folder:{path} cannot be read: {file}: {error}", of="dataset") from None
+    return stat.S_ISREG(status.st_mode)
 
 
 def photographs() -> FolderSource:

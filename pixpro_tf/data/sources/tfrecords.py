@@ -5,6 +5,7 @@ import struct
 
 import tensorflow as tf
 
+from pixpro_tf.data import limits
 from pixpro_tf.data.images import decode
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 
@@ -59,8 +60,12 @@ def _count_records(what: str, file: str) -> int:
                 records.seek(place)
                 head = records.read(_BEFORE.size)
                 length = _BEFORE.unpack(head)[0] if len(head) == _BEFORE.size else size
+                if place + length < size:
+                    limits.check_bytes(length)
                 place += _BEFORE.size + length + _AFTER
                 count += 1
+    except limits.TooLarge as error:
+        raise RunError(f"{what} cannot be read: {file}#{count}: {error}", of="dataset") from None
     except tf.errors.OpError as error:
         raise RunError(
             f"{what} cannot be read: {file}: {first_line(error)}", of="dataset"

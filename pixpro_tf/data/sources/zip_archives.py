@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
+from pixpro_tf.data import limits
 from pixpro_tf.data.images import is_hidden, is_image_name, passed_over, suffixes_of
 from pixpro_tf.data.sources.listed import ListedSource, Record
 from pixpro_tf.data.views.channels import RGB, Channels
@@ -138,5 +139,9 @@ def _list_members(path: str, suffixes: tuple[str, ...]) -> tuple[list[zipfile.Zi
                 f"{what} uses compression method {member.compress_type} ({name}), which is not supported; use deflate or no compression",
                 of="dataset",
             )
+        try:
+            limits.check_bytes(max(member.file_size, member.compress_size))
+        except limits.TooLarge as error:
+            raise RunError(f"{what} cannot be read: {name}: {error}", of="dataset") from None
         found.append(member)
     return found, passed_over(others, suffixes)

@@ -6,13 +6,12 @@ import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from PIL import Image
 
-from pixpro_tf.data import pillow_images
-from pixpro_tf.data.images import IMAGE_SUFFIXES, MAX_MEGAPIXELS
+from pixpro_tf.data import limits, pillow_images
+from pixpro_tf.data.images import IMAGE_SUFFIXES
 from pixpro_tf.errors import ConfigError, RunError, listed
 
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", *pillow_images.FORMATS)
+_FORMATS = ("JPEG", "PNG", *pillow_images.FORMATS)
 # Boxes may reach beyond their image by this number of pixels without being counted: labels are rounded, and VOC counts pixels from 1.
 _ROUNDING = 1.0
 # Number of examples that a report names for each kind of problem.
@@ -133,18 +132,22 @@ class Collector:
             self.problem(_MISSING, path)
             return
         try:
-            with Image.open(path, formats=_FORMATS) as image:
+            limits.check_bytes(os.path.getsize(path))
+            with open(path, "rb") as file:
+                encoded = file.read()
+            with pillow_images.opened(encoded, _FORMATS) as image:
                 found = image.size
-                if found[0] * found[1] > MAX_MEGAPIXELS * 10**6:
-                    raise Image.DecompressionBombError
                 turned = image.getexif().get(_ORIENTATION) not in _UPRIGHT
                 image.load()
                 if image.format in pillow_images.FORMATS:
                     pillow_images.rgb(image)
-        except Image.DecompressionBombError:
-            self.problem(f"images of more than {MAX_MEGAPIXELS} megapixels, left out", path)
+        except limits.TooLarge:
+            self.problem(
+                "images that are larger than --max_megapixels or --max_image_megabytes allow, left out",
+                path,
+            )
             return
-        except (OSError, ValueError, SyntaxError):
+        except (OSError, ValueError):
             self.problem(
                 "images that are damaged or not JPEG, PNG, GIF, BMP, WebP or TIFF, left out", path
             )
