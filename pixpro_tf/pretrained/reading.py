@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 from safetensors import SafetensorError, deserialize
 
+from pixpro_tf.data import limits
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.keras2 import LEGACY_KERAS_VARIABLE
-from pixpro_tf.pretrained import keras_files, keras_names, recognition
+from pixpro_tf.pretrained import downloads, keras_files, keras_names, recognition
 from pixpro_tf.pretrained.normalisation import Normalisation
 
 APPLICATIONS = "keras:"
@@ -107,7 +108,8 @@ def _application(name: str) -> keras_files.Layers:
             f"is not supported; use {APPLICATIONS} followed by one of {', '.join(_NETWORKS)}"
         )
     try:
-        model = getattr(tf.keras.applications, name)(include_top=False, weights="imagenet")
+        with downloads.limited(name):
+            model = getattr(tf.keras.applications, name)(include_top=False, weights="imagenet")
     except Exception as error:
         # Downloads fail with different exceptions.
         raise RunError(
@@ -127,12 +129,19 @@ def _of_preset(preset: str) -> Pretrained:
         environment = {
             key: value for key, value in os.environ.items() if key != LEGACY_KERAS_VARIABLE
         }
-        done = subprocess.run(
-            [sys.executable, "-c", SAVE_PRESET, preset, folder],
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        minutes = limits.current().max_download_minutes
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", SAVE_PRESET, preset, folder],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60 * minutes,
+            )
+        except subprocess.TimeoutExpired:
+            raise RunError(
+                f"takes longer to download than --max_download_minutes={minutes} allows"
+            ) from None
         if "No module named 'keras_hub'" in done.stderr:
             raise RunError(_WITHOUT_HUB)
         if done.returncode:

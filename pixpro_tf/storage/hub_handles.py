@@ -1,12 +1,18 @@
 """TF Hub-style handles of SavedModels: a folder, a .tar.gz file, a gs:// path or an https:// address."""
 
 import contextlib
+import gzip
 import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
 
+from pixpro_tf.data import limits
 from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.pretrained import downloads
+
+# Number of bytes of an archive that are unpacked at once to check them.
+_CHUNK = 2**20
 
 
 def is_hub_address(handle: str) -> bool:
@@ -48,16 +54,33 @@ def _is_local_archive(path: str) -> bool:
 
 def _unpacked(path: str, stack: contextlib.ExitStack) -> str:
     folder = stack.enter_context(tempfile.TemporaryDirectory())
+    _check_archive(path)
     with tarfile.open(path) as archive:
         archive.extractall(folder, filter="data")
     return folder
+
+
+def _check_archive(path: str) -> None:
+    """Unpacks an archive without keeping anything, which checks its checksum and its size."""
+    limit = limits.current().max_download_gigabytes
+    size = 0
+    with gzip.open(path) as file:
+        while part := file.read(_CHUNK):
+            size += len(part)
+            if size > limit * 10**9:
+                raise RunError(
+                    f"unpacked, it is larger than --max_download_gigabytes={limit} allows"
+                )
 
 
 def _resolved(path: str) -> str:
     import tensorflow as tf
     import tensorflow_hub as hub
 
-    folder = hub.resolve(path)
+    if is_hub_address(path):
+        downloads.wait_for_others(path)
+    with downloads.limited(path):
+        folder = hub.resolve(path)
     if not tf.io.gfile.isdir(folder):
         raise RunError("the folder does not exist")
     return folder
