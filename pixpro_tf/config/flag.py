@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -186,7 +187,7 @@ def _check_value(field: "dataclasses.Field[Any]", value: Any) -> None:
             close = difflib.get_close_matches(str(each), names, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise ConfigError(f"{given} is unknown; {hint}choose one of {', '.join(names)}")
-        if field.metadata.get("path") and (reason := why_unusable(each)):
+        if field.metadata.get("path") and (reason := why_unusable(os.path.expanduser(each))):
             raise ConfigError(f"--{flag_name(field)}={each} {reason}; use a path without it")
         if isinstance(each, float) and not math.isfinite(each):
             raise ConfigError(f"{given} is not a finite number")

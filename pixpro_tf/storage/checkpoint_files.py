@@ -17,7 +17,8 @@ _STEP = "optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"
 # Name of a checkpoint; the names of its files have suffixes in addition.
 NAME = r"(?:step|imported)-\d+"
 _INCOMPLETE = ".writing"
-_FILE = re.compile(rf"({NAME})\.(index|data-\d{{5}}-of-\d{{5}})")
+SUFFIX = r"(?:index|data-\d{5}-of-\d{5})"
+_FILE = re.compile(rf"({NAME})\.{SUFFIX}")
 
 
 def checkpoints_in(folder: str) -> list[str]:
@@ -147,6 +148,9 @@ def _names_in(folder: str) -> list[str]:
         return tf.io.gfile.listdir(folder)
     except tf.errors.NotFoundError:
         return []
+    except tf.errors.OpError as error:
+        # A folder that may not be read can contain a run.
+        raise RunError(f"{folder} cannot be read: {first_line(error)}") from error
 
 
 def find_checkpoint(path: str) -> str | None:
@@ -163,7 +167,7 @@ def find_checkpoint(path: str) -> str | None:
     """
     if is_hub_address(path):
         return None
-    path = os.path.expanduser(path)
+    path = located(path)
     with reached(path):
         for folder in (os.path.join(path, "checkpoints"), path):
             if found := checkpoints_in(folder):
@@ -171,14 +175,19 @@ def find_checkpoint(path: str) -> str | None:
         # Checkpoints of other programs have other names.
         if latest := tf.train.latest_checkpoint(path):
             return latest
-        prefix = path.removesuffix(".index")
+        prefix = re.sub(rf"\.{SUFFIX}$", "", path)
         return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
+
+
+def located(path: str) -> str:
+    """Returns a path without links, `~`, `..` and repeated slashes, so that the folders above it are those of the files."""
+    return path.rstrip("/") if "://" in path else os.path.realpath(os.path.expanduser(path))
 
 
 @contextlib.contextmanager
 def reached(path: str) -> Iterator[None]:
     """Raises `RunError` for a path that TensorFlow cannot use, and for a file system that does not exist or does not respond."""
-    if reason := why_unusable(path):
+    if reason := why_unusable(os.path.expanduser(path)):
         raise RunError(f"{path} {reason}; rename the folder")
     try:
         yield

@@ -1,7 +1,6 @@
 """Run on disk: its configuration, checkpoint and progress."""
 
 import dataclasses
-import os
 import re
 from typing import Any, TypeVar
 
@@ -18,7 +17,7 @@ from pixpro_tf.storage.checkpoints import parts_of, restore_part
 from pixpro_tf.storage.run_folder import RunFolder, read_config, read_description
 
 _IN_A_RUN = re.compile(
-    rf"/checkpoints(/{checkpoint_files.KEPT})?(/{checkpoint_files.NAME}(\.index)?)?$"
+    rf"/checkpoints(/{checkpoint_files.KEPT})?(/{checkpoint_files.NAME}(\.{checkpoint_files.SUFFIX})?)?$"
 )
 
 
@@ -132,4 +131,8 @@ def is_run(path: str) -> bool:
 
 def _folder_of(path: str) -> RunFolder:
     """Returns the run folder for the path of a run, of its `checkpoints`, or of one of them."""
-    return RunFolder(_IN_A_RUN.sub("", os.path.expanduser(path).rstrip("/")))
+    path = checkpoint_files.located(path)
+    # A run may have the name `checkpoints`, too.
+    if tf.io.gfile.exists(RunFolder(path).config):
+        return RunFolder(path)
+    return RunFolder(_IN_A_RUN.sub("", path))

@@ -30,6 +30,9 @@ from pixpro_tf.training.metric_names import (
 from pixpro_tf.training.pace import Pace
 from pixpro_tf.training.signals import Leaving
 
+# Warnings that have been printed.
+_warnings: set[str] = set()
+
 
 class StepCallback(tf.keras.callbacks.Callback):
     """Callback that counts the steps of the run, not those of one call of `fit`.
@@ -58,7 +61,8 @@ class StepCallback(tf.keras.callbacks.Callback):
 class TrainingLog(StepCallback):
     """Writes progress lines, TensorBoard scalars and `metrics.jsonl`.
 
-    Each value is the mean over the steps since the previous line.
+    Each value is the mean over the steps since the previous line. What cannot be written does not stop the run: lines of the metrics are kept
+    until they can be written, scalars of TensorBoard are lost.
 
     Args:
         start_step: step at which this process starts.
@@ -96,18 +100,21 @@ class TrainingLog(StepCallback):
         self._rate = rate
         self._print = print_line
         self._pending: list[dict[str, tf.Tensor | float]] = []
+        self._unwritten: list[str] = []
+        self._lines_dropped = False
+        self._writer: tf.summary.SummaryWriter | None = None
         self._seconds_per_step: float | None = None
         self._alarms: set[str] = set()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        with _writing(self._folder):
-            self._drop_lines_after(self.start_step)
-            self._writer = tf.summary.create_file_writer(self._folder.events)
+        self._write_lines()
         self._interval_start = time.monotonic()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        with _writing(self._folder):
-            self._writer.close()
+        self._write_lines()
+        if self._writer is not None:
+            with _writing(self._folder.tensorboard):
+                self._writer.close()
 
     def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
         self._pending.append(logs)
@@ -155,13 +162,25 @@ class TrainingLog(StepCallback):
     def _write(self, step: int, values: dict[str, float]) -> None:
         # JSON cannot represent infinity; in float16, the gradients of a step that loss scaling skips can be infinite.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        with _writing(self._folder):
-            with tf.io.gfile.GFile(self._folder.metrics, "a") as file:
-                file.write(json.dumps({"step": step, **finite}) + "\n")
+        self._unwritten.append(json.dumps({"step": step, **finite}) + "\n")
+        self._write_lines()
+        with _writing(self._folder.tensorboard):
+            if self._writer is None:
+                self._writer = tf.summary.create_file_writer(self._folder.events)
             with self._writer.as_default(step):
                 for name, value in values.items():
                     tf.summary.scalar(scalar_name(name), value, description=description(name))
             self._writer.flush()
+
+    def _write_lines(self) -> None:
+        with _writing(self._folder.metrics):
+            if not self._lines_dropped:
+                self._drop_lines_after(self.start_step)
+                self._lines_dropped = True
+            if self._unwritten:
+                with tf.io.gfile.GFile(self._folder.metrics, "a") as file:
+                    file.write("".join(self._unwritten))
+                self._unwritten.clear()
 
     def _watch(self, values: dict[str, float]) -> None:
         collapsed = (
@@ -349,7 +368,7 @@ def save_figure(folder: RunFolder, name: str, tag: str, step: int, figure: Any) 
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     png = buffer.getvalue()
-    with _writing(folder):
+    with _writing(folder.pictures):
         tf.io.gfile.makedirs(folder.pictures)
         with tf.io.gfile.GFile(os.path.join(folder.pictures, f"{name}.png"), "wb") as file:
             file.write(png)
@@ -360,20 +379,26 @@ def save_figure(folder: RunFolder, name: str, tag: str, step: int, figure: Any) 
 @contextlib.contextmanager
 def summaries(folder: RunFolder, step: int) -> Iterator[None]:
     """Context in which `tf.summary` writes to the run's TensorBoard logs at a step."""
-    with _writing(folder):
+    writer = None
+    with _writing(folder.tensorboard):
         writer = tf.summary.create_file_writer(folder.events)
-        with writer.as_default(step):
-            yield
+    if writer is None:
+        # Whatever the block writes has no writer.
+        yield
+        return
+    with writer.as_default(step):
+        yield
+    with _writing(folder.tensorboard):
         writer.close()
 
 
 @contextlib.contextmanager
-def _writing(folder: RunFolder) -> Iterator[None]:
-    """Reports failed writes as such: TensorFlow raises the same error for a full disk and for exhausted accelerator memory."""
+def _writing(path: str) -> Iterator[None]:
+    """Reports failed writes once, and lets the run continue: nothing that it needs to be resumed is written in the block."""
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
-        raise RunError(
-            f"{folder.path} cannot be written: {first_line(error)}; "
-            "the run resumes from its last checkpoint when it is restarted"
-        ) from error
+        warning = f"warning: {path} cannot be written: {first_line(error)}; the run continues"
+        if warning not in _warnings:
+            _warnings.add(warning)
+            print(warning)

@@ -33,6 +33,7 @@ from pixpro_tf.training import callbacks, failures, inputs, results, workers
 from pixpro_tf.training.advice import advice_on_length
 from pixpro_tf.training.feature_figures import FeatureFigures
 from pixpro_tf.training.online_probe import OnlineProbe
+from pixpro_tf.training.output import unbreakable_output
 from pixpro_tf.training.session import Session, Steps, steps_per_epoch
 from pixpro_tf.training.strategy import check_strategy, is_chief, make_strategy, set_numerics
 
@@ -66,7 +67,7 @@ def train(config: Config, make_objectives: BuildObjectives = build.build_objecti
     if service := inputs.data_service(config):
         service.check()
     # Only the chief prints.
-    with contextlib.nullcontext() if chief else contextlib.redirect_stdout(io.StringIO()):
+    with unbreakable_output() if chief else contextlib.redirect_stdout(io.StringIO()):
         source, bad_images = inputs.open_source(config, folder)
         check_same_images(config, folder, source.num_images)
         config = config.with_epochs(steps_per_epoch(config, source.num_images))
@@ -146,7 +147,7 @@ def _train_session(session: Session) -> int:
     started = time.monotonic()
     try:
         with saver.catching_signals():
-            # Checkpoints come first, because plotting and logging may fail.
+            # Checkpoints come first, because plotting may fail.
             _fit(session, [saver, *watchers])
     except BaseException:
         # Nothing may write to the folder once it is unlocked. The error of the run matters more than that of a checkpoint.

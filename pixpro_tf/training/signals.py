@@ -10,8 +10,16 @@ import time
 import types
 from collections.abc import Callable, Iterator
 
-# Schedulers send SIGTERM, and Slurm's --signal usually SIGUSR1; a terminal sends SIGINT for Ctrl-C, and SIGHUP when it closes.
-SIGNALS: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+# Schedulers send SIGTERM; before it, Slurm's --signal usually sends SIGUSR1, Grid Engine SIGUSR1 or SIGUSR2, and both SIGXCPU at a limit of
+# processor time. A terminal sends SIGINT for Ctrl-C, and SIGHUP when it closes.
+SIGNALS: tuple[int, ...] = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGXCPU,
+)
 # Minimum number of seconds in which a running step must finish; three times the duration of the longest step so far, if that is more.
 _PATIENCE = 60.0
 # Number of seconds after a second signal, for Python's own handling of it.

@@ -14,7 +14,7 @@ from pixpro_tf.export import savedmodel
 from pixpro_tf.interop.torch import exporting as torch_exporting
 from pixpro_tf.storage import model_card, trained_weights
 from pixpro_tf.storage.checkpoint_files import find_checkpoint
-from pixpro_tf.storage.runs import Progress, Run
+from pixpro_tf.storage.runs import Progress, Run, is_run
 from tests.support.models import make_run
 
 
@@ -40,6 +40,9 @@ def run(tmp_path_factory):
         ("checkpoints/kept", "kept/step-2"),
         ("checkpoints/kept/step-2", "kept/step-2"),
         ("checkpoints/kept/step-2.index", "kept/step-2"),
+        ("checkpoints/step-3.data-00000-of-00001", "step-3"),
+        ("/checkpoints//step-3", "step-3"),
+        ("./checkpoints/./kept/../step-3", "step-3"),
     ],
 )
 def test_run_opens_from_any_of_its_checkpoints(run, path, checkpoint):
@@ -47,6 +50,25 @@ def test_run_opens_from_any_of_its_checkpoints(run, path, checkpoint):
         assert weights.checkpoint == f"{run}/checkpoints/{checkpoint}"
     assert weights.architecture == "resnet10w0.5" and weights.layout == "torchvision"
     assert Run.open(f"{run}/{path}").progress == Progress(3, 3)
+
+
+@pytest.mark.parametrize("where", [".", "checkpoints", "checkpoints/kept"])
+def test_the_run_of_a_relative_path_and_of_a_link_is_found(run, where, tmp_path, monkeypatch):
+    """Otherwise the layout of a checkpoint would be unknown, and not be checked."""
+    link = tmp_path / "best"
+    link.symlink_to(run / where)
+    monkeypatch.chdir(link)
+    for path in (".", f"{link}", f"{link}/"):
+        assert is_run(path) and Run.open(path).config.backbone == "resnet10w0.5"
+    if where != ".":
+        (name,) = {path.stem for path in link.glob("step-*.index")}
+        for path in (name, f"{name}.index", f"./{name}", f"{link}/{name}"):
+            assert is_run(path) and Run.open(path).config.backbone == "resnet10w0.5"
+
+
+def test_a_run_may_have_the_name_of_the_folder_of_checkpoints(run, tmp_path):
+    shutil.copytree(run, tmp_path / "checkpoints")
+    assert Run.open(f"{tmp_path}/checkpoints").progress == Progress(3, 3)
 
 
 @pytest.mark.slow

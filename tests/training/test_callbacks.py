@@ -111,10 +111,17 @@ def test_damaged_lines_are_removed(log, tmp_path, damage):
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
 
 
-def test_logs_that_cannot_be_created_are_reported(log, tmp_path):
+def test_logs_that_cannot_be_written_do_not_stop_a_run(log, tmp_path, capsys):
     (tmp_path / "tensorboard").write_text("a file")
-    with pytest.raises(RunError, match=r"cannot be written: .*; the run resumes from its last"):
-        log()
+    made = log(every=1)
+    for step in range(3):
+        made.on_train_batch_end(step, HEALTHY)
+    made.on_train_end()
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
+    warnings = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"warning: {tmp_path}/tensorboard cannot be written: ")
+    assert warnings[0].endswith("; the run continues")
 
 
 def test_scalars_are_written_to_tensorboard_under_their_names(log, tmp_path):
@@ -137,11 +144,16 @@ def test_non_finite_values_are_null_in_the_metrics(log, tmp_path):
     assert lines(tmp_path)[0]["gradient_norm"] is None
 
 
-def test_unwritable_folder_is_not_reported_as_out_of_memory(log, tmp_path):
-    made = log()
+def test_metrics_are_kept_until_they_can_be_written(log, tmp_path, capsys):
     (tmp_path / "metrics.jsonl").mkdir()
-    with pytest.raises(RunError, match=r"cannot be written: .*; the run resumes from its last"):
-        made.on_train_batch_end(0, HEALTHY)
+    made = log(every=1)
+    made.on_train_batch_end(0, HEALTHY)
+    made.on_train_batch_end(1, HEALTHY)
+    (tmp_path / "metrics.jsonl").rmdir()
+    (tmp_path / "metrics.jsonl").write_text('{"step": 9}\n')
+    made.on_train_batch_end(2, HEALTHY)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
+    assert capsys.readouterr().out.count("warning") == 1
 
 
 class Store:

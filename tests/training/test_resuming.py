@@ -1,6 +1,7 @@
 """Runs that end early resume bit for bit, however they ended."""
 
 import os
+import pty
 import random
 import re
 import shutil
@@ -56,6 +57,29 @@ def test_killed_run_ends_bit_identical(whole_run, tiny_flags, tmp_path, kills):
     subprocess.run(command, check=True, capture_output=True)
     assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
     assert [line["step"] for line in metrics_of(tmp_path)] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hangs_up", [True, False])
+def test_a_run_outlives_its_output(whole_run, tiny_flags, train, tmp_path, hangs_up):
+    """The terminal closes, which sends SIGHUP, or the reader of a pipe ends."""
+    flags = [*tiny_flags, f"--run_dir={tmp_path}", "--checkpoint_every=1000", "--log_every=1"]
+    ours, its = pty.openpty() if hangs_up else os.pipe()
+    process = subprocess.Popen(
+        warm.python(ROOT / "train.py", *flags), stdout=its, stderr=subprocess.PIPE
+    )
+    os.close(its)
+    seen = b""
+    while b"step 5/" not in seen:
+        seen += os.read(ours, 1000)
+    os.close(ours)
+    if hangs_up:
+        process.send_signal(signal.SIGHUP)
+    _, errors = process.communicate()
+    assert process.returncode == (128 + signal.SIGHUP if hangs_up else 0)
+    assert b"Traceback" not in errors and b"error" not in errors
+    train(*flags)
+    assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
 
 
 @pytest.mark.slow
