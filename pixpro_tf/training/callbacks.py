@@ -1,24 +1,23 @@
 """Callbacks of a training run: progress, logs, alarms, figures, checkpoints, and a clean exit on signals."""
 
 import contextlib
-import io
 import json
 import math
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.data.progress import duration
-from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.errors import RunError
 from pixpro_tf.storage.checkpoint_files import write_atomically
 from pixpro_tf.storage.checkpoints import DIVERGED, CheckpointStore
 from pixpro_tf.storage.run_folder import RunFolder
 from pixpro_tf.training import view_pictures
+from pixpro_tf.training.logs import save_figure, writing
 from pixpro_tf.training.metric_names import (
     MAX_CROSS_IMAGE_COSINE,
     MAX_POSITION_SHARE,
@@ -29,9 +28,6 @@ from pixpro_tf.training.metric_names import (
 )
 from pixpro_tf.training.pace import Pace
 from pixpro_tf.training.signals import Leaving
-
-# Warnings that have been printed.
-_warnings: set[str] = set()
 
 
 class StepCallback(tf.keras.callbacks.Callback):
@@ -113,7 +109,7 @@ class TrainingLog(StepCallback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._write_lines()
         if self._writer is not None:
-            with _writing(self._folder.tensorboard):
+            with writing(self._folder.tensorboard):
                 self._writer.close()
 
     def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
@@ -164,7 +160,7 @@ class TrainingLog(StepCallback):
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._unwritten.append(json.dumps({"step": step, **finite}) + "\n")
         self._write_lines()
-        with _writing(self._folder.tensorboard):
+        with writing(self._folder.tensorboard):
             if self._writer is None:
                 self._writer = tf.summary.create_file_writer(self._folder.events)
             with self._writer.as_default(step):
@@ -173,7 +169,7 @@ class TrainingLog(StepCallback):
             self._writer.flush()
 
     def _write_lines(self) -> None:
-        with _writing(self._folder.metrics):
+        with writing(self._folder.metrics):
             if not self._lines_dropped:
                 self._drop_lines_after(self.start_step)
                 self._lines_dropped = True
@@ -361,44 +357,3 @@ class Profile(StepCallback):
         if self._running:
             tf.profiler.experimental.stop()
             self._running = False
-
-
-def save_figure(folder: RunFolder, name: str, tag: str, step: int, figure: Any) -> None:
-    """Writes a Matplotlib figure as `NAME.png` among the run's figures, and to TensorBoard under a tag."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    png = buffer.getvalue()
-    with _writing(folder.pictures):
-        tf.io.gfile.makedirs(folder.pictures)
-        with tf.io.gfile.GFile(os.path.join(folder.pictures, f"{name}.png"), "wb") as file:
-            file.write(png)
-    with summaries(folder, step):
-        tf.summary.image(tag, tf.io.decode_png(png, channels=3)[None])
-
-
-@contextlib.contextmanager
-def summaries(folder: RunFolder, step: int) -> Iterator[None]:
-    """Context in which `tf.summary` writes to the run's TensorBoard logs at a step."""
-    writer = None
-    with _writing(folder.tensorboard):
-        writer = tf.summary.create_file_writer(folder.events)
-    if writer is None:
-        # Whatever the block writes has no writer.
-        yield
-        return
-    with writer.as_default(step):
-        yield
-    with _writing(folder.tensorboard):
-        writer.close()
-
-
-@contextlib.contextmanager
-def _writing(path: str) -> Iterator[None]:
-    """Reports failed writes once, and lets the run continue: nothing that it needs to be resumed is written in the block."""
-    try:
-        yield
-    except (tf.errors.OpError, OSError) as error:
-        warning = f"warning: {path} cannot be written: {first_line(error)}; the run continues"
-        if warning not in _warnings:
-            _warnings.add(warning)
-            print(warning)

@@ -16,7 +16,8 @@ from pixpro_tf.evaluation.dense_matching.matching import Matches, match
 from pixpro_tf.evaluation.features import feature_pictures
 from pixpro_tf.evaluation.features.components import principal_components
 from pixpro_tf.storage.run_folder import RunFolder
-from pixpro_tf.training.callbacks import StepCallback, save_figure, summaries
+from pixpro_tf.training.callbacks import StepCallback
+from pixpro_tf.training.logs import save_figure, summaries
 from pixpro_tf.training.pace import Pace
 
 _LEVEL, _PICTURED = "c5", 4

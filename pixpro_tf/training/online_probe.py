@@ -11,7 +11,8 @@ from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentatio
 from pixpro_tf.evaluation.segmentation import frozen
 from pixpro_tf.evaluation.segmentation.segmenter import score
 from pixpro_tf.storage.run_folder import RunFolder
-from pixpro_tf.training.callbacks import StepCallback, summaries
+from pixpro_tf.training.callbacks import StepCallback
+from pixpro_tf.training.logs import summaries
 
 DATASET = "scenes/128"
 TRAIN_SPLIT, SPLIT = "train[:200]", "validation[:100]"

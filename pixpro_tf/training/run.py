@@ -32,6 +32,7 @@ from pixpro_tf.storage.run_folder import (
 from pixpro_tf.training import callbacks, failures, inputs, results, workers
 from pixpro_tf.training.advice import advice_on_length
 from pixpro_tf.training.feature_figures import FeatureFigures
+from pixpro_tf.training.logs import summaries
 from pixpro_tf.training.online_probe import OnlineProbe
 from pixpro_tf.training.output import unbreakable_output
 from pixpro_tf.training.session import Session, Steps, steps_per_epoch
@@ -233,7 +234,7 @@ def _watchers(session: Session) -> list[callbacks.StepCallback]:
     """Returns the callbacks that log, plot and evaluate during a run."""
     config, folder, steps = session.config, session.folder, session.steps
     start_step = session.start_step
-    with callbacks.summaries(folder, start_step):
+    with summaries(folder, start_step):
         tf.summary.text("configuration", _as_table(config))
     found: list[callbacks.StepCallback] = [
         callbacks.TrainingLog(

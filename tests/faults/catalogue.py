@@ -1212,17 +1212,32 @@ FAULTS = (
         new="        if explained is None:\n            return\n",
     ),
     Fault(
-        name="a_full_disk_is_passed_over",
+        name="what_cannot_be_written_is_not_mentioned",
+        area="errors",
+        path="pixpro_tf/training/logs.py",
+        old="            print(warning)\n",
+        new="            pass\n",
+    ),
+    Fault(
+        name="lines_of_the_metrics_are_lost",
         area="errors",
         path="pixpro_tf/training/callbacks.py",
-        old=(
-            "    except (tf.errors.OpError, OSError) as error:\n"
-            "        raise RunError(\n"
-            '            f"{folder.path} cannot be written: {first_line(error)}; "\n'
-            '            "the run resumes from its last checkpoint when it is restarted"\n'
-            "        ) from error\n"
-        ),
-        new=("    except (tf.errors.OpError, OSError):\n        pass\n"),
+        old="            if self._unwritten:\n",
+        new="            self._unwritten = self._unwritten[-1:]\n            if self._unwritten:\n",
+    ),
+    Fault(
+        name="the_terminal_ends_a_run",
+        area="errors",
+        path="pixpro_tf/training/run.py",
+        old="with unbreakable_output() if chief else",
+        new="with contextlib.nullcontext() if chief else",
+    ),
+    Fault(
+        name="links_hide_the_run_of_a_checkpoint",
+        area="resuming",
+        path="pixpro_tf/storage/checkpoint_files.py",
+        old="else os.path.realpath(os.path.expanduser(path))",
+        new="else os.path.expanduser(path)",
     ),
     Fault(
         name="parts_that_are_not_there_stay_random",
