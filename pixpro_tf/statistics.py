@@ -8,7 +8,7 @@ import dataclasses
 import sys
 
 from pixpro_tf.cli.commands import Command
-from pixpro_tf.cli.outputs import atomic_output, refuse_existing
+from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.cli.settings import MAX_SEED, CheckedSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.config.limits import ImageLimits
@@ -44,7 +44,6 @@ class Settings(ImageLimits, CheckedSettings):
 
 
 def _run(settings: Settings) -> None:
-    refuse_existing("output", settings.output, settings.overwrite)
     from pixpro_tf.data.channel_statistics import measure
 
     channels, number = measure(

@@ -8,7 +8,6 @@ import dataclasses
 import sys
 
 from pixpro_tf.cli.commands import Command
-from pixpro_tf.cli.outputs import refuse_existing
 from pixpro_tf.cli.settings import MAX_SEED, CheckedSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.config.limits import ImageLimits
@@ -33,6 +32,7 @@ class Settings(ImageLimits, CheckedSettings):
         "Output",
         "folder to create; an interrupted command leaves the complete shards in a folder beside it, and the same command continues from there",
         path=True,
+        remote=True,
     )
     overwrite: bool = overwrite_flag()
     num_workers: int = flag(
@@ -59,8 +59,6 @@ class Settings(ImageLimits, CheckedSettings):
 
 def _run(settings: Settings) -> None:
     output = settings.output
-    if "://" not in output:
-        refuse_existing("output", output, settings.overwrite)
     from pixpro_tf.cli.shard_runners import hide_gpus
     from pixpro_tf.cli.write_tfrecords import write
 

@@ -27,7 +27,7 @@ from benchmarks import measuring
 from benchmarks.accelerator.table import Outcome, Row, markdown
 from benchmarks.step import Case, Cost, table
 from pixpro_tf.cli.commands import Command
-from pixpro_tf.cli.outputs import refuse_existing, write_texts
+from pixpro_tf.cli.outputs import write_texts
 from pixpro_tf.cli.settings import CheckedSettings, overwrite_flag
 from pixpro_tf.config import Config
 from pixpro_tf.config.flag import flag, required
@@ -201,7 +201,6 @@ def _measure_steps(device: dict, batches: Batches, deadline: float) -> Iterator[
 
 
 def _run(settings: Settings) -> int:
-    refuse_existing("output", settings.output, settings.overwrite)
     deadline = time.monotonic() + 60 * settings.minutes
     # As for Ctrl-C, so that nothing keeps the card.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -18,7 +18,6 @@ import time
 from benchmarks.soak.faults import FAULTS, Unavailable
 from benchmarks.soak.trials import Trial, Violation, reference
 from pixpro_tf.cli.commands import Command
-from pixpro_tf.cli.outputs import refuse_existing
 from pixpro_tf.cli.settings import CheckedSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import RunError
@@ -42,7 +41,6 @@ class Settings(CheckedSettings):
 
 
 def _run(settings: Settings) -> int:
-    refuse_existing("output", settings.output, settings.overwrite)
     output = pathlib.Path(settings.output)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)

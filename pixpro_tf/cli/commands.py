@@ -1,6 +1,7 @@
 """Base of all commands: how they are called, their help, and mistakes of the user reported as one line."""
 
 import dataclasses
+import errno
 import importlib
 import io
 import os
@@ -10,11 +11,22 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from pixpro_tf.cli import command_line
+from pixpro_tf.cli import command_line, outputs
 from pixpro_tf.data import limits
-from pixpro_tf.errors import ConfigError, UserError
+from pixpro_tf.errors import ConfigError, RunError, UserError, first_line
 
 Settings = TypeVar("Settings")
+
+# Errors of a disk that is full, read-only or broken, and of a process that may not open more files: no mistake of this project.
+_OF_THE_MACHINE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +73,7 @@ class Command(Generic[Settings]):
             return 0
         quiet_libraries()
         limits.use(settings)
+        outputs.check_settings(settings)
         return self.run(settings)
 
 
@@ -131,6 +144,12 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 128 + signal.SIGINT
+    except OSError as error:
+        # Libraries need a temporary folder when they are imported.
+        if error.errno not in _OF_THE_MACHINE and "temporary directory" not in str(error):
+            raise
+        print(f"error: {first_line(error)}", file=sys.stderr)
+        return RunError.exit_code
 
 
 def is_installed_command() -> bool:

@@ -1,13 +1,30 @@
 """Output that appears completely or not at all, and never replaces existing files unasked."""
 
 import contextlib
+import dataclasses
 import fcntl
+import glob
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
+from pixpro_tf.config.flag import flag_name
 from pixpro_tf.errors import ConfigError, RunError, first_line
+
+# Flags whose values are read: paths, some of them after a prefix such as `folder:`, or lists of paths.
+_READ = {
+    "from",
+    "init_from",
+    "checkpoint",
+    "dataset",
+    "images",
+    "labels",
+    "label_map",
+    "evaluation_labels",
+    "evaluation_images",
+}
 
 
 def refuse_existing(flag: str, path: str, overwrite: bool) -> None:
@@ -36,17 +53,59 @@ def check_output(source: str, output: str, overwrite: bool, *others: str) -> Non
         ConfigError: if the output is rejected, with the reason.
     """
     refuse_existing("output", output, overwrite)
-    made = os.path.realpath(os.path.expanduser(output))
     for read in filter(None, (source, *others)):
-        if "://" in read:
-            continue
-        # Such as a preset's folder in `keras_hub:FOLDER`.
-        for path in {read, read.partition(":")[2] or read}:
-            given = os.path.realpath(os.path.expanduser(path))
-            if os.path.commonpath([made, given]) == made:
-                raise ConfigError(
-                    f"--output={output} would replace {read}, from which it is made; use another path"
-                )
+        _refuse_overlap(output, read)
+
+
+def check_settings(settings: Any) -> None:
+    """Rejects the output of a command as `check_output` does, for everything that the command reads.
+
+    Args:
+        settings: flags of the command, of which one may be `output`.
+
+    Raises:
+        ConfigError: if the output is rejected, with the reason.
+    """
+    fields = {flag_name(field): field for field in dataclasses.fields(settings)}
+    output = getattr(settings, "output", "")
+    if not output or not hasattr(settings, "overwrite"):
+        return
+    if not (fields["output"].metadata.get("remote") and "://" in output):
+        refuse_existing("output", output, settings.overwrite)
+    for name in fields.keys() & _READ:
+        value = getattr(settings, fields[name].name)
+        for read in value if isinstance(value, tuple) else [value, *value.split(",")]:
+            _refuse_overlap(output, read)
+
+
+def _refuse_overlap(output: str, read: str) -> None:
+    """Raises `ConfigError` if an output would replace what is read, or would become part of a folder of images."""
+    if "://" in output or "://" in read:
+        return
+    made = os.path.realpath(os.path.expanduser(output))
+    for path in _paths_of(read):
+        if _is_in(path, made):
+            raise ConfigError(
+                f"--output={output} would replace {read}, from which it is made; use another path"
+            )
+        if _is_in(made, path) and (read.startswith("folder:") or os.path.lexists(made)):
+            raise ConfigError(
+                f"--output={output} is inside {read}, from which it is made; use another path"
+            )
+
+
+def _paths_of(read: str) -> list[str]:
+    """Returns the existing local paths that the value of a flag names, e.g. `folder:PATH`, `keras_hub:PATH` or `tfrecord:GLOB`."""
+    found = []
+    for each in {read, read.partition(":")[2]} - {""}:
+        path = os.path.expanduser(each)
+        # A checkpoint is named without the suffixes of its files.
+        found += glob.glob(path) if read.startswith("tfrecord:") else [path, f"{path}.index"]
+    return [os.path.realpath(path) for path in found if os.path.lexists(path)]
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
 
 
 @contextlib.contextmanager

@@ -88,7 +88,7 @@ class Config(
 
         This is separate from the other checks because a run can be described and exported on a machine that does not have its images.
         """
-        self.check_folder()
+        self.check_folder(self.run_dir)
         self.check_cluster()
 
     def to_dict(self) -> dict[str, Any]:

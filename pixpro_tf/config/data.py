@@ -161,13 +161,20 @@ class DataFlags:
                 f"applies only to TFDS datasets, and --dataset={self.dataset} is not one; remove it",
             )
 
-    def check_folder(self) -> None:
-        """Raises `ConfigError` if the folder of images does not exist on this machine."""
+    def check_folder(self, run_dir: str) -> None:
+        """Raises `ConfigError` if the folder of images does not exist on this machine, or would contain the figures of the run."""
         if self.dataset.startswith("folder:"):
             path = os.path.expanduser(self.dataset.removeprefix("folder:"))
             if "://" not in path and not os.path.isdir(path):
                 what = "is a file, not a folder" if os.path.exists(path) else "does not exist"
                 refuse(self, "dataset", f"cannot be read: {path} {what}; use an existing folder")
+            images, run = os.path.realpath(path), os.path.realpath(os.path.expanduser(run_dir))
+            if "://" not in path + run_dir and os.path.commonpath([images, run]) == images:
+                refuse(
+                    self,
+                    "dataset",
+                    f"contains --run_dir={run_dir}, whose figures would become images; use another run folder",
+                )
 
     def _check_dataset(self) -> None:
         if not self.dataset:

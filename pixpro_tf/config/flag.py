@@ -74,6 +74,7 @@ def required(
     alias: str = "",
     repeated: bool = False,
     path: bool = False,
+    remote: bool = False,
 ) -> Any:
     """Returns a dataclass field that is a required flag with a text value.
 
@@ -83,6 +84,7 @@ def required(
         alias: former name of the flag, which is still accepted.
         repeated: whether the flag is given once for each of several values; the field is then a tuple of texts.
         path: whether the value is a path that TensorFlow uses.
+        remote: whether an output may be in any file system that TensorFlow writes.
     """
     unset: dict[str, Any] = {
         "used_by": {},
@@ -101,6 +103,7 @@ def required(
             "alias": alias,
             "repeated": repeated,
             "path": path,
+            "remote": remote,
         }
     )
 

@@ -7,7 +7,7 @@ import os
 from typing import Any, Protocol, TypeVar
 
 from pixpro_tf.cli.commands import Command
-from pixpro_tf.cli.outputs import atomic_output, check_output
+from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.cli.settings import (
     MAX_SEED,
     BackboneSettings,
@@ -137,9 +137,6 @@ def command(
     """
 
     def run(settings: AnySettings) -> None:
-        if settings.output:
-            source, *others = settings.inputs
-            check_output(source, settings.output, settings.overwrite, *others)
         work = importlib.import_module(library)
         if not resumable:
             finish(settings, work, work.evaluate(settings))

@@ -9,7 +9,7 @@ import os
 import sys
 
 from pixpro_tf.cli.commands import Command
-from pixpro_tf.cli.outputs import atomic_output, refuse_existing
+from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.cli.settings import MAX_SEED, check_split, data_dir_flag, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import ConfigError
@@ -86,7 +86,6 @@ class Settings(EvaluatedBackbone):
 
 
 def _run(settings: Settings) -> None:
-    refuse_existing("output", settings.output, settings.overwrite)
     from pixpro_tf.evaluation.features.figures import write
 
     with atomic_output(settings.output, settings.overwrite) as folder:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pixpro_tf.cli.commands import Command
-from pixpro_tf.cli.outputs import check_output
 from pixpro_tf.cli.settings import BackboneSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 
@@ -48,8 +47,4 @@ def command(
 ) -> Command[AnySettings]:
     """Returns the command of the export `name`; see `Command` for the other arguments."""
 
-    def checked(settings: AnySettings) -> None:
-        check_output(settings.source, settings.output, settings.overwrite)
-        run(settings)
-
-    return Command(settings, doc, f"python -m export.{name}", checked, f"pixpro-export {name}")
+    return Command(settings, doc, f"python -m export.{name}", run, f"pixpro-export {name}")

@@ -6,7 +6,6 @@ python -m pixpro_tf.interop.torch export --from=runs/mine --output=mine.pth
 import dataclasses
 
 from pixpro_tf.cli.commands import Command
-from pixpro_tf.cli.outputs import refuse_existing
 from pixpro_tf.cli.settings import CheckedSettings, overwrite_flag, run_flag
 from pixpro_tf.config.flag import required
 
@@ -21,7 +20,6 @@ class Settings(CheckedSettings):
 
 
 def _run(settings: Settings) -> None:
-    refuse_existing("output", settings.output, settings.overwrite)
     from pixpro_tf.interop.torch.exporting import export_checkpoint
 
     written = export_checkpoint(settings.source, settings.output, overwrite=settings.overwrite)

@@ -6,7 +6,6 @@ python -m pixpro_tf.interop.torch import --checkpoint=pixpro.pth --output=runs/i
 import dataclasses
 
 from pixpro_tf.cli.commands import Command
-from pixpro_tf.cli.outputs import refuse_existing
 from pixpro_tf.cli.settings import CheckedSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import listed
@@ -41,7 +40,6 @@ class Settings(CheckedSettings):
 
 def _run(settings: Settings) -> None:
     output = settings.output
-    refuse_existing("output", output, settings.overwrite)
     file = files.read(settings.checkpoint)
     from pixpro_tf.interop.torch.importing import import_file
 
