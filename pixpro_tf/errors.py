@@ -61,6 +61,10 @@ class RunError(UserError, RuntimeError):
     """
 
 
+# Errors that reading a damaged or crafted JSON file, and using what it contains, can raise.
+DAMAGED_JSON = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
 @contextlib.contextmanager
 def argument_called(**names: str) -> Iterator[None]:
     """Renames an argument in the errors of the block to the name its caller uses: `argument_called(dataset="images")`."""

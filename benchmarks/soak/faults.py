@@ -151,12 +151,17 @@ def _disk(folder: pathlib.Path, options: str) -> Iterator[Callable[[str], None]]
 
 
 def clock_jumps(trial: Trial) -> None:
-    """Each process has another clock: days ahead, or days behind the one before."""
+    """The clock of each process is days ahead of that of the one before, or days behind it."""
     if not shutil.which("faketime"):
         raise Unavailable("the program faketime is not installed")
     for _ in range(2):
-        days = trial.moments.randint(-400, 400)
-        _stop(trial, trial.start(("faketime", "-f", f"{days:+d}d")), signal.SIGTERM)
+        # Never ahead of the kernel's own clock: TensorFlow waits until moments of this clock, which would be days away.
+        days = trial.moments.randint(-800, 0)
+        # The program itself would not pass on signals.
+        asked = ("faketime", "-f", f"{days}d", "printenv", "LD_PRELOAD", "FAKETIME")
+        library, fake = subprocess.run(asked, capture_output=True, text=True).stdout.split()
+        process = trial.start(("env", f"LD_PRELOAD={library}", f"FAKETIME={fake}"))
+        _stop(trial, process, signal.SIGTERM)
     trial.finish()
 
 

@@ -23,7 +23,7 @@ _FLAGS = (
     "--strategy=one_device",
 )
 # A process that takes longer than this many undisturbed runs hangs.
-_PATIENCE = 20
+_PATIENCE = 10
 _TIMINGS = ("images_per_second", "data_wait_share")
 
 
@@ -135,7 +135,11 @@ class Trial:
             most: largest moment, as a share of the undisturbed run.
         """
         moment = _used_by(process) + self.moments.uniform(0, most * self.wanted.used)
+        end = time.monotonic() + _PATIENCE * self.wanted.seconds
         while process.poll() is None and _used_by(process) < moment:
+            if time.monotonic() > end:
+                process.kill()
+                raise Violation(f"hangs after {_PATIENCE} times the duration of the run")
             time.sleep(0.005)
 
     def code(self, process: subprocess.Popen) -> int:

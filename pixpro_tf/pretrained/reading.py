@@ -13,7 +13,7 @@ import tensorflow as tf
 from safetensors import SafetensorError, deserialize
 
 from pixpro_tf.data import limits
-from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.errors import DAMAGED_JSON, RunError, first_line
 from pixpro_tf.keras2 import LEGACY_KERAS_VARIABLE
 from pixpro_tf.pretrained import downloads, keras_files, keras_names, recognition
 from pixpro_tf.pretrained.normalisation import Normalisation
@@ -160,7 +160,7 @@ def _of_preset_folder(folder: str) -> Pretrained:
             with open(converter) as file:
                 config = json.load(file)["config"]
             normalisation = _normalisation(config.get("scale"), config.get("offset"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGED_JSON as error:
             raise RunError(f"has a damaged {_HUB_CONVERTER}: {first_line(error)}") from error
     return _of_keras(keras_files.read_layers(weights), normalisation)
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 import pixpro_tf
 from pixpro_tf.config import Config
 from pixpro_tf.data.views.channels import RGB, Channels
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import DAMAGED_JSON, RunError
 
 FILE_NAME = "model_card.json"
 # Entries that code reads from a card; the others are for people.
@@ -225,7 +225,7 @@ def read(folder: str) -> dict[str, Any] | None:
             for name, keys in _REQUIRED.items()
             if name not in card or (keys and not keys <= card[name].keys())
         ]
-    except (ValueError, AttributeError, TypeError, tf.errors.OpError) as error:
+    except (*DAMAGED_JSON, tf.errors.OpError) as error:
         raise RunError(f"{path} is damaged; export the backbone again") from error
     if missing:
         raise RunError(

@@ -14,7 +14,7 @@ import tensorflow as tf
 import pixpro_tf
 from pixpro_tf.cli import outputs
 from pixpro_tf.config import Config
-from pixpro_tf.errors import ConfigError, RunError, first_line
+from pixpro_tf.errors import DAMAGED_JSON, ConfigError, RunError, first_line
 from pixpro_tf.storage import checkpoint_files
 from pixpro_tf.storage.checkpoint_files import write_atomically
 
@@ -108,30 +108,42 @@ def locked(folder: RunFolder) -> Iterator[None]:
         yield
 
 
-def check_same_images(config: Config, folder: RunFolder, num_images: int) -> None:
-    """Rejects resuming a run whose dataset has gained or lost images since: the order of all images would change.
+def check_same_images(
+    config: Config, folder: RunFolder, num_images: int, images_digest: str
+) -> None:
+    """Rejects resuming a run whose images are not the same: the order of all images would change. They may be in another place.
 
     Args:
         config: configuration of the run.
         folder: run folder; a folder without a checkpoint is new and always accepted.
         num_images: current number of images in the dataset, without skipped ones.
+        images_digest: see `Source.images_digest`.
 
     Raises:
-        RunError: if the run was started with a different number of images.
+        RunError: if the run was started with other images.
     """
     if not folder.has_checkpoint:
         return
-    begun_with = read_description(folder)["num_images"]
+    description = read_description(folder)
+    begun_with = description["num_images"]
     if num_images != begun_with:
-        raise RunError(
-            f"--dataset={config.dataset} has {num_images} images, but the run in {config.run_dir} was started with {begun_with}; "
-            "restore the dataset to resume the run, or start a new run with another --run_dir "
-            f"and --init_from={config.run_dir}"
-        )
+        difference = f"has {num_images} images, but the run in {config.run_dir} was started with {begun_with}"
+    elif description.get("images_digest", images_digest) != images_digest:
+        difference = f"has images of other names than those that the run in {config.run_dir} was started with"
+    else:
+        return
+    raise RunError(
+        f"--dataset={config.dataset} {difference}; restore the dataset to resume the run, or start a new run with another --run_dir "
+        f"and --init_from={config.run_dir}"
+    )
 
 
 def start_run_folder(
-    config: Config, folder: RunFolder, num_images: int, bad_images: list[bytes]
+    config: Config,
+    folder: RunFolder,
+    num_images: int,
+    bad_images: list[bytes],
+    images_digest: str = "",
 ) -> None:
     """Creates the folder of a new run, with its `config.json`.
 
@@ -140,6 +152,7 @@ def start_run_folder(
         folder: run folder without a checkpoint; files from an earlier attempt are overwritten.
         num_images: number of images that the run uses.
         bad_images: names of the images that the run skips.
+        images_digest: see `Source.images_digest`; empty if it is unknown.
 
     Raises:
         RunError: if the folder cannot be written.
@@ -148,7 +161,7 @@ def start_run_folder(
         tf.io.gfile.makedirs(folder.path)
         names = [os.fsdecode(name) for name in bad_images]
         write_atomically(folder.bad_images, json.dumps(names, indent=2) + "\n")
-        write_description(config, folder, num_images)
+        write_description(config, folder, num_images, images_digest)
     except (OSError, tf.errors.OpError) as error:
         raise RunError(
             f"--run_dir={config.run_dir} cannot be written: {error}; use another folder"
@@ -159,6 +172,7 @@ def write_description(
     config: Config,
     folder: RunFolder,
     num_images: int | None,
+    images_digest: str = "",
     imported: dict[str, Any] | None = None,
 ) -> None:
     """Writes `config.json`.
@@ -167,6 +181,7 @@ def write_description(
         config: configuration of the run.
         folder: existing run folder.
         num_images: number of images that the run uses; None for a folder that contains weights only and cannot be resumed.
+        images_digest: see `Source.images_digest`; empty if it is unknown.
         imported: origin of weights that this project did not train.
     """
     description = {
@@ -179,6 +194,8 @@ def write_description(
         },
         "git_commit": _git_commit(),
     }
+    if images_digest:
+        description["images_digest"] = images_digest
     if imported is not None:
         description["imported"] = imported
     write_atomically(folder.config, json.dumps(description, indent=2) + "\n")
@@ -192,9 +209,13 @@ def read_description(folder: RunFolder) -> dict[str, Any]:
     """
     try:
         with tf.io.gfile.GFile(folder.config) as file:
-            description = json.load(file)
-        return description | {name: description[name] for name in ("flags", "num_images")}
-    except (ValueError, KeyError, TypeError, tf.errors.OpError):
+            description: dict[str, Any] = json.load(file)
+        if not isinstance(description["flags"], dict):
+            raise TypeError
+        if not isinstance(description["num_images"], int | None):
+            raise TypeError
+        return description
+    except (*DAMAGED_JSON, tf.errors.OpError):
         raise RunError(
             f"{folder.config} is missing or damaged, so the run cannot be identified; use another folder"
         ) from None
@@ -216,9 +237,19 @@ def read_config(folder: RunFolder) -> Config:
 
 
 def read_bad_images(folder: RunFolder) -> list[bytes]:
-    """Reads the names of the images that the run in a folder skips."""
-    with tf.io.gfile.GFile(folder.bad_images) as file:
-        return [os.fsencode(name) for name in json.load(file)]
+    """Reads the names of the images that the run in a folder skips.
+
+    Raises:
+        RunError: if the list is missing or damaged.
+    """
+    try:
+        with tf.io.gfile.GFile(folder.bad_images) as file:
+            return [os.fsencode(name) for name in json.load(file)]
+    except (*DAMAGED_JSON, tf.errors.OpError):
+        raise RunError(
+            f"{folder.bad_images} is missing or damaged, so it is unknown which images the run skips; restore the file from a copy, "
+            f"or start a new run with another --run_dir and --init_from={folder.path}"
+        ) from None
 
 
 def _check_same_run(config: Config, folder: RunFolder) -> None:
@@ -232,11 +263,15 @@ def _check_same_run(config: Config, folder: RunFolder) -> None:
             f"--run_dir={config.run_dir} contains weights only and cannot be resumed; "
             f"start from them with --init_from={config.run_dir} and another --run_dir"
         )
-    differing = config.differing_flags(description["flags"])
+    begun_with = dict(description["flags"])
+    if "images_digest" in description:
+        # The same images in another place are accepted; they are compared when they have been listed.
+        begun_with.pop("dataset", None)
+    differing = config.differing_flags(begun_with)
     if differing:
         raise ConfigError(
             f"--run_dir={config.run_dir} contains a run with different flags: {', '.join(differing)}; "
-            "use the same flags to resume it, or another --run_dir"
+            f"use the same flags to resume it, or start a new run with another --run_dir and --init_from={config.run_dir}"
         )
 
 

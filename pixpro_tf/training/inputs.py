@@ -10,6 +10,7 @@ import tensorflow as tf
 from pixpro_tf.config import Config
 from pixpro_tf.data import pipeline, sources
 from pixpro_tf.data.service import DataService
+from pixpro_tf.data.sources.folders import FolderSource
 from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.data.views import photometric
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
@@ -64,6 +65,9 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, 
             except tf.errors.OpError as error:
                 short = missing_records(config, source, error)
                 raise (short or damaged_dataset(config, first_line(error))) from error
+            if isinstance(source, FolderSource):
+                # The folder may be elsewhere when the run is resumed.
+                bad = [source.name_in_folder(name) for name in bad]
     if bad:
         print(f"Skipped {len(bad)} files that cannot be read as images: {names_of_images(bad)}")
         if len(bad) == source.num_images:

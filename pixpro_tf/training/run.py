@@ -70,7 +70,8 @@ def train(config: Config, make_objectives: BuildObjectives = build.build_objecti
     # Only the chief prints.
     with unbreakable_output() if chief else contextlib.redirect_stdout(io.StringIO()):
         source, bad_images = inputs.open_source(config, folder)
-        check_same_images(config, folder, source.num_images)
+        images_digest = source.images_digest()
+        check_same_images(config, folder, source.num_images, images_digest)
         config = config.with_epochs(steps_per_epoch(config, source.num_images))
         with locked(folder) if chief else contextlib.nullcontext():
             # Another process may have used the folder until now.
@@ -81,7 +82,7 @@ def train(config: Config, make_objectives: BuildObjectives = build.build_objecti
             session = _open_session(config, make_objectives, strategy, folder, images)
             # This comes last, so that a rejected start leaves the folder unchanged.
             if chief and session.store.latest is None:
-                start_run_folder(config, folder, source.num_images, bad_images)
+                start_run_folder(config, folder, source.num_images, bad_images, images_digest)
             return _train_session(session)
 
 

@@ -392,7 +392,7 @@ def imported(tmp_path_factory):
         tf.train.Checkpoint(**parts), folder.checkpoints, 1, checkpoint_name="imported"
     ).save(0)
     origin = {"file": "theirs.pth", "kind": "ResNet", "batches_tracked": 0}
-    write_description(Config(backbone="resnet10"), folder, None, origin)
+    write_description(Config(backbone="resnet10"), folder, None, imported=origin)
     return folder.path
 
 

@@ -1194,8 +1194,8 @@ FAULTS = (
         name="a_folder_above_the_source_is_replaced",
         area="files",
         path="pixpro_tf/cli/outputs.py",
-        old="if os.path.commonpath([made, given]) == made:",
-        new="if made == given:",
+        old="        if _is_in(path, made):\n",
+        new="        if path == made:\n",
     ),
     Fault(
         name="a_checkpoint_that_was_not_written_is_passed_over",

@@ -1,6 +1,8 @@
 """Identification of the run in a folder, and the errors if it cannot be identified."""
 
+import dataclasses
 import json
+import pathlib
 
 import pytest
 
@@ -24,7 +26,7 @@ def config(tmp_path):
 def folder(config, tmp_path):
     """Folder of a run that was started with 48 images and has a checkpoint."""
     made = find_run_folder(config)
-    start_run_folder(config, made, 48, [b"a.jpg", b"odd-\xff.jpg"])
+    start_run_folder(config, made, 48, [b"a.jpg", b"odd-\xff.jpg"], "names")
     checkpoints = tmp_path / "run" / "checkpoints"
     checkpoints.mkdir()
     (checkpoints / "step-1.index").touch()
@@ -34,17 +36,40 @@ def folder(config, tmp_path):
 
 def test_run_resumes_in_its_own_folder(config, folder):
     assert find_run_folder(config) == folder
-    check_same_images(config, folder, 48)
+    check_same_images(config, folder, 48, "names")
     assert read_bad_images(folder) == [b"a.jpg", b"odd-\xff.jpg"]
 
 
 def test_added_or_removed_images_are_detected(config, folder):
     with pytest.raises(RunError, match=r"imagenet2012 has 47 images, but the run in .* with 48; "):
-        check_same_images(config, folder, 47)
+        check_same_images(config, folder, 47, "names")
+
+
+def test_renamed_images_are_detected(config, folder):
+    with pytest.raises(RunError, match=r"has images of other names .*--init_from="):
+        check_same_images(config, folder, 48, "others")
+
+
+def test_the_images_may_be_in_another_place(config, folder):
+    moved = dataclasses.replace(config, dataset="folder:/elsewhere")
+    assert find_run_folder(moved) == folder
+    with pytest.raises(RunError, match=r"--dataset=folder:/elsewhere has images of other names"):
+        check_same_images(moved, folder, 48, "others")
+
+
+def test_a_run_of_an_older_version_knows_only_its_dataset(config, folder):
+    description = json.loads((pathlib.Path(folder.config)).read_text())
+    del description["images_digest"]
+    pathlib.Path(folder.config).write_text(json.dumps(description))
+    check_same_images(config, folder, 48, "any")
+    with pytest.raises(
+        ConfigError, match=r"--dataset=folder:/elsewhere \(the run has imagenet2012"
+    ):
+        find_run_folder(dataclasses.replace(config, dataset="folder:/elsewhere"))
 
 
 def test_new_run_may_have_any_number_of_images(config, tmp_path):
-    check_same_images(config, find_run_folder(config), 47)
+    check_same_images(config, find_run_folder(config), 47, "names")
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", '{"flags": {}}', '{"num_images": 48}', "{"])
@@ -57,9 +82,19 @@ def test_damaged_description_is_reported(config, folder, text, tmp_path):
         find_run_folder(config)
 
 
+@pytest.mark.parametrize("text", [None, "", "{}{}", "[1]", "{", "[" * 10_000])
+def test_a_damaged_list_of_skipped_images_is_reported(folder, text):
+    path = pathlib.Path(folder.bad_images)
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(RunError, match=r"bad_images\.json is missing or damaged, .*--init_from="):
+        read_bad_images(folder)
+
+
 def test_folder_of_another_run_is_rejected_with_the_differing_flags(config, folder, tmp_path):
     other = Config(dataset="imagenet2012", run_dir=config.run_dir, gamma=4.0)
-    with pytest.raises(ConfigError, match=r"--gamma=4.0 \(the run has 2.0\)"):
+    with pytest.raises(ConfigError, match=r"--gamma=4.0 \(the run has 2.0\).*--init_from="):
         find_run_folder(other)
 
 

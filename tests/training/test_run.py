@@ -427,17 +427,16 @@ def test_file_that_is_not_an_image_stops_the_run_with_its_name(train, tiny_flags
 def test_bad_files_are_counted_listed_and_skipped(train, tiny_flags, photos, tmp_path):
     folder = bad_photos(tmp_path / "photos", photos)
     run_dir = tmp_path / "run"
-    process = train(
-        *with_dataset(tiny_flags, folder),
-        f"--run_dir={run_dir}",
-        "--on_bad_image=skip",
-        "--max_steps=3",
-    )
-    assert (
-        f"Skipped 1 files that cannot be read as images: {folder / 'letter.jpg'}" in process.stdout
-    )
+    flags = [f"--run_dir={run_dir}", "--on_bad_image=skip"]
+    process = train(*with_dataset(tiny_flags, folder), *flags, "--max_steps=3")
+    assert "Skipped 1 files that cannot be read as images: letter.jpg" in process.stdout
     assert "9 images, 1 batches of 8 an epoch, 1 images left over" in process.stdout
-    assert json.loads((run_dir / "bad_images.json").read_text()) == [str(folder / "letter.jpg")]
+    assert json.loads((run_dir / "bad_images.json").read_text()) == ["letter.jpg"]
+    # The run continues with the same images in another place.
+    folder.rename(tmp_path / "moved")
+    process = train(*with_dataset(tiny_flags, tmp_path / "moved"), *flags, "--max_steps=5")
+    assert "Skipped 1 files that cannot be read as images: letter.jpg" in process.stdout
+    assert "resuming from step 3" in process.stdout
 
 
 def test_fewer_images_than_a_batch_are_rejected(train, tiny_flags, tmp_path):

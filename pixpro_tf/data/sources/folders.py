@@ -64,9 +64,23 @@ class FolderSource(ListedSource):
         """Returns the contents of the image file."""
         return tf.io.read_file(record["name"])
 
+    def _names_in_dataset(self) -> list[bytes]:
+        return [self.name_in_folder(file) for file in self._files]
+
+    def name_in_folder(self, name: bytes) -> bytes:
+        """Returns the name of an image without the place of the folder."""
+        return name.removeprefix(self._place())
+
+    def _place(self) -> bytes:
+        """What the names of all images begin with."""
+        if "://" in self.path:
+            return os.fsencode(self.path.rstrip("/") + "/")
+        return os.fsencode(os.path.join(os.path.abspath(os.path.expanduser(self.path)), ""))
+
     def without(self, names: Iterable[bytes]) -> "FolderSource":
-        """Returns the same source without the images of these names."""
-        left_out = set(names)
+        """Returns the same source without the images of these names, which may lack the place of the folder."""
+        place = self._place()
+        left_out = {name if name.startswith(place) else place + name for name in names}
         files = [file for file in self._files if file not in left_out]
         return FolderSource(self.path, files, self.channels)
 

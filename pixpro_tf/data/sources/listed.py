@@ -66,6 +66,15 @@ class ListedSource:
         names = self._names.numpy()
         return hashlib.sha256(b"\0".join([self._origin(), *names])).hexdigest()
 
+    def images_digest(self) -> str:
+        """Returns a hexadecimal digest of the images' names within their dataset, wherever that is."""
+        return hashlib.sha256(b"\0".join(self._names_in_dataset())).hexdigest()
+
+    def _names_in_dataset(self) -> list[bytes]:
+        """Names of all images, without the place of the dataset."""
+        names: list[bytes] = self._names.numpy().tolist()
+        return names
+
     def _origin(self) -> bytes:
         """Whatever distinguishes the images from others with the same names."""
         return b""

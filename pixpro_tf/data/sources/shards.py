@@ -171,6 +171,17 @@ class ShardSource:
             self._instructions, self._feature, self._shuffle_buffer, self._left_out, contents=False
         )
 
+    def images_digest(self) -> str:
+        """Returns a hexadecimal digest of the shards' names and lengths, wherever they are."""
+        places = [
+            (name, skip, take)
+            for name, (_, skip, take) in zip(
+                self._names.numpy().tolist(), self._instructions, strict=True
+            )
+        ]
+        known = repr((places, self._feature, self._left_out))
+        return hashlib.sha256(known.encode()).hexdigest()
+
     def digest(self) -> str:
         """Returns a hexadecimal digest of the images' locations.
 

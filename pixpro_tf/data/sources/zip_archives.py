@@ -65,6 +65,9 @@ class ZipSource(ListedSource):
         )
         return os.fsencode(os.path.abspath(os.path.expanduser(self.path))) + places.tobytes()
 
+    def _names_in_dataset(self) -> list[bytes]:
+        return [b"%d %s" % (each.CRC, _name_of(each)) for each in self._members]
+
     def encoded(self, record: Record) -> tf.Tensor:
         """Returns the contents of the image file."""
         # With deterministic operations, tf.data does not run anything in parallel that has a state.

@@ -117,7 +117,7 @@ def import_file(
             used = _import_model(file, config, folder)
         else:
             used = _import_backbones(file, found, config, folder)
-        write_description(config, folder, num_images, imported)
+        write_description(config, folder, num_images, imported=imported)
     passed_over = [
         name for name in file.weights if name not in used and not name.endswith(_COUNTER)
     ]

@@ -31,7 +31,7 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
         pictures = {each["id"]: each for each in content["images"]}
         names = {key: str(each["file_name"]) for key, each in pictures.items()}
         twice = len(content["images"]) - len(pictures)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {first_line(error)}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
