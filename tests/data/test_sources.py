@@ -127,6 +127,7 @@ def test_links_to_files_and_folders_are_followed(tmp_path):
     (folder / "link").symlink_to(tmp_path / "elsewhere" / "deep")
     (folder / "broken.jpg").symlink_to(tmp_path / "nothing.jpg")
     assert listed(folder) == [b"file.jpg", b"link/b.jpg"]
+    assert FolderSource(str(folder)).passed_over == "Skipped 1 files: 1 .jpg (broken link)"
 
 
 def test_link_loops_end_and_each_folder_counts_once(tmp_path):
@@ -137,6 +138,23 @@ def test_link_loops_end_and_each_folder_counts_once(tmp_path):
     (tmp_path / "b").symlink_to(tmp_path / "a")
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
     assert listed(tmp_path) == [b"a/x.jpg", b"y.jpg"]
+
+
+def test_files_in_a_folder_without_permission_are_named(tmp_path, monkeypatch):
+    """Their names can be listed in a folder of mode 444, and nothing else."""
+    write(tmp_path / "a.jpg")
+    write(tmp_path / "locked" / "b.jpg")
+
+    def stat(path):
+        if "locked" in path:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return os.lstat(path)
+
+    monkeypatch.setattr("pixpro_tf.data.sources.folders.os.stat", stat)
+    with pytest.raises(RunError) as error:
+        FolderSource(str(tmp_path))
+    reason = f"cannot be read: {tmp_path}/locked/b.jpg: Permission denied"
+    assert error.value.line == f"--dataset=folder:{tmp_path} {reason}"
 
 
 def test_a_folder_named_like_an_image_is_not_an_image(tmp_path):

@@ -214,6 +214,15 @@ def test_files_without_records_are_rejected(tmp_path, content, message):
         open_tfrecords(tmp_path / "file")
 
 
+@pytest.mark.parametrize("kind", ["GZIP", "ZLIB"])
+def test_compressed_records_are_rejected_as_such(tmp_path, kind):
+    with tf.io.TFRecordWriter(str(tmp_path / "file"), kind) as records:
+        for number in range(20):
+            records.write(bytes([number]) * 50)
+    with pytest.raises(RunError, match=r"/file is compressed; write it again without compression"):
+        open_tfrecords(tmp_path / "file")
+
+
 def test_a_truncated_file_is_rejected(shards, tmp_path):
     data = next(iter(shards.iterdir())).read_bytes()
     (tmp_path / "file").write_bytes(data[:-3])

@@ -1,5 +1,6 @@
 """Images stored as files in a folder."""
 
+import errno
 import importlib.util
 import os
 import stat
@@ -80,7 +81,7 @@ class FolderSource(ListedSource):
     def without(self, names: Iterable[bytes]) -> "FolderSource":
         """Returns the same source without the images of these names, which may lack the place of the folder."""
         place = self._place()
-        left_out = {name if name.startswith(place) else place + name for name in names}
+        left_out = {each for name in names for each in (name, place + name)}
         files = [file for file in self._files if file not in left_out]
         return FolderSource(self.path, files, self.channels)
 
@@ -113,22 +114,31 @@ def _list_images(path: str, suffixes: tuple[str, ...]) -> tuple[list[bytes], str
         subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
         found += [os.path.join(folder, file) for file in files if is_image_name(file, suffixes)]
         others += files
-    # Names are bytes, because the name of a file need not be valid in any encoding.
-    images = sorted(os.fsencode(file) for file in found if _is_file(path, file))
-    return images, passed_over(others, suffixes)
+    images = []
+    for file in found:
+        mode = _mode_of(path, file)
+        if mode is None:
+            others.append(f"{file} (broken link)")
+        elif stat.S_ISREG(mode):
+            # Names are bytes, because the name of a file need not be valid in any encoding.
+            images.append(os.fsencode(file))
+    return sorted(images), passed_over(others, suffixes)
 
 
-def _is_file(path: str, file: str) -> bool:
-    """Returns whether a name is that of a file; raises `RunError` if the file is too large to be an image."""
+def _mode_of(path: str, file: str) -> int | None:
+    """Returns the mode of a file, None for a broken link; raises `RunError` if the file may not be read, or is too large to be an image."""
     try:
         status = os.stat(file)
         limits.check_bytes(status.st_size)
-    except OSError:
-        # A link to a file that does not exist.
-        return False
     except limits.TooLarge as error:
         raise RunError(f"folder:{path} cannot be read: {file}: {error}", of="dataset") from None
-    return stat.S_ISREG(status.st_mode)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None
+        raise RunError(
+            f"folder:{path} cannot be read: {file}: {error.strerror}", of="dataset"
+        ) from None
+    return status.st_mode
 
 
 def photographs() -> FolderSource:

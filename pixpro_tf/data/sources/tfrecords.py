@@ -1,5 +1,6 @@
 """TFRecord files of `tf.train.Example`s with one encoded image each: their image feature and number of records."""
 
+import contextlib
 import os
 import struct
 
@@ -71,10 +72,20 @@ def _count_records(what: str, file: str) -> int:
             f"{what} cannot be read: {file}: {first_line(error)}", of="dataset"
         ) from None
     if place != size:
-        raise RunError(
-            f"{what} cannot be read: {file} is not a TFRecord file, or is truncated", of="dataset"
-        )
+        reason = "is not a TFRecord file, or is truncated"
+        if _is_compressed(file):
+            reason = "is compressed; write it again without compression, which images do not need"
+        raise RunError(f"{what} cannot be read: {file} {reason}", of="dataset")
     return count
+
+
+def _is_compressed(file: str) -> bool:
+    """Returns whether a file is that of a `TFRecordWriter` with compression."""
+    for kind in ("GZIP", "ZLIB"):
+        with contextlib.suppress(tf.errors.OpError):
+            next(iter(tf.data.TFRecordDataset(file, compression_type=kind)), None)
+            return True
+    return False
 
 
 def _image_feature(what: str, file: str) -> str:
