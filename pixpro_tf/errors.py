@@ -34,7 +34,7 @@ class UserError(Exception):
     def line(self) -> str:
         """Message as a command prints it: one line, also with the name of a file that contains a newline or is not valid UTF-8."""
         text = f"--{self}" if self.of else self.message
-        return "\\n".join(text.splitlines()).encode(errors="backslashreplace").decode()
+        return printable(text)
 
 
 class ConfigError(UserError, ValueError):
@@ -59,6 +59,14 @@ class RunError(UserError, RuntimeError):
         Traceback (most recent call last):
         pixpro_tf.errors.RunError: runs/nowhere is not a run folder, ...
     """
+
+
+def printable(text: str) -> str:
+    """Returns a text as one line of valid Unicode: the name of a file can contain newlines and bytes that are not UTF-8.
+
+    The error of a Python function in a graph must be valid Unicode; with any other message, TensorFlow ends the process.
+    """
+    return "\\n".join(text.splitlines()).encode(errors="backslashreplace").decode()
 
 
 # Errors that reading a damaged or crafted JSON file, and using what it contains, can raise.

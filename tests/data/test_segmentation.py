@@ -7,12 +7,12 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pixpro_tf.data.labelled import segmentation
+from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.labelled.segmentation import (
     IGNORED,
     image_batches,
     open_segmentation,
     random_crops,
-    reading,
 )
 from pixpro_tf.errors import ConfigError, RunError
 

@@ -1,22 +1,21 @@
 """Images with a class for every pixel: `scenes`, Cityscapes, the folder of Pascal VOC, and folders of images and masks."""
 
-import contextlib
 import dataclasses
 import math
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pixpro_tf.data.images import IMAGE_SUFFIXES, decode
+from pixpro_tf.data import limits
+from pixpro_tf.data.images import IMAGE_SUFFIXES, decode, is_hidden
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
 from pixpro_tf.data.views.channels import IMAGENET_MEAN
-from pixpro_tf.errors import ConfigError, RunError, first_line
+from pixpro_tf.errors import ConfigError, RunError, printable
 
 # Mask value of pixels that count neither in training nor in scores.
 IGNORED = 255
@@ -114,25 +113,6 @@ def open_segmentation(dataset: str, data_dir: str = "") -> SegmentationData:
     )
 
 
-@contextlib.contextmanager
-def reading(dataset: str, of: str = "dataset") -> Iterator[None]:
-    """Turns errors of images or masks that cannot be read, and of too little memory, into a one-line `RunError`.
-
-    Args:
-        dataset: name of the data.
-        of: flag that names it.
-    """
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise RunError("out of memory; use a smaller batch size or smaller images") from error
-    except tf.errors.OpError as error:
-        # TensorFlow's message ends with the exception that `read_mask` raised.
-        raised = re.findall(r"^\w+Error: (.+)$", str(error), re.MULTILINE)
-        reason = raised[-1] if raised else first_line(error)
-        raise RunError(f"{dataset} cannot be read: {reason}", of=of) from error
-
-
 def _of_scenes(dataset: str, data_dir: str) -> SegmentationData:
     builder = prepared_builder(dataset, data_dir)
     class_names = builder.info.features["objects"]["label"].names
@@ -174,10 +154,15 @@ def _of_files(
     classes = len(class_names)
 
     def read_mask(path: bytes, height: np.int32, width: np.int32) -> np.ndarray:
-        name = path.decode()
+        file = os.fsdecode(path)
+        name = printable(file)
         # Pillow reads many other formats with code that has had little review.
-        with Image.open(name, formats=_MASK_FORMATS) as image:
-            pixels = np.asarray(image)
+        try:
+            with Image.open(file, formats=_MASK_FORMATS) as image:
+                limits.check_pixels(*image.size)
+                pixels = np.asarray(image)
+        except (OSError, SyntaxError, EOFError, ValueError) as error:
+            raise ValueError(f"{name} is not a mask: {error}") from None
         if pixels.ndim != 2 or pixels.dtype != np.uint8:
             raise ValueError(f"{name} is not a mask: it must be 8-bit with a single channel")
         if pixels.shape != (height, width):
@@ -200,7 +185,8 @@ def _of_files(
 
     def split(name: str) -> tf.data.Dataset:
         images, masks = zip(*files_of(name), strict=True)
-        return tf.data.Dataset.from_tensor_slices((list(images), list(masks))).map(
+        names = tuple(tf.constant([*map(os.fsencode, each)]) for each in (images, masks))
+        return tf.data.Dataset.from_tensor_slices(names).map(
             example, num_parallel_calls=num_cores()
         )
 
@@ -248,7 +234,7 @@ def _folder_files(dataset: str, path: str) -> Callable[[str], list[tuple[str, st
         found = []
         for file in sorted(os.listdir(images)):
             stem, suffix = os.path.splitext(file)
-            if suffix.lower() not in IMAGE_SUFFIXES:
+            if suffix.lower() not in IMAGE_SUFFIXES or is_hidden(file):
                 continue
             mask = os.path.join(masks, f"{stem}.png")
             if not os.path.isfile(mask):

@@ -13,7 +13,7 @@ from pixpro_tf.data import limits
 from pixpro_tf.data.images import is_hidden, is_image_name, passed_over, suffixes_of
 from pixpro_tf.data.sources.listed import ListedSource, Record
 from pixpro_tf.data.views.channels import RGB, Channels
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import RunError, printable
 
 # Header before a member's data; its last two numbers are the lengths of the name and of the extra field that follows it.
 _HEADER = struct.Struct("<4s5H3I2H")
@@ -80,19 +80,21 @@ class ZipSource(ListedSource):
         offset = member.header_offset
         header = os.pread(self._file, _HEADER.size, offset)
         if len(header) < _HEADER.size or not header.startswith(_SIGNATURE):
-            raise ValueError(f"{self.path} does not contain a member at byte {offset}")
+            raise ValueError(f"{printable(self.path)} does not contain a member at byte {offset}")
         *_, name_length, extra_length = _HEADER.unpack(header)
         start = offset + _HEADER.size
         name = os.pread(self._file, name_length, start)
         # Names have no checksum, but stand here and in the directory of the archive.
         if name != member.orig_filename.encode("utf-8" if member.flag_bits & _UTF8 else "cp437"):
-            raise ValueError(f"{self.path} has two names for the member at byte {offset}")
+            raise ValueError(
+                f"{printable(self.path)} has two names for the member at byte {offset}"
+            )
         data = os.pread(self._file, member.compress_size, start + name_length + extra_length)
         if _is_deflated(member):
             # The data are raw, without zlib's own header, and may be larger than the directory says.
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.file_size + 1)
         if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
-            raise ValueError(f"{self.path} is damaged at byte {offset}")
+            raise ValueError(f"{printable(self.path)} is damaged at byte {offset}")
         return data
 
     def without(self, names: Iterable[bytes]) -> "ZipSource":

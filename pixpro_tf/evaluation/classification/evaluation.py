@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.data.labelled.classification import central_views, open_classification, random_views
-from pixpro_tf.data.labelled.segmentation import reading
+from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.progress import counted
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import training_steps

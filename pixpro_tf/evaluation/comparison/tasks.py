@@ -6,7 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from pixpro_tf.data.labelled.detection import object_batches
-from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation, reading
+from pixpro_tf.data.labelled.reading import reading
+from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation
 from pixpro_tf.evaluation import dense, detection, pictures
 from pixpro_tf.evaluation.object_detection import evaluation as object_detection
 from pixpro_tf.evaluation.segmentation import evaluation as segmentation

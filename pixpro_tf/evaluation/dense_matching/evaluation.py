@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.data.labelled.segmentation import reading
+from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.pipeline import training_dataset
 from pixpro_tf.data.progress import counted
 from pixpro_tf.data.sources import open_source

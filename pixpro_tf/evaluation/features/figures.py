@@ -9,7 +9,7 @@ import tensorflow as tf
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.config import Config
 from pixpro_tf.data.images import decode, suffixes_of
-from pixpro_tf.data.labelled.segmentation import reading
+from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.sources import open_source
 from pixpro_tf.data.views import crops, randomness
 from pixpro_tf.data.views.channels import Channels

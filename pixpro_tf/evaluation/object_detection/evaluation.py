@@ -17,7 +17,7 @@ from pixpro_tf.data.labelled.detection import (
     open_labels,
     random_object_batches,
 )
-from pixpro_tf.data.labelled.segmentation import reading
+from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.progress import counted
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import pictures, training_steps

@@ -9,12 +9,12 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
+from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.labelled.segmentation import (
     SegmentationData,
     image_batches,
     open_segmentation,
     random_crops,
-    reading,
 )
 from pixpro_tf.data.progress import counted
 from pixpro_tf.errors import ConfigError
