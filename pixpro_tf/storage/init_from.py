@@ -1,9 +1,13 @@
 """Initialisation from existing weights: a run, a checkpoint, a SavedModel, a TF Hub handle or published weights."""
 
+import collections
+import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from pixpro_tf import pretrained
 from pixpro_tf.backbones.resnet import ResNet, build
@@ -16,6 +20,8 @@ from pixpro_tf.storage.runs import Run, is_run
 from pixpro_tf.storage.saved_model import heads_of
 from pixpro_tf.storage.trained_weights import Weights
 
+# Key under which a checkpoint describes its objects.
+_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Side of the images on which layouts are compared, in pixels.
 _SIDE = 224
 
@@ -243,38 +249,59 @@ def _same_shapes(
 
 
 def _load_by_names(model: PixPro, handle: str, folder: str) -> str:
-    try:
-        variables = tf.saved_model.load(folder).variables
-    except Exception as error:
-        # A SavedModel may require ops, devices or attributes that are not available here.
-        raise RunError(
-            f"{handle} is not a run folder, a checkpoint or a SavedModel that can be loaded: {first_line(error)}"
-        ) from error
-    stored = {_name_in_layer(variable): variable for variable in variables}
-    if len(stored) < len(variables):
-        raise RunError(
-            f"{handle} contains several variables with the same name, so it is more than a backbone; export the backbone alone"
-        )
     backbone = model.online.backbone
-    fitting = []
-    for variable in backbone.variables:
-        found = stored.get(_name_in_layer(variable))
-        if found is None or found.shape != variable.shape:
-            what = (
-                "does not contain"
-                if found is None
-                else f"has a different shape ({found.shape}) for"
-            )
-            raise RunError(
-                f"{handle} {what} {_name_in_layer(variable)}, so it is not a {backbone.architecture}; "
-                "use the --backbone that it was trained with"
-            )
-        fitting.append((variable, np.asarray(found)))
+    try:
+        reader = tf.train.load_checkpoint(os.path.join(folder, "variables", "variables"))
+        keys = _keys_by_name(reader)
+        fitting = []
+        for variable in backbone.variables:
+            name = _name_in_layer(variable.name)
+            found = keys.get(name, [])
+            if len(found) > 1:
+                raise RunError(
+                    f"{handle} contains several variables with the same name, so it is more than a backbone; export the backbone alone"
+                )
+            value = reader.get_tensor(found[0]) if found else None
+            if value is None or value.shape != tuple(variable.shape):
+                what = (
+                    "does not contain"
+                    if value is None
+                    else f"has a different shape ({value.shape}) for"
+                )
+                raise RunError(
+                    f"{handle} {what} {name}, so it is not a {backbone.architecture}; "
+                    "use the --backbone that it was trained with"
+                )
+            fitting.append((variable, value))
+    except UNREADABLE as error:
+        raise RunError(
+            f"{handle} is not a run folder, a checkpoint or a SavedModel that can be read: {first_line(error)}"
+        ) from error
     for variable, value in fitting:
         variable.assign(value)
     return "backbone of a SavedModel"
 
 
-def _name_in_layer(variable: tf.Variable) -> str:
+def _keys_by_name(reader: Any) -> dict[str, list[str]]:
+    """Returns the keys of a checkpoint's variables by their names in their layers.
+
+    Loading a SavedModel would run its program; its variables can be read without that.
+    """
+    keys: dict[str, list[str]] = collections.defaultdict(list)
+    if not reader.has_tensor(_OBJECTS):
+        # TensorFlow 1 wrote checkpoints whose keys are the names.
+        for name in reader.get_variable_to_shape_map():
+            keys[_name_in_layer(name)].append(name)
+        return keys
+    objects = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
+        reader.get_tensor(_OBJECTS)
+    )
+    for node in objects.nodes:
+        for attribute in node.attributes:
+            keys[_name_in_layer(attribute.full_name)].append(attribute.checkpoint_key)
+    return keys
+
+
+def _name_in_layer(name: str) -> str:
     """Returns the name of a variable without its outer scopes, e.g. `layer1.0.conv1/kernel`."""
-    return "/".join(variable.name.split(":")[0].split("/")[-2:])
+    return "/".join(name.split(":")[0].split("/")[-2:])

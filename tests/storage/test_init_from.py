@@ -139,6 +139,19 @@ def test_hub_handle_initialises_backbone(saved_model, tmp_path, monkeypatch):
     assert_equal(model.online.backbone, source)
 
 
+def test_the_program_of_a_saved_model_is_not_run(tmp_path, monkeypatch):
+    """It could do anything with the rights of the user, as soon as it is loaded."""
+    stranger = tf.train.Checkpoint(kernel=tf.Variable(tf.ones([3]), name="conv1/kernel"))
+    tf.saved_model.save(stranger, str(tmp_path))
+    (tmp_path / "saved_model.pb").write_bytes(b"no program")
+    kernel = tf.Variable(tf.zeros([3]), name="conv1/kernel")
+    backbone = types.SimpleNamespace(architecture="tiny", layout="torchvision", variables=[kernel])
+    online = types.SimpleNamespace(backbone=backbone)
+    model = types.SimpleNamespace(online=online, start_target_from_online=lambda: None)
+    init_from.initialize_from(model, str(tmp_path))
+    np.testing.assert_array_equal(kernel, 1)
+
+
 @pytest.mark.slow
 def test_saved_model_of_another_backbone_is_rejected_and_nothing_is_assigned(saved_model):
     model = make_model("resnet18")
