@@ -10,7 +10,6 @@ from pixpro_tf.backbones.encoder import Encoder
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.config import Config
 from pixpro_tf.data.views import photometric
-from pixpro_tf.errors import ConfigError
 from pixpro_tf.layers.heads import ProjectorSettings
 from pixpro_tf.objectives.base import Objective
 from pixpro_tf.objectives.consistency import PixelConsistency
@@ -18,7 +17,7 @@ from pixpro_tf.objectives.contrast import PixelContrast
 from pixpro_tf.objectives.instance import InstanceContrast, InstanceRegression
 from pixpro_tf.ops import devices
 from pixpro_tf.optimizers.adamw import AdamW
-from pixpro_tf.optimizers.lamb import make_lamb
+from pixpro_tf.optimizers.lamb import LAMB
 from pixpro_tf.optimizers.lars import LARS, MomentumSGD
 from pixpro_tf.optimizers.schedules import EmaSchedule, WarmupCosine, WarmupSteps
 from pixpro_tf.pixpro import PixPro
@@ -179,13 +178,10 @@ def build_schedule(
 
 def build_optimizer(
     config: Config, learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule
-) -> tf.keras.optimizers.Optimizer | tf.keras.optimizers.legacy.Optimizer:
+) -> tf.keras.optimizers.Optimizer:
     """Builds the optimizer of a run; with `precision="float16"`, it is wrapped in a loss-scaling optimizer.
 
     XLA compilation of the optimizer alone is off: on a GPU, Keras would compile the update of each variable separately.
-
-    Raises:
-        ConfigError: if the configuration asks for LAMB and tensorflow-addons is not installed.
 
     Examples:
         >>> import pixpro_tf
@@ -200,10 +196,7 @@ def build_optimizer(
     elif config.optimizer == "sgd":
         optimizer = MomentumSGD(learning_rate, config.momentum, decay, jit_compile=False)
     elif config.optimizer == "lamb":
-        try:
-            optimizer = make_lamb(learning_rate, decay)
-        except ModuleNotFoundError as error:
-            raise ConfigError(str(error)) from error
+        optimizer = LAMB(learning_rate, decay, jit_compile=False)
     else:
         optimizer = AdamW(learning_rate, decay)
     if precision_of(config) != "float16":
@@ -224,6 +217,5 @@ def build_compiled_model(
     """Builds the model of a run with its optimizer; all variables of both exist, so that a checkpoint can be restored."""
     model = build_model(config, total_steps, objectives=objectives(config))
     model.compile(optimizer=build_optimizer(config, learning_rate))
-    if hasattr(model.optimizer, "build"):
-        model.optimizer.build(model.trainable_variables)
+    model.optimizer.build(model.trainable_variables)
     return model

@@ -71,6 +71,10 @@ class Command(Generic[Settings]):
         if settings is None:
             print(self.help_text())
             return 0
+        if os.name != "posix":
+            raise RunError(
+                "pixpro_tf runs on Linux and macOS; on Windows, use the Windows Subsystem for Linux"
+            )
         quiet_libraries()
         limits.use(settings)
         outputs.check_settings(settings)

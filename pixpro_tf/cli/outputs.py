@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import glob
 import os
 import sys
@@ -161,6 +160,9 @@ def locked(path: str, refusal: str) -> Iterator[None]:
         ConfigError: if another process has locked the file.
         OSError: if the file cannot be written.
     """
+    # Only Unix has it; commands say so where it is missing.
+    import fcntl
+
     with open(path, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,7 +21,7 @@ class OptimisationFlags:
     optimizer: str = flag(
         "lars",
         "Optimisation",
-        "optimizer; lamb requires tensorflow-addons (Python 3.10 and 3.11 only); adamw suits small batches and short runs",
+        "optimizer; adamw suits small batches and short runs",
         choices=("lars", "sgd", "lamb", "adamw"),
     )
     batch_size: int = flag(

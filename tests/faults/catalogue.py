@@ -689,7 +689,7 @@ FAULTS = (
         area="run folder",
         path="pixpro_tf/storage/run_folder.py",
         old="if not config.resume:\n        raise",
-        new="            if False:\n",
+        new="if False:\n        raise",
     ),
     Fault(
         name="the_line_of_the_last_checkpoint_is_dropped",
@@ -1210,6 +1210,20 @@ FAULTS = (
         path="pixpro_tf/training/run.py",
         old="        if explained is None:\n            raise\n",
         new="        if explained is None:\n            return\n",
+    ),
+    Fault(
+        name="lamb_adapts_biases",
+        area="optimizers",
+        path="pixpro_tf/optimizers/lamb.py",
+        old="        if variable.shape.rank > 1:\n",
+        new="        if variable.shape.rank > 0:\n",
+    ),
+    Fault(
+        name="the_program_of_a_stranger_is_run",
+        area="initialization",
+        path="pixpro_tf/storage/init_from.py",
+        old="    backbone = model.online.backbone\n    try:\n        reader",
+        new="    backbone = model.online.backbone\n    try:\n        tf.saved_model.load(folder)\n        reader",
     ),
     Fault(
         name="what_cannot_be_written_is_not_mentioned",

@@ -105,7 +105,6 @@ def test_signal_saves_and_the_same_command_resumes(whole_run, tiny_flags, train,
 @pytest.mark.slow
 @pytest.mark.thorough
 def test_lamb_trains_and_resumes(train, tiny_flags, tmp_path):
-    pytest.importorskip("tensorflow_addons")
     flags = [*tiny_flags, "--optimizer=lamb", "--base_lr=0.3"]
     assert_goes_on_from_the_middle(train, flags, tmp_path)
 
