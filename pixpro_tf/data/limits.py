@@ -68,6 +68,15 @@ def check_pixels(width: int, height: int, channels: int = 3, itemsize: int = 1) 
         )
 
 
+def check_weights(size: int) -> None:
+    """Raises `TooLarge` if a file of weights declares more bytes than a download may have."""
+    limit = _current.max_download_gigabytes
+    if size > limit * 10**9:
+        raise TooLarge(
+            f"it declares {size / 1e9:.0f} GB, more than --max_download_gigabytes={limit} allows"
+        )
+
+
 def check_bytes(size: int) -> None:
     """Raises `TooLarge` if a file, archive member or record with an image has too many bytes."""
     limit = _current.max_image_megabytes

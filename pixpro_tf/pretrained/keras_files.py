@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
+from pixpro_tf.data import limits
 from pixpro_tf.errors import RunError, first_line
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
@@ -40,6 +41,8 @@ def read_layers(path: str) -> Layers:
         KeyError,
         ValueError,
         RuntimeError,
+        RecursionError,
+        MemoryError,
         zipfile.BadZipFile,
         tf.errors.OpError,
     ) as error:
@@ -60,6 +63,7 @@ def _content(path: str) -> bytes:
     if not path.endswith(".keras"):
         return content
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        limits.check_weights(archive.getinfo(_WEIGHTS).file_size)
         return archive.read(_WEIGHTS)
 
 
@@ -97,6 +101,7 @@ def _in_order(group: dict[str, Any]) -> list[np.ndarray]:
         # Keras 3 numbers the arrays of a layer; the older formats name them.
         return int(name) if name.isdigit() else _ORDER.index(_plain(name))
 
+    limits.check_weights(sum(array.nbytes for array in group.values()))
     return [np.asarray(group[name]) for name in sorted(group, key=place)]
 
 

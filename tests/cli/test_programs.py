@@ -1,9 +1,12 @@
 """Programs of an installed package: their commands, their help, and mistakes of the user."""
 
+import os
 import sys
+import types
 
 import pytest
 
+from pixpro_tf.cli import commands
 from pixpro_tf.evaluation.__main__ import main as evaluate
 from pixpro_tf.export.__main__ import main as export
 from pixpro_tf.interop.__main__ import main as importing
@@ -40,3 +43,11 @@ def test_missing_or_unknown_command_is_rejected_in_one_line(name, capsys):
     ):
         assert PROGRAMS[name](arguments) == 2
         assert capsys.readouterr().err == said
+
+
+def test_other_systems_are_rejected_in_one_line(monkeypatch, capsys):
+    windows = types.SimpleNamespace(**(vars(os) | {"name": "nt"}))
+    monkeypatch.setattr(commands, "os", windows)
+    assert importing(["torch", "--checkpoint=a.pth", "--output=b"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: pixpro_tf runs on Linux and macOS; ")

@@ -275,6 +275,9 @@ def bad_file(kind, folder):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("a/data.pkl", b"\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b".")
             archive.writestr("a/version", "3\n")
+    elif kind == "expanded":
+        state["layer1.0.conv2.weight"] = torch.zeros(1).expand(10**5, 10**5)
+        save(state, path)
     elif kind == "flipped":
         save(state, path)
         content = bytearray(path.read_bytes())
@@ -293,6 +296,7 @@ def bad_file(kind, folder):
         ("empty", "is empty"),
         ("truncated", "cannot be read: it is truncated or not a PyTorch file"),
         ("nested", "its objects are nested too deeply"),
+        ("expanded", "layer1.0.conv2.weight cannot be read: it has more values than the file"),
         ("flipped", "the checksum of flipped/data/"),
         ("text", "cannot be read: it is truncated or not a PyTorch file"),
         ("bomb", "is rejected because loading it would execute posix.mkdir"),
@@ -352,6 +356,14 @@ def test_numbers_of_numpy_are_read(tmp_path):
     scores = {"best": np.float64(71.5), "epoch": np.int64(3), "loss": np.float32(0.5)}
     save({"model": reference.resnet("resnet10").state_dict(), "scores": scores}, path)
     assert files.read(str(path)).content["scores"] == scores
+
+
+def test_lists_that_contain_each_other_many_times_are_read_once(tmp_path):
+    value = [1.0]
+    for _ in range(100):
+        value = [value, value]
+    save({"model": reference.resnet("resnet10").state_dict(), "value": value}, tmp_path / "a.pth")
+    assert len(files.read(str(tmp_path / "a.pth")).content["value"]) == 2
 
 
 def test_pytorch_that_executes_code_is_rejected(monkeypatch):

@@ -1,5 +1,8 @@
 """Networks of Keras Applications, in every format in which Keras 2 saves them, compared with ours by their features."""
 
+import zipfile
+
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -217,6 +220,23 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, name, content):
         pretrained.read(str(path))
     assert str(error.value).startswith(f"{path} ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["huge.h5", "huge.keras"])
+def test_files_that_declare_too_much_are_refused_in_one_line(tmp_path, name):
+    path = tmp_path / name
+    weights = tmp_path / "weights.h5"
+    with h5py.File(weights, "w") as file:
+        group = file.create_group("conv1_conv")
+        # Nothing of it is stored.
+        group.create_dataset("kernel", (7, 7, 10**5, 10**5), np.float32, chunks=(1, 1, 100, 100))
+    if name == "huge.h5":
+        weights.rename(path)
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(weights, "model.weights.h5")
+    with pytest.raises(RunError, match=r"declares 1960 GB, more than --max_download_gigabytes=4"):
+        pretrained.read(str(path))
 
 
 def test_missing_files_are_refused():

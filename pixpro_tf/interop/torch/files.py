@@ -125,7 +125,7 @@ def require_torch() -> None:
 def _convert(path: str, output: str) -> None:
     """Writes the content of a checkpoint, with arrays instead of tensors, as a pickle of this project."""
     try:
-        content = _with_arrays(_load(path), path)
+        content = _with_arrays(_load(path), path, "", {})
         with open(output, "wb") as file:
             pickle.dump(content, file, protocol=5)
     except RunError:
@@ -181,17 +181,32 @@ def _damaged(path: str, error: Exception) -> RunError:
     )
 
 
-def _with_arrays(value: Any, name: str) -> Any:
+def _with_arrays(value: Any, path: str, name: str, done: dict[int, Any]) -> Any:
+    """Returns a value with arrays instead of tensors; `done` contains the results by the identity of their values.
+
+    A value can contain another one many times, so that it would be enormous if each were converted by itself.
+    """
     import torch
 
-    if isinstance(value, dict):
-        return {key: _with_arrays(item, str(key)) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_with_arrays(item, name) for item in value]
+    if isinstance(value, (dict, list, tuple)):
+        if id(value) in done:
+            return done[id(value)]
+        if isinstance(value, dict):
+            found: Any = {
+                key: _with_arrays(item, path, str(key), done) for key, item in value.items()
+            }
+        else:
+            found = [_with_arrays(item, path, name, done) for item in value]
+        done[id(value)] = found
+        return found
     if not isinstance(value, torch.Tensor):
         return value
     try:
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise RuntimeError("it has more values than the file contains")
         # NumPy has no bfloat16; for other floating-point types, the conversion to float32 changes only the width.
         return (value.float() if value.is_floating_point() else value).detach().numpy()
     except (RuntimeError, TypeError) as error:
-        raise RunError(f"--checkpoint: {name} cannot be read: {first_line(error)}") from error
+        raise RunError(
+            f"--checkpoint={path}: {name} cannot be read: {first_line(error)}"
+        ) from error
