@@ -11,9 +11,11 @@ from typing import Any
 import tensorflow as tf
 
 import pixpro_tf
+from pixpro_tf.backbones.architectures import ARCHITECTURES
 from pixpro_tf.config import Config
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import DAMAGED_JSON, RunError
+from pixpro_tf.layers.layouts import LAYOUTS
 
 FILE_NAME = "model_card.json"
 # Entries that code reads from a card; the others are for people.
@@ -24,6 +26,9 @@ _REQUIRED = {
     "training": {"step", "total_steps"},
     "weights": {"sha256"},
 }
+
+# Files of a SavedModel that have no checksums of their own, unlike its variables.
+_CHECKED = ("saved_model.pb", "fingerprint.pb")
 
 # Keys of a head's configuration that a card contains.
 _DESCRIBED = (
@@ -199,9 +204,12 @@ def output_name(what: str, level: str, levels: Sequence[str]) -> str:
 
 
 def write(card: dict[str, Any], folder: str) -> None:
-    """Writes a card to the folder of its SavedModel."""
+    """Writes a card to the folder of its SavedModel, with checksums by which `read` recognises damage."""
+    card = card | {
+        "files": {name: _sha256_of_file(os.path.join(folder, name)) for name in _CHECKED}
+    }
     with open(os.path.join(folder, FILE_NAME), "w") as file:
-        json.dump(card, file, indent=2)
+        json.dump(card | {"sha256": _sha256_of_card(card)}, file, indent=2)
         file.write("\n")
 
 
@@ -212,7 +220,7 @@ def read(folder: str) -> dict[str, Any] | None:
         folder: folder of the SavedModel, on any file system that TensorFlow reads.
 
     Raises:
-        RunError: if the card is damaged.
+        RunError: if the card, or the program of the SavedModel, is damaged.
     """
     path = os.path.join(folder, FILE_NAME)
     if not tf.io.gfile.exists(path):
@@ -220,15 +228,42 @@ def read(folder: str) -> dict[str, Any] | None:
     try:
         with tf.io.gfile.GFile(path) as file:
             card = json.load(file)
+        checksum = card.pop("sha256", None)
         missing = [
             name
             for name, keys in _REQUIRED.items()
             if name not in card or (keys and not keys <= card[name].keys())
         ]
+        backbone = card.get("backbone", {})
+        known = (
+            backbone.get("architecture") in ARCHITECTURES
+            and backbone.get("layout") in LAYOUTS
+            and backbone.get("output_stride") in (8, 16, 32)
+        )
+        # Cards of older versions have no checksums.
+        files = card.get("files", {}).items()
+        damaged = [name for name, found in files if _sha256_of_file(f"{folder}/{name}") != found]
     except (*DAMAGED_JSON, tf.errors.OpError) as error:
         raise RunError(f"{path} is damaged; export the backbone again") from error
     if missing:
         raise RunError(
             f"{path} is damaged: it lacks {', '.join(missing)}; export the backbone again"
         )
+    if not known or (checksum is not None and checksum != _sha256_of_card(card)):
+        raise RunError(f"{path} is damaged or was changed; export the backbone again")
+    if damaged:
+        raise RunError(f"{folder}/{damaged[0]} is damaged; export the backbone again")
     return card
+
+
+def _sha256_of_card(card: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256_of_file(path: str) -> str | None:
+    """Returns the checksum of a file; None if it does not exist."""
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except tf.errors.NotFoundError:
+        return None

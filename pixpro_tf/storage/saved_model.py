@@ -16,7 +16,7 @@ from pixpro_tf.layers.heads import Projector
 from pixpro_tf.objectives.consistency import PixelConsistency
 from pixpro_tf.objectives.pixel import PixelObjective
 from pixpro_tf.pixpro import PixPro
-from pixpro_tf.storage import checkpoint_files, hub_handles, trained_weights
+from pixpro_tf.storage import checkpoint_files, hub_handles, model_card, trained_weights
 from pixpro_tf.storage.model_card import output_name
 
 
@@ -192,6 +192,7 @@ def load_backbone(
             tf.saved_model.save(root, folder)
         else:
             folder = stack.enter_context(hub_handles.local_copy(handle))
+            model_card.read(folder)
         try:
             return hub.KerasLayer(
                 # A layer that is rebuilt from its configuration requests the same address.
