@@ -3,7 +3,6 @@
 import re
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from pixpro_tf.backbones.architectures import ARCHITECTURES, Architecture
 from pixpro_tf.backbones.resnet import ResNet
@@ -11,6 +10,7 @@ from pixpro_tf.cli.outputs import atomic_output, check_output
 from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.export.sources import restore_for
 from pixpro_tf.interop.torch import files
+from pixpro_tf.pretrained import safetensors_files
 from pixpro_tf.pretrained.torch_names import state_dict
 
 _SAFETENSORS = ".safetensors"
@@ -67,8 +67,7 @@ def export(
     weights = state_dict_of_timm(state_dict(backbone), ARCHITECTURES[backbone.architecture])
     with atomic_output(output, overwrite) as path:
         if output.endswith(_SAFETENSORS):
-            # The key tells other libraries whose layout the arrays have.
-            save_file(weights, path, metadata={"format": "pt"})
+            safetensors_files.write(path, weights)
         else:
             files.write(path, weights)
     return _lines_that_load(backbone, output)

@@ -10,19 +10,16 @@ import tempfile
 
 import numpy as np
 import tensorflow as tf
-from safetensors import SafetensorError, deserialize
 
 from pixpro_tf.data import limits
 from pixpro_tf.errors import DAMAGED_JSON, RunError, first_line
 from pixpro_tf.keras2 import LEGACY_KERAS_VARIABLE
-from pixpro_tf.pretrained import downloads, keras_files, keras_names, recognition
+from pixpro_tf.pretrained import downloads, keras_files, keras_names, recognition, safetensors_files
 from pixpro_tf.pretrained.normalisation import Normalisation
 
 APPLICATIONS = "keras:"
 HUB = "keras_hub:"
 _SAFETENSORS = ".safetensors"
-# Types of safetensors files, and those of NumPy for their bytes.
-_FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 # Files of a preset of KerasHub.
 _HUB_WEIGHTS, _HUB_CONVERTER = "model.weights.h5", "image_converter.json"
 _NETWORKS = ("ResNet50", "ResNet101", "ResNet152")
@@ -181,25 +178,11 @@ def _of_keras(layers: keras_files.Layers, normalisation: Normalisation | None = 
 
 
 def _safetensors(path: str) -> dict[str, np.ndarray]:
-    """Returns the floating-point arrays of a file in float32; what else there is, such as counters, is left out."""
     try:
         with tf.io.gfile.GFile(os.path.expanduser(path), "rb") as file:
-            found = deserialize(file.read())
-    except (SafetensorError, tf.errors.OpError) as error:
+            return safetensors_files.read(file.read())
+    except tf.errors.OpError as error:
         raise RunError(f"cannot be read: {first_line(error)}") from error
-    return {
-        name: _as_float32(entry["data"], entry["dtype"]).reshape(entry["shape"])
-        for name, entry in found
-        if entry["dtype"] in _FLOATS
-    }
-
-
-def _as_float32(data: bytes, kind: str) -> np.ndarray:
-    array = np.frombuffer(data, _FLOATS[kind])
-    if kind == "BF16":
-        # The upper half of a float32.
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float32)
 
 
 def _of_torch(weights: dict[str, np.ndarray]) -> Pretrained:

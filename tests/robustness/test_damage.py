@@ -174,7 +174,7 @@ def make_reader(kind, run, export, images, tmp_path):
     if kind == "safetensors":
         path = tmp_path / "weights.safetensors"
         assert torch_command.main([f"--from={run}", f"--output={path}"]) == 0
-        return Reader(path, lambda: pretrained.read(str(path)).arrays, checked=False)
+        return Reader(path, lambda: pretrained.read(str(path)).arrays)
     torch = pytest.importorskip("torch")
     from pixpro_tf.interop.torch import files
 
