@@ -34,7 +34,7 @@ def test_the_file_holds_the_weights_of_the_backbone(run, tmp_path, capsys):
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
     with safe_open(output, "np") as file:
-        assert file.metadata() ["format"] == "pt"
+        assert file.metadata()["format"] == "pt"
     # It can be read back.
     assert pretrained.read(str(output)).architecture == "resnet18"
 
