@@ -311,6 +311,19 @@ def test_card_without_a_required_entry_is_rejected(exported, tmp_path, entry):
         model_card.read(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["saved_model.pb", "fingerprint.pb", "model_card.json"])
+def test_a_changed_byte_of_an_export_is_detected(exported, tmp_path, name):
+    shutil.copytree(exported, tmp_path / "copy")
+    path = tmp_path / "copy" / name
+    content = path.read_bytes()
+    # The last letter of the licence of the code, and the last byte of other files.
+    place = content.rindex(b"MIT") + 2 if name.endswith("json") else len(content) - 1
+    path.write_bytes(content[:place] + b"X" + content[place + 1 :])
+    for read in (model_card.read, pixpro_tf.load_backbone):
+        with pytest.raises(RunError, match=rf"{name} is damaged.*; export the backbone again$"):
+            read(str(tmp_path / "copy"))
+
+
 def test_card_contains_the_last_metrics_and_the_licence(run, tmp_path):
     measured = tmp_path / "run"
     shutil.copytree(run, measured)

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from pixpro_tf import pretrained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.errors import RunError
-from pixpro_tf.pretrained import torch_names
+from pixpro_tf.pretrained import safetensors_files, torch_names
 from pixpro_tf.storage import trained_weights
 
 # Numbers in a stem of three convolutions, each with its batch norm: authors' name -> number in the sequence of timm and MMLab's tools.
@@ -94,6 +94,16 @@ def test_a_file_without_some_weights_is_refused_by_their_names(tmp_path):
     message = r"do not fit a resnet10w0\.5: missing .*layer3\.0\.bn2\.running_var"
     with pytest.raises(RunError, match=message):
         trained_weights.restore_backbone(path)
+
+
+def test_a_changed_byte_of_an_own_file_is_detected(tmp_path):
+    path = tmp_path / "own.safetensors"
+    weights = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(3)}
+    safetensors_files.write(str(path), weights)
+    content = path.read_bytes()
+    np.testing.assert_equal(safetensors_files.read(content), {"a": weights["a"]})
+    with pytest.raises(RunError, match="its checksum differs; export the weights again"):
+        safetensors_files.read(content[:-1] + b"\1")
 
 
 def test_unknown_networks_are_refused(tmp_path):
