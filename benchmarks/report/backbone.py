@@ -87,7 +87,7 @@ def _supervised(plan, place, run) -> str:
             backbone=plan.backbone, output_stride=plan.output_stride, run_dir=folder.path
         )
         os.makedirs(folder.path, exist_ok=True)
-        write_description(config, folder, None, {"file": plan.dataset, "kind": "labels"})
+        write_description(config, folder, None, imported={"file": plan.dataset, "kind": "labels"})
         part = tf.train.Checkpoint(backbone=segmenter.backbone)
         save_weights({"online": part, "target": part}, folder.checkpoints)
     return folder.path

@@ -952,7 +952,7 @@ FAULTS = (
     Fault(
         name="bfloat16_is_read_as_whole_numbers",
         area="published weights",
-        path="pixpro_tf/pretrained/reading.py",
+        path="pixpro_tf/pretrained/safetensors_files.py",
         old="        return (array.astype(np.uint32) << 16).view(np.float32)\n",
         new="        return array.astype(np.float32)\n",
     ),
@@ -1271,14 +1271,14 @@ FAULTS = (
         name="renamed_images_are_accepted",
         area="run folder",
         path="pixpro_tf/storage/run_folder.py",
-        old="    elif description.get(\"images_digest\", images_digest) != images_digest:\n",
+        old='    elif description.get("images_digest", images_digest) != images_digest:\n',
         new="    elif False:\n",
     ),
     Fault(
         name="figures_become_images",
         area="files",
         path="pixpro_tf/cli/outputs.py",
-        old="(read.startswith(\"folder:\") or os.path.lexists(made))",
+        old='(read.startswith("folder:") or os.path.lexists(made))',
         new="os.path.lexists(made)",
     ),
     Fault(
