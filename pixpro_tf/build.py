@@ -16,6 +16,7 @@ from pixpro_tf.objectives.consistency import PixelConsistency
 from pixpro_tf.objectives.contrast import PixelContrast
 from pixpro_tf.objectives.instance import InstanceContrast, InstanceRegression
 from pixpro_tf.ops import devices
+from pixpro_tf.ops.precision import building_in
 from pixpro_tf.optimizers.adamw import AdamW
 from pixpro_tf.optimizers.lamb import LAMB
 from pixpro_tf.optimizers.lars import LARS, MomentumSGD
@@ -120,13 +121,9 @@ def build_model(
     if not policy:
         precision = precision_of(config)
         policy = "float32" if precision == "float32" else f"mixed_{precision}"
-    before = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy(policy)
-    try:
+    with building_in(policy):
         chosen = build_objectives(config) if objectives is None else objectives
         return _build_model(config, total_steps, chosen)
-    finally:
-        tf.keras.mixed_precision.set_global_policy(before)
 
 
 def _build_model(config: Config, total_steps: int, objectives: Sequence[Objective]) -> PixPro:

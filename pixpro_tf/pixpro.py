@@ -1,5 +1,6 @@
 """PixPro as a Keras model: the online and target networks, their objectives, and the training step."""
 
+import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -22,6 +23,16 @@ _Element = dict[str, tf.Tensor | tf.distribute.DistributedValues]
 
 # Arguments of Keras' `compile` and their values that change nothing.
 _WITHOUT_EFFECT = {"jit_compile": (None, False), "steps_per_execution": (None, 1)}
+_EMPTY: tuple[Any, ...] = (None, [], (), {})
+# Arguments of Keras' `fit` that are not those of learning without labels.
+_NOT_OF_FIT = {
+    "y",
+    "sample_weight",
+    "class_weight",
+    "validation_data",
+    "validation_split",
+    "validation_steps",
+}
 _INSTEAD = {
     "jit_compile": '; PixPro(jit="step") compiles the step',
     "steps_per_execution": "; each call of the train function runs one step",
@@ -117,21 +128,55 @@ class PixPro(tf.keras.Model):
             ValueError: if an argument has a value that would affect another Keras model but has no effect here.
         """
         for name, value in others.items():
-            if value not in _WITHOUT_EFFECT.get(name, (None,)):
+            nothing = _WITHOUT_EFFECT.get(name, _EMPTY)
+            if not any(type(value) is type(each) and value == each for each in nothing):
                 raise ValueError(
                     f"compile({name}={value!r}) has no effect on a PixPro, whose losses are its objectives; remove it"
                     + _INSTEAD.get(name, "")
                 )
         super().compile(optimizer=optimizer, run_eagerly=run_eagerly, jit_compile=False)
 
+    def fit(self, x: Any = None, *others: Any, **settings: Any) -> tf.keras.callbacks.History:
+        """Trains as Keras does.
+
+        Args:
+            x: dataset of training data, see above.
+            others, settings: other arguments of Keras; those about labels, weights of examples and validation must not be set.
+
+        Raises:
+            ValueError: if an argument has a value that would affect another Keras model but has no effect here.
+        """
+        given = inspect.signature(super().fit).bind_partial(x, *others, **settings).arguments
+        for name in _NOT_OF_FIT & given.keys():
+            value = given[name]
+            if value is not None and not (isinstance(value, int | float) and value == 0):
+                raise ValueError(
+                    f"fit({name}=...) has no effect on a PixPro, which learns without labels; remove it, and evaluate the backbone with pixpro_tf.evaluation"
+                )
+        return super().fit(x, *others, **settings)
+
     def evaluate(self, *_: Any, **__: Any) -> NoReturn:
         """Raises `NotImplementedError`: batches of views have no score; `pixpro_tf.evaluation` evaluates backbones."""
         raise NotImplementedError(
-            "PixPro does not support evaluate() and validation_data; evaluate its backbone with pixpro_tf.evaluation"
+            "PixPro does not support evaluate(); evaluate its backbone with pixpro_tf.evaluation"
+        )
+
+    def test_on_batch(self, *_: Any, **__: Any) -> NoReturn:
+        """Raises `NotImplementedError`, as `evaluate` does."""
+        self.evaluate()
+
+    def train_on_batch(self, *_: Any, **__: Any) -> NoReturn:
+        """Raises `NotImplementedError`: a step takes its batches from a dataset."""
+        raise NotImplementedError(
+            "PixPro does not support train_on_batch(); pass fit() a dataset of one batch"
         )
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> dict[str, dict[str, Maps]]:
         """Returns the online predictions and the target projections of images, by objective name and by level."""
+        if isinstance(images, dict | list | tuple):
+            raise TypeError(
+                "a PixPro is called with images [B, H, W, C], as for predict(); training data are for fit() only"
+            )
         online, target = (
             network(images, training=training)["projections"]
             for network in (self.online, self.target)

@@ -11,7 +11,8 @@ import tensorflow as tf
 from pixpro_tf.build import build_model
 from pixpro_tf.config import Config
 from pixpro_tf.layers.batch_norm import BatchNorm
-from tests.support.models import SMALL, assert_target_follows, make_model
+from pixpro_tf.storage import trained_weights
+from tests.support.models import SMALL, assert_target_follows, make_model, make_run
 
 
 def values(variables):
@@ -76,6 +77,7 @@ def batch(size=64):
         ({"metrics": ["accuracy"]}, "metrics"),
         ({"steps_per_execution": 5}, "each call of the train function runs one step"),
         ({"jit_compile": True}, r'PixPro\(jit="step"\) compiles the step'),
+        ({"loss": np.zeros(3)}, "has no effect"),
     ],
 )
 def test_compile_arguments_without_effect_are_rejected(argument, said):
@@ -87,6 +89,7 @@ def test_compile_arguments_without_effect_are_rejected(argument, said):
 def test_compile_arguments_that_change_nothing_are_accepted():
     model = make_model("resnet10w0.5")
     model.compile(optimizer=model.optimizer, loss=None, steps_per_execution=1, jit_compile=False)
+    model.compile(optimizer=model.optimizer, loss=[], metrics=[], loss_weights={})
 
 
 def test_steps_can_run_eagerly():
@@ -102,8 +105,47 @@ def test_steps_can_run_eagerly():
 def test_evaluate_is_not_supported():
     model = make_model("resnet10w0.5")
     dataset = tf.data.Dataset.from_tensors(batch())
-    with pytest.raises(NotImplementedError, match="evaluate its backbone"):
-        model.evaluate(dataset)
+    for evaluate in (model.evaluate, model.test_on_batch):
+        with pytest.raises(NotImplementedError, match="evaluate its backbone"):
+            evaluate(dataset)
+    with pytest.raises(NotImplementedError, match="a dataset of one batch"):
+        model.train_on_batch(batch())
+    with pytest.raises(TypeError, match=r"is called with images \[B, H, W, C\]"):
+        model.predict(dataset, verbose=0)
+    predicted = model.predict(batch()["view_1"], verbose=0)
+    assert predicted["pixel"]["online"]["c5"].shape[0] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"y": np.zeros(2)},
+        {"validation_data": tf.data.Dataset.range(2)},
+        {"validation_split": 0.5},
+        {"class_weight": {0: 1.0}},
+        {"sample_weight": np.ones(2)},
+    ],
+)
+def test_arguments_of_fit_without_effect_are_rejected_before_training(arguments):
+    model = make_model("resnet10w0.5")
+    (name,) = arguments
+    with pytest.raises(ValueError, match=rf"^fit\({name}=\.\.\.\) has no effect on a PixPro"):
+        model.fit(tf.data.Dataset.from_tensors(batch()), **arguments)
+    assert model.finished_steps == 0
+    if name == "y":
+        with pytest.raises(ValueError, match="has no effect"):
+            model.fit(tf.data.Dataset.from_tensors(batch()), np.zeros(2))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_backbone_is_restored_in_float32_whatever_the_policy(policy, tmp_path):
+    run = make_run(tmp_path / "run", backbone="resnet10w0.5")
+    images = tf.constant(batch()["view_1"])
+    wanted = trained_weights.restore_backbone(str(run))(images)["c5"]
+    tf.keras.mixed_precision.set_global_policy(policy)
+    found = trained_weights.restore_backbone(str(run))(images)["c5"]
+    assert tf.keras.mixed_precision.global_policy().name == policy
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -16,6 +16,7 @@ from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.build import neck_arguments
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, listed
+from pixpro_tf.ops.precision import building_in
 from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import hub_handles, model_card
 from pixpro_tf.storage.checkpoint_files import find_checkpoint
@@ -80,9 +81,11 @@ def restore_backbone(
 
 def restore(weights: Weights) -> resnet.ResNet:
     """Returns the backbone of weights on disk, in float32; raises `RunError` if they cannot be read."""
-    backbone = resnet.build(
-        weights.architecture, weights.layout, weights.output_stride, channels=weights.channels
-    )
+    # The precision of the process is that of a model which uses the backbone.
+    with building_in("float32"):
+        backbone = resnet.build(
+            weights.architecture, weights.layout, weights.output_stride, channels=weights.channels
+        )
     weights.load_backbone(backbone)
     return backbone
 
@@ -92,8 +95,9 @@ def restore_with_neck(weights: Weights) -> tuple[resnet.ResNet, Neck | None]:
     backbone = restore(weights)
     if weights.neck is None:
         return backbone, None
-    neck = Neck(**weights.neck)
-    neck(backbone(tf.keras.Input([None, None, backbone.channels.count])))
+    with building_in("float32"):
+        neck = Neck(**weights.neck)
+        neck(backbone(tf.keras.Input([None, None, backbone.channels.count])))
     restore_part(weights.checkpoint, re.sub(r"backbone$", "neck", weights.part), neck)
     return backbone, neck
 
