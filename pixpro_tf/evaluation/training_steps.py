@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from pixpro_tf.data.progress import Progress
 from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.storage import checkpoint_files
 
 _SECONDS_BETWEEN_CHECKPOINTS = 120
 
@@ -37,21 +39,26 @@ def run(
     """
     done, loss = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0)
     checkpoint = tf.train.Checkpoint(done=done, loss=loss, **trained)
-    manager = None
-    if folder:
-        manager = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1)
-        if manager.latest_checkpoint:
-            checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-            print_line(f"Continuing after step {int(done)} of {steps}")
+    for path in checkpoint_files.checkpoints_in(folder) if folder else []:
+        if reason := checkpoint_files.damage_of(path):
+            print_line(f"{path} is damaged ({reason}), so its steps are repeated")
+            continue
+        checkpoint.read(path).assert_consumed()
+        print_line(f"Continuing after step {int(done)} of {steps}")
+        break
     first, last_saved = int(done), time.monotonic()
     progress = Progress(steps, "steps", first, print_line)
 
     def save() -> None:
-        if manager is None:
+        if not folder:
             return
+        path = os.path.join(folder, f"step-{int(done)}")
         try:
-            manager.save(checkpoint_number=int(done))
-        except tf.errors.OpError as error:
+            checkpoint.write(path)
+            checkpoint_files.sync(path)
+            for older in checkpoint_files.checkpoints_in(folder)[1:]:
+                checkpoint_files.delete(older)
+        except (OSError, tf.errors.OpError) as error:
             # TensorFlow raises the same error for a full disk and for exhausted memory.
             raise RunError(f"{folder} cannot be written: {first_line(error)}") from error
 

@@ -11,6 +11,7 @@ from pixpro_tf.cli.commands import exit_code_of
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import detection, training_steps
 from pixpro_tf.evaluation.unfinished import unfinished
+from pixpro_tf.storage import checkpoint_files
 from tests.support.labelled import write_coco, write_images
 
 STEPS = 6
@@ -80,7 +81,32 @@ def test_checkpoints_are_written_as_time_passes(tmp_path, monkeypatch):
     monkeypatch.setattr(trained, "step", killed_at(trained.step, 5))
     with pytest.raises(SystemExit):
         trained.run(str(tmp_path))
-    assert tf.train.latest_checkpoint(str(tmp_path)).endswith("-4")
+    assert checkpoint_files.checkpoints_in(str(tmp_path)) == [f"{tmp_path}/step-4"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "no data", "no index"])
+def test_steps_of_a_damaged_checkpoint_are_repeated(tmp_path, damage):
+    whole = Trained().run("")
+    with pytest.raises(KeyboardInterrupt):
+        Trained(interrupted_at=4).run(str(tmp_path))
+    index, data = tmp_path / "step-3.index", tmp_path / "step-3.data-00000-of-00001"
+    if damage == "cut":
+        data.write_bytes(data.read_bytes()[:50])
+    elif damage == "emptied":
+        index.write_bytes(b"")
+    else:
+        (data if damage == "no data" else index).unlink()
+    lines = []
+    for expected, found in zip(
+        whole, Trained().run(str(tmp_path), print_line=lines.append), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    if damage == "no index":
+        assert lines == []
+    else:
+        (line,) = lines
+        assert line.startswith(f"{tmp_path}/step-3 is damaged (")
+        assert line.endswith("so its steps are repeated")
 
 
 def killed_at(step, number):
