@@ -34,6 +34,14 @@ def checkpoints_in(folder: str) -> list[str]:
     return sorted(found, key=age, reverse=True)
 
 
+def checkpoints_beside(checkpoint: str) -> list[str]:
+    """Returns the paths of the other checkpoints of the folder that contains a checkpoint, newest first."""
+    folder = os.path.dirname(checkpoint)
+    if os.path.basename(folder) == KEPT:
+        folder = os.path.dirname(folder)
+    return [path for path in checkpoints_in(folder) if path != checkpoint]
+
+
 def holds_any(folder: str) -> bool:
     """Returns whether a folder contains a checkpoint, or a leftover file of one."""
     return any(True for _ in _checkpoint_files(folder))
@@ -140,6 +148,8 @@ def write_atomically(path: str, text: str) -> None:
     temporary = f"{path}{_INCOMPLETE}"
     with tf.io.gfile.GFile(temporary, "w") as file:
         file.write(text)
+    # Otherwise a power cut can leave an empty file under the name.
+    _flush(temporary)
     tf.io.gfile.rename(temporary, path, overwrite=True)
 
 

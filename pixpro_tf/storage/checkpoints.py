@@ -61,8 +61,10 @@ def restore_part(checkpoint: str, name: str, part: tf.keras.layers.Layer) -> Non
     try:
         root.read(checkpoint).expect_partial().assert_existing_objects_matched()
     except UNREADABLE as error:
+        others = checkpoint_files.checkpoints_beside(checkpoint)
+        advice = f"; use another checkpoint, such as {others[0]}" if others else ""
         raise RunError(
-            f"{name} cannot be restored from {checkpoint}: {first_line(error)}"
+            f"{name} cannot be restored from {checkpoint}: {first_line(error)}{advice}"
         ) from error
 
 

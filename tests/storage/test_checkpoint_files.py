@@ -97,6 +97,23 @@ def test_tensorflow_finds_the_listed_checkpoint(folder):
     assert tf.train.latest_checkpoint(str(folder)) == str(folder / "step-10")
 
 
+def test_files_are_on_the_disk_before_they_have_their_names(tmp_path, monkeypatch):
+    """A power cut must not leave an empty file under the name of a complete one."""
+    done = []
+    monkeypatch.setattr(checkpoint_files, "_flush", lambda path: done.append(("flush", path)))
+    rename = tf.io.gfile.rename
+    monkeypatch.setattr(
+        tf.io.gfile,
+        "rename",
+        lambda source, target, overwrite: (
+            done.append(("rename", source)) or rename(source, target, overwrite)
+        ),
+    )
+    path = str(tmp_path / "file")
+    checkpoint_files.write_atomically(path, "text")
+    assert done == [("flush", f"{path}.writing"), ("rename", f"{path}.writing")]
+
+
 def test_file_is_replaced_atomically(tmp_path):
     path = tmp_path / "file"
     checkpoint_files.write_atomically(str(path), "old")

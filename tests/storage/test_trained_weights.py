@@ -81,6 +81,16 @@ def test_kept_checkpoint_is_exported(run, tmp_path):
     assert torch_exporting._batches_tracked(Run.open(kept)) == 6
 
 
+def test_another_checkpoint_is_named_if_the_newest_one_is_damaged(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / "checkpoints" / "step-3.data-00000-of-00001").write_bytes(b"")
+    other = f"use another checkpoint, such as {copy}/checkpoints/kept/step-2$"
+    with pytest.raises(RunError, match=other):
+        trained_weights.restore_backbone(str(copy))
+    assert trained_weights.restore_backbone(f"{copy}/checkpoints/kept/step-2")
+
+
 @pytest.mark.parametrize("path", ["checkpoints/step-4", "checkpoints/kept/step-3", "elsewhere"])
 def test_missing_checkpoint_is_reported(run, path):
     with pytest.raises(RunError):
