@@ -41,7 +41,7 @@ def explained(session: Session, error: tf.errors.OpError) -> RunError | None:
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return _out_of_memory(config, session.strategy.num_replicas_in_sync)
     if isinstance(error, tf.errors.DataLossError):
-        return damaged_dataset(config, first_line(error))
+        return damaged_dataset(config, session.source, first_line(error))
     if SEVERAL_WORKERS in str(error):
         return RunError(
             f"--data_service={config.data_service} returned views out of order: "

@@ -64,7 +64,7 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, 
                 bad = sources.find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source)
             except tf.errors.OpError as error:
                 short = missing_records(config, source, error)
-                raise (short or damaged_dataset(config, first_line(error))) from error
+                raise (short or damaged_dataset(config, source, first_line(error))) from error
             if isinstance(source, FolderSource):
                 # The folder may be elsewhere when the run is resumed.
                 bad = [source.name_in_folder(name) for name in bad]
@@ -89,8 +89,10 @@ def names_of_images(names: list[bytes]) -> str:
     return listed(shown, _NAMED_BAD_IMAGES)
 
 
-def damaged_dataset(config: Config, reason: str) -> RunError:
-    """Returns the error for a dataset whose shards are damaged."""
+def damaged_dataset(config: Config, source: sources.Source, reason: str) -> RunError:
+    """Returns the error for a dataset whose shards are damaged; reads all shards to name those."""
+    if isinstance(source, ShardSource) and (damaged := source.damaged_shards()):
+        reason = f"{listed(damaged, 3)}: {reason}"
     return RunError(
         f"--dataset={config.dataset} is damaged, and its shards must be created again: {reason}"
     )
@@ -103,7 +105,9 @@ def missing_records(
     if "expected to contain" not in str(error) or not isinstance(source, ShardSource):
         return None
     short = source.short_shards()
-    return damaged_dataset(config, f"records are missing in {listed(short, 3)}") if short else None
+    if not short:
+        return None
+    return damaged_dataset(config, source, f"records are missing in {listed(short, 3)}")
 
 
 def data_service(config: Config) -> DataService | None:

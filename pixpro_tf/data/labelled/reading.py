@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pixpro_tf.data.sources import FileSource, find_bad_images, open_source
 from pixpro_tf.data.sources.folders import FolderSource
+from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.errors import RunError, UserError, first_line, listed
 
 _NAMED = 3
@@ -45,7 +46,11 @@ def _bad_images(dataset: str) -> list[str]:
         source = _source_of(dataset)
         if source is not None:
             records = source.epoch(0, tf.constant(0, tf.int64))
-            return [os.fsdecode(name) for name in find_bad_images(records, source)]
+            try:
+                return [os.fsdecode(name) for name in find_bad_images(records, source)]
+            except tf.errors.OpError:
+                # Only shards cannot be read beyond a damaged record.
+                return source.damaged_shards() if isinstance(source, ShardSource) else []
     return []
 
 

@@ -157,6 +157,17 @@ class ShardSource:
             self._instructions, self._feature, self._shuffle_buffer, left_out, self._contents
         )
 
+    def damaged_shards(self) -> list[str]:
+        """Reads all files and returns the paths of those with records that cannot be read."""
+        damaged = []
+        for file, skip, take in self._instructions:
+            try:
+                for _ in tf.data.TFRecordDataset(file).skip(skip).take(take):
+                    pass
+            except tf.errors.OpError:
+                damaged.append(file)
+        return damaged
+
     def short_shards(self) -> list[str]:
         """Reads all files and returns the paths of those with fewer records than they should have."""
         return [

@@ -12,6 +12,8 @@ from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 
 # Names of the image feature in the TensorFlow Models, the Object Detection API and TFDS; they are tried in this order.
 FEATURES = ("image/encoded", "image", "encoded")
+# Number of records of a file that are searched for an image.
+_SEARCHED = 100
 # A record is preceded by its length and the checksum of the length, and followed by the checksum of the record.
 _BEFORE, _AFTER = struct.Struct("<QI"), 4
 
@@ -89,28 +91,36 @@ def _is_compressed(file: str) -> bool:
 
 
 def _image_feature(what: str, file: str) -> str:
+    """Returns the name of the feature that contains the image, in the first record of a file that has one."""
+    problems = []
     try:
-        (serialized,) = tf.data.TFRecordDataset(file).take(1).as_numpy_iterator()
-        features = tf.train.Example.FromString(serialized).features.feature
+        for record in tf.data.TFRecordDataset(file).take(_SEARCHED).as_numpy_iterator():
+            try:
+                return _feature_of(record)
+            except ValueError as error:
+                problems.append(str(error))
+    except tf.errors.OpError as error:
+        problems.append(f"cannot be read: {first_line(error)}")
+    raise RunError(f"{what}, {file}: {problems[0]}", of="dataset")
+
+
+def _feature_of(record: bytes) -> str:
+    """Returns the name of the feature with the image of a record; raises `ValueError` if there is none."""
+    try:
+        features = tf.train.Example.FromString(record).features.feature
     except Exception as error:
-        raise RunError(
-            f"{what} cannot be read: {file} does not contain tf.train.Example records: {first_line(error)}",
-            of="dataset",
-        ) from None
-    for name in FEATURES:
-        if features[name].bytes_list.value:
-            break
-    else:
-        names = listed(sorted(name for name in features if name not in FEATURES), 10)
-        raise RunError(
-            f"{what} contains no image in the features {', '.join(FEATURES)}; its features are {names or 'none'}",
-            of="dataset",
+        raise ValueError(f"the records are not tf.train.Examples: {first_line(error)}") from None
+    # Asking for a feature would create it.
+    found = [each for each in FEATURES if each in features and features[each].bytes_list.value]
+    if not found:
+        names = listed(sorted(features), 10)
+        raise ValueError(
+            f"there is no image in the features {', '.join(FEATURES)}; the features are {names or 'none'}"
         )
     try:
-        decode(tf.constant(features[name].bytes_list.value[0]))
+        decode(tf.constant(features[found[0]].bytes_list.value[0]))
     except tf.errors.OpError as error:
-        raise RunError(
-            f"{what} cannot be read: the feature {name} is not an encoded image: {first_line(error)}",
-            of="dataset",
+        raise ValueError(
+            f"the feature {found[0]} is not an encoded image: {first_line(error)}"
         ) from None
-    return name
+    return found[0]
