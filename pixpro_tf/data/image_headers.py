@@ -4,9 +4,10 @@ import tensorflow as tf
 
 _START = 54
 # Number of segments that are searched, and of tags in their directory.
-_SEGMENTS, _ENTRIES, _ORIENTATION = 4, 64, 0x0112
-# EXIF data are the first segment of a JPEG, or follow a few short ones.
+_SEGMENTS, _ENTRIES, _ORIENTATION = 32, 64, 0x0112
+# EXIF data are the first segment of a JPEG, or follow others, of which some are long; `\C` matches any byte.
 _START_OF_METADATA = 1024
+_METADATA = r"\C*(Exif\x00\x00|ICC_PROFILE|Photoshop|http://)\C*"
 
 
 class Header:
@@ -62,9 +63,9 @@ def jpeg_orientation(encoded: tf.Tensor) -> tf.Tensor:
 
     Source: the EXIF standard (CIPA DC-008), sections 4.5 and 4.6.
     """
-    # Most images have no EXIF data, and one operation tells; `\C` matches any byte.
+    # Most images have no EXIF data, and one operation tells.
     may_have_exif = tf.strings.regex_full_match(
-        tf.strings.substr(encoded, 0, _START_OF_METADATA), r"\C*Exif\x00\x00\C*"
+        tf.strings.substr(encoded, 0, _START_OF_METADATA), _METADATA
     )
     return tf.cond(may_have_exif, lambda: _orientation_in_segments(encoded), _not_turned)
 
@@ -74,15 +75,24 @@ def _not_turned() -> tf.Tensor:
 
 
 def _orientation_in_segments(encoded: tf.Tensor) -> tf.Tensor:
-    place, found = tf.constant(2, tf.int64), tf.constant(-1, tf.int64)
-    for _ in range(_SEGMENTS):
+    end = _length(encoded)
+
+    def search(place: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         head = _bytes_at(encoded, place, 10)
-        # Segments of metadata begin with the byte 255 and their kind, 0xE0 to 0xEF, and their length; EXIF data are of the kind 0xE1.
-        is_metadata = (head[0] == 0xFF) & (head[1] >= 0xE0) & (head[1] <= 0xEF)
-        is_exif = (head[1] == 0xE1) & tf.reduce_all(head[4:10] == list(b"Exif\0\0"))
-        found = tf.where((found < 0) & is_metadata & is_exif, place + 10, found)
+        # Segments of metadata begin with the byte 255 and their kind, 0xE0 to 0xEF, or 0xFE for a comment, and their length.
+        kind = head[1]
+        is_metadata = (head[0] == 0xFF) & (((kind >= 0xE0) & (kind <= 0xEF)) | (kind == 0xFE))
+        is_exif = (kind == 0xE1) & tf.reduce_all(head[4:10] == list(b"Exif\0\0"))
+        found = tf.where(is_metadata & is_exif, place + 10, found)
         # Anything else ends the search.
-        place = tf.where(is_metadata, place + 2 + _number(head[2:4], False), _length(encoded))
+        return tf.where(is_metadata, place + 2 + _number(head[2:4], False), end), found
+
+    _, found = tf.while_loop(
+        lambda place, found: (found < 0) & (place < end),
+        search,
+        (tf.constant(2, tf.int64), tf.constant(-1, tf.int64)),
+        maximum_iterations=_SEGMENTS,
+    )
     return tf.cond(found < 0, _not_turned, lambda: _orientation(encoded, found))
 
 

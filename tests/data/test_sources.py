@@ -490,6 +490,26 @@ SEGMENTS = {
         ],
         8,
     ),
+    "after a comment": (
+        [
+            segment(0xFE, b"made by hand"),
+            segment(0xE1, b"Exif\0\0" + exif_data("<", [ORIENTATION])),
+        ],
+        8,
+    ),
+    "after many segments": (
+        [segment(0xE0 + number % 16 or 1, b"any" * 10) for number in range(2, 16)]
+        + [segment(0xE1, b"Exif\0\0" + exif_data("<", [ORIENTATION]))],
+        8,
+    ),
+    "after long segments": (
+        [
+            segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + b"<x/>" * 5000),
+            segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(60_000)),
+            segment(0xE1, b"Exif\0\0" + exif_data("<", [ORIENTATION])),
+        ],
+        8,
+    ),
     "after other tags": (
         [segment(0xE1, b"Exif\0\0" + exif_data("<", [*OTHERS[:18], ORIENTATION, *OTHERS[19:]]))],
         8,
