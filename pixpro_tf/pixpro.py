@@ -19,20 +19,11 @@ JIT_MODES = ("ppm", "step", "off")
 _TAKEN_NAMES = ("online", "target", "optimizer", "save_counter")
 # Element of the training data, for all replicas together.
 _Element = dict[str, tf.Tensor | tf.distribute.DistributedValues]
-
-
 # Arguments of Keras' `compile` and their values that change nothing.
 _WITHOUT_EFFECT = {"jit_compile": (None, False), "steps_per_execution": (None, 1)}
 _EMPTY: tuple[Any, ...] = (None, [], (), {})
 # Arguments of Keras' `fit` that are not those of learning without labels.
-_NOT_OF_FIT = {
-    "y",
-    "sample_weight",
-    "class_weight",
-    "validation_data",
-    "validation_split",
-    "validation_steps",
-}
+_NOT_OF_FIT = {"y", "sample_weight", "class_weight", "validation_data", "validation_split"}
 _INSTEAD = {
     "jit_compile": '; PixPro(jit="step") compiles the step',
     "steps_per_execution": "; each call of the train function runs one step",
@@ -161,9 +152,7 @@ class PixPro(tf.keras.Model):
             "PixPro does not support evaluate(); evaluate its backbone with pixpro_tf.evaluation"
         )
 
-    def test_on_batch(self, *_: Any, **__: Any) -> NoReturn:
-        """Raises `NotImplementedError`, as `evaluate` does."""
-        self.evaluate()
+    test_on_batch = evaluate
 
     def train_on_batch(self, *_: Any, **__: Any) -> NoReturn:
         """Raises `NotImplementedError`: a step takes its batches from a dataset."""

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pixpro_tf import build
 from pixpro_tf.config import Config
+from pixpro_tf.optimizers.lamb import LAMB
 from pixpro_tf.optimizers.lars import LARS, MomentumSGD
 from pixpro_tf.optimizers.schedules import WarmupCosine, WarmupSteps
 
@@ -54,7 +55,13 @@ def objects():
         model = build.build_model(Config(**(SMALL | flags)), total_steps=2)
         yield from model.submodules
     schedule = WarmupCosine(0.1, 2, 10)
-    yield from (schedule, WarmupSteps(0.1, 2, [4, 6]), LARS(schedule), MomentumSGD(schedule))
+    yield from (
+        schedule,
+        WarmupSteps(0.1, 2, [4, 6]),
+        LARS(schedule),
+        MomentumSGD(schedule),
+        LAMB(schedule),
+    )
 
 
 @pytest.mark.parametrize("configured", CONFIGURED, ids=lambda found: found.__name__)

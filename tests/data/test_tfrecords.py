@@ -235,7 +235,7 @@ def test_a_truncated_file_is_rejected(shards, tmp_path):
     [
         (
             example(text=b"a", label=b"b"),
-            "there is no image in the features image/encoded, image, encoded; the features are label, text",
+            "none of the features image/encoded, image, encoded contains an image; the features are label, text",
         ),
         (example(image=b"no image"), "the feature image is not an encoded image: "),
         (b"\xff\xff\xff", "the records are not tf.train.Examples: "),

@@ -108,6 +108,7 @@ def test_detectors_are_compared(labels, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_segmenters_are_compared(tmp_path, capsys):
+    output, tmp_path = tmp_path / "compared", tmp_path / "data"
     for split in ("train", "validation"):
         write_images(tmp_path / split / "images", {"a.png": (64, 64), "b.png": (64, 64)})
         (tmp_path / split / "masks").mkdir()
@@ -116,7 +117,6 @@ def test_segmenters_are_compared(tmp_path, capsys):
             mask.paste(1, (16, 16, 48, 48))
             mask.save(tmp_path / split / "masks" / f"{name}.png")
     (tmp_path / "classes.txt").write_text("ground\nthing\n")
-    output = tmp_path / "compared"
     flags = [*BACKBONES, "--task=segmentation", f"--dataset=folder:{tmp_path}", "--epochs=2"]
     assert compare.main([*flags, "--seeds=1", f"--output={output}"]) == 0
     scores = json.loads((output / "results.json").read_text())["scores"]

@@ -130,6 +130,7 @@ def test_an_export_never_replaces_what_it_reads(folder, capsys, flag):
     flags = {"from": "weights.h5", "labels": labels, "output": str(folder), "task": "custom"}
     flags |= {"model": "ssd_resnet50_v1_fpn_keras"}
     if flag == "from":
+        (folder / "preset").mkdir()
         flags |= {"from": f"keras_hub:{folder}/preset", "labels": "elsewhere.json"}
     elif flag != "labels":
         flags |= {"labels": "elsewhere.json", flag: str(folder / "images")}

@@ -117,8 +117,9 @@ def test_files_members_and_records_that_are_too_large_are_named(make, tmp_path):
 
 
 def test_statistics_have_the_same_limit(tmp_path, capsys):
-    write_image(tmp_path / "a.png", (1100, 1000))
-    flags = [f"--images=folder:{tmp_path}", f"--output={tmp_path / 'out.flags'}"]
+    (tmp_path / "images").mkdir()
+    write_image(tmp_path / "images" / "a.png", (1100, 1000))
+    flags = [f"--images=folder:{tmp_path}/images", f"--output={tmp_path / 'out.flags'}"]
     assert measure([*flags, "--max_megapixels=1"]) == 1
     assert "more than --max_megapixels=1 allows" in capsys.readouterr().err
 

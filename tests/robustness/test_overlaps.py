@@ -9,6 +9,7 @@ from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import correspondence, dense, linear, visualize
 from pixpro_tf.export.commands import savedmodel
+from pixpro_tf.export.commands import torch as torch_command
 from pixpro_tf.interop.torch import export_command, import_command
 from pixpro_tf.statistics import main as statistics
 from pixpro_tf.tfrecords import main as tfrecords
@@ -78,8 +79,8 @@ def test_an_output_replaces_nothing_that_is_read(case, place, capsys):
 
 
 def test_an_output_may_be_beside_what_is_read(place, capsys):
-    for output in ("run/exported.pth", "exported.pth"):
-        assert export_command.main([f"--from={place}/run", f"--output={place}/{output}"]) == 0
+    for output in ("run/exported.safetensors", "exported.safetensors"):
+        assert torch_command.main([f"--from={place}/run", f"--output={place}/{output}"]) == 0
         os.remove(place / output)
 
 

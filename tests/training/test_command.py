@@ -97,7 +97,7 @@ def test_every_field_is_a_flag_of_its_type(name, monkeypatch):
         value = not default if isinstance(default, bool) else type(default)(7)
     assert value != default
     # Some flags are rejected unless another flag makes use of them.
-    files = {"dataset": f"folder:{ROOT}"}
+    files = {"dataset": f"folder:{ROOT}/tests"}
     used_by = {
         "init_from_other_layout": {"init_from": "runs/other"},
         "tpu": {"strategy": "tpu"},

@@ -76,7 +76,8 @@ def test_a_run_outlives_its_output(whole_run, tiny_flags, train, tmp_path, hangs
     if hangs_up:
         process.send_signal(signal.SIGHUP)
     _, errors = process.communicate()
-    assert process.returncode == (128 + signal.SIGHUP if hangs_up else 0)
+    # On a busy machine, the run can end before the signal comes.
+    assert process.returncode in ((128 + signal.SIGHUP, 0) if hangs_up else (0,))
     assert b"Traceback" not in errors and b"error" not in errors
     train(*flags)
     assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))

@@ -105,7 +105,7 @@ def _image_feature(what: str, file: str) -> str:
 
 
 def _feature_of(record: bytes) -> str:
-    """Returns the name of the feature with the image of a record; raises `ValueError` if there is none."""
+    """Returns the name of the feature with the image of a record; raises `ValueError` without one."""
     try:
         features = tf.train.Example.FromString(record).features.feature
     except Exception as error:
@@ -115,7 +115,7 @@ def _feature_of(record: bytes) -> str:
     if not found:
         names = listed(sorted(features), 10)
         raise ValueError(
-            f"there is no image in the features {', '.join(FEATURES)}; the features are {names or 'none'}"
+            f"none of the features {', '.join(FEATURES)} contains an image; the features are {names or 'none'}"
         )
     try:
         decode(tf.constant(features[found[0]].bytes_list.value[0]))
