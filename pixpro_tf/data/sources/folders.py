@@ -66,7 +66,8 @@ class FolderSource(ListedSource):
         return tf.io.read_file(record["name"])
 
     def _names_in_dataset(self) -> list[bytes]:
-        return [self.name_in_folder(file) for file in self._files]
+        place = self._place()
+        return [file.removeprefix(place) for file in self._files]
 
     def name_in_folder(self, name: bytes) -> bytes:
         """Returns the name of an image without the place of the folder."""
