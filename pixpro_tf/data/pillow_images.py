@@ -29,7 +29,7 @@ GIF = b"GIF8"
 # First bytes of a TIFF, with offsets of 32 and of 64 bits.
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # EXIF tag of the orientation, and how an image is turned for each of its values.
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -101,7 +101,7 @@ def decode(encoded: bytes) -> np.ndarray:
     with opened(encoded) as image:
         image.load()
         # Pillow turns some formats while it loads them, and then says so.
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        turn = _TURNS.get(image.getexif().get(ORIENTATION, 1))
         shown = rgb(image)
     # The decoder of a format can take as much memory as the image.
     del image

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from pixpro_tf.data import limits
+from pixpro_tf.data import pillow_images
 from pixpro_tf.data.images import IMAGE_SUFFIXES, decode, is_hidden
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
@@ -156,12 +155,13 @@ def _of_files(
     def read_mask(path: bytes, height: np.int32, width: np.int32) -> np.ndarray:
         file = os.fsdecode(path)
         name = printable(file)
-        # Pillow reads many other formats with code that has had little review.
         try:
-            with Image.open(file, formats=_MASK_FORMATS) as image:
-                limits.check_pixels(*image.size)
+            with (
+                open(file, "rb") as content,
+                pillow_images.opened(content.read(), _MASK_FORMATS) as image,
+            ):
                 pixels = np.asarray(image)
-        except (OSError, SyntaxError, EOFError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"{name} is not a mask: {error}") from None
         if pixels.ndim != 2 or pixels.dtype != np.uint8:
             raise ValueError(f"{name} is not a mask: it must be 8-bit with a single channel")

@@ -16,8 +16,8 @@ _FORMATS = ("JPEG", "PNG", *pillow_images.FORMATS)
 _ROUNDING = 1.0
 # Number of examples that a report names for each kind of problem.
 _NAMED = 3
-# EXIF tag of the orientation, and its values for images that are shown as they are stored.
-_ORIENTATION, _UPRIGHT = 0x0112, (None, 0, 1)
+# Values of the EXIF orientation of images that are shown as they are stored.
+_UPRIGHT = (None, 0, 1)
 _MISSING = "images that do not exist, left out (--images names their folder)"
 
 
@@ -137,7 +137,7 @@ class Collector:
                 encoded = file.read()
             with pillow_images.opened(encoded, _FORMATS) as image:
                 found = image.size
-                turned = image.getexif().get(_ORIENTATION) not in _UPRIGHT
+                turned = image.getexif().get(pillow_images.ORIENTATION) not in _UPRIGHT
                 image.load()
                 if image.format in pillow_images.FORMATS:
                     pillow_images.rgb(image)
