@@ -39,13 +39,13 @@ def run(
     """
     done, loss = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0)
     checkpoint = tf.train.Checkpoint(done=done, loss=loss, **trained)
-    for path in checkpoint_files.checkpoints_in(folder) if folder else []:
-        if reason := checkpoint_files.damage_of(path):
+    if folder:
+        latest, damaged = checkpoint_files.newest_readable(folder)
+        for path, reason in damaged.items():
             print_line(f"{path} is damaged ({reason}), so its steps are repeated")
-            continue
-        checkpoint.read(path).assert_consumed()
-        print_line(f"Continuing after step {int(done)} of {steps}")
-        break
+        if latest is not None:
+            checkpoint.read(latest).assert_consumed()
+            print_line(f"Continuing after step {int(done)} of {steps}")
     first, last_saved = int(done), time.monotonic()
     progress = Progress(steps, "steps", first, print_line)
 

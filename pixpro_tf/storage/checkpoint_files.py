@@ -79,6 +79,17 @@ def damage_of(checkpoint: str) -> str | None:
     return None
 
 
+def newest_readable(folder: str) -> tuple[str | None, dict[str, str]]:
+    """Returns the newest checkpoint of a folder that can be read, or None, and the reason for each newer one that cannot."""
+    damaged: dict[str, str] = {}
+    for path in checkpoints_in(folder):
+        reason = damage_of(path)
+        if reason is None:
+            return path, damaged
+        damaged[path] = reason
+    return None, damaged
+
+
 def delete(checkpoint: str) -> None:
     """Deletes a checkpoint's files, the index first: an interrupted deletion leaves no checkpoint rather than half of one."""
     for path in _files_of(checkpoint):

@@ -117,11 +117,10 @@ class CheckpointStore:
         Raises:
             RunError: if there are checkpoints but none of them can be read, or the newest readable one does not fit the model.
         """
-        self.damaged = {}
-        for path in checkpoint_files.checkpoints_in(self._folder):
-            if reason := checkpoint_files.damage_of(path):
-                self.damaged[path] = reason
-                continue
+        path, self.damaged = checkpoint_files.newest_readable(self._folder)
+        if path is None:
+            self._refuse_what_is_left()
+        else:
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
             except UNREADABLE as error:
@@ -129,9 +128,6 @@ class CheckpointStore:
                     f"{path} is not a checkpoint of this run: {first_line(error)}; use another --run_dir"
                 ) from error
             self.latest = path
-            break
-        else:
-            self._refuse_what_is_left()
         return self._model.finished_steps
 
     def _refuse_what_is_left(self) -> None:

@@ -638,9 +638,9 @@ FAULTS = (
     Fault(
         name="a_damaged_checkpoint_ends_the_run",
         area="resuming",
-        path="pixpro_tf/storage/checkpoints.py",
-        old="                self.damaged[path] = reason\n                continue\n",
-        new="                self.damaged[path] = reason\n                break\n",
+        path="pixpro_tf/storage/checkpoint_files.py",
+        old="        damaged[path] = reason\n",
+        new="        damaged[path] = reason\n        break\n",
     ),
     Fault(
         name="a_run_without_an_index_begins_anew",
