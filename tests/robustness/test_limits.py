@@ -7,9 +7,15 @@ import zipfile
 import pytest
 from PIL import Image
 
+import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
+
+# isort: split
+import tensorflow as tf
+
 from pixpro_tf.cli import command_line
+from pixpro_tf.cli.shards import example_of
 from pixpro_tf.config import Config
-from pixpro_tf.data import limits
+from pixpro_tf.data import limits, pillow_images
 from pixpro_tf.data.sources import open_source
 from pixpro_tf.errors import RunError
 from pixpro_tf.statistics import main as measure
@@ -94,12 +100,8 @@ def large_archive(path):
 
 
 def large_record(path):
-    import tensorflow as tf
-
     file = io.BytesIO()
     Image.new("L", (8, 8)).save(file, "PNG")
-    from pixpro_tf.cli.shards import example_of
-
     with tf.io.TFRecordWriter(str(path)) as records:
         records.write(example_of({"image": file.getvalue()}).SerializeToString())
         records.write(example_of({"image": bytes(1_200_000)}).SerializeToString())
@@ -126,8 +128,6 @@ def test_statistics_have_the_same_limit(tmp_path, capsys):
 
 def test_pillows_own_limit_stays_as_it_was(tmp_path):
     before = Image.MAX_IMAGE_PIXELS
-    from pixpro_tf.data import pillow_images
-
     file = io.BytesIO()
     Image.new("L", (20_000, 10_000)).save(file, "TIFF", compression="tiff_deflate")
     with pytest.raises(limits.TooLarge, match="20000 x 10000 pixels, more than --max_megapixels"):
