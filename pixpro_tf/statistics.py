@@ -10,8 +10,10 @@ import sys
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.cli.settings import MAX_SEED, CheckedSettings, overwrite_flag
+from pixpro_tf.config.data import on_bad_image_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.config.limits import ImageLimits
+from pixpro_tf.errors import printable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,7 @@ class Settings(ImageLimits, CheckedSettings):
         unit="images",
         minimum=1,
     )
+    on_bad_image: str = on_bad_image_flag()
     outliers: float = flag(
         0.5,
         "Data",
@@ -50,10 +53,11 @@ def _run(settings: Settings) -> None:
         settings.images,
         max_images=settings.max_images,
         outliers=settings.outliers,
+        skip_bad=settings.on_bad_image == "skip",
         seed=settings.seed,
     )
     lines = [
-        f"# Channels of {settings.images}, measured on {number} images by python -m pixpro_tf.statistics.",
+        f"# Channels of {printable(settings.images)}, measured on {number} images by python -m pixpro_tf.statistics.",
         f"--channels={channels.count}",
     ]
     for name, numbers in dataclasses.asdict(channels).items():

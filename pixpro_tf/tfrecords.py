@@ -9,6 +9,7 @@ import sys
 
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.settings import MAX_SEED, CheckedSettings, overwrite_flag
+from pixpro_tf.config.data import on_bad_image_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.config.limits import ImageLimits
 
@@ -20,6 +21,7 @@ class Settings(ImageLimits, CheckedSettings):
     images: str = required(
         "Data", "images to write: folder:PATH or zip:FILE, as in --dataset of train.py"
     )
+    on_bad_image: str = on_bad_image_flag()
     seed: int = flag(0, "Data", "seed of the order of the images", minimum=0, maximum=MAX_SEED)
     images_per_shard: int = flag(
         1024,
@@ -69,6 +71,7 @@ def _run(settings: Settings) -> None:
         output,
         per_shard=settings.images_per_shard,
         seed=settings.seed,
+        skip_bad=settings.on_bad_image == "skip",
         overwrite=settings.overwrite,
         num_workers=settings.num_workers,
         beam_runner=settings.beam_runner,

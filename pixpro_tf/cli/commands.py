@@ -134,8 +134,9 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
         command: function that returns the exit code, or None for 0.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Lines that a command prints while it works appear immediately in pipes and logs too.
-        sys.stdout.reconfigure(line_buffering=True)
+        # Lines that a command prints while it works appear immediately in pipes and logs too. Names of files may contain bytes that are not
+        # text in the encoding of the terminal.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
         return command() or 0
     except UserError as error:

@@ -182,7 +182,8 @@ def in_use(folder: str) -> str:
 def write_texts(folder: str, texts: dict[str, str]) -> None:
     """Writes texts into files of a folder; `texts` is a dict from file names to contents."""
     for name, text in texts.items():
-        with open(os.path.join(folder, name), "w") as file:
+        # Names of the user's files may contain bytes that are not UTF-8.
+        with open(os.path.join(folder, name), "w", errors="surrogateescape") as file:
             file.write(text)
 
 

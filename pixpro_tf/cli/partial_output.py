@@ -119,6 +119,11 @@ class PartialOutput:
             else:
                 tf.io.gfile.rmtree(self.folder)
 
+    def discard(self) -> None:
+        """Removes the folder, so that the next command begins again."""
+        with self._writing():
+            tf.io.gfile.rmtree(self.folder)
+
     def finish(self, plan: Plan) -> None:
         """Makes the folder of the shards the output, and removes the rest.
 

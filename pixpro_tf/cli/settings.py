@@ -9,6 +9,8 @@ from pixpro_tf.config.limits import DownloadLimits, ImageLimits
 
 # NumPy and TensorFlow do not accept larger seeds.
 MAX_SEED = 2**32 - 1
+# Prefixes of datasets that are files of the user's own, with masks or without.
+OF_OWN_FILES = (*OF_FILES, "voc:")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,3 +105,9 @@ def check_split(settings: CheckedSettings, dataset: str) -> None:
     name = getattr(settings, dataset)
     has_splits = name != "photographs" and not name.startswith(OF_FILES)
     check_used(settings, has_splits, ["split"], f"--{dataset}={name}")
+
+
+def check_files(settings: CheckedSettings, dataset: str) -> None:
+    """Raises `ConfigError` if --on_bad_image is set although the flag `dataset` does not name files of the user's own."""
+    name = getattr(settings, dataset)
+    check_used(settings, name.startswith(OF_OWN_FILES), ["on_bad_image"], f"--{dataset}={name}")

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from pixpro_tf.data import pillow_images
+from pixpro_tf.data.images import decode
 from pixpro_tf.data.parallelism import untuned
-from pixpro_tf.data.sources import ListedSource, open_source
+from pixpro_tf.data.sources import ListedSource, bad_images, open_source
 from pixpro_tf.data.sources.tfrecords import FEATURES
 from pixpro_tf.errors import ConfigError, RunError, argument_called, first_line
 
@@ -68,20 +70,23 @@ class Plan:
         return range(start, min(start + self.per_shard, self.num_images))
 
 
-def write_shard(plan: Plan, folder: str, scratch: str, shard: int) -> int:
+def write_shard(plan: Plan, folder: str, scratch: str, skip_bad: bool, shard: int) -> int:
     """Writes a shard; its file appears in its folder once it is complete.
+
+    All images are decoded, so that the shards contain no damaged ones.
 
     Args:
         plan: plan of all shards.
         folder: folder of the shards, local or in any file system that TensorFlow writes.
-        scratch: folder for incomplete files, in the same file system.
+        scratch: folder for incomplete files and the names of bad images, in the same file system.
+        skip_bad: whether images that cannot be read or decoded are left out, instead of ending the command; see `bad_images_of`.
         shard: index of the shard.
 
     Returns:
         Index of the shard.
 
     Raises:
-        RunError: if the images cannot be read or have changed, or the file cannot be written.
+        RunError: if the images cannot be read or have changed, or a file cannot be written.
     """
     source, digest = _open(plan.images)
     if digest != plan.digest:
@@ -95,8 +100,11 @@ def write_shard(plan: Plan, folder: str, scratch: str, shard: int) -> int:
     name = plan.file_name(shard)
     # Several processes may write the same shard if a cluster repeats a task; the files are equal.
     incomplete = os.path.join(scratch, f"{name}.{uuid.uuid4().hex}")
-    records = _records(plan, source, shard)
+    bad = _find_bad(plan, source, shard) if skip_bad else []
+    records = _records(plan, source, shard, bad)
     try:
+        with tf.io.gfile.GFile(_list_of_bad(plan, scratch, shard), "w") as file:
+            file.write(json.dumps([os.fsdecode(name) for name in bad]))
         with tf.io.TFRecordWriter(incomplete) as file:
             for record in records:
                 file.write(record)
@@ -115,49 +123,73 @@ def write_shard(plan: Plan, folder: str, scratch: str, shard: int) -> int:
     return shard
 
 
-def _records(plan: Plan, source: ListedSource, shard: int) -> Iterator[bytes]:
-    """Yields the serialized `tf.train.Example` of each image of a shard."""
-    positions = plan.positions(shard)
-    images = source.stretch(plan.seed, tf.constant(0, tf.int64), positions).map(
-        lambda record: (record["name"], source.encoded(record)),
+def bad_images_of(plan: Plan, scratch: str) -> list[bytes]:
+    """Returns the names of the images that `write_shard` has left out of all shards."""
+    names: list[bytes] = []
+    for path in (_list_of_bad(plan, scratch, shard) for shard in plan.shards):
+        # Earlier versions wrote none.
+        if tf.io.gfile.exists(path):
+            with tf.io.gfile.GFile(path) as file:
+                names += map(os.fsencode, json.loads(file.read()))
+    return sorted(names)
+
+
+def _list_of_bad(plan: Plan, scratch: str, shard: int) -> str:
+    return os.path.join(scratch, f"bad_{plan.file_name(shard)}.json")
+
+
+def _stretch(plan: Plan, source: ListedSource, shard: int) -> tf.data.Dataset:
+    """Records of the images of a shard, in its order."""
+    return source.stretch(plan.seed, tf.constant(0, tf.int64), plan.positions(shard))
+
+
+def _find_bad(plan: Plan, source: ListedSource, shard: int) -> list[bytes]:
+    """Returns the names of the images of a shard that cannot be read or decoded."""
+    return bad_images.find_bad_images(_stretch(plan, source, shard), source)
+
+
+def _records(
+    plan: Plan, source: ListedSource, shard: int, left_out: list[bytes]
+) -> Iterator[bytes]:
+    """Yields the serialized `tf.train.Example` of each image of a shard, except those of some names."""
+    names = tf.constant(left_out, tf.string)
+    chosen = _stretch(plan, source, shard).filter(
+        lambda record: tf.reduce_all(record["name"] != names)
+    )
+    images = chosen.map(
+        functools.partial(_decodable, source),
         num_parallel_calls=_READS_AT_ONCE,
         deterministic=True,
     )
     options = tf.data.Options()
     options.threading.private_threadpool_size = _READS_AT_ONCE
     try:
-        for name, encoded in untuned(images.prefetch(64)).with_options(options).as_numpy_iterator():
+        for name, encoded, _ in (
+            untuned(images.prefetch(64)).with_options(options).as_numpy_iterator()
+        ):
             if pillow_images.is_one(encoded):
-                encoded = _converted(plan, name, encoded)
+                # Readers of the shards may be on machines without this package.
+                encoded = pillow_images.png_of(encoded)
             example = example_of({FEATURES[0]: encoded, "image/filename": name})
             # The same images result in the same files, byte for byte.
             yield example.SerializeToString(deterministic=True)
     except tf.errors.OpError as error:
+        bad = _find_bad(plan, source, shard)
+        order = (record["name"] for record in _stretch(plan, source, shard).as_numpy_iterator())
+        first = [name for name in order if name in bad][:1]
+        named = f"{bad_images.names_of_images(first)}: " if first else ""
         raise RunError(
-            f"{plan.images} cannot be read: {_first_unreadable(plan, source, shard)}{first_line(error)}",
+            f"{plan.images} cannot be read: {named}{first_line(error)}; fix the file, or leave out such files with --on_bad_image=skip",
             of="images",
         ) from None
 
 
-def _converted(plan: Plan, name: bytes, encoded: bytes) -> bytes:
-    """Returns a PNG of an image that only Pillow decodes: readers of the shards may be on machines without this package."""
-    try:
-        return pillow_images.png_of(encoded)
-    except ValueError as error:
-        raise RunError(
-            f"{plan.images} cannot be read: {os.fsdecode(name)}: {error}", of="images"
-        ) from None
-
-
-def _first_unreadable(plan: Plan, source: ListedSource, shard: int) -> str:
-    """Returns the name of the first image of a shard that cannot be read, followed by a colon; empty if all can be read now."""
-    for record in source.stretch(plan.seed, tf.constant(0, tf.int64), plan.positions(shard)):
-        try:
-            source.encoded(record)
-        except (tf.errors.OpError, ValueError):
-            # Outside a graph, a damaged archive raises its own error.
-            return os.fsdecode(record["name"].numpy()) + ": "
-    return ""
+def _decodable(
+    source: ListedSource, record: dict[str, tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the name of an image, its contents, and the shape of the decoded image, without which it would not be decoded."""
+    encoded = source.encoded(record)
+    return record["name"], encoded, tf.shape(decode(encoded))
 
 
 def example_of(features: dict[str, bytes]) -> tf.train.Example:

@@ -7,9 +7,11 @@ from typing import Any
 
 from pixpro_tf.cli.partial_output import PartialOutput
 from pixpro_tf.cli.shard_runners import check_beam, run_on_beam, run_on_this_machine
-from pixpro_tf.cli.shards import Plan, write_shard
+from pixpro_tf.cli.shards import Plan, bad_images_of, write_shard
 from pixpro_tf.data import limits
 from pixpro_tf.data.progress import Progress
+from pixpro_tf.data.sources import bad_images
+from pixpro_tf.errors import argument_called
 
 
 def _with_limits(used: limits.Limits, write: Callable[..., int], *arguments: Any) -> int:
@@ -24,6 +26,7 @@ def write(
     *,
     per_shard: int,
     seed: int = 0,
+    skip_bad: bool = False,
     overwrite: bool = False,
     num_workers: int = 0,
     beam_runner: str = "",
@@ -40,6 +43,7 @@ def write(
             the unchanged bytes of the file, and `image/filename`. Local, or in any file system that TensorFlow writes.
         per_shard: number of images per file; the last file may have fewer.
         seed: seed of the order.
+        skip_bad: whether images that cannot be decoded are left out, and printed, instead of ending the command.
         overwrite: whether to replace an existing output.
         num_workers: number of processes on this machine; 0 for one per core.
         beam_runner: name of a runner of Apache Beam, e.g. "DataflowRunner"; empty to do without Beam.
@@ -49,7 +53,7 @@ def write(
         Number of images written.
 
     Raises:
-        UserError: for any problem that the user can fix.
+        UserError: for any problem that the user can fix, such as an image that cannot be decoded.
     """
     partial = PartialOutput(output, overwrite)
     if beam_runner:
@@ -63,7 +67,13 @@ def write(
             print(f"Continuing {partial.folder}, which has {done} of {plan.num_images} images")
         progress = Progress(plan.num_images, done=done)
         task = functools.partial(
-            _with_limits, limits.current(), write_shard, plan, partial.shards, partial.folder
+            _with_limits,
+            limits.current(),
+            write_shard,
+            plan,
+            partial.shards,
+            partial.folder,
+            skip_bad,
         )
         if beam_runner:
             run_on_beam(task, missing, beam_runner, beam_options)
@@ -71,5 +81,10 @@ def write(
             with contextlib.closing(run_on_this_machine(task, missing, num_workers)) as written:
                 for shard in written:
                     progress.add(len(plan.positions(shard)))
+        bad = bad_images_of(plan, partial.folder)
+        if len(bad) == plan.num_images:
+            partial.discard()
+        with argument_called(dataset="images"):
+            bad_images.report(bad, plan.num_images, images)
         partial.finish(plan)
-    return plan.num_images
+    return plan.num_images - len(bad)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+from typing import Any
 
 from pixpro_tf.config.flag import flag, refuse
 from pixpro_tf.data.views.channels import RGB, Channels
@@ -13,6 +14,18 @@ OF_FILES = ("folder:", "zip:", "tfrecord:")
 # Flags with one number for each channel.
 _OF_CHANNELS = ("channel_low", "channel_high", "channel_mean", "channel_std")
 _MEASURE = "python -m pixpro_tf.statistics measures it, and writes a flagfile"
+
+
+def on_bad_image_flag(used_by: dict[str, Any] | None = None) -> str:
+    """Returns the flag `--on_bad_image`; for `used_by`, see `flag`."""
+    return flag(
+        "stop",
+        "Data",
+        "response to files that cannot be read as images: stop ends the command and names the file; skip finds the bad ones by "
+        "decoding all files once, names and counts them, and leaves them out",
+        choices=("stop", "skip"),
+        used_by=used_by,
+    )
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -83,13 +96,7 @@ class DataFlags:
         choices=("host", "device"),
         fixed=False,
     )
-    on_bad_image: str = flag(
-        "stop",
-        "Data",
-        "response to files that cannot be read as images: stop ends the run and names the file; skip decodes all files once before "
-        "the run, names and counts the bad ones, and excludes them",
-        choices=("stop", "skip"),
-    )
+    on_bad_image: str = on_bad_image_flag()
     shuffle_buffer: int = flag(
         8192,
         "Data",

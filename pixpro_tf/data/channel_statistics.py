@@ -1,13 +1,11 @@
 """Measurement of the range and the statistics of the channels of images."""
 
-import os
-
 import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.data import stored_values
 from pixpro_tf.data.progress import counted
-from pixpro_tf.data.sources import open_source
+from pixpro_tf.data.sources import bad_images, open_source
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, argument_called
 
@@ -17,7 +15,12 @@ _UNKNOWN = Channels((), (), (), ())
 
 
 def measure(
-    images: str, *, max_images: int = 2000, outliers: float = 0.5, seed: int = 0
+    images: str,
+    *,
+    max_images: int = 2000,
+    outliers: float = 0.5,
+    seed: int = 0,
+    skip_bad: bool = False,
 ) -> tuple[Channels, int]:
     """Measures the channels of images on random pixels of a random sample.
 
@@ -29,6 +32,7 @@ def measure(
         max_images: largest number of images that are read.
         outliers: share of the values below the range of a channel, and above it, in per cent.
         seed: seed of the sample.
+        skip_bad: whether images of the sample that cannot be read are named and left out.
 
     Returns:
         The channels, and the number of images that were read.
@@ -44,6 +48,7 @@ def measure(
     number = min(max_images, source.num_images)
     records = source.epoch(seed, tf.constant(0, tf.int64)).take(number)
     samples: list[np.ndarray] = []
+    bad: list[bytes] = []
     only_bytes = True
     for record in counted(records, number, "images"):
         count = samples[0].shape[-1] if samples else None
@@ -51,14 +56,20 @@ def measure(
             encoded = source.encoded(record).numpy()
             values = stored_values.read(encoded, count)
         except (ValueError, tf.errors.OpError) as error:
-            name = os.fsdecode(record["name"].numpy())
-            raise RunError(f"{images} cannot be read: {name}: {error}", of="images") from None
+            name = record["name"].numpy()
+            if skip_bad:
+                bad.append(name)
+                continue
+            named = bad_images.names_of_images([name])
+            raise RunError(f"{images} cannot be read: {named}: {error}", of="images") from None
         only_bytes = only_bytes and values.dtype == np.uint8
         pixels = values.reshape(-1, values.shape[-1])
         places = generator.integers(len(pixels), size=_PIXELS_OF_IMAGE)
         samples.append(pixels[places].astype(np.float64))
+    with argument_called(dataset="images"):
+        bad_images.report(bad, number, images)
     found = np.concatenate(samples)
-    return _channels_of(found, images, None if only_bytes else outliers), number
+    return _channels_of(found, images, None if only_bytes else outliers), len(samples)
 
 
 def _channels_of(values: np.ndarray, images: str, outliers: float | None) -> Channels:

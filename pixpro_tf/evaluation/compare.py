@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from pixpro_tf.cli.settings import MAX_SEED, data_dir_flag, from_flag, overwrite_flag
+from pixpro_tf.config.data import on_bad_image_flag
 from pixpro_tf.config.flag import check_used, flag
 from pixpro_tf.config.limits import DownloadLimits
 from pixpro_tf.errors import ConfigError
@@ -44,6 +45,7 @@ class Settings(DownloadLimits, BoxSettings):
     data_dir: str = data_dir_flag()
     train_split: str = flag("train", "Data", "split of --dataset to train on")
     split: str = flag("validation", "Data", "split of --dataset to evaluate on")
+    on_bad_image: str = on_bad_image_flag(used_by=_SEGMENTATION)
     seeds: int = flag(
         3,
         "Evaluation",
@@ -126,9 +128,9 @@ class Settings(DownloadLimits, BoxSettings):
                 raise ConfigError("--task=segmentation needs masks; pass their --dataset")
             if self.rate:
                 shared["rates"] = (self.rate,)
-            return dense.Settings(
-                **shared, mode=self.mode, level=self.level, crop_size=self.crop_size
-            )
+            for name in ("on_bad_image", "mode", "level", "crop_size"):
+                shared[name] = getattr(self, name)
+            return dense.Settings(**shared)
         if self.rate:
             shared["rate"] = self.rate
         boxes = {field.name: getattr(self, field.name) for field in dataclasses.fields(BoxSettings)}

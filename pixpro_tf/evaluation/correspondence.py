@@ -8,6 +8,7 @@ import dataclasses
 import sys
 
 from pixpro_tf.cli.settings import check_split
+from pixpro_tf.config.data import on_bad_image_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.data.views.policies import POLICIES
 from pixpro_tf.evaluation.settings import MapSettings, command
@@ -21,6 +22,7 @@ class Settings(MapSettings):
         "Data", "dataset, as for train.py: folder:PATH, scenes/128, photographs, or a TFDS name"
     )
     split: str = flag("", "Data", "split of a TFDS dataset; empty for all its training images")
+    on_bad_image: str = on_bad_image_flag()
     image_size: int = flag(224, "Data", "side of the square views", unit="pixels", minimum=1)
     min_crop_area: float = flag(
         0.2,

@@ -7,6 +7,8 @@ python -m pixpro_tf.evaluation.dense --from=exported/mine --dataset=voc:VOC2012 
 import dataclasses
 import sys
 
+from pixpro_tf.cli.settings import check_files
+from pixpro_tf.config.data import on_bad_image_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation.settings import MapSettings, command
@@ -27,6 +29,7 @@ class Settings(MapSettings):
         "dataset with masks: scenes/128, scenes/256, cityscapes (prepared by TFDS), voc:PATH (the folder VOC2012), or folder:PATH with "
         "PATH/classes.txt, PATH/SPLIT/images/X.jpg and PATH/SPLIT/masks/X.png",
     )
+    on_bad_image: str = on_bad_image_flag()
     mode: str = flag(
         "linear",
         "Evaluation",
@@ -69,6 +72,7 @@ class Settings(MapSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_files(self, "dataset")
         # A slice such as train[:10%] is treated as the whole split, because slices may overlap.
         others = [_whole(self.split), _whole(self.train_split)]
         if len(self.rates) > 1 and _whole(self.selection_split) in ("", *others):

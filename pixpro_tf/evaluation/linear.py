@@ -7,6 +7,8 @@ python -m pixpro_tf.evaluation.linear --from=exported/mine --dataset=food101 --m
 import dataclasses
 import sys
 
+from pixpro_tf.cli.settings import check_files
+from pixpro_tf.config.data import on_bad_image_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.evaluation.settings import MapSettings, command
 
@@ -22,6 +24,7 @@ class Settings(MapSettings):
         "dataset with one class per image: a TFDS name such as imagenet2012 or food101, or folder:PATH with images "
         "PATH/SPLIT/CLASS/NAME.jpg",
     )
+    on_bad_image: str = on_bad_image_flag()
     mode: str = flag(
         "linear",
         "Evaluation",
@@ -69,6 +72,10 @@ class Settings(MapSettings):
         minimum=0,
         used_by={"mode": ("knn",)},
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_files(self, "dataset")
 
 
 main = command(

@@ -11,6 +11,7 @@ import sys
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.cli.settings import MAX_SEED, check_split, data_dir_flag, overwrite_flag
+from pixpro_tf.config.data import on_bad_image_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation.settings import EvaluatedBackbone
@@ -33,6 +34,7 @@ class Settings(EvaluatedBackbone):
     )
     data_dir: str = data_dir_flag()
     split: str = flag("", "Data", "split of a TFDS dataset; empty for all its training images")
+    on_bad_image: str = on_bad_image_flag()
     level: str = flag(
         "c5", "Backbone", "feature map to visualise", choices=("c2", "c3", "c4", "c5")
     )

@@ -5,9 +5,10 @@ import tensorflow as tf
 from pixpro_tf.config import Config
 from pixpro_tf.data import pipeline
 from pixpro_tf.data.service import SEVERAL_WORKERS
+from pixpro_tf.data.sources.bad_images import names_of_images
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.ops import devices
-from pixpro_tf.training.inputs import damaged_dataset, missing_records, names_of_images
+from pixpro_tf.training.inputs import damaged_dataset, missing_records
 from pixpro_tf.training.session import Session
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from pixpro_tf.config import Config
 from pixpro_tf.data import pipeline, sources
 from pixpro_tf.data.service import DataService
-from pixpro_tf.data.sources.folders import FolderSource
+from pixpro_tf.data.sources import bad_images
 from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.data.views import photometric
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
@@ -19,12 +19,11 @@ from pixpro_tf.storage.run_folder import RunFolder, read_bad_images
 from pixpro_tf.training.feature_figures import FixedImages
 
 PICTURED_IMAGES = 4
-_NAMED_BAD_IMAGES = 20
 
-# Two batches of views, in RGB in [0, 1], and their boxes.
 # Smallest areas of the crops on which features are looked at: those of pairs, which must overlap, and those that show nearly the whole image.
 _FIXED_CROP_AREA, _LARGE_CROP_AREA = 0.3, 0.8
 _MATCHED_IMAGES = 32
+# Two batches of views, in RGB in [0, 1], and their boxes.
 PicturedViews = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -59,34 +58,18 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, 
         if folder.has_checkpoint:
             bad = read_bad_images(folder)
         else:
-            print(f"Decoding {source.num_images} files once to find those that are not images ...")
             try:
-                bad = sources.find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source)
+                bad = bad_images.decode_all(source)
             except tf.errors.OpError as error:
                 short = missing_records(config, source, error)
                 raise (short or damaged_dataset(config, source, first_line(error))) from error
-            if isinstance(source, FolderSource):
-                # The folder may be elsewhere when the run is resumed.
-                bad = [source.name_in_folder(name) for name in bad]
-    if bad:
-        print(f"Skipped {len(bad)} files that cannot be read as images: {names_of_images(bad)}")
-        if len(bad) == source.num_images:
-            raise RunError(
-                f"--dataset={config.dataset} contains no files that can be read as images"
-            )
-        source = source.without(bad)
+        source = bad_images.leave_out(source, bad, config.dataset)
     if source.num_images < config.batch_size:
         raise ConfigError(
             f"--batch_size={config.batch_size} is more than the {source.num_images} images of {config.dataset}; "
             f"use at most {source.num_images}"
         )
     return source, bad
-
-
-def names_of_images(names: list[bytes]) -> str:
-    """Returns names as one line of text; only the first ones if there are many."""
-    shown = [os.fsdecode(name).encode(errors="backslashreplace").decode() for name in names]
-    return listed(shown, _NAMED_BAD_IMAGES)
 
 
 def damaged_dataset(config: Config, source: sources.Source, reason: str) -> RunError:

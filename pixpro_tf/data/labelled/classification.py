@@ -1,6 +1,7 @@
 """Images with one class each: TFDS classification datasets, and folders with a subfolder for each class."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.data.images import decode, is_hidden, is_image_name
+from pixpro_tf.data.labelled.reading import readable
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import part_of, prepared_builder, read_split
 from pixpro_tf.data.views import crops, randomness
@@ -34,12 +36,15 @@ class ClassificationData:
     split: Callable[[str], tf.data.Dataset]
 
 
-def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
+def open_classification(
+    dataset: str, data_dir: str = "", skip_bad: bool = False
+) -> ClassificationData:
     """Opens a dataset by its name.
 
     Args:
         dataset: a TFDS name, e.g. imagenet2012 or food101, or `folder:PATH` with images named `PATH/SPLIT/CLASS/X.jpg`.
         data_dir: data directory of TFDS; empty for the default.
+        skip_bad: whether the images of a folder that cannot be read are left out; see `reading.readable`.
 
     Raises:
         ConfigError: if the dataset does not exist, or its images do not have exactly one class.
@@ -48,7 +53,7 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
     import tensorflow_datasets as tfds
 
     if dataset.startswith("folder:"):
-        return _of_folder(dataset, os.path.expanduser(dataset.removeprefix("folder:")))
+        return _of_folder(dataset, os.path.expanduser(dataset.removeprefix("folder:")), skip_bad)
     builder = prepared_builder(dataset, data_dir)
     features = builder.info.features
     labels = [
@@ -74,7 +79,7 @@ def open_classification(dataset: str, data_dir: str = "") -> ClassificationData:
     )
 
 
-def _of_folder(dataset: str, path: str) -> ClassificationData:
+def _of_folder(dataset: str, path: str, skip_bad: bool) -> ClassificationData:
     """Opens a folder of images named `SPLIT/CLASS/NAME.jpg`."""
     if not os.path.isdir(path):
         raise RunError(f"{dataset} cannot be read: folder not found: {path}", of="dataset")
@@ -95,13 +100,18 @@ def _of_folder(dataset: str, path: str) -> ClassificationData:
         )
     class_names = sorted({name for found in files.values() for _, name in found})
 
+    def read(path: tf.Tensor) -> tf.Tensor:
+        return decode(tf.io.read_file(path))
+
+    @functools.cache
     def examples(split: str) -> tf.data.Dataset:
         chosen = part_of(dataset, files, split)
+        if skip_bad:
+            chosen = readable(chosen, lambda path, _: read(path), dataset)
         paths = tf.constant([os.fsencode(path) for path, _ in chosen])
         labels = tf.constant([class_names.index(name) for _, name in chosen], tf.int64)
         return tf.data.Dataset.from_tensor_slices((paths, labels)).map(
-            lambda path, label: (decode(tf.io.read_file(path)), label),
-            num_parallel_calls=num_cores(),
+            lambda path, label: (read(path), label), num_parallel_calls=num_cores()
         )
 
     return ClassificationData(dataset, tuple(class_names), examples)

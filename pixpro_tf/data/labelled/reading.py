@@ -1,13 +1,15 @@
-"""Errors of evaluations that read images: one line that names the files."""
+"""Images and masks of evaluations that cannot be read: one line that names the files, or the others without them."""
 
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
-from pixpro_tf.data.sources import FileSource, find_bad_images, open_source
+from pixpro_tf.data.parallelism import num_cores, untuned
+from pixpro_tf.data.sources import FileSource, bad_images, find_bad_images, open_source
 from pixpro_tf.data.sources.folders import FolderSource
 from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.errors import RunError, UserError, first_line, listed
@@ -38,6 +40,34 @@ def reading(dataset: str, of: str = "dataset") -> Iterator[None]:
         raise RunError(
             f"{dataset} cannot be read: {error.filename}: {error.strerror}", of=of
         ) from error
+
+
+def readable(
+    files: Sequence[tuple[str, str]], decode: Callable[..., Any], dataset: str
+) -> list[tuple[str, str]]:
+    """Decodes all examples of a split once, and returns those that can be read; prints how many cannot, and the first ones.
+
+    Args:
+        files: path of the image of each example, and its class or the path of its mask.
+        decode: function from these two, as string tensors, to the decoded example.
+        dataset: name of the dataset, for messages.
+
+    Raises:
+        RunError: if none of the examples can be read.
+    """
+    print(f"Decoding {len(files)} images once to find those that cannot be read ...")
+    columns = tuple(tf.constant([*map(os.fsencode, each)]) for each in zip(*files, strict=True))
+
+    def decoded(index: tf.Tensor, example: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, Any]:
+        # The result must depend on the pixels: graph rewriting drops a decoding that nothing needs.
+        return index, tf.nest.map_structure(tf.shape, decode(*example))
+
+    examples = tf.data.Dataset.from_tensor_slices(columns).enumerate()
+    good = examples.map(decoded, num_parallel_calls=num_cores()).ignore_errors()
+    found = {int(index) for index, _ in untuned(good).as_numpy_iterator()}
+    bad = [os.fsencode(each[0]) for index, each in enumerate(files) if index not in found]
+    bad_images.report(bad, len(files), dataset)
+    return [each for index, each in enumerate(files) if index in found]
 
 
 def _bad_images(dataset: str) -> list[str]:

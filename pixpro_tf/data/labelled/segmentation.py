@@ -1,6 +1,7 @@
 """Images with a class for every pixel: `scenes`, Cityscapes, the folder of Pascal VOC, and folders of images and masks."""
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from pixpro_tf.data import pillow_images
 from pixpro_tf.data.images import IMAGE_SUFFIXES, decode, is_hidden
+from pixpro_tf.data.labelled.reading import readable
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
 from pixpro_tf.data.views.channels import IMAGENET_MEAN
@@ -84,13 +86,14 @@ class SegmentationData:
     split: Callable[[str], tf.data.Dataset]
 
 
-def open_segmentation(dataset: str, data_dir: str = "") -> SegmentationData:
+def open_segmentation(dataset: str, data_dir: str = "", skip_bad: bool = False) -> SegmentationData:
     """Opens a dataset by its name.
 
     Args:
         dataset: `scenes/128`, `scenes/256`, `cityscapes`, `voc:PATH` (the folder VOC2012 of the challenge's archive) or `folder:PATH`
             (`PATH/classes.txt` with one class name on each line, `PATH/SPLIT/images/X.jpg` and `PATH/SPLIT/masks/X.png`).
         data_dir: data directory of TFDS; empty for the default.
+        skip_bad: whether files whose image or mask cannot be read are left out; see `reading.readable`.
 
     Raises:
         ConfigError: if the dataset does not exist.
@@ -98,9 +101,12 @@ def open_segmentation(dataset: str, data_dir: str = "") -> SegmentationData:
     """
     kind, _, path = dataset.partition(":")
     if kind == "voc" and path:
-        return _of_files(dataset, _VOC_CLASSES, lambda split: _voc_files(dataset, path, split))
+        return _of_files(
+            dataset, _VOC_CLASSES, lambda split: _voc_files(dataset, path, split), skip_bad
+        )
     if kind == "folder" and path:
-        return _of_files(dataset, _read_classes(dataset, path), _folder_files(dataset, path))
+        files = _folder_files(dataset, path)
+        return _of_files(dataset, _read_classes(dataset, path), files, skip_bad)
     name = dataset.partition("/")[0]
     if name == "scenes":
         return _of_scenes(dataset, data_dir)
@@ -147,7 +153,10 @@ _MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 
 
 def _of_files(
-    dataset: str, class_names: Sequence[str], files_of: Callable[[str], list[tuple[str, str]]]
+    dataset: str,
+    class_names: Sequence[str],
+    files_of: Callable[[str], list[tuple[str, str]]],
+    skip_bad: bool,
 ) -> SegmentationData:
     """Dataset of image and mask files; Pillow reads the masks, because TensorFlow turns palette indices into colours."""
     classes = len(class_names)
@@ -183,8 +192,12 @@ def _of_files(
         mask.set_shape([None, None])
         return {"image": image, "mask": mask}
 
+    @functools.cache
     def split(name: str) -> tf.data.Dataset:
-        images, masks = zip(*files_of(name), strict=True)
+        files = files_of(name)
+        images, masks = zip(
+            *(readable(files, example, dataset) if skip_bad else files), strict=True
+        )
         names = tuple(tf.constant([*map(os.fsencode, each)]) for each in (images, masks))
         return tf.data.Dataset.from_tensor_slices(names).map(
             example, num_parallel_calls=num_cores()

@@ -3,13 +3,10 @@
 A source lists its encoded images in a different order in each epoch.
 """
 
-import tensorflow as tf
-
-from pixpro_tf.data.images import decode
-from pixpro_tf.data.parallelism import num_cores, untuned
+from pixpro_tf.data.sources.bad_images import FileSource, find_bad_images
 from pixpro_tf.data.sources.base import Source
 from pixpro_tf.data.sources.folders import PHOTOGRAPHS, FolderSource, photographs
-from pixpro_tf.data.sources.listed import ListedSource, Record
+from pixpro_tf.data.sources.listed import ListedSource
 from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.data.sources.tfds_datasets import image_shards
 from pixpro_tf.data.sources.tfrecords import find_shards
@@ -17,7 +14,7 @@ from pixpro_tf.data.sources.zip_archives import ZipSource
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import ConfigError
 
-FileSource = ListedSource | ShardSource
+__all__ = ["FileSource", "ListedSource", "Source", "find_bad_images", "open_source"]
 
 
 def open_source(
@@ -58,21 +55,3 @@ def open_source(
     instructions = [instruction for each, _ in found for instruction in each]
     _, feature = found[0]
     return ShardSource(instructions, feature, shuffle_buffer)
-
-
-def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:
-    """Returns the names of the records whose images cannot be read or decoded.
-
-    Args:
-        records: records of `source.epoch`.
-        source: source of the records.
-    """
-
-    def decoded(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
-        # The result must depend on the image: graph rewriting drops a decoding that only a control dependency needs.
-        image = decode(source.encoded(record), channels=source.channels)
-        return record["name"], tf.shape(image)
-
-    names = {record["name"] for record in untuned(records).as_numpy_iterator()}
-    good = records.map(decoded, num_parallel_calls=num_cores()).ignore_errors()
-    return sorted(names - {name for name, _ in untuned(good).as_numpy_iterator()})

@@ -48,7 +48,8 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
         UserError: if something is wrong that the user can fix.
     """
     with reading(settings.dataset):
-        data = open_classification(settings.dataset, settings.data_dir)
+        skip = settings.on_bad_image == "skip"
+        data = open_classification(settings.dataset, settings.data_dir, skip)
         # Unknown splits are rejected before anything is trained.
         splits = [data.split(name) for name in (settings.train_split, settings.split)]
         tf.keras.utils.set_random_seed(settings.seed)

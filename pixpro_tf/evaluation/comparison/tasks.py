@@ -7,7 +7,7 @@ import numpy as np
 
 from pixpro_tf.data.labelled.detection import object_batches
 from pixpro_tf.data.labelled.reading import reading
-from pixpro_tf.data.labelled.segmentation import image_batches, open_segmentation
+from pixpro_tf.data.labelled.segmentation import image_batches
 from pixpro_tf.evaluation import dense, detection, pictures
 from pixpro_tf.evaluation.object_detection import evaluation as object_detection
 from pixpro_tf.evaluation.segmentation import evaluation as segmentation
@@ -97,16 +97,16 @@ class Segmentation:
     def __init__(self, settings: dense.Settings) -> None:
         self.evaluated = f"{settings.dataset}, {settings.split}, {settings.mode}"
         with reading(settings.dataset):
-            data = open_segmentation(settings.dataset, settings.data_dir)
-            examples = data.split(settings.split).take(segmentation.PICTURED)
+            self._data = segmentation.open_data(settings)
+            examples = self._data.split(settings.split).take(segmentation.PICTURED)
             self._pictured = list(image_batches(examples, 1))
-        self._class_names = data.class_names
+        self._class_names = self._data.class_names
 
     def evaluate(
         self, settings: dense.Settings, folder: str
     ) -> tuple[dict[str, float], Predictions]:
         """See `Task.evaluate`."""
-        result = segmentation.evaluate(settings, folder)
+        result = segmentation.evaluate(settings, folder, self._data)
         scores = {name: float(getattr(result.scores, name)) for name in self.metrics}
         iou = zip(self._class_names, result.scores.class_iou.tolist(), strict=True)
         scores |= {f"IoU of {name}": value for name, value in iou if np.isfinite(value)}

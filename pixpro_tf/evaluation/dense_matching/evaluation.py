@@ -9,7 +9,7 @@ import tensorflow as tf
 from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.pipeline import training_dataset
 from pixpro_tf.data.progress import counted
-from pixpro_tf.data.sources import open_source
+from pixpro_tf.data.sources import bad_images, open_source
 from pixpro_tf.data.views.photometric import Photometric, denormalize
 from pixpro_tf.data.views.policies import OF_COLOUR
 from pixpro_tf.errors import ConfigError, RunError
@@ -59,6 +59,8 @@ def _evaluate(settings: Settings) -> Result:
         shuffle_buffer=2000,
         channels=channels,
     )
+    if settings.on_bad_image == "skip":
+        source = bad_images.leave_out(source, bad_images.decode_all(source), settings.dataset)
     if settings.augmentation in OF_COLOUR and not channels.has_colour:
         raise ConfigError(
             f"{settings.augmentation} needs red, green and blue, but {settings.source} takes images with {channels.count} channels",

@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.config import Config
+from pixpro_tf.config.flag import check_used
 from pixpro_tf.data.images import decode, suffixes_of
 from pixpro_tf.data.labelled.reading import reading
-from pixpro_tf.data.sources import open_source
+from pixpro_tf.data.sources import bad_images, open_source
 from pixpro_tf.data.views import crops, randomness
 from pixpro_tf.data.views.channels import Channels
 from pixpro_tf.data.views.photometric import Photometric, denormalize
@@ -122,6 +123,7 @@ def _encoded(settings: Settings, channels: Channels) -> list[tf.Tensor]:
     """Returns the encoded images."""
     named = settings.images.lower()
     if named.endswith(suffixes_of(channels)) and not named.startswith("folder:"):
+        check_used(settings, False, ["on_bad_image"], f"--images={settings.images}")
         paths = [os.path.expanduser(path) for path in settings.images.split(",") if path]
         for path in paths:
             if not tf.io.gfile.exists(path):
@@ -139,6 +141,9 @@ def _encoded(settings: Settings, channels: Channels) -> list[tf.Tensor]:
             shuffle_buffer=2000,
             channels=channels,
         )
+    if settings.on_bad_image == "skip":
+        with argument_called(dataset="images"):
+            source = bad_images.leave_out(source, bad_images.decode_all(source), settings.images)
     if source.num_images < 2:
         raise ConfigError(f"--images={settings.images} contains a single image; use at least two")
     records = source.epoch(settings.seed, tf.constant(0, tf.int64)).take(settings.count)

@@ -57,18 +57,26 @@ class Result:
     data: Any
 
 
-def evaluate(settings: Settings, folder: str = "") -> Result:
+def evaluate(
+    settings: Settings, folder: str = "", opened: SegmentationData | None = None
+) -> Result:
     """Trains and scores a segmenter according to the settings.
 
     Args:
         settings: flags of the command.
         folder: folder of the checkpoints from which an interrupted evaluation continues; empty writes none.
+        opened: result of `open_data`, for several evaluations of the same images; None opens them.
 
     Raises:
         UserError: if something is wrong that the user can fix.
     """
     with reading(settings.dataset):
-        return _evaluate(settings, open_segmentation(settings.dataset, settings.data_dir), folder)
+        return _evaluate(settings, opened or open_data(settings), folder)
+
+
+def open_data(settings: Settings) -> SegmentationData:
+    """Opens the images and masks."""
+    return open_segmentation(settings.dataset, settings.data_dir, settings.on_bad_image == "skip")
 
 
 def _evaluate(settings: Settings, data: SegmentationData, folder: str) -> Result:

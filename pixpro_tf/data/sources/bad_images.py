@@ -1,0 +1,73 @@
+"""Images of a source that cannot be read or decoded: found by decoding all of them once, named, and left out."""
+
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from pixpro_tf.data.images import decode
+from pixpro_tf.data.parallelism import num_cores, untuned
+from pixpro_tf.data.sources.base import Source
+from pixpro_tf.data.sources.folders import FolderSource
+from pixpro_tf.data.sources.listed import ListedSource, Record
+from pixpro_tf.data.sources.shards import ShardSource
+from pixpro_tf.errors import RunError, listed, printable
+
+FileSource = ListedSource | ShardSource
+
+_NAMED = 20
+
+
+def find_bad_images(records: tf.data.Dataset, source: Source) -> list[bytes]:
+    """Returns the names of the records whose images cannot be read or decoded.
+
+    Args:
+        records: records of `source.epoch`.
+        source: source of the records.
+    """
+
+    def decoded(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
+        # The result must depend on the image: graph rewriting drops a decoding that only a control dependency needs.
+        image = decode(source.encoded(record), channels=source.channels)
+        return record["name"], tf.shape(image)
+
+    names = {record["name"] for record in untuned(records).as_numpy_iterator()}
+    good = records.map(decoded, num_parallel_calls=num_cores()).ignore_errors()
+    return sorted(names - {name for name, _ in untuned(good).as_numpy_iterator()})
+
+
+def decode_all(source: FileSource) -> list[bytes]:
+    """Decodes all images of a source, and returns the names of the bad ones; those of a folder are without its place, which may change."""
+    print(f"Decoding {source.num_images} files once to find those that are not images ...")
+    bad = find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source)
+    return (
+        [source.name_in_folder(name) for name in bad] if isinstance(source, FolderSource) else bad
+    )
+
+
+def leave_out(source: FileSource, bad: Sequence[bytes], dataset: str) -> FileSource:
+    """Returns a source without bad images, and prints how many there are, with the names of the first ones.
+
+    Args:
+        source: source of the images.
+        bad: names that `decode_all` has returned.
+        dataset: name of the source, for the message.
+
+    Raises:
+        RunError: if all images are bad.
+    """
+    report(bad, source.num_images, dataset)
+    return source.without(bad) if bad else source
+
+
+def report(bad: Sequence[bytes], total: int, dataset: str) -> None:
+    """Prints how many of a dataset's images are bad, with the names of the first ones; raises `RunError` if all of them are."""
+    if bad:
+        print(f"Skipped {len(bad)} files that cannot be read as images: {names_of_images(bad)}")
+        if len(bad) == total:
+            raise RunError(f"{dataset} contains no files that can be read as images", of="dataset")
+
+
+def names_of_images(names: Sequence[bytes]) -> str:
+    """Returns names as one line of text; only the first ones if there are many."""
+    return listed([printable(os.fsdecode(name)) for name in names], _NAMED)
