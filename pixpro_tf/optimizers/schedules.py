@@ -123,6 +123,8 @@ class EmaSchedule:
         >>> schedule = EmaSchedule(base_momentum=0.99, total_steps=100)
         >>> [float(schedule(step)) for step in (0, 100)]
         [0.01, 0.0]
+        >>> round(schedule.generations(100), 3)
+        0.505
     """
 
     def __init__(self, base_momentum: float, total_steps: int) -> None:
@@ -133,3 +135,14 @@ class EmaSchedule:
         return (1 - self.base_momentum) * _remaining_cosine(
             tf.cast(step, tf.int64), self.total_steps
         )
+
+    def generations(self, step: int) -> float:
+        """Returns how many times the target network has been renewed by the online one before a step: the sum of the shares it took over.
+
+        A whole run of K steps has `(1 - base) * (K + 1) / 2` generations.
+        """
+        steps, total = min(step, self.total_steps), max(self.total_steps, 1)
+        # The sum of cos(pi * k / K) for k < n, by Dirichlet's kernel.
+        half = math.pi / (2 * total)
+        cosines = 0.5 + math.sin((2 * steps - 1) * half) / (2 * math.sin(half))
+        return (1 - self.base_momentum) * (steps + cosines) / 2

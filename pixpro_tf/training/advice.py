@@ -1,10 +1,11 @@
 """Advice on flags that are allowed but unlikely to work."""
 
 from pixpro_tf.config import Config
+from pixpro_tf.optimizers.schedules import EmaSchedule
 
-# The target network takes the share 1 - m of the online network's weights in a step. Over a run, whose momentum m rises to 1, these shares
-# add up to about half of (1 - m) times the number of steps. Below this sum, the target is still near its random start.
-_ENOUGH_RENEWALS = 20
+# Number of times that the online network has renewed the target network, below which the target is still near its random start; see
+# `EmaSchedule.generations`.
+ENOUGH_GENERATIONS = 20
 
 
 def advice_on_length(config: Config, steps: int) -> str:
@@ -25,11 +26,12 @@ def advice_on_length(config: Config, steps: int) -> str:
         return ""
     if not share:
         return "warning: with --ema_momentum=1 the target network stays random; the paper uses 0.99"
-    needed = round(2 * _ENOUGH_RENEWALS / share)
-    if steps >= needed:
+    generations = EmaSchedule(config.ema_momentum, steps).generations(steps)
+    if generations >= ENOUGH_GENERATIONS:
         return ""
+    needed = round(2 * ENOUGH_GENERATIONS / share)
     return (
-        f"warning: {steps} steps are too few to learn good features: the target network follows the online one too slowly to leave its "
-        f"random start (--ema_momentum={config.ema_momentum:g}); use at least {needed} steps, e.g. with --epochs=auto, or start from "
-        "trained weights with --init_from"
+        f"warning: {steps} steps are too few to learn good features: they renew the target network {generations:.1f} times, and it takes "
+        f"about {ENOUGH_GENERATIONS} generations to leave its random start; use at least {needed} steps with "
+        f"--ema_momentum={config.ema_momentum:g}, e.g. with --epochs=auto, or start from trained weights with --init_from"
     )

@@ -67,6 +67,7 @@ class TrainingLog(StepCallback):
         last_step: step at which this process ends.
         steps_per_epoch, epochs, batch_size: settings of the run.
         rate: learning-rate schedule, a function of the step.
+        generations: function from the step to the number of generations of the target network; see `EmaSchedule.generations`.
         print_line: function that prints a line for the user.
 
     Raises:
@@ -84,6 +85,7 @@ class TrainingLog(StepCallback):
         epochs: int,
         batch_size: int,
         rate: Callable,
+        generations: Callable[[int], float],
         print_line: Callable[[str], None] = print,
     ) -> None:
         super().__init__(start_step)
@@ -94,6 +96,7 @@ class TrainingLog(StepCallback):
         self._epochs = epochs
         self._batch_size = batch_size
         self._rate = rate
+        self._generations = generations
         self._print = print_line
         self._pending: list[dict[str, tf.Tensor | float]] = []
         self._unwritten: list[str] = []
@@ -125,6 +128,7 @@ class TrainingLog(StepCallback):
         self._interval_start = now
         steps = len(self._pending)
         values["learning_rate"] = float(self._rate(step - 1))
+        values["target_generations"] = self._generations(step)
         # The first step is mostly compilation, so its throughput would be meaningless.
         if not first:
             self._seconds_per_step = elapsed / steps

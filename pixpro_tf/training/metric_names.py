@@ -60,6 +60,11 @@ _METRICS = {
         "optimizer/ema_momentum",
         "Share of its own weights that the target network keeps in a step.",
     ),
+    "target_generations": (
+        "optimizer/target_generations",
+        "How many times the online network has renewed the target network so far. Below about 20, methods without negatives learn from a "
+        "network that is still nearly random.",
+    ),
     "images_per_second": ("speed/images_per_second", "Throughput of the global batch."),
     "data_wait_share": (
         "speed/data_wait_share",

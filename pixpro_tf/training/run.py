@@ -181,7 +181,8 @@ def _description(session: Session) -> str:
         + (f", each in {parts} micro-batches" if parts > 1 else "")
         + (f", {left_over} images left over each epoch" if left_over else "")
         + f"\n{config.backbone} ({config.backbone_layout}) in {config.precision} on {strategy.num_replicas_in_sync} x {device}, "
-        f"{config.epochs} epochs, {session.steps.last} steps"
+        f"{config.epochs} epochs, {session.steps.last} steps, "
+        f"{session.ema_schedule.generations(session.steps.last):.1f} generations of the target network"
         + (f", resuming from step {start}" if start else "")
     )
 
@@ -208,10 +209,7 @@ def _fit(session: Session, run_callbacks: list[callbacks.StepCallback]) -> None:
                 verbose=0,
             )
     except tf.errors.OpError as error:
-        explained = failures.explained(session, error)
-        if explained is None:
-            raise
-        raise explained from error
+        raise failures.explained(session, error) from error
 
 
 def _leave_at_once(store: CheckpointStore, error: RunError) -> None:
@@ -247,6 +245,7 @@ def _watchers(session: Session) -> list[callbacks.StepCallback]:
             epochs=config.epochs,
             batch_size=config.batch_size,
             rate=session.learning_rate,
+            generations=session.ema_schedule.generations,
         ),
         callbacks.Pictures(
             start_step,

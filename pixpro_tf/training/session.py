@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from pixpro_tf.config import Config
 from pixpro_tf.data import pipeline, sources
+from pixpro_tf.optimizers.schedules import EmaSchedule
 from pixpro_tf.pixpro import PixPro
 from pixpro_tf.storage.checkpoints import CheckpointStore
 from pixpro_tf.storage.run_folder import RunFolder
@@ -63,3 +64,8 @@ class Session:
     model: PixPro
     store: CheckpointStore
     start_step: int
+
+    @property
+    def ema_schedule(self) -> EmaSchedule:
+        """Schedule of the target network."""
+        return EmaSchedule(self.config.ema_momentum, self.steps.total)

@@ -122,3 +122,14 @@ def test_ema_momentum_starts_at_base_and_ends_at_one():
     np.testing.assert_allclose(first, 0.01, rtol=RTOL)
     assert last == after == 0
     assert values(schedule, [299])[0] > 0
+
+
+@pytest.mark.parametrize("total", [1, 2, 7, 300])
+@pytest.mark.parametrize("base", [0.0, 0.9, 0.99, 1.0])
+def test_generations_are_the_sum_of_the_shares(base, total):
+    schedule = EmaSchedule(base, total)
+    shares = [(1 - base) * (math.cos(math.pi * step / total) + 1) / 2 for step in range(total)]
+    for step in {0, 1, total // 2, total}:
+        assert schedule.generations(step) == pytest.approx(sum(shares[:step]), abs=1e-9)
+    assert schedule.generations(total) == pytest.approx((1 - base) * (total + 1) / 2)
+    assert schedule.generations(10 * total) == schedule.generations(total)

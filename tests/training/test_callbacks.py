@@ -38,6 +38,7 @@ def log(tmp_path, printed):
             epochs=2,
             batch_size=8,
             rate=lambda step: 0.1 * step,
+            generations=lambda step: 0.5 * step,
             print_line=printed.append,
         )
         made.on_train_begin()
@@ -90,7 +91,7 @@ def test_alarm_is_raised_once_and_cleared(log, printed, unhealthy, alarm):
 
 @pytest.mark.parametrize("loss", ["nan", "inf", "-inf"])
 def test_non_finite_loss_ends_the_run(log, loss):
-    with pytest.raises(RunError, match=f"the loss became {loss} by step 1; lower --base_lr"):
+    with pytest.raises(RunError, match=f"the loss became {loss} by step 1; start a new run "):
         log().on_train_batch_end(0, HEALTHY | {"loss": float(loss)})
 
 

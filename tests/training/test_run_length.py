@@ -51,7 +51,7 @@ def test_automatic_values_are_written_as_auto():
         (["--epochs=automatic"], "not a whole number or auto"),
         (["--epochs=0"], "--epochs=0 is too small; the minimum is 1"),
         (["--batch_size=auto"], "--batch_size"),
-        ([*AUTOMATIC, "--schedule=step"], "--epochs=auto needs --schedule=cosine"),
+        ([*AUTOMATIC, "--schedule=step"], "--epochs=auto is not supported with --schedule"),
     ],
 )
 def test_other_values_are_rejected(flags, message):
@@ -63,6 +63,8 @@ def test_other_values_are_rejected(flags, message):
 def test_short_runs_are_warned_about():
     said = advice_on_length(Config(), 310)
     assert said.startswith("warning: 310 steps are too few") and "at least 4000 steps" in said
+    # (1 - 0.99) * 311 / 2.
+    assert "they renew the target network 1.6 times" in said
     assert advice_on_length(Config(), 4000) == ""
     assert advice_on_length(Config(ema_momentum=0.9), 400) == ""
     assert advice_on_length(Config(ema_momentum=1.0), 10**6).startswith("warning: with --ema")
