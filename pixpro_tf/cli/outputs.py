@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import glob
 import os
 import sys
@@ -85,11 +86,11 @@ def _refuse_overlap(output: str, read: str) -> None:
     for path in _paths_of(read):
         if _is_in(path, made):
             raise ConfigError(
-                f"--output={output} would replace {read}, from which it is made; use another path"
+                f"--output={output} would replace {read}, which this command reads; use another path"
             )
         if _is_in(made, path) and (read.startswith("folder:") or os.path.lexists(made)):
             raise ConfigError(
-                f"--output={output} is inside {read}, from which it is made; use another path"
+                f"--output={output} is inside {read}, which this command reads; use another path"
             )
 
 
@@ -129,8 +130,9 @@ def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
     above = parent
     while not os.path.lexists(above):
         above = os.path.dirname(above)
+    prefix = f".{name}."
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=above) as temporary:
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=above) as temporary:
             made = os.path.join(temporary, name)
             yield made
             os.makedirs(parent, exist_ok=True)
@@ -140,7 +142,7 @@ def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
             else:
                 os.rename(made, absolute)
     except Exception as error:
-        if not _is_of_a_file_system(error):
+        if not _is_about(error, os.path.join(above, prefix), absolute):
             raise
         reason = getattr(error, "strerror", None) or first_line(error)
         raise RunError(
@@ -207,9 +209,18 @@ def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def _is_of_a_file_system(error: Exception) -> bool:
-    """Returns whether an error comes from the operating system or from the file systems of TensorFlow."""
+def _is_about(error: Exception, temporary: str, output: str) -> bool:
+    """Returns whether an error is one of writing an output, not one of something else that happened in the meantime.
+
+    Args:
+        error: error of the operating system, or of the file systems of TensorFlow, or any other.
+        temporary: beginning of the paths of what is being written.
+        output: path that it gets at the end.
+    """
+    if isinstance(error, OSError):
+        # A failed write does not name its file.
+        file = "" if error.filename is None else os.fsdecode(error.filename)
+        return error.errno is not None and (file.startswith(temporary) or output.startswith(file))
     tensorflow = sys.modules.get("tensorflow")
-    return isinstance(error, OSError) or (
-        tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
-    )
+    of_tensorflow = tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
+    return of_tensorflow and (temporary in str(error) or os.strerror(errno.ENOSPC) in str(error))

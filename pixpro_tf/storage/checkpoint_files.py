@@ -1,6 +1,7 @@
 """Checkpoint files of a folder. The files decide which checkpoints exist, not the list that TensorFlow writes beside them."""
 
 import contextlib
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -29,9 +30,13 @@ def checkpoints_in(folder: str) -> list[str]:
 
     def age(checkpoint: str) -> tuple[int, bool]:
         is_kept = os.path.basename(os.path.dirname(checkpoint)) == KEPT
-        return int(checkpoint.rpartition("-")[2]), not is_kept
+        return _number(checkpoint), not is_kept
 
     return sorted(found, key=age, reverse=True)
+
+
+def _number(checkpoint: str) -> int:
+    return int(checkpoint.rpartition("-")[2])
 
 
 def checkpoints_beside(checkpoint: str) -> list[str]:
@@ -192,12 +197,26 @@ def find_checkpoint(path: str) -> str | None:
     with reached(path):
         for folder in (os.path.join(path, "checkpoints"), path):
             if found := checkpoints_in(folder):
+                _mention_newer_remains(folder, found[0])
                 return found[0]
         # Checkpoints of other programs have other names.
         if latest := tf.train.latest_checkpoint(path):
             return latest
         prefix = re.sub(rf"\.{SUFFIX}$", "", path)
         return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
+
+
+def _mention_newer_remains(folder: str, checkpoint: str) -> None:
+    """Says so if the newest checkpoint of a folder is older than one that is incomplete: its writing was interrupted, or its index is lost."""
+    for file in left_over_files(folder):
+        newer = os.path.splitext(file)[0]
+        if _number(newer) > _number(checkpoint):
+            _say_once(f"{newer} is incomplete; using {checkpoint}")
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    print(line)
 
 
 def located(path: str) -> str:

@@ -16,8 +16,8 @@ from pixpro_tf.storage.checkpoint_files import KEPT, UNREADABLE
 # TensorFlow's file system in the memory of this process.
 _MEMORY = "ram://checkpoints"
 DIVERGED = (
-    "lower --base_lr, increase --warmup_epochs, or use bfloat16 instead of --precision=float16. "
-    "Checkpoints of earlier steps are not affected"
+    "start a new run with another --run_dir and a lower --base_lr or more --warmup_epochs (instead of --precision=float16, use bfloat16); "
+    "earlier checkpoints are not affected, so --init_from can start from this run"
 )
 
 
@@ -108,6 +108,7 @@ class CheckpointStore:
         # Python waits for the threads of a pool before it exits.
         self._writer = concurrent.futures.ThreadPoolExecutor(1) if background else None
         self._writing: concurrent.futures.Future[None] | None = None
+        self._warned: set[str] = set()
         self.latest: str | None = None
         self.damaged: dict[str, str] = {}
 
@@ -224,17 +225,33 @@ class CheckpointStore:
             checkpoint_files.delete(held)
 
     def _forget_old_ones(self) -> None:
-        """Deletes all but the last few checkpoints; damaged ones do not count and are kept."""
+        """Deletes all but the last few checkpoints; damaged ones do not count and are kept.
+
+        The new checkpoint is complete, so a failure here does not end the run.
+        """
         folders: dict[str, list[str]] = {self._folder: []}
         for path in checkpoint_files.checkpoints_in(self._folder):
             if path not in self.damaged:
                 folders.setdefault(os.path.dirname(path), []).append(path)
         for path in folders[self._folder][self._keep :]:
-            checkpoint_files.delete(path)
+            with self._tidying():
+                checkpoint_files.delete(path)
         del folders[self._folder][self._keep :]
-        for folder, newest_first in folders.items():
-            checkpoint_files.list_for_tensorflow(folder, newest_first[::-1])
-        checkpoint_files.delete_incomplete_files(self._folder)
+        with self._tidying():
+            for folder, newest_first in folders.items():
+                checkpoint_files.list_for_tensorflow(folder, newest_first[::-1])
+            checkpoint_files.delete_incomplete_files(self._folder)
+
+    @contextlib.contextmanager
+    def _tidying(self) -> Iterator[None]:
+        """Turns a failed write or deletion into a warning, once for each reason."""
+        try:
+            yield
+        except (tf.errors.OpError, OSError) as error:
+            reason = first_line(error)
+            if reason not in self._warned:
+                self._warned.add(reason)
+                print(f"warning: old checkpoints are not cleaned up: {reason}; the run continues")
 
 
 @contextlib.contextmanager

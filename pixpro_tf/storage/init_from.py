@@ -56,7 +56,7 @@ def initialize_from(model: PixPro, handle: str, other_layout: bool = False) -> s
     line = f"Initialised from {handle}: {loaded}"
     if found != model.online.backbone.layout:
         difference = layout_difference(model.online.backbone, found)
-        line += f"; as trained in the layout {found}, whose c5 differs by {difference:.0%} before further training"
+        line += f"; the weights were trained in the layout {found}, so c5 differs by {difference:.0%} until they are trained further"
     return line
 
 

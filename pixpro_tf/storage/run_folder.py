@@ -102,10 +102,21 @@ def locked(folder: RunFolder) -> Iterator[None]:
             os.makedirs(folder.path, exist_ok=True)
             stack.enter_context(outputs.locked(os.path.join(folder.path, ".lock"), refusal))
         except OSError as error:
+            named = "" if error.filename == folder.path else f"{error.filename}: "
             raise RunError(
-                f"--run_dir={folder.path} cannot be written: {error.strerror}; use another folder"
+                f"--run_dir={folder.path} cannot be written: {named}{error.strerror}; make it writable, or use another folder"
             ) from error
+        # Otherwise the first checkpoint would fail, after minutes or hours.
+        for part in (folder.checkpoints, os.path.join(folder.checkpoints, checkpoint_files.KEPT)):
+            if os.path.lexists(part) and not _is_writable_folder(part):
+                raise RunError(
+                    f"{part} must be a folder that this user can write, or must not exist; make it writable, or use another --run_dir"
+                )
         yield
+
+
+def _is_writable_folder(path: str) -> bool:
+    return os.path.isdir(path) and os.access(path, os.R_OK | os.W_OK | os.X_OK)
 
 
 def check_same_images(
@@ -129,7 +140,7 @@ def check_same_images(
     if num_images != begun_with:
         difference = f"has {num_images} images, but the run in {config.run_dir} was started with {begun_with}"
     elif description.get("images_digest", images_digest) != images_digest:
-        difference = f"has images of other names than those that the run in {config.run_dir} was started with"
+        difference = f"has other image names than when the run in {config.run_dir} was started"
     else:
         return
     raise RunError(
@@ -232,7 +243,7 @@ def read_config(folder: RunFolder) -> Config:
     known = {field.name for field in dataclasses.fields(Config)}
     try:
         return Config(**{name: value for name, value in flags.items() if name in known})
-    except (ConfigError, TypeError) as error:
+    except (ConfigError, TypeError, AttributeError) as error:
         raise RunError(f"{folder.config} is damaged: {first_line(error)}") from error
 
 

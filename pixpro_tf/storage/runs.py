@@ -79,10 +79,12 @@ class Run:
             path: path of the run folder, of its `checkpoints`, or of one of them, e.g. `runs/mine/checkpoints/kept/step-500`.
 
         Raises:
-            RunError: if the run has no checkpoint, or its configuration is missing or damaged.
+            RunError: if the run does not exist, has no checkpoint, or its configuration is missing or damaged.
         """
         checkpoint = checkpoint_files.find_checkpoint(path)
         if checkpoint is None:
+            if not _exists(path):
+                raise RunError(f"{path} does not exist; use the path of an existing run")
             raise RunError(
                 f"{path} does not contain a checkpoint; train the run until it has saved one"
             )
@@ -127,6 +129,13 @@ def is_run(path: str) -> bool:
         return False
     with reached(path):
         return tf.io.gfile.exists(_folder_of(path).config)
+
+
+def _exists(path: str) -> bool:
+    if hub_handles.is_hub_address(path):
+        return False
+    with reached(path):
+        return tf.io.gfile.exists(checkpoint_files.located(path))
 
 
 def _folder_of(path: str) -> RunFolder:

@@ -14,6 +14,7 @@ from pixpro_tf import pretrained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.build import neck_arguments
+from pixpro_tf.cli.commands import is_installed_command
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, listed
 from pixpro_tf.ops.precision import building_in
@@ -33,7 +34,7 @@ class Weights:
     """Trained backbone, on disk or as arrays.
 
     Attributes:
-        checkpoint: path of the checkpoint; empty for arrays.
+        checkpoint: path of the checkpoint; for arrays, the handle of the weights.
         part: name of the backbone in the checkpoint, a path of attributes from its root; the neck's path differs in the last one.
         architecture, layout, output_stride, channels: see `resnet.ResNet`.
         neck: configuration of the `Neck` that was trained with the backbone; None if there is none.
@@ -63,12 +64,14 @@ class Weights:
         ]
         if others:
             raise RunError(
-                f"the weights are of another network than a {self.architecture}, which has no {listed(others, 3)}"
+                f"{self.checkpoint} contains {listed(others, 3)}, which a {self.architecture} does not have; use weights of a plain ResNet"
             )
         try:
             torch_names.load_state_dict(backbone, self.arrays)
         except ValueError as error:
-            raise RunError(f"the weights do not fit a {self.architecture}: {error}") from error
+            raise RunError(
+                f"{self.checkpoint} does not fit a {self.architecture}: {error}"
+            ) from error
 
 
 def restore_backbone(
@@ -131,9 +134,14 @@ def open_weights(
     with hub_handles.local_copy(run_or_handle) as folder:
         card = model_card.read(folder)
         if card is None:
+            export = (
+                "pixpro-export savedmodel"
+                if is_installed_command()
+                else "python -m export.savedmodel"
+            )
             raise RunError(
                 f"{run_or_handle} is not a run folder or a SavedModel with a {model_card.FILE_NAME}, which contains the "
-                "layout; export one with `python -m export.savedmodel`"
+                f"layout; export one with `{export}`"
             )
         if network is not None and network != card["network"]:
             raise RunError(
@@ -147,7 +155,7 @@ def open_weights(
 def weights_of_pretrained(handle: str) -> Weights:
     """Returns published weights; see `pretrained.read` for the handle and errors."""
     found = pretrained.read(handle)
-    return Weights("", "", found.architecture, found.layout, 32, arrays=found.arrays)
+    return Weights(handle, "", found.architecture, found.layout, 32, arrays=found.arrays)
 
 
 def weights_of_saved_model(folder: str, card: dict) -> Weights:

@@ -11,8 +11,8 @@ import tensorflow as tf
 from pixpro_tf.errors import first_line
 from pixpro_tf.storage.run_folder import RunFolder
 
-# Warnings that have been printed.
-_warnings: set[str] = set()
+# Paths about which a warning has been printed.
+_warned: set[str] = set()
 
 
 def save_figure(folder: RunFolder, name: str, tag: str, step: int, figure: Any) -> None:
@@ -54,7 +54,6 @@ def writing(path: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
-        warning = f"warning: {path} cannot be written: {first_line(error)}; the run continues"
-        if warning not in _warnings:
-            _warnings.add(warning)
-            print(warning)
+        if path not in _warned:
+            _warned.add(path)
+            print(f"warning: {path} cannot be written: {first_line(error)}; the run continues")

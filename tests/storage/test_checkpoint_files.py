@@ -50,6 +50,17 @@ def test_files_without_an_index_are_left_over(folder):
     assert "step-10" not in names(folder, checkpoints_in(str(folder)))
 
 
+def test_an_older_checkpoint_is_found_in_place_of_an_incomplete_one_and_said_once(folder, capsys):
+    for _ in range(2):
+        assert checkpoint_files.find_checkpoint(str(folder)) == str(folder / "step-100")
+    assert not capsys.readouterr().out
+    (folder / "step-100.index").unlink()
+    for _ in range(2):
+        assert checkpoint_files.find_checkpoint(str(folder)) == str(folder / "step-10")
+    line = f"{folder}/step-100 is incomplete; using {folder}/step-10"
+    assert capsys.readouterr().out.splitlines() == [line]
+
+
 def test_intact_checkpoint_has_no_damage(folder):
     assert damage_of(str(folder / "step-9")) is None
 

@@ -1,5 +1,6 @@
 """Checkpoints that a store keeps, refuses to save and refuses to restore."""
 
+import errno
 import resource
 import threading
 import time
@@ -39,6 +40,20 @@ def test_last_few_checkpoints_and_every_nth_are_kept(model, tmp_path):
     assert steps_in(tmp_path / "kept") == [4, 8]
 
 
+def test_old_checkpoints_that_cannot_be_deleted_do_not_end_the_run(
+    model, tmp_path, monkeypatch, capsys
+):
+    def delete(path):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    store = CheckpointStore(str(tmp_path), model, keep=1)
+    monkeypatch.setattr(checkpoint_files, "delete", delete)
+    save_steps(store, model, [1, 2, 3])
+    assert steps_in(tmp_path) == [1, 2, 3] and store.latest == str(tmp_path / "step-3")
+    line = "warning: old checkpoints are not cleaned up: [Errno 1] Operation not permitted; the run continues\n"
+    assert capsys.readouterr().out == line
+
+
 def test_restored_values_equal_saved_values(model, tmp_path):
     store = CheckpointStore(str(tmp_path), model)
     save_steps(store, model, [7])
@@ -60,7 +75,7 @@ def test_non_finite_weights_are_not_saved(model, tmp_path):
     try:
         for value in (np.nan, np.inf):
             weight.assign(np.full_like(good, value))
-            with pytest.raises(RunError, match="the weights are not finite at step 2; lower --ba"):
+            with pytest.raises(RunError, match="the weights are not finite at step 2; start a new"):
                 save_steps(store, model, [2])
     finally:
         weight.assign(good)

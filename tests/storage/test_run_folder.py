@@ -9,6 +9,7 @@ import pytest
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.storage.run_folder import (
+    RunFolder,
     check_same_images,
     find_run_folder,
     locked,
@@ -46,14 +47,14 @@ def test_added_or_removed_images_are_detected(config, folder):
 
 
 def test_renamed_images_are_detected(config, folder):
-    with pytest.raises(RunError, match=r"has images of other names .*--init_from="):
+    with pytest.raises(RunError, match=r"has other image names .*--init_from="):
         check_same_images(config, folder, 48, "others")
 
 
 def test_the_images_may_be_in_another_place(config, folder):
     moved = dataclasses.replace(config, dataset="folder:/elsewhere")
     assert find_run_folder(moved) == folder
-    with pytest.raises(RunError, match=r"--dataset=folder:/elsewhere has images of other names"):
+    with pytest.raises(RunError, match=r"--dataset=folder:/elsewhere has other image names"):
         check_same_images(moved, folder, 48, "others")
 
 
@@ -104,6 +105,15 @@ def test_folder_that_cannot_be_created_is_reported(tmp_path):
     folder = find_run_folder(config)
     with pytest.raises(RunError, match=r"--run_dir=.*file/run cannot be written: .*; use another"):
         start_run_folder(config, folder, 48, [])
+
+
+@pytest.mark.parametrize("part", ["checkpoints", "checkpoints/kept"])
+def test_a_file_instead_of_the_folder_of_checkpoints_is_rejected(tmp_path, part):
+    (tmp_path / part).parent.mkdir(exist_ok=True)
+    (tmp_path / part).touch()
+    message = f"^{tmp_path}/{part} must be a folder"
+    with pytest.raises(RunError, match=message), locked(RunFolder(str(tmp_path))):
+        pass
 
 
 def test_two_runs_cannot_lock_the_same_folder(config):
