@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 
+from benchmarks.measuring import reason
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.settings import CheckedSettings
 from pixpro_tf.config.flag import flag, refuse, required
@@ -43,9 +44,8 @@ def seconds_per_step(checkout: pathlib.Path, flags: list[str]) -> float:
             text=True,
         )
         if process.returncode:
-            errors = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
             raise RunError(
-                f"{checkout}: train.py failed: {' '.join(errors) or process.stderr[-500:]}"
+                f"{checkout}: train.py failed: {reason(process.returncode, process.stderr)}"
             )
         run = pathlib.Path(folder) / "run"
         batch_size = json.loads((run / "config.json").read_text())["flags"]["batch_size"]
@@ -73,12 +73,16 @@ def _run(asked: Settings) -> None:
     other = pathlib.Path(asked.other).resolve()
     if not (other / "train.py").is_file():
         refuse(asked, "other", "does not contain train.py; pass the folder of a checkout")
+    try:
+        words = shlex.split(asked.flags)
+    except ValueError as error:
+        refuse(asked, "flags", f"cannot be split into flags: {error}; close each quotation mark")
     flags = [
         # Each checkout runs in its own folder but reads the same data.
         f"--data_dir={os.path.abspath(given.removeprefix('--data_dir='))}"
         if given.startswith("--data_dir=")
         else given
-        for given in shlex.split(asked.flags)
+        for given in words
     ]
     ratios = []
     for number in range(1, asked.rounds + 1):

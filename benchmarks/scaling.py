@@ -33,6 +33,7 @@ from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.settings import CheckedSettings
 from pixpro_tf.config import Config
 from pixpro_tf.config.flag import INTERNAL, flag, refuse
+from pixpro_tf.errors import RunError
 
 ALONE, LOGICAL_CPUS, PROCESSES = "core", "logical CPUs", "processes"
 # Names of the strategies in train.py.
@@ -115,7 +116,7 @@ def measured_apart(case: Case) -> Cost:
     """Measures a case in one process, or in one process per replica; if one fails, all are stopped.
 
     Raises:
-        SystemExit: if a process failed, with the last line of its errors.
+        RunError: if a process failed, with the last line of its errors.
     """
     count = case.replicas if case.devices == PROCESSES else 1
     workers = [f"127.0.0.1:{port}" for port in measuring.free_ports(count)]
@@ -147,7 +148,7 @@ def measured_apart(case: Case) -> Cost:
                 if process.returncode:
                     complaints.seek(0)
                     why = measuring.reason(process.returncode, complaints.read())
-                    sys.exit(f"{case.replicas} {case.devices} failed: {why}")
+                    raise RunError(f"{case.replicas} {case.devices} failed: {why}")
         output = started[0][1]
         output.seek(0)
         return Cost(**json.loads(output.read().splitlines()[-1]))

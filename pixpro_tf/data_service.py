@@ -12,8 +12,8 @@ import threading
 import pixpro_tf  # noqa: F401 - chooses Keras 2, so it comes before TensorFlow
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.settings import CheckedSettings
-from pixpro_tf.config.flag import flag
-from pixpro_tf.errors import ConfigError, RunError, first_line
+from pixpro_tf.config.flag import flag, refuse
+from pixpro_tf.errors import RunError, first_line
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,15 +30,18 @@ class Settings(CheckedSettings):
         0, "Service", "port of the worker; 0 for the one after --port", minimum=0, maximum=65535
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.worker_port == self.port:
+            refuse(self, "worker_port", "is the port of the dispatcher; use another port")
+        if not self.worker_port and self.port == 65535:
+            refuse(self, "port", "has no port after it for the worker; add --worker_port")
+
 
 def _run(flags: Settings) -> None:
     worker_port = flags.worker_port or flags.port + 1
     for name, port in (("port", flags.port), ("worker_port", worker_port)):
         _check_free(name, port)
-    if worker_port == flags.port:
-        raise ConfigError(
-            f"--worker_port={worker_port} is the port of the dispatcher; use another port"
-        )
     import tensorflow as tf
 
     service = tf.data.experimental.service
@@ -53,7 +56,7 @@ def _run(flags: Settings) -> None:
         )
     except tf.errors.OpError as error:
         raise RunError(
-            f"--port={flags.port} or {worker_port} cannot be used: {first_line(error)}; use another port"
+            f"--port={flags.port} or --worker_port={worker_port} cannot be used: {first_line(error)}; use another port"
         ) from None
     print(
         f"Serving at --data_service=grpc://{flags.host}:{flags.port}; press Ctrl-C to stop",

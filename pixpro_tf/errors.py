@@ -1,6 +1,8 @@
 """Errors with a message for the user: one line or one paragraph, printed without a traceback."""
 
 import contextlib
+import errno
+import os
 import re
 from collections.abc import Iterator
 
@@ -72,6 +74,14 @@ def printable(text: str) -> str:
 # Errors that reading a damaged or crafted JSON file, and using what it contains, can raise.
 DAMAGED_JSON = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
+# What TensorFlow makes of the message of an assertion: in a graph, where it is the first of the parts in brackets, and outside.
+_ASSERTIONS = (
+    re.compile(r"assertion failed: \[(?P<message>.*?)\](?: \[.*)?"),
+    re.compile(
+        r"Expected '.*' to be true\. Summarized data: b(?P<quote>['\"])(?P<message>.*)(?P=quote)"
+    ),
+)
+
 
 @contextlib.contextmanager
 def argument_called(**names: str) -> Iterator[None]:
@@ -95,8 +105,19 @@ def why_unusable(path: str) -> str:
     try:
         path.encode()
     except UnicodeEncodeError:
-        return "is not valid UTF-8, which TensorFlow requires"
+        return "contains a byte that is not valid UTF-8, which TensorFlow rejects"
     return ""
+
+
+def why_unwritable(error: Exception) -> str:
+    """Returns the reason why a file cannot be written, and what to do before the same command is run again.
+
+    Args:
+        error: error of the operating system, or of the file systems of TensorFlow.
+    """
+    reason = getattr(error, "strerror", None) or first_line(error)
+    is_full = any(os.strerror(number) in reason for number in (errno.ENOSPC, errno.EDQUOT))
+    return f"{reason}; {'free some space, then run the same command again' if is_full else 'make it writable, or use another path'}"
 
 
 def listed(names: list[str], at_most: int) -> str:
@@ -118,4 +139,8 @@ def first_line(error: BaseException) -> str:
         # The locations in the code follow; the actual message is on the line before the first node.
         nodes = [place for place, text in enumerate(lines) if text.lstrip().startswith("[[")]
         line = lines[nodes[0] - 1] if nodes else lines[-1]
-    return re.sub(r"^\{\{.*?\}\} | \[Op:\w+\].*$", "", line)
+    line = re.sub(r"^\{\{.*?\}\} | \[Op:\w+\].*$", "", line)
+    for assertion in _ASSERTIONS:
+        if found := assertion.fullmatch(line):
+            return found["message"]
+    return line

@@ -66,7 +66,7 @@ def _run(settings: Settings) -> None:
     with atomic_output(settings.output, settings.overwrite) as path, open(path, "w") as file:
         print(text, file=file)
     print(text)
-    print(f"Wrote {settings.output}; add --flagfile={settings.output} to the command of train.py")
+    print(f"Wrote {settings.output}; add --flagfile={settings.output} to the training command")
 
 
 main = Command(Settings, __doc__, "python -m pixpro_tf.statistics", _run)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import pathlib
 import typing
 
 import pytest
@@ -35,8 +36,8 @@ REFUSALS = [
     ),
     ({"max_crop_area": 1.5}, "max_crop_area", "at least --min_crop_area=0.08 and at most 1"),
     ({"channels": 0}, "channels", "the minimum is 1"),
-    ({"channels": 4}, "channel_low", "3 numbers, but --channels=4; python -m pixpro_tf.stat"),
-    ({"channel_std": (1.0, 1.0)}, "channel_std", "2 numbers, but --channels=3"),
+    ({"channels": 4}, "channel_low", "(--channels=4, got 3); python -m pixpro_tf.statistics"),
+    ({"channel_std": (1.0, 1.0)}, "channel_std", "one number for each channel"),
     ({"channel_std": (0.2, 0.0, 0.2)}, "channel_std", "greater than 0 in every channel"),
     ({"channel_high": (255.0, 0.0, 255.0)}, "channel_high", "greater than --channel_low"),
     ({"channel_mean": (0.5, math.nan, 0.5)}, "channel_mean", "finite"),
@@ -45,11 +46,16 @@ REFUSALS = [
     (FOUR_CHANNELS | {"augmentation": "simclr_grey"}, "augmentation", "--channels=4; use byol"),
     (FOUR_CHANNELS | {"augmentation": "rand_augment"}, "augmentation", "--channels=4; use byol"),
     (FOUR_CHANNELS | {"data_service": "grpc://a:1"}, "data_service", "remove it"),
-    (FOUR_CHANNELS | {"probe_every": 5}, "probe_every", "--channels=4"),
+    (FOUR_CHANNELS | {"probe_every": 5}, "probe_every", "requires 8-bit RGB images"),
     ({"image_size": 0}, "image_size", "the minimum is 1"),
     ({"output_stride": 4}, "output_stride", "8, 16 or 32"),
-    ({"image_size": 31}, "image_size", "at least 32"),
-    ({"image_size": 15, "output_stride": 16}, "image_size", "at least 16"),
+    ({"image_size": 31}, "image_size", "at least 33"),
+    ({"image_size": 15, "output_stride": 16}, "image_size", "at least 17"),
+    (
+        {"image_size": 7, "output_stride": 8, "backbone_layout": "mirror"},
+        "image_size",
+        "at least 25",
+    ),
     ({"image_size": 32}, "image_size", "at least 33"),
     ({"ppm_layers": 4}, "ppm_layers", "the maximum is 3"),
     ({"ppm_layers": -1}, "ppm_layers", "the minimum is 0"),
@@ -58,8 +64,8 @@ REFUSALS = [
     ({"gamma": float("inf")}, "gamma", "finite"),
     ({"base_lr": float("inf")}, "base_lr", "finite"),
     ({"positive_threshold": 0.0}, "positive_threshold", "0.7"),
-    ({"ema_momentum": 1.1}, "ema_momentum", "0 to 1"),
-    ({"ema_momentum": -0.1}, "ema_momentum", "0 to 1"),
+    ({"ema_momentum": 1.1}, "ema_momentum", "between 0 and 1"),
+    ({"ema_momentum": -0.1}, "ema_momentum", "between 0 and 1"),
     ({"momentum": 1.0}, "momentum", "less than 1"),
     ({"momentum": -0.1}, "momentum", "less than 1"),
     ({"base_lr": 0.0}, "base_lr", "greater than 0"),
@@ -81,6 +87,7 @@ REFUSALS = [
     ({"num_devices": 2, "strategy": "one_device"}, "num_devices", "--strategy=one_device"),
     ({"num_devices": 3, "strategy": "mirrored"}, "batch_size", "--batch_size=1023"),
     ({"precision": "float16", "loss_scale": "none"}, "precision", "--precision=bfloat16"),
+    ({"precision": "auto", "loss_scale": "none"}, "precision", "may select float16"),
     ({"loss_scale": "large"}, "loss_scale", "dynamic, none or a number"),
     ({"loss_scale": "-2"}, "loss_scale", "greater than 0"),
     ({"loss_scale": "inf"}, "loss_scale", "greater than 0"),
@@ -97,7 +104,6 @@ REFUSALS = [
     ({"split": "train", "dataset": "zip:photos.zip"}, "split", "remove it"),
     ({"split": "train", "dataset": "tfrecord:shards/*"}, "split", "remove it"),
     ({"strategy": "tpu", "tpu": "my-tpu", "run_dir": "runs/a"}, "run_dir", "gs://bucket/run"),
-    (REMOTE_TPU, "data_dir", "gs://bucket/data"),
     (REMOTE_TPU | {"data_dir": "/data"}, "data_dir", "gs://bucket/data"),
     (REMOTE_TPU | {"dataset": "folder:/photos"}, "dataset", "--data_service"),
     (REMOTE_TPU | {"dataset": "zip:photos.zip"}, "dataset", "--data_service"),
@@ -114,6 +120,7 @@ REFUSALS = [
     ),
     ({"run_dir": "runs/what?"}, "run_dir", "contains ?, which"),
     ({"seed": -1}, "seed", "the minimum is 0"),
+    ({"seed": 2**32}, "seed", "the maximum is 4294967295"),
     ({"pixel_weight": 0.0}, "pixel_weight", "--instance_weight=1"),
     ({"pixel_weight": -1.0}, "pixel_weight", "the minimum is 0"),
     ({"temperature": 0.0, "pixel_loss": "pixcontrast"}, "temperature", "greater than 0"),
@@ -192,6 +199,12 @@ def test_invalid_combination_is_rejected(flags, named, offered):
     assert text.startswith(given[value] if isinstance(value, bool) else f"--{named}={written}")
     assert offered in text
     assert "\n" not in text
+
+
+def test_remote_tpu_requires_a_folder_of_datasets():
+    text = refusal(**REMOTE_TPU)
+    assert text.startswith("--data_dir is missing, and its default is local to this machine")
+    assert "e.g. gs://bucket/data, or --data_service" in text
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -323,7 +336,9 @@ def test_slurm_without_a_job_step_is_rejected_before_tensorflow_waits(monkeypatc
     config = Config(strategy="multi_worker", cluster="slurm")
     config.check_cluster()
     monkeypatch.delenv("SLURM_PROCID")
-    with pytest.raises(ConfigError, match="which lacks SLURM_PROCID; start the command with srun"):
+    with pytest.raises(
+        ConfigError, match="of which SLURM_PROCID is not set; start the command with srun"
+    ):
         config.check_cluster()
 
 
@@ -351,6 +366,12 @@ def test_unreadable_cluster_is_rejected(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     message = refusal(strategy="multi_worker")
     assert message.startswith(f"--strategy=multi_worker cannot read TF_CONFIG={text!r}")
+
+
+def test_paths_may_be_objects(tmp_path):
+    config = Config(dataset=pathlib.Path("folder:/photos"), run_dir=tmp_path)
+    assert (config.dataset, config.run_dir) == ("folder:/photos", str(tmp_path))
+    assert json.loads(json.dumps(config.to_dict()))["run_dir"] == str(tmp_path)
 
 
 def test_configuration_is_immutable():

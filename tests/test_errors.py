@@ -1,8 +1,11 @@
 """Errors for users: the part of another library's message that is shown."""
 
+import errno
+import os
+
 import pytest
 
-from pixpro_tf.errors import first_line
+from pixpro_tf.errors import first_line, why_unwritable
 
 
 @pytest.mark.parametrize(
@@ -20,9 +23,46 @@ from pixpro_tf.errors import first_line
             "Too wide: 9 of 8",
         ),
         ("Graph execution error:\n\nIt failed", "It failed"),
+        (
+            "{{function_node __wrapped__IteratorGetNext_device_CPU:0}} assertion failed: [the image [1] has 9 x 9 pixels]\n\t [[{{node Assert}}]]",
+            "the image [1] has 9 x 9 pixels",
+        ),
+        (
+            "Graph execution error:\n\nDetected at node Assert\n\nassertion failed: [not equal] [Condition x == y:] [x = ] [1]\n\t [[{{node Assert}}]]",
+            "not equal",
+        ),
+        (
+            "Expected 'tf.Tensor(False, shape=(), dtype=bool)' to be true. Summarized data: b'the image has 9 x 9 pixels'",
+            "the image has 9 x 9 pixels",
+        ),
+        (
+            "Expected 'tf.Tensor(False, shape=(), dtype=bool)' to be true. Summarized data: b\"it's large\"",
+            "it's large",
+        ),
         ("names in {{braces}} stay", "names in {{braces}} stay"),
         ("", "ValueError"),
     ],
 )
 def test_first_line_of_another_librarys_error_is_unwrapped(text, said):
     assert first_line(ValueError(text)) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+            "No space left on device; free some space, then run the same command again",
+        ),
+        (
+            RuntimeError("/a/b; No space left on device [Op:SaveV2]"),
+            "/a/b; No space left on device; free some space, then run the same command again",
+        ),
+        (
+            PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/a/b"),
+            "Permission denied; make it writable, or use another path",
+        ),
+    ],
+)
+def test_advice_after_a_failed_write_suits_the_reason(error, said):
+    assert why_unwritable(error) == said

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from benchmarks.measuring import reason
 from benchmarks.report.page import write_page
 from benchmarks.report.place import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Plan, Run, read_plan
@@ -25,8 +26,6 @@ from pixpro_tf.cli.settings import CheckedSettings
 from pixpro_tf.config.flag import flag
 from pixpro_tf.data.progress import duration
 from pixpro_tf.errors import RunError
-
-_LAST_LINES = 12
 
 
 def check_conditions(plan: Plan, place: Place) -> None:
@@ -71,7 +70,7 @@ def measure_all(
         jobs: number of backbones at a time; they share the cores of the processor.
 
     Raises:
-        RunError: if a run fails, with the end of its log.
+        RunError: if a run fails, with the last line of its log.
     """
     left = [run for run in runs if not os.path.exists(place.result_file(run, stage))]
     done = len(runs) - len(left)
@@ -91,9 +90,9 @@ def measure_all(
                     continue
                 del working[slot]
                 if process.returncode:
-                    raise RunError(
-                        f"{run.name} failed; the end of {_log(place, run, stage)}:\n{_end_of(_log(place, run, stage))}"
-                    )
+                    log = _log(place, run, stage)
+                    why = reason(process.returncode, _last_line_of(log))
+                    raise RunError(f"{run.name} failed: {why}; see {log}")
                 finished += 1
                 seconds = (time.monotonic() - started) / finished * (len(left) + len(working))
                 mean_iou = read_result(place, run, stage)["mean_iou"]
@@ -140,9 +139,9 @@ def _log(place, run, stage) -> str:
     return os.path.join(place.work_dir, "logs", f"{run.name}.{stage}.txt")
 
 
-def _end_of(path: str) -> str:
+def _last_line_of(path: str) -> str:
     with open(path, errors="replace") as file:
-        return "".join(file.readlines()[-_LAST_LINES:]).rstrip()
+        return "".join(file.readlines()[-1:])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

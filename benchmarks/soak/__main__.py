@@ -75,6 +75,8 @@ def _run(settings: Settings) -> int:
     with concurrent.futures.ThreadPoolExecutor(settings.jobs) as pool:
         for job in [pool.submit(disturb_runs) for _ in range(settings.jobs)]:
             job.result()
+    if not results and unavailable.issuperset(settings.faults):
+        raise RunError("none of the faults can be caused on this machine; see the lines above")
     if not results:
         raise RunError(f"--hours={settings.hours:g} is too short for a single run; use more")
     return _print_table(results)

@@ -11,6 +11,8 @@ import time
 
 import numpy as np
 
+from benchmarks.measuring import reason
+from pixpro_tf.errors import RunError
 from tests.support import tiny_run
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -53,7 +55,7 @@ class Reference:
 
 
 def reference(folder: pathlib.Path) -> Reference:
-    """Trains the undisturbed run."""
+    """Trains the undisturbed run; raises `RunError` if it fails."""
     photos, run_dir = folder / "photos", folder / "run"
     photos.mkdir(parents=True)
     tiny_run.write_photos(photos)
@@ -62,7 +64,7 @@ def reference(folder: pathlib.Path) -> Reference:
     _, complaints = process.communicate()
     seconds, used = time.monotonic() - started, _used_by_children() - used
     if process.returncode:
-        raise Violation(f"the undisturbed run failed: {complaints[-300:]}")
+        raise RunError(f"the undisturbed run failed: {reason(process.returncode, complaints)}")
     return Reference(
         photos,
         tiny_run.weights_of(run_dir),

@@ -6,6 +6,7 @@ Later flags override earlier ones, including those of a flag file.
 """
 
 import dataclasses
+import difflib
 import os
 import shutil
 import textwrap
@@ -14,40 +15,14 @@ from typing import Any, TypeVar
 from absl import flags
 
 import pixpro_tf
-from pixpro_tf.config.flag import AUTO, INTERNAL, LIMITS, as_written, flag_name
+from pixpro_tf.cli.flag_values import parser_of
+from pixpro_tf.config.flag import INTERNAL, LIMITS, as_written, flag_name
 from pixpro_tf.errors import ConfigError
 
 Settings = TypeVar("Settings")
 
-
-class _IntegerOrAuto(flags.IntegerParser):
-    """Parser of a whole number that may also be `auto`."""
-
-    def parse(self, argument: Any) -> int:
-        return AUTO if argument == "auto" else super().parse(argument)
-
-    def convert(self, argument: Any) -> int:
-        try:
-            return super().convert(argument)
-        except ValueError:
-            raise ValueError("not a whole number or auto") from None
-
-
-class _Several(flags.ArgumentParser):
-    """Parser of a flag with several values, e.g. `0.01,0.1`."""
-
-    def __init__(self, kind: type) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def parse(self, argument: Any) -> tuple[Any, ...]:
-        if isinstance(argument, tuple):
-            return argument
-        try:
-            return tuple(self.kind(part.strip()) for part in argument.split(","))
-        except ValueError:
-            example = "whole numbers, e.g. 1,2" if self.kind is int else "numbers, e.g. 0.01,0.1"
-            raise ValueError(f"not a list of {example}") from None
+_SYNTAX = "write flags as --name=value"
+_NO_VALUE = f"has no value; {_SYNTAX}"
 
 
 def parse(settings: type[Settings], arguments: list[str]) -> Settings | None:
@@ -64,18 +39,15 @@ def parse(settings: type[Settings], arguments: list[str]) -> Settings | None:
         ConfigError: if a flag is unknown, missing, unreadable, or inconsistent with other flags.
     """
     values = _defined(settings)
+    expanded = _expanded(arguments)
     try:
-        rest = values(["", *_expanded(arguments)])
-    except flags.Error as error:
-        raise ConfigError(f"{' '.join(str(error).split())}; --help lists the flags") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"--flagfile is not a text file ({error}); use a text file with one flag per line"
-        ) from None
+        rest = values(["", *expanded])
+    except (flags.Error, ValueError) as error:
+        raise ConfigError(_in_plain_words(error, settings)) from None
     if values["help"].value:
         return None
     if rest[1:]:
-        raise ConfigError(f"{rest[1]!r} is not a flag; write flags as --name=value")
+        raise ConfigError(f"{rest[1]!r} is not a flag; {_SYNTAX}")
     given = {field.name: values[flag_name(field)].value for field in _fields(settings)}
     missing = [f"--{flag_name(field)}" for field in _fields(settings) if given[field.name] is None]
     if missing:
@@ -128,6 +100,36 @@ def help_text(
     return "\n".join(lines)
 
 
+def _in_plain_words(error: Exception, settings: Any) -> str:
+    """Returns the message about a command line that absl rejects."""
+    said = str(error)
+    if isinstance(error, flags.UnrecognizedFlagError):
+        return _unknown(error.flagname, settings)
+    if not isinstance(error, flags.Error):
+        # A boolean flag with both `no` and a value.
+        argument = said.removesuffix(" does not take an argument")
+        name = argument.partition("=")[0].lstrip("-").removeprefix("no")
+        return f"{argument} takes no value; use --{name} or --no{name}"
+    argument = said.removeprefix("Missing value for flag ")
+    return said if argument == said else f"{argument} {_NO_VALUE}"
+
+
+def _unknown(name: str, settings: Any) -> str:
+    """Returns the message about a flag that does not exist, with the name of a similar one."""
+    if " " in name:
+        # A line of a flag file without its equals sign.
+        return f"'--{name}' is not a flag; {_SYNTAX}"
+    names = ["flagfile"]
+    for field in _fields(settings):
+        if field.metadata["group"] != INTERNAL:
+            names.append(flag_name(field))
+            if isinstance(field.default, bool):
+                names.append(f"no{flag_name(field)}")
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean --{close[0]}? " if close else ""
+    return f"--{name} is unknown; {hint}--help lists the flags"
+
+
 def _help_of(field: "dataclasses.Field[Any]", width: int) -> list[str]:
     name, metadata = flag_name(field), field.metadata
     if field.default is dataclasses.MISSING:
@@ -153,52 +155,75 @@ def _defined(settings: Any) -> flags.FlagValues:
     """Returns absl flags for every field, and `--flagfile`; required flags are None until they are set."""
     values = flags.FlagValues()
     flags.DEFINE_string("flagfile", "", "", flag_values=values)
-    flags.DEFINE_boolean("help", False, "", short_name="h", flag_values=values)
+    _define(values, "help", False, short_name="h")
     for field in _fields(settings):
         name = flag_name(field)
-        default = None if field.default is dataclasses.MISSING else field.default
         if field.metadata.get("repeated"):
             flags.DEFINE_multi_string(name, None, "", flag_values=values)
-        elif isinstance(default, tuple):
-            flags.DEFINE(_Several(type(default[0])), name, default, "", values)
-        elif field.metadata.get("automatic"):
-            flags.DEFINE(_IntegerOrAuto(), name, default, "", values)
-        elif isinstance(default, bool):
-            flags.DEFINE_boolean(name, default, "", flag_values=values)
-        elif isinstance(default, int):
-            flags.DEFINE_integer(name, default, "", flag_values=values)
-        elif isinstance(default, float):
-            flags.DEFINE_float(name, default, "", flag_values=values)
+        elif field.default is dataclasses.MISSING:
+            flags.DEFINE_string(name, None, "", flag_values=values)
         else:
-            flags.DEFINE_string(name, default, "", flag_values=values)
+            _define(values, name, field.default, bool(field.metadata.get("automatic")))
         if field.metadata.get("alias"):
             flags.DEFINE_alias(field.metadata["alias"], name, flag_values=values)
     return values
 
 
+def _define(
+    values: flags.FlagValues, name: str, default: Any, automatic: bool = False, **options: Any
+) -> None:
+    parser = parser_of(name, default, automatic)
+    flags.DEFINE(parser, name, default, "", values, **options)
+    # Flags with this attribute can be written without a value.
+    values[name].boolean = isinstance(default, bool)
+
+
 def _expanded(arguments: list[str], inside: tuple[str, ...] = ()) -> list[str]:
-    """Returns the arguments with each flag file replaced by its lines; a file that does not exist is left for absl to report.
+    """Returns the arguments with each flag file replaced by its lines.
 
     absl could expand the files itself, but a flag file of this package may include another one by its relative path, which does not exist
     in the working directory of a user who has installed the package.
     """
     found = []
-    for argument in arguments:
-        flag, is_given, path = argument.partition("=")
-        if not is_given or flag.lstrip("-") != "flagfile" or not path:
+    remaining = iter(arguments)
+    for argument in remaining:
+        flag, has_value, path = argument.partition("=")
+        if flag not in ("--flagfile", "-flagfile"):
             found.append(argument)
+            continue
+        if not has_value and not (path := next(remaining, "")):
+            raise ConfigError(f"{argument} {_NO_VALUE}")
+        if not path:
             continue
         path = _flagfile(os.path.expanduser(path))
         if path in inside:
-            raise ConfigError(f"--flagfile={path} includes itself; remove one of the two lines")
-        if not os.path.isfile(path):
-            found.append(argument)
-            continue
+            raise ConfigError(
+                f"--flagfile={path} includes itself, directly or through another flag file; remove that line"
+            )
+        found += _expanded(_lines_of(path), (*inside, path))
+    return found
+
+
+def _lines_of(path: str) -> list[str]:
+    """Returns the arguments in a flag file, one per line."""
+    try:
         with open(path) as file:
             lines = [line.strip() for line in file]
-        flags_of_file = [line for line in lines if line and not line.startswith(("#", "//"))]
-        found += _expanded(flags_of_file, (*inside, path))
-    return found
+    except FileNotFoundError:
+        raise ConfigError(
+            f"--flagfile={path} does not exist; use a path, or the name of a flag file of pixpro_tf, e.g. --flagfile=pixpro"
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError(f"--flagfile={path} is a folder; use a file") from None
+    except OSError as error:
+        raise ConfigError(
+            f"--flagfile={path} cannot be read: {error.strerror}; make it readable, or use another file"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"--flagfile={path} is not a text file ({error}); use a text file with one flag per line"
+        ) from None
+    return [line for line in lines if line and not line.startswith(("#", "//"))]
 
 
 def _flagfile(path: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from pixpro_tf.cli import command_line, outputs
 from pixpro_tf.data import limits
-from pixpro_tf.errors import ConfigError, RunError, UserError, first_line
+from pixpro_tf.errors import ConfigError, RunError, UserError, first_line, printable
 
 Settings = TypeVar("Settings")
 
@@ -150,11 +150,18 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
         print("Stopped.", file=sys.stderr)
         return 128 + signal.SIGINT
     except OSError as error:
-        # Libraries need a temporary folder when they are imported.
-        if error.errno not in _OF_THE_MACHINE and "temporary directory" not in str(error):
-            raise
-        print(f"error: {first_line(error)}", file=sys.stderr)
+        print(f"error: {printable(_about_a_file(error))}", file=sys.stderr)
         return RunError.exit_code
+
+
+def _about_a_file(error: OSError) -> str:
+    """Returns the message about a file that cannot be read or written; raises any other error again."""
+    if error.strerror and isinstance(error.filename, str | bytes):
+        return f"{os.fsdecode(error.filename)} cannot be read or written: {error.strerror}"
+    # Libraries need a temporary folder when they are imported.
+    if error.errno not in _OF_THE_MACHINE and "temporary directory" not in str(error):
+        raise error
+    return first_line(error)
 
 
 def is_installed_command() -> bool:

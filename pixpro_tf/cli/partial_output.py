@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pixpro_tf.cli.outputs import in_use, locked, refuse_existing, replace
 from pixpro_tf.cli.shards import Plan
-from pixpro_tf.errors import ConfigError, RunError, UserError, first_line
+from pixpro_tf.errors import ConfigError, RunError, UserError, why_unwritable
 
 _PLAN, _SHARDS, _MOVING, _LOCK = "plan.json", "shards", "moving", "lock"
 
@@ -76,11 +76,11 @@ class PartialOutput:
             with tf.io.gfile.GFile(path) as file:
                 if file.read() != described:
                     raise ConfigError(
-                        f"{self.folder} contains shards of other images or of other flags; repeat the command that began it, or delete it"
+                        f"{self.folder} contains shards of other images or other flags; repeat the command that created it, or delete the folder"
                     )
         elif self._exists(self.folder) and tf.io.gfile.listdir(self.folder):
             raise ConfigError(
-                f"{self.folder}, where incomplete output is kept, exists and is not from this command; rename it, or use another --output"
+                f"{self.folder} already exists but was not created by this command, which keeps incomplete output there; rename it, or use another --output"
             )
         else:
             tf.io.gfile.makedirs(self.folder)
@@ -114,7 +114,7 @@ class PartialOutput:
             complete = len(plan.shards) - len(self.missing(plan))
             if complete:
                 print(
-                    f"{self.folder} keeps {complete} of {len(plan.shards)} shards; the same command continues from there"
+                    f"Kept {complete} of {len(plan.shards)} shards in {self.folder}; run the same command again to continue"
                 )
             else:
                 tf.io.gfile.rmtree(self.folder)
@@ -132,7 +132,7 @@ class PartialOutput:
         """
         if missing := len(self.missing(plan)):
             raise RunError(
-                f"{missing} of {len(plan.shards)} shards have not been written to {self.folder}; repeat the command when nothing writes to it any more"
+                f"{missing} of {len(plan.shards)} shards are missing from {self.folder}; run the command again once no other process writes to it"
             )
         with self._writing():
             if self._is_remote:
@@ -162,8 +162,9 @@ class PartialOutput:
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
-            reason = getattr(error, "strerror", None) or first_line(error)
-            raise RunError(f"{self._output} cannot be written: {reason}", of="output") from None
+            raise RunError(
+                f"{self._output} cannot be written: {why_unwritable(error)}", of="output"
+            ) from None
 
     def _exists(self, path: str) -> bool:
         return tf.io.gfile.exists(path)

@@ -16,6 +16,8 @@ from pixpro_tf.data.parallelism import num_cores
 from pixpro_tf.data.sources.cache import memory_bytes
 from pixpro_tf.errors import ConfigError, RunError, UserError
 
+# As in pyproject.toml.
+BEAM = "apache-beam==2.77.0"
 # Runners whose server has options that Beam itself does not know.
 _WITH_OWN_OPTIONS = ("FlinkRunner", "SparkRunner", "PortableRunner", "PrismRunner")
 # Memory of a process, most of which TensorFlow takes.
@@ -52,8 +54,8 @@ def run_on_this_machine(
             yield future.result()
     except concurrent.futures.process.BrokenProcessPool:
         raise RunError(
-            f"one of {workers} processes ended unexpectedly, perhaps for lack of memory; the same command continues, "
-            f"with --num_workers={workers // 2} in half of the memory"
+            f"one of {workers} processes ended unexpectedly, perhaps out of memory; run the same command again to continue, "
+            f"with --num_workers={workers // 2} to halve the memory"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -106,7 +108,7 @@ def check_beam(runner: str, options: Sequence[str]) -> None:
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError:
         raise RunError(
-            f"{runner} needs Apache Beam; install it with `pip install 'pixpro_tf[beam]'`, in an environment of its own",
+            f"{runner} requires Apache Beam; install it with `pip install {BEAM}`, in an environment of its own",
             of="beam_runner",
         ) from None
     without = PipelineOptions([]).get_all_options()

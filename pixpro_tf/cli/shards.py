@@ -15,7 +15,7 @@ from pixpro_tf.data.images import decode
 from pixpro_tf.data.parallelism import untuned
 from pixpro_tf.data.sources import ListedSource, bad_images, open_source
 from pixpro_tf.data.sources.tfrecords import FEATURES
-from pixpro_tf.errors import ConfigError, RunError, argument_called, first_line
+from pixpro_tf.errors import ConfigError, RunError, argument_called, first_line, why_unwritable
 
 # Number of files that a process reads at once. Reading waits more than it computes, most of all over a network.
 _READS_AT_ONCE = 8
@@ -94,7 +94,7 @@ def write_shard(plan: Plan, folder: str, scratch: str, skip_bad: bool, shard: in
         source, digest = _open(plan.images)
     if digest != plan.digest:
         raise RunError(
-            f"{plan.images} has other images than when the first shard was planned; all processes must see the same images, which must not change",
+            f"{plan.images} contains different images than when the command started; all workers must read the same files, and these must not change meanwhile",
             of="images",
         )
     name = plan.file_name(shard)
@@ -114,8 +114,9 @@ def write_shard(plan: Plan, folder: str, scratch: str, skip_bad: bool, shard: in
                 os.fsync(written.fileno())
         tf.io.gfile.rename(incomplete, os.path.join(folder, name), overwrite=True)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise RunError(f"{folder} cannot be written: {reason}", of="output") from None
+        raise RunError(
+            f"{folder} cannot be written: {why_unwritable(error)}", of="output"
+        ) from None
     finally:
         with contextlib.suppress(tf.errors.OpError):
             if tf.io.gfile.exists(incomplete):

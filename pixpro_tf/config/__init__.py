@@ -4,6 +4,7 @@ This package does not import TensorFlow, so that a mistake in a flag is reported
 """
 
 import dataclasses
+import os
 from typing import Any
 
 from pixpro_tf.config import combinations
@@ -53,9 +54,12 @@ class Config(
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, automatic)
         for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
             if isinstance(field.default, tuple):
                 # JSON has lists.
-                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
+                object.__setattr__(self, field.name, tuple(value))
+            elif isinstance(value, os.PathLike):
+                object.__setattr__(self, field.name, os.fspath(value))
         check_values(self)
         self.check_data()
         self.check_model()

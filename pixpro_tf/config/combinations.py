@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pixpro_tf.config import flag
 from pixpro_tf.config.data import OF_FILES
+from pixpro_tf.errors import ConfigError
 
 if TYPE_CHECKING:
     from pixpro_tf.config import Config
@@ -15,12 +16,6 @@ def check_levels(config: "Config") -> None:
     """Checks that the maps of the pixel loss exist, have bins to compare, and depend on all trained layers."""
     refuse = functools.partial(flag.refuse, config)
 
-    if config.image_size < config.output_stride:
-        refuse(
-            "image_size",
-            f"is smaller than one bin of the feature map (--output_stride={config.output_stride}); "
-            f"use at least {config.output_stride}",
-        )
     levels = config.pixel_level_names
     unknown = [level for level in levels if not re.fullmatch("c[2-5]|p[2-7]", level)]
     if not levels or unknown or len(set(levels)) < len(levels):
@@ -56,33 +51,32 @@ def check_levels(config: "Config") -> None:
             "output_stride",
             "gives several maps the same size, but an FPN needs maps of different sizes; use 32 with p2 to p7",
         )
-    if config.backbone_layout == "mirror":
-        _check_mirroring(config)
-    for level in levels if config.pixel_weight else ["c5"]:
-        if config.map_size(level) < 2:
-            refuse(
-                "image_size",
-                f"reduces the map {level} to a single bin, which leaves nothing to compare; "
-                f"use at least {config.stride_of(level) + 1}",
-            )
-
-
-def _check_mirroring(config: "Config") -> None:
-    """Checks that every map is larger than its padding, and that all trained layers use mirror padding."""
-    if config.dense_head_layers:
-        flag.refuse(
-            config,
+    if config.backbone_layout == "mirror" and config.dense_head_layers:
+        refuse(
             "dense_head_layers",
             "uses zero padding, which --backbone_layout=mirror does not allow; remove it",
         )
-    dilation = 32 // config.output_stride
-    if config.map_size("c5") < dilation:
-        least = config.output_stride * (dilation - 1) + 1
-        flag.refuse(
-            config,
-            "image_size",
-            f"results in maps that are too small for mirror padding; use at least {least}",
-        )
+    _check_image_size(config)
+
+
+def _check_image_size(config: "Config") -> None:
+    """Checks that every map has bins to compare, and that maps with mirror padding are larger than their padding."""
+    stride = config.output_stride
+    coarsest = max(
+        config.pixel_level_names if config.pixel_weight else ["c5"], key=config.stride_of
+    )
+    dilation = 32 // stride if config.backbone_layout == "mirror" else 1
+    if config.image_size < stride:
+        reason = f"is smaller than one bin of the feature map (--output_stride={stride})"
+    elif config.map_size("c5") < dilation:
+        reason = "results in maps that are too small for mirror padding"
+    elif config.map_size(coarsest) < 2:
+        reason = f"reduces the map {coarsest} to a single bin, which leaves nothing to compare"
+    else:
+        return
+    # The smallest size that meets all three conditions.
+    least = max(stride, stride * (dilation - 1) + 1, config.stride_of(coarsest) + 1)
+    flag.refuse(config, "image_size", f"{reason}; use at least {least}")
 
 
 def check_hosts(config: "Config") -> None:
@@ -103,7 +97,7 @@ def check_hosts(config: "Config") -> None:
     if config.probe_every and not config.image_channels.is_photograph:
         refuse(
             "probe_every",
-            f"evaluates RGB images with 8 bits, but the run has others (--channels={config.channels}); remove it",
+            "requires 8-bit RGB images, but the run has other channels or ranges; remove it",
         )
     config.check_replicas(max(config.num_devices, 1))
     if config.instance_loss == "contrastive" and config.batch_size == config.gradient_accumulation:
@@ -126,8 +120,11 @@ def _check_remote_places(config: "Config") -> None:
         )
     of_files = config.dataset.startswith(OF_FILES)
     name, place = ("dataset", config.dataset) if of_files else ("data_dir", config.data_dir)
-    if "://" not in place and not config.data_service:
-        refuse(
-            name,
-            f"{local} read the images themselves; use a place that both can access, e.g. gs://bucket/data, or --data_service",
+    if "://" in place or config.data_service:
+        return
+    advice = "use a place that both can access, e.g. gs://bucket/data, or --data_service"
+    if not place:
+        raise ConfigError(
+            f"--data_dir is missing, and its default {local} read the images themselves; {advice}"
         )
+    refuse(name, f"{local} read the images themselves; {advice}")

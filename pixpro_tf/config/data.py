@@ -13,7 +13,7 @@ from pixpro_tf.data.views.policies import OF_COLOUR, POLICIES
 OF_FILES = ("folder:", "zip:", "tfrecord:")
 # Flags with one number for each channel.
 _OF_CHANNELS = ("channel_low", "channel_high", "channel_mean", "channel_std")
-_MEASURE = "python -m pixpro_tf.statistics measures it, and writes a flagfile"
+_MEASURE = "python -m pixpro_tf.statistics measures them and writes a flag file"
 
 
 def on_bad_image_flag(used_by: dict[str, Any] | None = None) -> str:
@@ -55,7 +55,7 @@ class DataFlags:
         RGB.count,
         "Data",
         "number of channels of the images; with other channels than RGB in 8 bits, folder: and zip: also read NumPy's .npy files, TIFF with any "
-        "number of channels (pip install '.[channels]'), and greyscale files as they are stored; python -m pixpro_tf.statistics "
+        "number of channels (requires tifffile and imagecodecs), and greyscale files as they are stored; python -m pixpro_tf.statistics "
         "writes a flagfile with this flag and the next four",
         minimum=1,
     )
@@ -180,7 +180,7 @@ class DataFlags:
                 refuse(
                     self,
                     "dataset",
-                    f"contains --run_dir={run_dir}, whose figures would become images; use another run folder",
+                    f"contains --run_dir={run_dir}, whose figures would be read as training images; use a --run_dir outside the dataset",
                 )
 
     def _check_dataset(self) -> None:
@@ -211,7 +211,9 @@ class DataFlags:
             count = len(getattr(self, name))
             if count != self.channels:
                 refuse(
-                    self, name, f"has {count} numbers, but --channels={self.channels}; {_MEASURE}"
+                    self,
+                    name,
+                    f"must have one number for each channel (--channels={self.channels}, got {count}); {_MEASURE}",
                 )
         channels = self.image_channels
         if any(high <= low for low, high in zip(channels.low, channels.high, strict=True)):
@@ -230,19 +232,19 @@ class DataFlags:
             refuse(
                 self,
                 "dataset",
-                "contains RGB images with 8 bits; other channels and ranges require folder:PATH or zip:FILE",
+                "is read as 8-bit RGB; other channels and ranges require folder:PATH or zip:FILE",
             )
         if self.data_service:
             refuse(
                 self,
                 "data_service",
-                "does not decode images with other channels than RGB in 8 bits; remove it",
+                "supports 8-bit RGB images only; remove it",
             )
 
     def _check_data_service(self) -> None:
         addresses = self.data_services
         if not addresses or not all(
-            re.fullmatch(r"grpc://[^/\s]+:\d+", each) for each in addresses
+            re.fullmatch(r"grpc://[^/\s]+:\d{1,5}", each) for each in addresses
         ):
             refuse(
                 self,

@@ -15,6 +15,8 @@ Value = TypeVar("Value", bound=bool | int | float | str | tuple[Any, ...])
 AUTO = -(2**31)
 # Group of the flags that a command passes to its own subprocesses; --help omits them.
 INTERNAL = ""
+# A minimum up to this one stands for "greater than 0".
+_NEARLY_ZERO = 1e-6
 # Group of the limits for files that others have made; --help shows it last.
 LIMITS = "Limits"
 
@@ -133,8 +135,13 @@ def check_all_used(settings: Any) -> None:
     for field in dataclasses.fields(settings):
         for name, values in field.metadata["used_by"].items():
             found = getattr(settings, name)
-            if not (found in values if values else found):
+            if found in values if values else found:
+                continue
+            if found != "" or values:
                 check_used(settings, False, [field.name], _as_given(name, found))
+            elif _is_set(settings, field.name):
+                reason = f"is unused without --{name}; remove it, or add --{name}"
+                refuse(settings, field.name, reason)
 
 
 def check_used(settings: Any, used: bool, names: list[str], by: str) -> None:
@@ -149,7 +156,7 @@ def check_used(settings: Any, used: bool, names: list[str], by: str) -> None:
     if used:
         return
     for name in names:
-        if getattr(settings, name) != getattr(type(settings), name):
+        if _is_set(settings, name):
             refuse(settings, name, f"is unused with {by}; remove it")
 
 
@@ -170,6 +177,10 @@ def integers(name: str, text: str) -> list[int]:
         raise ConfigError(
             f"--{name}={text} is not a list of whole numbers; separate them by commas, e.g. 20,30"
         ) from None
+
+
+def _is_set(settings: Any, name: str) -> bool:
+    return getattr(settings, name) != getattr(type(settings), name)
 
 
 def _as_given(name: str, value: Any) -> str:
@@ -195,6 +206,8 @@ def _check_value(field: "dataclasses.Field[Any]", value: Any) -> None:
         if isinstance(each, float) and not math.isfinite(each):
             raise ConfigError(f"{given} is not a finite number")
         if minimum is not None and not each >= minimum:
+            if each <= 0 < minimum <= _NEARLY_ZERO:
+                raise ConfigError(f"{given} must be greater than 0")
             raise ConfigError(f"{given} is too small; the minimum is {minimum}")
         if maximum is not None and each > maximum:
             raise ConfigError(f"{given} is too large; the maximum is {maximum}")

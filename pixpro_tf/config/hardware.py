@@ -86,10 +86,11 @@ class HardwareFlags:
         if self.tpu and self.strategy != "tpu":
             refuse(self, "tpu", f"is unused with --strategy={self.strategy}; add --strategy=tpu")
         if self.precision in ("auto", "float16") and self.loss_scale == "none":
+            float16 = "may select float16, which " if self.precision == "auto" else ""
             refuse(
                 self,
                 "precision",
-                "loses small gradients without loss scaling; use --loss_scale=dynamic, or --precision=bfloat16",
+                f"{float16}loses small gradients without loss scaling; use --loss_scale=dynamic, or --precision=bfloat16",
             )
         if self.loss_scale not in ("dynamic", "none") and not _is_positive_number(self.loss_scale):
             refuse(self, "loss_scale", "must be dynamic, none or a number greater than 0")
@@ -101,10 +102,11 @@ class HardwareFlags:
         if self.cluster == "slurm":
             missing = [name for name in SLURM_VARIABLES if not os.environ.get(name)]
             if missing:
+                verb = "is" if len(missing) == 1 else "are"
                 refuse(
                     self,
                     "cluster",
-                    f"needs the environment of a Slurm job step, which lacks {', '.join(missing)}; start the command with srun",
+                    f"requires the variables of a Slurm job step, of which {', '.join(missing)} {verb} not set; start the command with srun",
                 )
         elif self.strategy == "multi_worker":
             _check_cluster(self, os.environ.get("TF_CONFIG", ""))

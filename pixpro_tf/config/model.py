@@ -110,8 +110,4 @@ class ModelFlags:
         if self.output_stride not in (8, 16, 32):
             refuse(self, "output_stride", "is not supported; use 8, 16 or 32")
         if not 0 <= self.ema_momentum <= 1:
-            refuse(
-                self,
-                "ema_momentum",
-                "must be from 0 to 1; the paper uses 0.99",
-            )
+            refuse(self, "ema_momentum", "must be between 0 and 1; the paper uses 0.99")

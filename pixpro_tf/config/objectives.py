@@ -34,6 +34,7 @@ class ObjectiveFlags:
         "Objectives",
         "number of layers of the transform g in the propagation module of pixpro, 0 to 3",
         minimum=0,
+        maximum=3,
         used_by={"pixel_weight": (), "pixel_loss": ("pixpro",)},
     )
     gamma: float = flag(
@@ -76,14 +77,8 @@ class ObjectiveFlags:
 
     def check_objectives(self) -> None:
         """Raises `ConfigError` if these flags are invalid on their own or in combination."""
-        if self.ppm_layers > 3:
-            refuse(self, "ppm_layers", "is too large; the maximum is 3")
         if not self.positive_threshold > 0:
-            refuse(
-                self,
-                "positive_threshold",
-                "must be greater than 0 for positive pairs to exist; the paper uses 0.7",
-            )
+            refuse(self, "positive_threshold", "must be greater than 0; the paper uses 0.7")
         for name, usual in (("temperature", 0.3), ("instance_temperature", 0.2)):
             if not getattr(self, name) > 0:
                 refuse(self, name, f"must be greater than 0; {usual} is usual")

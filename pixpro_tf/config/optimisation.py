@@ -161,7 +161,9 @@ class OptimisationFlags:
             )
         if self.epochs == AUTO and self.schedule == "step":
             refuse(
-                self, "epochs", "needs --schedule=cosine; --lr_drops are epochs of a known total"
+                self,
+                "epochs",
+                "is not supported with --schedule=step, whose --lr_drops need a known number of epochs; use a number, or --schedule=cosine",
             )
         if self.epochs != AUTO and self.warmup_epochs >= self.epochs and self.warmup_epochs:
             refuse(

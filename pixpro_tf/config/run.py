@@ -27,6 +27,7 @@ class RunFlags:
         "Run",
         "seed of the weights, the order of the images, the crops and the photometric augmentation",
         minimum=0,
+        maximum=2**32 - 1,
     )
     checkpoint_every: int = flag(
         0,
@@ -103,8 +104,6 @@ class RunFlags:
 
     def check_run(self) -> None:
         """Raises `ConfigError` if these flags are invalid on their own or in combination."""
-        if self.seed >= 2**32:
-            refuse(self, "seed", "is too large; the maximum is 2**32 - 1")
         if self.profile_steps:
             steps = integers("profile_steps", self.profile_steps)
             if len(steps) != 2 or not 1 <= steps[0] < steps[1]:

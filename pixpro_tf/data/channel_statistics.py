@@ -7,7 +7,7 @@ from pixpro_tf.data import stored_values
 from pixpro_tf.data.progress import counted
 from pixpro_tf.data.sources import bad_images, open_source
 from pixpro_tf.data.views.channels import RGB, Channels
-from pixpro_tf.errors import RunError, argument_called
+from pixpro_tf.errors import RunError, argument_called, first_line
 
 _PIXELS_OF_IMAGE = 1000
 # Unknown channels, with which all files are listed that may contain an image.
@@ -61,7 +61,10 @@ def measure(
                 bad.append(name)
                 continue
             named = bad_images.names_of_images([name])
-            raise RunError(f"{images} cannot be read: {named}: {error}", of="images") from None
+            raise RunError(
+                f"{images} cannot be read: {named}: {first_line(error)}; fix the file, or leave out such files with --on_bad_image=skip",
+                of="images",
+            ) from None
         only_bytes = only_bytes and values.dtype == np.uint8
         pixels = values.reshape(-1, values.shape[-1])
         places = generator.integers(len(pixels), size=_PIXELS_OF_IMAGE)
@@ -82,7 +85,7 @@ def _channels_of(values: np.ndarray, images: str, outliers: float | None) -> Cha
             below, above = map(_rounded, np.percentile(column, [outliers, 100 - outliers]))
         if not column.size or below >= above or column.min() == column.max():
             raise RunError(
-                f"{images} has the same value in channel {number} of almost all pixels; remove this channel from the images",
+                f"{images} is almost constant in channel {number}; remove this channel from the images",
                 of="images",
             )
         relative = np.clip((column - below) / (above - below), 0, 1)

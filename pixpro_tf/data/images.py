@@ -43,14 +43,14 @@ def is_hidden(name: str) -> bool:
 
 
 def passed_over(names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> str:
-    """Message about files that are not images, e.g. `Skipped 48 files: 40 .webp, 8 .tif`; empty if there are none."""
+    """Message about files that are not images, e.g. `Skipped files of other types: 48 (40 .txt, 8 .xml)`; empty if there are none."""
     counted = collections.Counter(
         os.path.splitext(name)[1].lower() or "without a suffix"
         for name in names
         if not is_hidden(name) and not is_image_name(name, suffixes)
     )
     counts = ", ".join(f"{count} {suffix}" for suffix, count in counted.most_common())
-    return f"Skipped {counted.total()} files: {counts}" if counted else ""
+    return f"Skipped files of other types: {counted.total()} ({counts})" if counted else ""
 
 
 def needs_pillow(name: bytes) -> bool:
@@ -111,7 +111,10 @@ def _decode_rgb(encoded: tf.Tensor, pillow: bool) -> tf.Tensor:
         if pillow:
             return tf.cond(header.is_of_pillow(), by_pillow, by_tensorflow)
         known = tf.debugging.Assert(
-            ~header.is_of_pillow(), ["GIF, WebP, TIFF and BMP with a palette are not decoded here"]
+            ~header.is_of_pillow(),
+            [
+                "GIF, WebP, TIFF and palette BMP images are not supported by data services and remote TPUs"
+            ],
         )
         with tf.control_dependencies([known]):
             return by_tensorflow()

@@ -81,4 +81,6 @@ def check_bytes(size: int) -> None:
     """Raises `TooLarge` if a file, archive member or record with an image has too many bytes."""
     limit = _current.max_image_megabytes
     if size > limit * 10**6:
-        raise TooLarge(f"{size / 1e6:.0f} MB are more than --max_image_megabytes={limit} allows")
+        raise TooLarge(
+            f"it has {size / 1e6:.0f} MB, more than --max_image_megabytes={limit} allows"
+        )

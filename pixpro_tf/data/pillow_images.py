@@ -122,5 +122,5 @@ def rgb(image: Image.Image) -> Image.Image:
         upper = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         return Image.fromarray(upper).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError("pixels of 32 bits; save the image with 8 or 16 bits per channel")
+        raise ValueError("its pixels have 32 bits; save the image with 8 or 16 bits per channel")
     return image.convert("RGB")

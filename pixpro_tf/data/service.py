@@ -32,9 +32,10 @@ class DataService:
         """Raises `RunError` unless every dispatcher returns an element; TensorFlow itself would wait forever."""
         for address in self.addresses:
             if problem := _unreachable(address):
+                host, port = _host_and_port(address)
                 raise RunError(
                     f"{address} does not answer: {problem}; "
-                    "start it there with `python -m pixpro_tf.data_service --host=NAME`",
+                    f"start it on that machine with `python -m pixpro_tf.data_service --host={host} --port={port}`",
                     of="data_service",
                 )
             asking = threading.Thread(target=_ask, args=(address,), daemon=True)
@@ -43,7 +44,7 @@ class DataService:
             if asking.is_alive():
                 raise RunError(
                     f"{address} answers, but its worker does not; "
-                    "start it with a --host=NAME that this machine can reach",
+                    "restart the data service with a --host that this machine can reach",
                     of="data_service",
                 )
 
@@ -118,12 +119,18 @@ class DataService:
 
 def _unreachable(address: str) -> str:
     """Reason why an address does not answer; empty if it does."""
-    host, _, port = address.removeprefix("grpc://").rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
+        socket.create_connection(_host_and_port(address), timeout=_SECONDS_TO_ANSWER).close()
     except OSError as error:
         return error.strerror or str(error)
+    except UnicodeError:
+        return "invalid host name"
     return ""
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.removeprefix("grpc://").rpartition(":")
+    return host, int(port)
 
 
 def _ask(address: str) -> None:

@@ -53,7 +53,7 @@ def read(encoded: bytes, count: int | None = None) -> np.ndarray:
     else:
         values = _read_by_pillow(encoded, count)
     if values.dtype.kind not in "uif":
-        raise ValueError(f"values of the type {values.dtype}; use integers or floats")
+        raise ValueError(f"its values have the type {values.dtype}; save integers or floats")
     return values
 
 
@@ -94,7 +94,7 @@ def _read_array(encoded: bytes, count: int | None) -> np.ndarray:
     axes = _axes_of_array(shape, count)
     _check(shape[axes[0]], shape[axes[1]], shape[axes[2]] if len(axes) == 3 else 1, dtype)
     if dtype.hasobject:
-        raise ValueError("a NumPy array of Python objects; use integers or floats")
+        raise ValueError("it contains Python objects; save integers or floats")
     try:
         flat = np.frombuffer(encoded, dtype, int(np.prod(shape, dtype=np.int64)), file.tell())
     except ValueError as error:
@@ -115,7 +115,7 @@ def _axes_of_array(shape: tuple[int, ...], count: int | None) -> tuple[int, ...]
         return (0, 1)
     if len(shape) != 3:
         raise ValueError(
-            f"a NumPy array of the shape {list(shape)}; use [H, W], [H, W, C] or [C, H, W]"
+            f"its array has the shape {list(shape)}; save [H, W], [H, W, C] or [C, H, W]"
         )
     first = shape[0] == count if count else shape[0] < shape[2]
     if first and shape[2] != count:
@@ -129,7 +129,7 @@ def _read_tiff(encoded: bytes, count: int | None) -> np.ndarray:
         import tifffile
     except ModuleNotFoundError:
         raise ValueError(
-            "TIFF images with these channels need tifffile; install it with `pip install '.[channels]'`"
+            "TIFF images with these channels require tifffile; install it with `pip install tifffile imagecodecs`"
         ) from None
     with contextlib.ExitStack() as stack:
         try:
@@ -145,7 +145,9 @@ def _read_tiff(encoded: bytes, count: int | None) -> np.ndarray:
             if axis not in order and (size > 1 or axes[axis] == "S")
         ]
         if min(order) < 0 or len(others) > 1:
-            raise ValueError(f"a TIFF with the axes {axes}; use an image with channels")
+            raise ValueError(
+                f"it has the axes {axes}; save height, width and at most one axis of channels"
+            )
         height, width = (shape[axis] for axis in order)
         channels = shape[others[0]] if others else 1
         _check(height, width, channels, series.dtype)
@@ -177,13 +179,15 @@ def _without(values: np.ndarray, missing: str) -> np.ndarray:
 def _read_by_pillow(encoded: bytes, count: int | None) -> np.ndarray:
     with pillow_images.opened(encoded, _PILLOW) as image:
         if image.format == "PNG" and encoded[24] == 16 and encoded[25] in _PNG_WITH_SEVERAL:
-            raise ValueError("a PNG with 16 bits and several channels; save it as TIFF or .npy")
+            raise ValueError(
+                "PNGs with 16 bits and several channels are not supported; save it as TIFF or .npy"
+            )
         if image.mode == "P":
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
         elif image.mode == "1":
             image = image.convert("L")
         if image.mode not in _MODES:
-            raise ValueError(f"colours of the mode {image.mode}; convert the image")
+            raise ValueError(f"its colour mode {image.mode} is not supported; convert it to RGB")
         _check_count(len(image.getbands()), count)
         values = np.asarray(ImageOps.exif_transpose(image))
     return values if values.ndim == 3 else values[..., np.newaxis]
@@ -197,4 +201,4 @@ def _check(height: int, width: int, channels: int, dtype: np.dtype) -> None:
 
 def _check_count(found: int, count: int | None) -> None:
     if count is not None and found != count:
-        raise ValueError(f"the image has {found} channels, not {count}")
+        raise ValueError(f"the image has {found} channels instead of {count}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from pixpro_tf.cli.settings import MAX_SEED, data_dir_flag, from_flag, overwrite_flag
 from pixpro_tf.config.data import on_bad_image_flag
-from pixpro_tf.config.flag import check_used, flag
+from pixpro_tf.config.flag import check_used, flag, refuse
 from pixpro_tf.config.limits import DownloadLimits
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import dense, detection
@@ -18,6 +18,8 @@ from pixpro_tf.evaluation.settings import BoxSettings, command, results_flag
 
 RANDOM = "random"
 TASKS = ("detection", "segmentation")
+# Smallest learning rate that the evaluations allow.
+_MIN_RATE = 1e-12
 _SEGMENTATION: dict[str, Any] = {"task": ("segmentation",)}
 
 
@@ -94,19 +96,20 @@ class Settings(DownloadLimits, BoxSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.sources) < 2:
-            raise ConfigError(
-                f"--from={self.sources[0]} is the only backbone; pass --from at least twice, such as --from={RANDOM}"
-            )
+            rule = f"is the only backbone; add another one, e.g. --from={RANDOM}"
+            if self.sources == (RANDOM,):
+                rule = "uses the architecture of another backbone; add one, e.g. --from=runs/mine"
+            raise ConfigError(f"--from={self.sources[0]} {rule}")
         for source in self.sources:
             if self.sources.count(source) > 1:
-                raise ConfigError(f"--from={source} is given twice; remove one of them")
-        if all(source == RANDOM for source in self.sources):
-            raise ConfigError(f"--from={RANDOM} needs a backbone whose architecture it has")
+                raise ConfigError(f"--from={source} is passed twice; remove one of them")
         if self.task == "segmentation":
             check_used(self, False, ["labels"], "--task=segmentation")
         check_used(
             self, not self.labels, ["train_split", "split", "data_dir"], f"--labels={self.labels}"
         )
+        if 0 < self.rate < _MIN_RATE:
+            refuse(self, "rate", f"is too small; use at least {_MIN_RATE:g}, or 0 for the default")
         # Mistakes in the flags of the evaluations are reported before anything is trained.
         for source in self.sources:
             self.evaluation(source, self.seed)
@@ -125,7 +128,9 @@ class Settings(DownloadLimits, BoxSettings):
         shared |= {"source": source, "seed": seed}
         if self.task == "segmentation":
             if not self.dataset:
-                raise ConfigError("--task=segmentation needs masks; pass their --dataset")
+                raise ConfigError(
+                    "--task=segmentation requires a dataset with masks; pass it, e.g. --dataset=folder:PATH"
+                )
             if self.rate:
                 shared["rates"] = (self.rate,)
             for name in ("on_bad_image", "mode", "level", "crop_size"):

@@ -47,8 +47,10 @@ class Settings(settings.Settings, BoxSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if bool(self.dataset) == bool(self.labels):
-            raise ConfigError("pass either --dataset or --labels")
+        if self.dataset and self.labels:
+            raise ConfigError("--dataset and --labels cannot be combined; remove one of them")
+        if not (self.dataset or self.labels):
+            raise ConfigError("images with boxes are missing; pass --dataset or --labels")
         check_used(
             self, not self.labels, ["train_split", "split", "data_dir"], f"--labels={self.labels}"
         )

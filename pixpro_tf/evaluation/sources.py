@@ -1,13 +1,15 @@
 """Backbones for the evaluations: from runs, from SavedModels, or with random weights."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import tensorflow as tf
 
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.data.views.photometric import normalize
-from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.errors import ConfigError, RunError, first_line
 from pixpro_tf.storage import trained_weights
 
 RANDOM = "random:"
@@ -32,7 +34,7 @@ def load_backbone(
     """
     if source.startswith(RANDOM):
         return _random_backbone(source, output_stride or 32)
-    with trained_weights.open_weights(source, network or None) as weights:
+    with _loading(source), trained_weights.open_weights(source, network or None) as weights:
         if not any_channels:
             _check_channels(source, weights)
         if output_stride:
@@ -47,16 +49,31 @@ def load_backbone_and_neck(source: str, network: str = "") -> tuple[resnet.ResNe
     """
     if source.startswith(RANDOM):
         return _random_backbone(source, 32), None
-    with trained_weights.open_weights(source, network or None) as weights:
+    with _loading(source), trained_weights.open_weights(source, network or None) as weights:
         _check_channels(source, weights)
         return trained_weights.restore_with_neck(dataclasses.replace(weights, output_stride=32))
+
+
+@contextlib.contextmanager
+def _loading(source: str) -> Iterator[None]:
+    """Turns errors of weights that cannot be read into a `RunError`; callers would take them for errors of the images."""
+    try:
+        yield
+    except PermissionError as error:
+        raise RunError(
+            f"--from={source} cannot be read: {error.filename}: {error.strerror}"
+        ) from error
+    except tf.errors.ResourceExhaustedError:
+        raise
+    except tf.errors.OpError as error:
+        raise RunError(f"--from={source} cannot be read: {first_line(error)}") from error
 
 
 def _check_channels(source: str, weights: trained_weights.Weights) -> None:
     if not weights.channels.is_photograph:
         raise RunError(
-            f"{source} was pre-trained on images with other channels than RGB in 8 bits (--channels={weights.channels.count}), "
-            "and evaluations with labels read RGB; use pixpro_tf.evaluation.correspondence, or export the backbone"
+            f"{source} was pre-trained on images other than 8-bit RGB (--channels={weights.channels.count}), "
+            "which evaluations with labels require; use pixpro_tf.evaluation.correspondence, or export the backbone"
         )
 
 

@@ -1,5 +1,6 @@
 """Training steps of an evaluation, with progress lines; interrupted, they continue where they stopped."""
 
+import errno
 import itertools
 import math
 import os
@@ -14,6 +15,8 @@ from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.storage import checkpoint_files
 
 _SECONDS_BETWEEN_CHECKPOINTS = 120
+# Errors of a full disk.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run(
@@ -60,7 +63,11 @@ def run(
                 checkpoint_files.delete(older)
         except (OSError, tf.errors.OpError) as error:
             # TensorFlow raises the same error for a full disk and for exhausted memory.
-            raise RunError(f"{folder} cannot be written: {first_line(error)}") from error
+            full = any(os.strerror(number) in str(error) for number in _FULL)
+            advice = "free some space" if full else "make it writable"
+            raise RunError(
+                f"{folder} cannot be written: {first_line(error)}; {advice}, then run the same command again to continue"
+            ) from error
 
     try:
         for batch in itertools.islice(batches, first, steps):
@@ -82,5 +89,5 @@ def check_finite(loss: float) -> None:
     """Raises `RunError` if the last loss shows that training has diverged; its scores would look like poor features."""
     if not math.isfinite(loss):
         raise RunError(
-            f"training on the features ended with a loss of {loss}; use a lower learning rate"
+            f"training on the features ended with a loss of {loss}; use a lower --rate (--rates with dense)"
         )

@@ -27,15 +27,17 @@ def unfinished(settings: Any, inputs: Sequence[str]) -> Iterator[str]:
 
     Raises:
         ConfigError: if the folder exists and was left by something else, or another command is using it.
+        RunError: if an input cannot be read, or the folder cannot be written.
     """
     if not settings.output:
         yield ""
         return
     parent, name = os.path.split(os.path.abspath(os.path.expanduser(settings.output)))
     folder = os.path.join(parent, f"partial_{name}")
+    description = _described(settings, inputs)
     with contextlib.ExitStack() as stack:
         try:
-            made = _begin(folder, _described(settings, inputs))
+            made = _begin(folder, description)
             stack.enter_context(locked(os.path.join(folder, _LOCK), in_use(folder)))
         except OSError as error:
             raise RunError(
@@ -45,7 +47,7 @@ def unfinished(settings: Any, inputs: Sequence[str]) -> Iterator[str]:
             yield folder
         except BaseException:
             if set(os.listdir(folder)) - {_DESCRIPTION, _LOCK}:
-                print(f"{folder} keeps what is done; the same command continues from there")
+                print(f"Finished parts are in {folder}; run the same command again to continue")
             else:
                 shutil.rmtree(made)
             raise
@@ -71,11 +73,12 @@ def _begin(folder: str, description: str) -> str:
             if file.read() != description:
                 raise ConfigError(
                     f"{folder} contains an unfinished evaluation with other flags, or of backbones or labels that have changed since; "
-                    "repeat the command that began it, or delete it"
+                    "repeat the command that created it, or delete the folder"
                 )
     elif os.path.isdir(folder) and os.listdir(folder):
         raise ConfigError(
-            f"{folder}, where an unfinished evaluation is kept, exists and is not from this command; rename it, or use another --output"
+            f"{folder} already exists but was not created by this command, which keeps incomplete output there; "
+            "rename it, or use another --output"
         )
     else:
         os.makedirs(folder, exist_ok=True)
@@ -96,8 +99,11 @@ def _changed(path: str) -> float | None:
     if not os.path.exists(path):
         return None
     entries = [path]
-    for folder in (path, os.path.join(path, "checkpoints"), os.path.join(path, "variables")):
-        if os.path.isdir(folder):
-            entries.append(folder)
-            entries += [entry.path for entry in os.scandir(folder) if entry.is_file()]
-    return max(os.stat(entry).st_mtime for entry in entries)
+    try:
+        for folder in (path, os.path.join(path, "checkpoints"), os.path.join(path, "variables")):
+            if os.path.isdir(folder):
+                entries.append(folder)
+                entries += [entry.path for entry in os.scandir(folder) if entry.is_file()]
+        return max(os.stat(entry).st_mtime for entry in entries)
+    except OSError as error:
+        raise RunError(f"{error.filename} cannot be read: {error.strerror}") from error

@@ -51,7 +51,7 @@ def read_label_map(path: str) -> tuple[Label, ...]:
     num_items = len(re.findall(r"\bitem\s*:?\s*\{", text))
     if not labels or labels[0].id < 1 or {len(numbers), len(names), len(labels)} != {num_items}:
         raise RunError(
-            f"--label_map={path} is not a label map: its items need numbers from 1 and names, none of them twice"
+            f"--label_map={path} is not a label map: each item needs an id of at least 1 and a name, all of them unique"
         )
     return tuple(labels)
 

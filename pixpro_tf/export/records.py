@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -10,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from pixpro_tf.data import pillow_images
 from pixpro_tf.data.labelled.boxes import LabelledBoxes
@@ -160,8 +158,7 @@ def check_split(builder: tfds.core.DatasetBuilder, split: str, labels: tuple[Lab
     # TFDS may use numbers as the class names of a dataset that is not prepared yet.
     if len(names) != len(known) or (names != known and not names[0].isdigit()):
         raise ConfigError(
-            f"--dataset={builder.info.full_name} has the classes {listed(names, 5)} instead of {listed(known, 5)}; "
-            "remove --classes"
+            f"{builder.info.full_name} has the classes {listed(names, 5)} instead of {listed(known, 5)}; prepare the dataset again"
         )
     try:
         found = builder.info.splits[split].num_examples
@@ -178,9 +175,12 @@ def _example(
 ) -> bytes:
     """Serialises an image with its boxes in the format of the decoders of both consumers."""
     encoded = features["image"]
-    with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "GIF", "BMP")) as image:
-        width, height = image.size
-        image_format = str(image.format).lower()
+    try:
+        with pillow_images.opened(encoded, ("JPEG", "PNG", "GIF", "BMP")) as image:
+            width, height = image.size
+            image_format = str(image.format).lower()
+    except ValueError as error:
+        raise RunError(f"{name} cannot be read: {first_line(error)}") from error
     objects = features["objects"]
     found = [labels[label] for label in objects["label"]]
     ymin, xmin, ymax, xmax = objects["bbox"].reshape(-1, 4).T

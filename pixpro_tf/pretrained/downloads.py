@@ -96,11 +96,11 @@ def wait_for_others(address: str) -> None:
                 os.remove(lock)
             return
         if not told:
-            print(f"Another process downloads {address}; waiting for it", flush=True)
+            print(f"Another process is downloading {address}; waiting for it to finish", flush=True)
             told = True
         if time.monotonic() > end:
             raise RunError(
-                f"another process has locked its download for {minutes} minutes; delete {lock} if that process has ended"
+                f"another process has locked this download for {minutes} minutes; delete {lock} if that process has ended"
             )
         time.sleep(1)
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from pixpro_tf.backbones.architectures import ARCHITECTURES
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import RunError, listed
 from pixpro_tf.pretrained.keras_files import Layers
 from pixpro_tf.pretrained.normalisation import (
     CAFFE,
@@ -120,9 +120,15 @@ def to_torch(layers: Layers, normalisation: Normalisation | None = None) -> dict
     stem = [f"{conv}.weight", f"{norm}.running_mean", f"{norm}.running_var"]
     missing = [name for name in stem if name not in weights]
     if missing:
-        shown = ", ".join(list(layers)[:3])
+        shown = listed(list(layers), 3) or "no layers"
         raise RunError(
-            f"does not contain a ResNet of Keras Applications or KerasHub (its layers are {shown}, ...)"
+            f"does not contain a ResNet of Keras Applications or KerasHub (it contains {shown})"
+        )
+    # A kernel for a single channel would be repeated for the others.
+    channels = weights[stem[0]].shape[2]
+    if channels != 3:
+        raise RunError(
+            f"contains a ResNet whose first convolution takes {channels} instead of 3 channels; use one for RGB images"
         )
     given = normalisation or (CAFFE if applications else IMAGENET)
     if not given.is_near(IMAGENET):

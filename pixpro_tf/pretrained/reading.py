@@ -141,8 +141,13 @@ def _of_preset(preset: str) -> Pretrained:
             ) from None
         if "No module named 'keras_hub'" in done.stderr:
             raise RunError(_WITHOUT_HUB)
+        if done.returncode < 0:
+            raise RunError(
+                "cannot be loaded: the process that loads it was killed; check that there is enough memory"
+            )
         if done.returncode:
-            raise RunError(f"cannot be loaded: {done.stderr.strip().splitlines()[-1]}")
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise RunError(f"cannot be loaded: {lines[-1]}")
         return _of_preset_folder(folder)
 
 
@@ -157,8 +162,10 @@ def _of_preset_folder(folder: str) -> Pretrained:
             with open(converter) as file:
                 config = json.load(file)["config"]
             normalisation = _normalisation(config.get("scale"), config.get("offset"))
-        except DAMAGED_JSON as error:
-            raise RunError(f"has a damaged {_HUB_CONVERTER}: {first_line(error)}") from error
+        except (OSError, *DAMAGED_JSON) as error:
+            raise RunError(
+                f"contains a {_HUB_CONVERTER} that cannot be read: {first_line(error)}"
+            ) from error
     return _of_keras(keras_files.read_layers(weights), normalisation)
 
 
@@ -172,7 +179,12 @@ def _normalisation(
 
 
 def _of_keras(layers: keras_files.Layers, normalisation: Normalisation | None = None) -> Pretrained:
-    weights = keras_names.to_torch(layers, normalisation)
+    try:
+        weights = keras_names.to_torch(layers, normalisation)
+    except (ValueError, IndexError) as error:
+        raise RunError(
+            f"contains layers whose shapes are not those of a known ResNet: {first_line(error)}"
+        ) from error
     layout = "od_api" if keras_names.is_applications(layers) else "torchvision"
     return Pretrained(recognition.architecture_of(weights), layout, weights)
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from pixpro_tf.backbones.architectures import ARCHITECTURES, Architecture
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import RunError, listed
 
 Weights = dict[str, np.ndarray]
 
@@ -52,9 +52,9 @@ def recognise(weights: Weights) -> Recognised:
     """
     found = [entry for entry in _KINDS if any(entry[1] + stem in weights for stem in _STEMS)]
     if not found:
-        shown = ", ".join(list(weights)[:3])
+        shown = listed(list(weights), 3) or "no weights"
         raise RunError(
-            f"does not contain the names of a known ResNet (it contains {shown}, ...); "
+            f"does not contain the names of a known ResNet (it contains {shown}); "
             "use a file of PixPro, MoCo, MMLab or torchvision"
         )
     kind, prefix, target_prefix = found[0]
@@ -85,10 +85,12 @@ def architecture_of(weights: Weights) -> str:
     one, two, three, four = (sum(stage == number for stage, _ in found) for number in range(1, 5))
     blocks = (one, two, three, four)
     bottleneck = "layer1.0.conv3.weight" in weights
-    stem = weights.get("bn1.weight", np.empty(0)).shape[0]
-    shape = weights.get("layer1.0.conv2.weight", np.empty((0, 0))).shape
-    if not stem or not shape[1]:
-        raise RunError("contains a ResNet without bn1.weight or layer1.0.conv2.weight")
+    stem = _width_of(weights, "bn1.weight")
+    shape = weights.get("layer1.0.conv2.weight", np.empty(0)).shape
+    if not stem or len(shape) != 4 or not 0 < shape[1] <= shape[0]:
+        raise RunError(
+            "contains a ResNet whose bn1.weight or layer1.0.conv2.weight is missing or has an unexpected shape"
+        )
     width, groups = stem / 64, shape[0] // shape[1]
     spec = Architecture(
         blocks,
@@ -108,17 +110,20 @@ def architecture_of(weights: Weights) -> str:
 
 
 def _heads(weights: Weights) -> dict[str, int | float]:
-    hidden = weights["projector.linear1.weight"].shape[0]
-    out = weights.get("projector.linear2.weight", np.empty(0)).shape[0]
     layers = sum(
         bool(re.fullmatch(r"value_transform\.(linear\d\.)?weight", name)) for name in weights
     )
     return {
-        "projector_hidden": hidden,
-        "projector_dim": out,
+        "projector_hidden": _width_of(weights, "projector.linear1.weight"),
+        "projector_dim": _width_of(weights, "projector.linear2.weight"),
         "ppm_layers": layers,
         "instance_weight": 1.0 if "predictor.linear1.weight" in weights else 0.0,
     }
+
+
+def _width_of(weights: Weights, name: str) -> int:
+    """Returns the number of outputs of a layer by the shape of its weight; 0 if the weight is missing or a scalar."""
+    return next(iter(np.shape(weights.get(name, 0))), 0)
 
 
 def below(weights: Weights, prefix: str) -> Weights:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
+from pixpro_tf.errors import listed
 from pixpro_tf.layers.batch_norm import BatchNorm
 from pixpro_tf.layers.heads import ConvMLP
 from pixpro_tf.pixpro import PixPro
@@ -55,19 +56,19 @@ def load_state_dict(model: PixPro | ResNet, state_dict: dict[str, np.ndarray]) -
         Names of the assigned weights.
 
     Raises:
-        ValueError: if names of the model are missing or shapes differ; the message lists them.
+        ValueError: if weights of the model are missing or shapes differ; the message lists the first ones.
     """
     named = variables_by_name(model)
     missing = sorted(named.keys() - state_dict.keys())
     if missing:
-        raise ValueError(f"missing from the state dict: {', '.join(missing)}")
+        raise ValueError(f"missing weights: {listed(missing, 3)}")
     misshapen = [
         f"{name} is {list(np.shape(state_dict[name]))} instead of {list(torch_shape(variable))}"
         for name, variable in named.items()
         if np.shape(state_dict[name]) != torch_shape(variable)
     ]
     if misshapen:
-        raise ValueError(f"shapes differ: {'; '.join(misshapen)}")
+        raise ValueError(f"shapes differ: {listed(misshapen, 3)}")
     for name, variable in named.items():
         variable.assign(from_torch_layout(np.asarray(state_dict[name])))
     return list(named)

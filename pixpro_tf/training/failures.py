@@ -1,4 +1,4 @@
-"""Explanations of why a training step failed, in one line for the user."""
+"""Explanations of why a training step failed."""
 
 import tensorflow as tf
 
@@ -31,8 +31,11 @@ def _out_of_memory(config: Config, replicas: int) -> RunError:
     )
 
 
-def explained(session: Session, error: tf.errors.OpError) -> RunError | None:
-    """Returns an error for the user that explains an error of TensorFlow; None if its cause is unknown.
+def explained(session: Session, error: tf.errors.OpError) -> RuntimeError:
+    """Returns an error that explains an error of TensorFlow in one line.
+
+    It is a `RunError` if the user can fix the cause. Otherwise it is not, so that Python prints the traceback, which then ends with the
+    number of the step instead of TensorFlow's many lines.
 
     Args:
         session: run that failed.
@@ -56,8 +59,8 @@ def explained(session: Session, error: tf.errors.OpError) -> RunError | None:
     if bad:
         kept = f", delete the cached copy in {config.cache_dir}" if config.cache == "disk" else ""
         return RunError(
-            f"{names_of_images(bad)} cannot be read as an image (step {step}: {first_line(error)}); "
-            f"fix it{kept}, or skip such files with --on_bad_image=skip and another --run_dir"
+            f"step {step + 1} failed on unreadable images: {names_of_images(bad)} ({first_line(error)}); "
+            f"fix them{kept}, or leave them out with --on_bad_image=skip and another --run_dir"
         )
     if isinstance(session.strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return RunError(
@@ -68,4 +71,4 @@ def explained(session: Session, error: tf.errors.OpError) -> RunError | None:
             f"--data_service={config.data_service} failed after step {step}: {first_line(error)}; "
             "it must find the images at the same paths as this process. The same command resumes from the last checkpoint"
         )
-    return None
+    return RuntimeError(f"step {step + 1} failed: {first_line(error)}")

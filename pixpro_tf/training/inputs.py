@@ -47,10 +47,11 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, 
         name, value = ("data_service", config.data_service)
         if not value:
             name, value = "tpu", config.tpu
-        raise ConfigError(
-            f"{value} does not decode GIF, WebP and TIFF images; convert them with pixpro_tf.tfrecords",
-            of=name,
-        )
+        if source.channels.is_photograph:
+            rule = "JPEG, PNG and BMP images only; convert the others with pixpro_tf.tfrecords"
+        else:
+            rule = "8-bit RGB images only; use --tpu=local or GPUs"
+        raise ConfigError(f"{value} supports {rule}", of=name)
     if source.passed_over:
         print(source.passed_over)
     bad: list[bytes] = []
@@ -66,7 +67,7 @@ def open_source(config: Config, folder: RunFolder) -> tuple[sources.FileSource, 
         source = bad_images.leave_out(source, bad, config.dataset)
     if source.num_images < config.batch_size:
         raise ConfigError(
-            f"--batch_size={config.batch_size} is more than the {source.num_images} images of {config.dataset}; "
+            f"--batch_size={config.batch_size} is greater than the number of images in {config.dataset} ({source.num_images}); "
             f"use at most {source.num_images}"
         )
     return source, bad

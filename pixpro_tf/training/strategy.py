@@ -41,7 +41,7 @@ def make_strategy(
         return tf.distribute.MultiWorkerMirroredStrategy()
     if gpus and num_devices > len(gpus):
         raise ConfigError(
-            f"--num_devices={num_devices} is more than the {len(gpus)} GPUs of this machine; use at most {len(gpus)}"
+            f"--num_devices={num_devices} is greater than the number of GPUs of this machine ({len(gpus)}); use at most {len(gpus)}"
         )
     if name == "auto":
         name = (

@@ -25,6 +25,11 @@ def test_rejects_a_folder_without_a_checkout(tmp_path, capsys):
     assert "does not contain train.py; pass the folder of a checkout" in capsys.readouterr().err
 
 
+def test_rejects_flags_with_an_unclosed_quotation_mark(capsys):
+    assert compare_checkouts.main([f"--other={ROOT}", "--flags=--dataset='a"]) == 2
+    assert "--flags=--dataset='a cannot be split into flags: " in capsys.readouterr().err
+
+
 def test_reports_a_failed_run_in_one_line(capsys):
     assert compare_checkouts.main([f"--other={ROOT}", "--flags=--epochs=0"]) == 1
     assert "train.py failed: error: --epochs=0 is too small" in capsys.readouterr().err

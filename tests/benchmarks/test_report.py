@@ -225,9 +225,9 @@ def test_rejects_results_of_a_different_plan(plan, place, tmp_path):
         )
 
 
-def test_a_failed_run_shows_the_end_of_its_log(plan, place, tmp_path):
+def test_a_failed_run_shows_the_last_line_of_its_log(plan, place, tmp_path):
     runs = [Run(Method("nothing", "is not in the plan"), 0.1, 0)]
-    with pytest.raises(RunError, match=r"nothing-rate0.1-seed0 failed; the end of .*logs"):
+    with pytest.raises(RunError, match=r"nothing-rate0.1-seed0 failed: \w+.*; see .*logs"):
         command.measure_all("configs/report/full.json", plan, place, runs, CHOICE, 1)
 
 

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from benchmarks import clusters, scaling
+from pixpro_tf.errors import RunError
 
 ONE_HOST = clusters.Network(8, link=1e9, link_latency=1e-3, network=1e8, network_latency=1e-2)
 COST = clusters.Cost([1.0], [8, 4_000_000, 12], 4_000_000, 1e9)
@@ -41,7 +42,7 @@ def test_all_kinds_of_scaling_are_measured_and_written(tmp_path, capsys):
 def test_a_failed_process_stops_the_others():
     case = scaling.Case(scaling.PROCESSES, 2, 4, "resnet10w0.5", 64, 1)
     started = time.monotonic()
-    with pytest.raises(SystemExit, match=r"2 processes failed: .*--image_size=3"):
+    with pytest.raises(RunError, match=r"2 processes failed: .*--image_size=3"):
         scaling.measured_apart(dataclasses.replace(case, image_size=3))
     assert time.monotonic() - started < 60
 
@@ -104,7 +105,7 @@ def test_describes_what_a_step_sums():
         (["--batch_size=7"], "--batch_size=7 must be divisible by the number of replicas, 2"),
         (["--replicas=1"], "--replicas=1 must contain a number greater than 1"),
         (["--per_host=6"], "--per_host=6 does not divide 8 accelerators into whole hosts"),
-        (["--tflops=0"], "--tflops=0.0 is too small"),
+        (["--tflops=0"], "--tflops=0.0 must be greater than 0"),
         (["--replicas=1000", "--batch_size=1000"], "--replicas=1000 exceeds the"),
     ],
 )

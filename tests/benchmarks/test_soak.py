@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.soak import __main__ as soak
 from benchmarks.soak import trials
-from benchmarks.soak.faults import FAULTS
+from benchmarks.soak.faults import FAULTS, Unavailable
 
 
 def test_what_differs_is_a_violation(tmp_path, monkeypatch):
@@ -65,6 +65,29 @@ def test_a_stopped_run_has_the_same_weights(tmp_path, capsys):
     (result, *_) = json.loads((output / "results.json").read_text())
     assert result["fault"] == "stopped" and result["ends"][-1] == 0 and not result["violation"]
     assert "stopped" in capsys.readouterr().out
+
+
+def test_a_failed_undisturbed_run_is_reported_in_one_line(tmp_path, monkeypatch, capsys):
+    def start(photos, run_dir):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([sys.executable, "-c", "raise RuntimeError('x')"], **pipes)
+
+    monkeypatch.setattr(trials, "_start", start)
+    assert soak.main([f"--output={tmp_path / 'soak'}"]) == 1
+    assert capsys.readouterr().err == "error: the undisturbed run failed: RuntimeError: x\n"
+
+
+def test_a_machine_on_which_no_fault_can_be_caused_is_reported(tmp_path, monkeypatch, capsys):
+    def fail(trial):
+        raise Unavailable("requires another machine")
+
+    wanted = trials.Reference(tmp_path, {}, [], 1.0, 1.0, 1)
+    monkeypatch.setattr(soak, "reference", lambda folder: wanted)
+    monkeypatch.setitem(FAULTS, "stopped", fail)
+    assert soak.main([f"--output={tmp_path / 'soak'}", "--faults=stopped"]) == 1
+    captured = capsys.readouterr()
+    assert "stopped: not tried: requires another machine" in captured.out
+    assert captured.err.startswith("error: none of the faults can be caused on this machine")
 
 
 def test_every_fault_says_what_it_does():

@@ -58,6 +58,10 @@ class Settings(CheckedSettings):
     names: tuple[str, ...] = flag(("a",), "Second", "several", choices=("a", "b"))
     switch: bool = flag(True, "First", "on or off")
     margin: int = flag(0, "Second", "margin of a big one", minimum=0, used_by={"kind": ("big",)})
+    share: float = flag(0.5, "Second", "part of it", minimum=1e-12)
+    total: int = flag(1, "Second", "number of all", automatic=True)
+    note: str = flag("", "Second", "text")
+    detail: int = flag(0, "Second", "part of the note", used_by={"note": ()})
     case: str = flag("", INTERNAL, "flag of a subprocess")
 
 
@@ -94,6 +98,26 @@ def test_flag_file_is_read(tmp_path):
     path.write_text("# mine\n--side=7\n--noswitch\n")
     settings = parse(f"--flagfile={path}", "--side=6")
     assert settings.side == 6 and settings.switch is False
+    assert parse("--flagfile", str(path)).side == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "--flagfile={} does not exist; use a path, or the name of a flag file"),
+        ("", "--flagfile={} is a folder; use a file"),
+        (b"\xff", "--flagfile={} is not a text file ("),
+        (b"--side 7", "'--side 7' is not a flag; write flags as --name=value"),
+        (b"--flagfile={}", "--flagfile={} includes itself, directly or through another flag file"),
+    ],
+)
+def test_unusable_flag_file_is_reported_in_one_line(content, said, tmp_path):
+    path = tmp_path / "some.flags"
+    if content == "":
+        path.mkdir()
+    elif content:
+        path.write_bytes(content.replace(b"{}", bytes(path)))
+    assert refusal(f"--flagfile={path}").startswith(said.format(path))
 
 
 @pytest.mark.parametrize(
@@ -104,14 +128,33 @@ def test_flag_file_is_read(tmp_path):
         (["--from=x", "--kind=bug"], "--kind=bug is unknown; did you mean big? choose one of"),
         (["--from=x", "--kind=big", "--side=0"], "--side=0 is too small; the minimum is 1"),
         (["--from=x", "--kind=big", "--side=9"], "--side=9 is too large; the maximum is 8"),
-        (["--from=x", "--kind=big", "--side=x"], "--side=x: "),
+        (["--from=x", "--kind=big", "--side=x"], "--side=x is not a whole number"),
         (["--from=x", "--kind=big", "--rates=1,0.01"], "--rates=1,0.01 is too small"),
         (["--from=x", "--kind=big", "--rates=nan"], "--rates=nan is not a finite number"),
-        (["--from=x", "--kind=big", "--rates="], "--rates=: not a list of numbers"),
+        (
+            ["--from=x", "--kind=big", "--rates="],
+            "--rates= is not a list of numbers, e.g. 0.01,0.1",
+        ),
         (["--from=x", "--kind=big", "--counts=1.5"], "not a list of whole numbers, e.g. 1,2"),
         (["--from=x", "--kind=big", "--names=a,c"], "--names=a,c is unknown; choose one of a, b"),
         (["--from=x", "--kind=small", "--margin=1"], "--margin=1 is unused with --kind=small"),
-        (["--from=x", "--kind=big", "--sid=3"], "Unknown command line flag 'sid'"),
+        (["--from=x", "--kind=big", "--sid=3"], "--sid is unknown; did you mean --side? --help"),
+        (["--from=x", "--kind=big", "--noswich"], "did you mean --noswitch? --help"),
+        (["--from=x", "--kind=big", "--zzz=3"], "--zzz is unknown; --help lists the flags"),
+        (["--from=x", "--kind=big", "--share=x"], "--share=x is not a number"),
+        (["--from=x", "--kind=big", "--share=0"], "--share=0.0 must be greater than 0"),
+        (["--from=x", "--kind=big", "--total=x"], "--total=x is not a whole number or auto"),
+        (["--from=x", "--kind=big", "--switch=3"], "not a boolean; use --switch or --noswitch"),
+        (
+            ["--from=x", "--kind=big", "--noswitch=true"],
+            "--noswitch=true takes no value; use --switch or --noswitch",
+        ),
+        (["--from=x", "--kind"], "--kind has no value; write flags as --name=value"),
+        (["--from=x", "--flagfile"], "--flagfile has no value; write flags as --name=value"),
+        (
+            ["--from=x", "--kind=big", "--detail=3"],
+            "--detail=3 is unused without --note; remove it, or add --note",
+        ),
         (["--from=x", "--kind=big", "here"], "'here' is not a flag; write flags as --name=value"),
     ],
 )

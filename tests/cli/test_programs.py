@@ -1,5 +1,6 @@
 """Programs of an installed package: their commands, their help, and mistakes of the user."""
 
+import errno
 import os
 import sys
 import types
@@ -51,3 +52,20 @@ def test_other_systems_are_rejected_in_one_line(monkeypatch, capsys):
     assert importing(["torch", "--checkpoint=a.pth", "--output=b"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: pixpro_tf runs on Linux and macOS; ")
+
+
+def test_file_that_cannot_be_used_is_reported_in_one_line(tmp_path, capsys):
+    missing = tmp_path / "a\nb"
+    assert commands.exit_code_of(lambda: os.listdir(missing)) == 1
+    said = f"error: {tmp_path}/a\\nb cannot be read or written: No such file or directory\n"
+    assert capsys.readouterr().err == said
+
+
+def test_errors_of_the_machine_are_reported_in_one_line_and_other_ones_raised(capsys):
+    def fail(number):
+        raise OSError(number, os.strerror(number))
+
+    assert commands.exit_code_of(lambda: fail(errno.ENOSPC)) == 1
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
+    with pytest.raises(ConnectionRefusedError):
+        commands.exit_code_of(lambda: fail(errno.ECONNREFUSED))

@@ -21,6 +21,8 @@ from tests.support.labelled import (
     write_yolo,
 )
 
+FOLDER = "(pass their folder with --images, or --evaluation_images)"
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -40,7 +42,7 @@ def test_all_formats_have_the_same_boxes(folder, kind):
         np.testing.assert_allclose(image.boxes, np.reshape(expected, [-1, 4]), atol=1e-9)
         assert [NAMES[label] for label in image.labels] == [kind for kind, _ in OBJECTS[name]]
         assert not image.crowds.any()
-    assert found.report == [f"{found.source}: 3 images, 3 boxes, 2 classes"]
+    assert found.report == [f"{found.source}: images: 3, boxes: 3, classes: 2"]
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -54,7 +56,7 @@ def test_broken_boxes_are_counted_by_kind_with_their_images(folder, kind):
     expected = {
         "boxes without area, left out": ["a.jpg", "b.png"],
         "boxes outside of their image, left out": ["a.jpg"],
-        "boxes that reach beyond their image, cut": ["b.png"],
+        "boxes that extend beyond their image, clipped": ["b.png"],
     }
     if kind == "voc":
         expected["boxes that are not four finite numbers, left out"] = ["c.jpg"]
@@ -62,7 +64,7 @@ def test_broken_boxes_are_counted_by_kind_with_their_images(folder, kind):
     # Within a pixel, a box is cut without a word: labels are rounded.
     np.testing.assert_allclose(found.images[0].boxes, [[2, 1, 40, 30]])
     np.testing.assert_allclose(found.images[1].boxes, [[3, 0, 30, 20]])
-    assert f"{found.source}: 2 boxes without area, left out: a.jpg, b.png" in found.report
+    assert f"{found.source}: boxes without area, left out: 2 (a.jpg, b.png)" in found.report
 
 
 def test_images_that_cannot_be_used_are_named(folder):
@@ -72,7 +74,7 @@ def test_images_that_cannot_be_used_are_named(folder):
     found = boxes.read(write_coco(folder, sizes=sizes))
     assert len(found.images) == 3
     assert found.problems == {
-        "images that do not exist, left out (--images names their folder)": ["missing.jpg"],
+        f"images that do not exist, left out {FOLDER}": ["missing.jpg"],
         "images that are damaged or not JPEG, PNG, GIF, BMP, WebP or TIFF, left out": [
             "damaged.png"
         ],
@@ -92,7 +94,7 @@ def test_crowds_unknown_categories_and_images_of_coco_are_counted(folder):
     assert found.images[0].crowds.tolist() == [True]
     assert found.problems == {
         "boxes around crowds": ["a.jpg"],
-        "boxes of the unknown class 4, left out": ["a.jpg"],
+        "boxes of the class 4, which is not among the classes, left out": ["a.jpg"],
         "boxes of images that are not listed, left out": ["image_id 7"],
         "boxes that are not four finite numbers, left out": ["b.png", "b.png"],
     }
@@ -105,7 +107,7 @@ def test_the_order_of_classes_can_be_given(folder, kind):
     assert found.class_names == ("dog", "cat")
     assert found.images[0].labels.tolist() == [0, 1]
     assert boxes.read(path, classes=("cat",)).problems == {
-        "boxes of the unknown class dog, left out": ["a.jpg"]
+        "boxes of the class dog, which is not among the classes, left out": ["a.jpg"]
     }
     with pytest.raises(ConfigError, match="contains cat twice"):
         boxes.read(path, classes=("cat", "dog", "cat"))
@@ -114,7 +116,7 @@ def test_the_order_of_classes_can_be_given(folder, kind):
 def test_names_by_number_can_be_given_where_yolo_has_none(folder):
     path = write_yolo(folder)
     os.remove(os.path.join(path, "classes.txt"))
-    with pytest.raises(ConfigError, match="does not tell the names of its classes; pass --classes"):
+    with pytest.raises(ConfigError, match="contains no class names; add a"):
         boxes.read(path)
     found = boxes.read(path, classes=("x", "y"))
     assert found.class_names == ("x", "y") and found.images[0].labels.tolist() == [1, 0]
@@ -127,9 +129,19 @@ def test_names_of_yolo_come_from_its_settings(folder):
     for text in ("names: [cat, dog]\n", "train: images\nnames:\n  0: cat\n  1: dog\n"):
         (folder / "data.yaml").write_text(text)
         assert boxes.read(path).class_names == NAMES
-    for text in ("nc: 2", "names:", "names: cat", "names: {1: cat, 2: dog}", "[", "names: 3"):
+    for text, reason in (
+        ("nc: 2", "names is missing"),
+        ("names:", "names is missing"),
+        ("- cat", "names is missing"),
+        ("names: cat", "names is neither"),
+        ("names: {1: cat, 2: dog}", "names is neither"),
+        ("names: {0: cat, dog: 1}", "names is neither"),
+        ("names: 3", "names is neither"),
+        ("[", "invalid YAML"),
+        ("names: [cat]\ndate: 2024-02-30\n", "invalid YAML"),
+    ):
         (folder / "data.yaml").write_text(text)
-        with pytest.raises(RunError, match="does not contain the names of classes"):
+        with pytest.raises(RunError, match=rf"must contain names: a list .*\({reason}\)$"):
             boxes.read(path)
     for text in ("names: [cat, cat]", "names: []"):
         (folder / "data.yaml").write_text(text)
@@ -172,7 +184,7 @@ def test_images_that_are_turned_cut_off_or_huge_are_left_out(folder, kind, monke
     found = boxes.read(path)
     assert [os.path.basename(image.path) for image in found.images] == ["b.png"]
     assert found.problems == {
-        "images that an EXIF tag turns, left out (save them upright)": ["a.jpg"],
+        "images rotated by an EXIF tag, left out (save them without the tag)": ["a.jpg"],
         "images that are damaged or not JPEG, PNG, GIF, BMP, WebP or TIFF, left out": ["c.jpg"],
     }
     for limit in ("max_megapixels", "max_image_megabytes"):
@@ -190,6 +202,49 @@ def test_sizes_that_a_coco_file_does_not_know_are_not_compared(folder, size):
     assert len(boxes.read(write_coco(folder, images=images)).images) == 3
 
 
+@pytest.mark.parametrize(
+    ("image", "annotation"),
+    [
+        ({"width": 1e999}, {"bbox": [1, 2, 3, 4], "category_id": [3]}),
+        ({"height": -(10**400)}, {"bbox": [1, 10**400, 3, 4], "category_id": 3}),
+    ],
+)
+def test_numbers_and_classes_that_cannot_be_are_counted(folder, image, annotation):
+    images = [{"id": 1, "file_name": "a.jpg"} | image]
+    good = {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4]}
+    path = write_coco(folder, images=images, annotations=[good, good | annotation])
+    found = boxes.read(path)
+    assert len(found.images[0].boxes) == 1
+    assert list(found.problems.values()) == [["a.jpg"]]
+
+
+@pytest.mark.parametrize("number", ["²", "٣", "9" * 5000, "-1", "0.0"])
+def test_numbers_of_yolo_that_are_no_class_are_counted(folder, number):
+    path = write_yolo(folder)
+    with open(os.path.join(path, "c.txt"), "w") as file:
+        file.write(f"{number} 0.5 0.5 0.2 0.2\n")
+    kind = f"boxes of the class {number}, which is not among the classes, left out"
+    assert boxes.read(path).problems == {kind: ["c.jpg"]}
+
+
+@pytest.mark.parametrize("size", ["²", "", "-5", "wide"])
+def test_sizes_of_voc_that_are_no_numbers_are_not_compared(folder, size):
+    path = write_voc(folder)
+    with open(f"{path}/a.xml") as file:
+        text = file.read()
+    with open(f"{path}/a.xml", "w") as file:
+        file.write(re.sub("<width>.*</width>", f"<width>{size}</width>", text))
+    assert boxes.read(path).problems == {}
+
+
+def test_the_report_is_valid_text_whatever_the_names(folder):
+    images = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "x\ud800\ny.jpg"}]
+    annotations = [{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4]}]
+    found = boxes.read(write_coco(folder, images=images, annotations=annotations))
+    assert found.report[1].endswith(r": 1 (x\ud800\ny.jpg)")
+    "\n".join(found.report).encode()
+
+
 def test_texts_as_sizes_are_numbers(folder):
     images = [
         {"id": 100 + place, "file_name": name, "width": str(width), "height": float(height)}
@@ -200,7 +255,7 @@ def test_texts_as_sizes_are_numbers(folder):
 
 def test_images_of_one_id_are_refused_and_categories_of_one_name_are_one(folder):
     images = [{"id": 1, "file_name": name} for name in SIZES]
-    with pytest.raises(RunError, match="lists 2 images whose id another image has"):
+    with pytest.raises(RunError, match=r"contains duplicate image ids \(2 of 3\), so its boxes"):
         boxes.read(write_coco(folder, images=images))
     categories = [{"id": 3, "name": "cat"}, {"id": 17, "name": "cat"}]
     found = boxes.read(write_coco(folder, categories=categories))
@@ -251,7 +306,7 @@ def test_parts_that_share_a_folder_of_images_do_not_take_each_others_as_backgrou
         [os.path.basename(each.path)[0] for each in part.images] for part in (train, evaluation)
     ]
     assert names == [["0", "1", "2", "5"], ["3", "4", "5"]]
-    assert lines[-1] == "4 images for training, 3 for evaluation"
+    assert lines[-1] == "images for training: 4, for evaluation: 3"
 
 
 def test_a_part_without_objects_is_refused_before_training(folder):
@@ -271,10 +326,10 @@ def test_unknown_numbers_of_yolo_are_counted(folder):
         file.write("0 0.5 0.5 0.2 0.2\n")
     found = boxes.read(path)
     assert found.problems == {
-        "boxes of the unknown class 7, left out": ["c.jpg"],
-        "boxes of the unknown class word, left out": ["c.jpg"],
+        "boxes of the class 7, which is not among the classes, left out": ["c.jpg"],
+        "boxes of the class word, which is not among the classes, left out": ["c.jpg"],
         "boxes that are not four finite numbers, left out": ["c.jpg"],
-        "txt files without an image, left out (--images names their folder)": ["nowhere.txt"],
+        f"txt files without an image, left out {FOLDER}": ["nowhere.txt"],
     }
     np.testing.assert_allclose(found.images[2].boxes, [[20, 20, 30, 30]])
 
@@ -289,7 +344,7 @@ def test_damaged_xml_files_are_counted_and_images_are_found_by_flag(folder, tmp_
     found = boxes.read(path, images=str(folder / "elsewhere"))
     assert len(found.images) == 2
     assert found.problems == {"xml files that are damaged, left out": ["c.xml"]}
-    with pytest.raises(RunError, match="nowhere is not an existing folder of images"):
+    with pytest.raises(RunError, match="the folder of images nowhere does not exist; pass"):
         boxes.read(path, images="nowhere")
 
 
@@ -297,8 +352,8 @@ def test_damaged_xml_files_are_counted_and_images_are_found_by_flag(folder, tmp_
     ("content", "message"),
     [
         ("{", "cannot be read"),
-        ("[]", "is not a COCO file"),
-        ('{"images": []}', "is not a COCO file: it lacks 'categories'"),
+        ("[]", "is not a COCO file: its entries have the wrong type"),
+        ('{"images": []}', "is not a COCO file: it lacks categories; pass"),
         ('{"images": [], "annotations": [], "categories": []}', "contains no box"),
     ],
 )
@@ -311,7 +366,7 @@ def test_other_json_files_are_refused_in_one_line(tmp_path, content, message):
 
 
 def test_other_paths_are_refused(tmp_path):
-    with pytest.raises(RunError, match="does not exist"):
+    with pytest.raises(RunError, match=r"the labels .*nowhere do not exist; pass a COCO json file"):
         boxes.read(str(tmp_path / "nowhere"))
     with pytest.raises(RunError, match="is not a COCO json file, or a folder of VOC xml"):
         boxes.read(str(tmp_path))

@@ -153,7 +153,9 @@ def test_unreadable_images_are_reported(images, tmp_path):
 def test_images_that_exceed_the_memory_are_rejected_early():
     store = cache.MemoryStore(num_images=100, memory=1000)
     store.put([0, 1], [b"1234567", b"123456789"])
-    with pytest.raises(RunError, match=r"^cache=ram needs about 0.0 GiB.*; use disk$"):
+    with pytest.raises(
+        RunError, match=r"^cache=ram needs about 0.0 GiB, more than 80 % of .*; use --cache=disk$"
+    ):
         store.put([2], [b"123456789"])
 
 

@@ -153,11 +153,11 @@ def forged(shape):
 @pytest.mark.parametrize(
     ("encoded", "message"),
     [
-        (npy(values_of(3)), "the image has 3 channels, not 4"),
+        (npy(values_of(3)), "the image has 3 channels instead of 4"),
         (npy(values_of(4)[..., None]), "the shape [7, 9, 4, 1]"),
         (npy(np.zeros([0, 9, 4])), "empty"),
-        (npy(np.zeros([2, 2, 4], complex)), "values of the type complex128"),
-        (npy(np.zeros([2, 2, 4], bool)), "values of the type bool"),
+        (npy(np.zeros([2, 2, 4], complex)), "its values have the type complex128"),
+        (npy(np.zeros([2, 2, 4], bool)), "its values have the type bool"),
         (npy(np.full([2, 2, 4], None)), "Python objects"),
         (forged((10**6, 10**6, 4)), "1000000 x 1000000 pixels of 4 channels, more than"),
         (forged((8000, 8000, 4)), "8000 x 8000 pixels of 4 channels, more than"),
@@ -167,10 +167,10 @@ def forged(shape):
             tiff(np.zeros([4, 9000, 9000], np.uint8), compression="zlib"),
             "9000 x 9000 pixels of 4 channels, more than --max_megapixels=100",
         ),
-        (tiff(np.zeros([2, 3, 8, 8], np.uint8)), "a TIFF with the axes "),
-        (tiff(values_of(3).transpose(2, 0, 1)), "the image has 3 channels, not 4"),
-        (by_pillow(values_of(3, np.uint8)), "the image has 3 channels, not 4"),
-        (by_pillow(values_of(4, np.uint8), "JPEG", mode="CMYK"), "colours of the mode CMYK"),
+        (tiff(np.zeros([2, 3, 8, 8], np.uint8)), "it has the axes "),
+        (tiff(values_of(3).transpose(2, 0, 1)), "the image has 3 channels instead of 4"),
+        (by_pillow(values_of(3, np.uint8)), "the image has 3 channels instead of 4"),
+        (by_pillow(values_of(4, np.uint8), "JPEG", mode="CMYK"), "its colour mode CMYK"),
         (b"GIF89a", "damaged, or not a"),
         (b"", "damaged, or not a"),
     ],
@@ -191,7 +191,7 @@ def test_colours_of_16_bits_are_rejected_in_a_png():
     header = (4).to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])
     rows = zlib.compress(bytes(4 * (1 + 4 * 6)))
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    with pytest.raises(ValueError, match="a PNG with 16 bits and several channels"):
+    with pytest.raises(ValueError, match="PNGs with 16 bits and several channels"):
         stored_values.read(png, 3)
 
 
@@ -262,7 +262,9 @@ def test_a_folder_lists_numpy_files_only_with_channels(tiles):
         )
 
     source = opened(TWO)
-    assert source.num_images == 12 and source.passed_over == "Skipped 1 files: 1 .txt"
+    assert (
+        source.num_images == 12 and source.passed_over == "Skipped files of other types: 1 (1 .txt)"
+    )
     assert source.without([source._files[0]]).channels == TWO
     assert not find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source)
     assert opened(RGB).num_images == 6
@@ -270,7 +272,9 @@ def test_a_folder_lists_numpy_files_only_with_channels(tiles):
     three = Channels(*((each,) * 3 for each in (0.0, 9.0, 0.5, 0.1)))
     source = opened(three)
     assert len(find_bad_images(source.epoch(0, tf.constant(0, tf.int64)), source)) == 12
-    with pytest.raises(ConfigError, match=r"dataset=scenes/128 .* require folder:PATH or zip:FILE"):
+    with pytest.raises(
+        ConfigError, match=r"dataset=scenes/128 is read as 8-bit RGB; .* require folder:"
+    ):
         open_source("scenes/128", data_dir="", split="", shuffle_buffer=1, channels=TWO)
 
 
@@ -283,7 +287,7 @@ def test_decoded_images_have_the_scaled_values(tiles):
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(images.decode(path.read_bytes(), channels=TWO), expected)
     for function in (decode, lambda encoded: images.decode(encoded, channels=TWO)):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="3 channels, not 2"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="3 channels instead of 2"):
             function(tf.constant(npy(values_of(3))))
 
 
@@ -330,13 +334,15 @@ def test_images_that_cannot_be_measured_are_named(tmp_path):
         measure(f"folder:{folder}")
     for index in range(3):
         (folder / f"{index}.npy").write_bytes(npy(values_of(2 + (index == 1))))
-    with pytest.raises(RunError, match=r"images=.* cannot be read: .*\.npy: the image has \d chan"):
+    with pytest.raises(
+        RunError, match=r"images=.* cannot be read: .*\.npy: the image has \d chan.*=skip$"
+    ):
         measure(f"folder:{folder}")
     for index in range(3):
         constant = values_of(2)
         constant[..., 1] = 7
         (folder / f"{index}.npy").write_bytes(npy(constant))
-    with pytest.raises(RunError, match="the same value in channel 2"):
+    with pytest.raises(RunError, match="is almost constant in channel 2"):
         measure(f"folder:{folder}")
 
 

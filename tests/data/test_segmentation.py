@@ -1,5 +1,7 @@
 """Images with masks from every kind of dataset."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -167,8 +169,16 @@ def test_images_of_different_sizes_are_batched_one_at_a_time(voc, tmp_path):
     ("dataset", "error", "message"),
     [
         ("coco", ConfigError, "use scenes/128, scenes/256, cityscapes, voc:PATH or folder:PATH"),
-        ("voc:/nowhere", RunError, "cannot be read: folder not found: /nowhere"),
-        ("folder:/nowhere", RunError, "file not found: /nowhere/classes.txt; create it"),
+        (
+            "voc:/nowhere",
+            RunError,
+            "cannot be read: /nowhere does not exist; use an existing folder",
+        ),
+        (
+            "folder:/nowhere",
+            RunError,
+            "cannot be read: /nowhere/classes.txt does not exist; create it",
+        ),
     ],
 )
 def test_missing_datasets_are_rejected(dataset, error, message):
@@ -186,6 +196,19 @@ def test_missing_splits_and_masks_are_rejected(voc, folder):
         examples_of(f"folder:{folder}", "train")
 
 
+def test_lists_that_are_empty_or_not_text_are_rejected(voc, folder):
+    for content, message in ((b"\n", "contains no class names; write one"), (b"\xff", "UTF-8")):
+        (folder / "classes.txt").write_bytes(content)
+        with pytest.raises(RunError, match=rf"classes\.txt .*{message}"):
+            examples_of(f"folder:{folder}", "train")
+    listing = os.path.join(voc[0], "ImageSets", "Segmentation", "empty.txt")
+    for content, message in ((b"", "contains no images in .*empty.txt"), (b"\xff", "UTF-8")):
+        with open(listing, "wb") as file:
+            file.write(content)
+        with pytest.raises(RunError, match=message):
+            examples_of(f"voc:{voc[0]}", "empty")
+
+
 def test_a_mask_with_three_channels_is_rejected(folder):
     draw(folder / "train" / "masks" / "0.png", np.zeros([10, 12, 3], np.uint8))
     message = rf"^dataset=mine cannot be read: {folder}.*0\.png is not a mask: it must be 8-bit with a single channel$"
@@ -200,7 +223,7 @@ def test_a_mask_with_three_channels_is_rejected(folder):
             np.full([10, 12], 7, np.uint8),
             r"0\.png contains the value 7, which is not a class; use 0 to 1, or 255",
         ),
-        (np.zeros([12, 10], np.uint8), r"0\.png is 12 x 10 pixels but its image is 10 x 12"),
+        (np.zeros([12, 10], np.uint8), r"0\.png is 10 x 12 pixels, but its image is 12 x 10"),
     ],
 )
 def test_a_mask_with_wrong_values_or_size_is_rejected(folder, mask, message):

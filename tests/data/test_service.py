@@ -123,8 +123,12 @@ def test_several_workers_of_one_dispatcher_are_detected(root):
 def test_a_dispatcher_that_does_not_answer_is_reported(two):
     (port,) = free_ports(1)
     address = f"grpc://localhost:{port}"
-    with pytest.raises(RunError, match=rf"^data_service={address} does not answer: "):
+    with pytest.raises(
+        RunError, match=rf"^data_service={address} does not answer: .* --port={port}"
+    ):
         DataService((two[0].address, address)).check()
+    with pytest.raises(RunError, match="does not answer: invalid host name"):
+        DataService(("grpc://h..com:5050",)).check()
     service_of(two).check()
 
 
@@ -148,7 +152,7 @@ def test_a_worker_that_cannot_be_reached_is_reported():
         timeout=60,
     )
     assert process.returncode == 1
-    message = f"error: --data_service={lone.target} answers, but its worker does not; start it with a --host"
+    message = f"error: --data_service={lone.target} answers, but its worker does not; restart the"
     assert message in process.stderr and "Traceback" not in process.stderr
 
 
@@ -170,6 +174,7 @@ def test_invalid_ports_are_rejected(capsys):
     for flags, message in (
         ([f"--port={taken}"], f"--port={taken} cannot be used: Address already in use"),
         (["--port=5060", "--worker_port=5060"], "--worker_port=5060 is the port of the dispatcher"),
+        (["--port=65535"], "--port=65535 has no port after it for the worker"),
         (["--port=70000"], "--port=70000 is too large; the maximum is 65535"),
     ):
         assert data_service.main(flags) != 0
@@ -183,6 +188,8 @@ def test_options_that_a_service_does_not_support_are_rejected():
         Config(data_service=f"{address},host")
     with pytest.raises(ConfigError, match=r"^--data_service=, must be a list of addresses"):
         Config(data_service=",")
+    with pytest.raises(ConfigError, match=r":123456 must be a list of addresses"):
+        Config(data_service="grpc://host:123456")
     with pytest.raises(ConfigError, match=r"cannot read archives"):
         Config(dataset="zip:images.zip", data_service=address)
     with pytest.raises(ConfigError, match=r"^--cache=ram cannot be combined with --data_service"):

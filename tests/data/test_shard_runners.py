@@ -16,6 +16,7 @@ from PIL import Image
 from pixpro_tf import tfrecords
 from pixpro_tf.cli import write_tfrecords
 from pixpro_tf.cli.partial_output import PartialOutput
+from pixpro_tf.cli.shard_runners import BEAM
 from pixpro_tf.errors import ConfigError, RunError
 from tests.conftest import ROOT
 from tests.export.conftest import environment
@@ -97,7 +98,7 @@ def test_an_interrupted_command_continues_and_writes_the_same_files(
     text, errors = process.communicate(timeout=60)
     assert process.returncode != 0 and not output.exists() and "Traceback" not in errors
     if number == "SIGINT":
-        assert "shards; the same command continues from there" in text
+        assert "run the same command again to continue" in text
     # No process outlives the command by much, however it ended.
     deadline = time.monotonic() + 30
     while members(process.pid) and time.monotonic() < deadline:
@@ -130,7 +131,7 @@ def begin(folder, output, shards):
     partial = PartialOutput(str(output), False)
     with partial.of(plan):
         for shard in shards:
-            write_tfrecords.write_shard(plan, partial.shards, partial.folder, shard)
+            write_tfrecords.write_shard(plan, partial.shards, partial.folder, False, shard)
     return partial
 
 
@@ -146,7 +147,7 @@ def test_an_unfinished_output_of_other_flags_is_kept(folder, tmp_path, capsys, f
         flags = [f"--images=folder:{tmp_path / 'photos'}"]
     assert tfrecords.main([*command(folder, tmp_path / "made"), *flags]) == 2
     error = capsys.readouterr().err
-    assert "partial_made contains shards of other images or of other flags" in error
+    assert "partial_made contains shards of other images or other flags" in error
     assert error.count("\n") == 1
     assert sorted(os.listdir(tmp_path / "partial_made" / "shards")) == before
 
@@ -157,7 +158,9 @@ def test_a_folder_of_the_user_with_the_name_of_the_unfinished_output_is_kept(
     (tmp_path / "partial_made").mkdir()
     (tmp_path / "partial_made" / "mine").write_text("mine")
     assert tfrecords.main(command(folder, tmp_path / "made")) == 2
-    assert "partial_made, where incomplete output is kept, exists" in capsys.readouterr().err
+    assert (
+        "partial_made already exists but was not created by this command" in capsys.readouterr().err
+    )
     assert (tmp_path / "partial_made" / "mine").read_text() == "mine"
     assert os.listdir(tmp_path) == ["partial_made"]
 
@@ -174,7 +177,7 @@ def test_an_output_without_all_shards_is_not_finished(folder, tmp_path, monkeypa
     monkeypatch.setattr(write_tfrecords, "run_on_this_machine", lambda *_: (x for x in ()))
     begin(folder, tmp_path / "made", [0, 1, 2])
     assert tfrecords.main(command(folder, tmp_path / "made")) == 1
-    assert "11 of 14 shards have not been written to" in capsys.readouterr().err
+    assert "11 of 14 shards are missing from" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["partial_made"]
 
 
@@ -200,8 +203,8 @@ def test_images_that_were_added_are_written_by_the_next_call_of_the_same_process
 def test_images_that_change_between_two_shards_are_noticed(folder, tmp_path):
     plan = write_tfrecords.Plan.of(f"folder:{folder}", 0, PER_SHARD)
     other = write_tfrecords.Plan(plan.images, "of other images", COUNT, 0, PER_SHARD)
-    with pytest.raises(RunError, match="which must not change"):
-        write_tfrecords.write_shard(other, str(tmp_path), str(tmp_path), 0)
+    with pytest.raises(RunError, match="these must not change meanwhile"):
+        write_tfrecords.write_shard(other, str(tmp_path), str(tmp_path), False, 0)
 
 
 def test_incomplete_files_do_not_reach_the_output(folder, expected, tmp_path):
@@ -285,7 +288,8 @@ def test_beam_that_is_not_installed_is_one_line(folder, tmp_path, capsys):
     flags = ["--beam_runner=DirectRunner"]
     assert tfrecords.main(command(folder, tmp_path / "made", *flags)) == 1
     error = capsys.readouterr().err
-    assert "--beam_runner=DirectRunner needs Apache Beam; install it with" in error
+    assert "--beam_runner=DirectRunner requires Apache Beam; install it with" in error
+    assert f'beam = ["{BEAM}"]' in (ROOT / "pyproject.toml").read_text()
     assert error.count("\n") == 1 and os.listdir(tmp_path) == []
 
 

@@ -86,7 +86,7 @@ def test_new_fpns_are_as_wide_as_one_that_was_pretrained(monkeypatch, tmp_path, 
     assert compare.main(flags) == 0
     # The first one keeps what it has, which 0 stands for.
     assert seen == [(0, 0), (32, 0)]
-    assert "brings a pre-trained FPN" in capsys.readouterr().out
+    assert "Backbones with a pre-trained FPN: " in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_an_interrupted_comparison_continues_with_the_next_evaluation(
     flags = ["--from=random:resnet10", "--from=random:resnet18", "--labels=a.json", "--seeds=2"]
     flags.append(f"--output={output}")
     assert compare.main(flags) == 130
-    assert "partial_compared keeps what is done" in capsys.readouterr().out
+    assert "partial_compared; run the same command again to continue" in capsys.readouterr().out
     assert not output.exists()
     # Other flags would mix results that cannot be compared.
     assert compare.main([*flags, "--rate=0.1"]) == 2
@@ -173,19 +173,24 @@ def test_an_interrupted_comparison_continues_with_the_next_evaluation(
     ("flags", "message"),
     [
         ([], "--from is missing"),
-        (["--from=random:resnet10"], "pass --from at least twice, such as --from=random"),
-        (["--from=random:resnet10", "--from=random:resnet10"], "is given twice"),
-        (["--from=random", "--from=random"], "is given twice"),
-        (BACKBONES, "pass either --dataset or --labels"),
-        ([*BACKBONES, "--labels=a.json", "--dataset=scenes/128"], "pass either --dataset or"),
-        ([*BACKBONES, "--task=segmentation"], "needs masks; pass their --dataset"),
+        (["--from=random:resnet10"], "is the only backbone; add another one, e.g. --from=random"),
+        (["--from=random"], "--from=random uses the architecture of another backbone; add one"),
+        (["--from=random:resnet10", "--from=random:resnet10"], "is passed twice"),
+        (["--from=random", "--from=random"], "is passed twice"),
+        (BACKBONES, "images with boxes are missing; pass --dataset or --labels"),
+        ([*BACKBONES, "--labels=a.json", "--dataset=scenes/128"], "cannot be combined"),
+        ([*BACKBONES, "--task=segmentation"], "requires a dataset with masks; pass it"),
         ([*BACKBONES, "--task=segmentation", "--labels=a.json"], "--labels=a.json is unused with"),
         (
             [*BACKBONES, "--labels=a.json", "--level=c4"],
             "--level=c4 is unused with --task=detection",
         ),
+        (
+            [*BACKBONES, "--task=segmentation", "--dataset=scenes/128", "--rate=1e-14"],
+            "--rate=1e-14 is too small; use at least 1e-12, or 0 for the default",
+        ),
         ([*BACKBONES, "--labels=a.json", "--split=test"], "--split=test is unused with --labels="),
-        ([*BACKBONES, "--labels=nowhere.json"], "nowhere.json does not exist"),
+        ([*BACKBONES, "--labels=nowhere.json"], "the labels nowhere.json do not exist"),
         (["--from=random", "--from=nowhere", "--labels=a.json"], "nowhere"),
     ],
 )

@@ -206,7 +206,7 @@ def test_ignored_pixels_add_nothing_to_the_loss():
         ),
         (["--mode=finetune"], "--mode=finetune trains on random crops; pass their size"),
         (["--epochs=0"], "--epochs=0 is too small"),
-        (["--rates=fast"], "--rates=fast: not a list of numbers"),
+        (["--rates=fast"], "--rates=fast is not a list of numbers"),
         (["--rates=nan"], "--rates=nan is not a finite number"),
         (["--rates=inf"], "--rates=inf is not a finite number"),
         (["--seed=4294967296"], "--seed=4294967296 is too large; the maximum is 4294967295"),
@@ -315,7 +315,7 @@ def test_maps_of_different_sizes_are_rejected_at_the_second_image():
 def test_maps_that_do_not_fit_into_memory_are_rejected(monkeypatch):
     monkeypatch.setattr("os.sysconf", lambda name: 2**16)
     batches = tf.data.Dataset.from_tensors((tf.zeros([1, 64, 64, 1]), tf.zeros([1, 64, 64])))
-    with pytest.raises(ConfigError, match=r"take 10 GiB .* memory of 4 GiB; pass --crop_size"):
+    with pytest.raises(ConfigError, match=r"take 10 GiB, and .* fit into the 4 GiB of"):
         frozen.maps_and_masks(lambda images: images, batches.repeat(10 * 2**16))
 
 
@@ -324,4 +324,4 @@ def test_diverged_training_has_no_score(colours, capsys):
     flags = ["--mode=finetune", "--crop_size=16", "--batch_size=8", "--rates=1e30", "--epochs=2"]
     assert command(colours, *flags) == 1
     error = capsys.readouterr().err
-    assert "ended with a loss of nan; use a lower learning rate" in error and error.count("\n") == 1
+    assert "ended with a loss of nan; use a lower --rate" in error and error.count("\n") == 1

@@ -11,6 +11,7 @@ pytest.importorskip("pycocotools")
 
 from pixpro_tf.data.labelled import detection as data
 from pixpro_tf.data.labelled.detection import NO_OBJECT
+from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import detection
 from pixpro_tf.evaluation.object_detection import evaluation
 from pixpro_tf.export import savedmodel
@@ -122,7 +123,7 @@ def test_training_changes_every_variable(scenes_dir):
     [
         (["--split=nowhere"], "'nowhere' is not a split of scenes/128"),
         (["--dataset=imagenet2012"], "has not been prepared"),
-        (["--rate=0"], "--rate=0.0 is too small; the minimum is 1e-12"),
+        (["--rate=0"], "--rate=0.0 must be greater than 0"),
         (["--from=random:vgg"], "--from=random:vgg is not a known backbone"),
     ],
 )
@@ -134,6 +135,16 @@ def test_mistakes_are_reported_in_one_line(scenes_dir, capsys, flags, message):
 
 
 @pytest.mark.slow
+def test_a_split_without_objects_is_rejected_before_training(monkeypatch):
+    crowd = {"crowds": [True], "labels": [0], "boxes": [[0.0, 0, 9, 9]]}
+    examples = tf.data.Dataset.from_tensors(crowd)
+    opened = data.DetectionData("scenes/128", ("thing",), lambda split: examples)
+    monkeypatch.setattr(evaluation, "open_detection", lambda *_: opened)
+    settings = detection.Settings(source="random:resnet10", dataset="scenes/128", split="test")
+    with pytest.raises(ConfigError, match="--split=test of scenes/128 contains no objects; use"):
+        evaluation.open_data(settings)
+
+
 def test_a_head_different_from_the_pretrained_one_is_rejected(scenes_dir, run, capsys):
     flags = [f"--from={run}", "--dataset=scenes/128", f"--data_dir={scenes_dir}"]
     for flag, there in (("--channels=8", 16), ("--head_layers=3", 1)):

@@ -117,7 +117,7 @@ def test_a_detector_fits_images_of_different_sizes(squares, tmp_path, capsys):
     flags += ["--image_size=128", "--batch_size=6", "--epochs=60", f"--output={output}"]
     assert detection.main(flags) == 0
     printed = capsys.readouterr().out
-    assert f"{path}: 6 images, 12 boxes, 2 classes" in printed
+    assert f"{path}: images: 6, boxes: 12, classes: 2" in printed
     found = json.loads((output / "results.json").read_text())
     assert found["ap_50"] > 0.6
     assert set(found["class_ap"]) == {"cat", "dog"}
@@ -154,11 +154,11 @@ def test_a_batch_of_images_without_objects_has_a_row_of_padding(squares):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "pass either --dataset or --labels"),
-        (["--dataset=scenes/128", "--labels=a.json"], "pass either --dataset or --labels"),
+        ([], "images with boxes are missing; pass --dataset or --labels"),
+        (["--dataset=scenes/128", "--labels=a.json"], "--dataset and --labels cannot be combined"),
         (["--labels=a.json", "--split=test"], "--split=test is unused with --labels=a.json"),
-        (["--dataset=scenes/128", "--image_size=64"], "--image_size=64 is unused with --labels="),
-        (["--labels=nowhere.json"], "nowhere.json does not exist"),
+        (["--dataset=scenes/128", "--image_size=64"], "--image_size=64 is unused without --labels"),
+        (["--labels=nowhere.json"], "the labels nowhere.json do not exist"),
     ],
 )
 def test_mistakes_in_flags_are_reported_in_one_line(capsys, flags, message):

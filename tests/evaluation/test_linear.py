@@ -131,7 +131,7 @@ def test_a_split_without_classes_is_rejected():
 
 
 def test_diverged_training_has_no_score(colours):
-    with pytest.raises(RunError, match=r"ended with a loss of .*; use a lower learning rate"):
+    with pytest.raises(RunError, match=r"ended with a loss of .*; use a lower --rate"):
         evaluation.evaluate(settings_of(colours, epochs=2, rate=3e38))
 
 
@@ -170,7 +170,10 @@ def test_ties_go_to_the_first_class():
         (["--mode=knn", "--neighbours=0"], "--neighbours=0 is too small"),
         (["--neighbours=5"], "--neighbours=5 is unused with --mode=linear"),
         (["--mode=knn", "--rate=1"], "--rate=1.0 is unused with --mode=knn"),
-        (["--dataset=folder:/not/there"], "cannot be read: folder not found: /not/there"),
+        (
+            ["--dataset=folder:/not/there"],
+            "cannot be read: /not/there does not exist; use an existing folder",
+        ),
         (["--dataset=scenes/128"], "does not have one class for each image"),
     ],
 )

@@ -1,6 +1,8 @@
 """Training steps of the evaluations continue after an interruption as if there had been none."""
 
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -133,14 +135,23 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error(tmp_path):
         return step(*batch)
 
     trained.step = broken
-    with pytest.raises(RunError, match="kept cannot be written: "):
+    with pytest.raises(RunError, match=r"kept cannot be written: .*; make it writable, then run"):
         trained.run(str(folder))
+
+
+def test_a_full_disk_is_reported_with_what_to_do(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint_files, "sync", full)
+    with pytest.raises(RunError, match="No space left on device; free some space, then run"):
+        Trained().run(str(tmp_path))
 
 
 def test_a_loss_that_is_not_finite_is_an_error():
     trained = Trained()
     trained.layer.set_weights([np.full([3, 1], np.nan), np.zeros(1)])
-    with pytest.raises(RunError, match="ended with a loss of nan; use a lower learning rate"):
+    with pytest.raises(RunError, match="ended with a loss of nan; use a lower --rate"):
         trained.run("")
 
 
@@ -203,10 +214,23 @@ def test_unfinished_work_is_not_mixed_with_other_flags_labels_or_runs(tmp_path):
         leave(settings, inputs)
 
 
+def test_an_unreadable_input_is_not_reported_as_the_output(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    message = f"^{tmp_path} cannot be read: Permission denied$"
+    with (
+        pytest.raises(RunError, match=message),
+        unfinished(flags_of(tmp_path / "made"), [str(tmp_path)]),
+    ):
+        pass
+
+
 def test_folders_of_others_and_of_running_commands_are_refused(tmp_path):
     (tmp_path / "partial_made").mkdir()
     (tmp_path / "partial_made" / "thesis.txt").write_text("")
-    with pytest.raises(ConfigError, match="is not from this command"):
+    with pytest.raises(ConfigError, match="was not created by this command"):
         leave(flags_of(tmp_path / "made"), [])
     settings = flags_of(tmp_path / "other")
     in_use = pytest.raises(ConfigError, match="is in use by another command")

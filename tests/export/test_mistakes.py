@@ -110,7 +110,7 @@ def test_output_that_would_replace_the_run_is_rejected(export, runs, tmp_path):
     before = sorted(run.rglob("*"))
     for output in (run, run.parent, tmp_path / "elsewhere" / ".." / "runs"):
         result = export(run, output, "--overwrite", "--allow_unfinished")
-        assert_one_line(result, f"would replace {run}, from which it is made", code=2)
+        assert_one_line(result, f"would replace {run}, which this command reads", code=2)
     assert sorted(run.rglob("*")) == before
 
 

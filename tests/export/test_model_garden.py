@@ -144,9 +144,9 @@ def test_own_boxes_are_written_for_the_garden(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--steps=100"], "--steps=100 is unused with --labels="),
-        (["--label_map=a.pbtxt"], "--label_map=a.pbtxt is unused with --labels="),
-        (["--labels=nowhere.json"], "nowhere.json does not exist"),
+        (["--steps=100"], "--steps=100 is unused without --labels"),
+        (["--label_map=a.pbtxt"], "--label_map=a.pbtxt is unused without --labels"),
+        (["--labels=nowhere.json"], "nowhere.json do not exist"),
     ],
 )
 def test_mistakes_in_the_flags_of_own_boxes_are_reported(run, tmp_path, capsys, flags, message):

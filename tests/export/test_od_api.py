@@ -1,5 +1,6 @@
 """Exports to the Object Detection API. Keras' ResNets, from which the API builds its own, stand in for it."""
 
+import io
 import pathlib
 import re
 import shutil
@@ -9,8 +10,10 @@ import pytest
 import skimage.data
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from pixpro_tf.backbones import resnet
+from pixpro_tf.data import limits
 from pixpro_tf.data.scenes import builder as scenes
 from pixpro_tf.data.scenes import renderer
 from pixpro_tf.data.views.channels import RGB
@@ -333,6 +336,24 @@ def test_other_files_are_no_label_maps(tmp_path, text):
         label_map.read_label_map(str(path))
 
 
+@pytest.mark.parametrize(("limit", "fits"), [(100, False), (500, True)])
+def test_the_size_of_an_image_is_limited_by_the_flag_only(monkeypatch, limit, fits):
+    # Pillow itself refuses images of more than 179 megapixels.
+    file = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(file, "PNG")
+    monkeypatch.setattr(limits, "_current", limits.Limits(max_megapixels=limit))
+    objects = {"bbox": np.zeros([0, 4]), "label": np.zeros([0], int)}
+    features = {"image": file.getvalue(), "objects": objects}
+    if fits:
+        text = records._example(features, "large.png", label_map.number("a"), "1")
+        found = tf.train.Example.FromString(text).features.feature
+        assert found["image/width"].int64_list.value == [20_000]
+    else:
+        said = r"large\.png cannot be read: .*, more than --max_megapixels=100 allows"
+        with pytest.raises(RunError, match=said):
+            records._example(features, "large.png", label_map.number("a"), "1")
+
+
 @pytest.mark.parametrize("model", pipeline.MODELS)
 @pytest.mark.parametrize("task", ["voc", "coco"])
 def test_schedule_is_that_of_the_paper(model, task):
@@ -409,7 +430,7 @@ def test_invalid_sizes_are_rejected(sizes, said):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--task=custom"], "pass --classes=cat,dog or --dataset"),
+        (["--task=custom"], "e.g. --classes=cat,dog, or pass --dataset"),
         (["--task=custom", "--classes=a", "--records"], "pass --dataset"),
         (["--task=voc", "--classes=a"], "--classes requires --task=custom"),
         (["--task=voc", "--train_split=test"], "--train_split requires --task=custom"),

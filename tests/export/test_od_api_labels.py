@@ -113,8 +113,8 @@ def test_a_folder_for_the_api_is_written_from_published_weights_and_own_labels(f
     flags = [f"--from={weights}", f"--output={output}", "--task=custom", f"--labels={labels}"]
     assert od_api.main([*flags, "--model=ssd_resnet50_v1_fpn_keras"]) == 0
     printed = capsys.readouterr().out
-    assert f"{labels}: 20 images, 19 boxes, 2 classes" in printed
-    assert "18 images for training, 2 for evaluation" in printed
+    assert f"{labels}: images: 20, boxes: 19, classes: 2" in printed
+    assert "images for training: 18, for evaluation: 2" in printed
     assert "num_classes: 2" in (output / "pipeline.config").read_text()
     assert label_map.read_label_map(str(output / "label_map.pbtxt")) == label_map.number(NAMES)
     assert "18 images for training, 2 for evaluation" in (output / "README.md").read_text()

@@ -653,8 +653,53 @@ FAULTS = (
         name="the_newest_step_is_that_of_the_largest_digit",
         area="resuming",
         path="pixpro_tf/storage/checkpoint_files.py",
-        old='return int(checkpoint.rpartition("-")[2]), not is_kept',
+        old="return _number(checkpoint), not is_kept",
         new='return checkpoint.rpartition("-")[2], not is_kept',
+    ),
+    Fault(
+        name="an_older_checkpoint_is_used_in_silence",
+        area="resuming",
+        path="pixpro_tf/storage/checkpoint_files.py",
+        old="if _number(newer) > _number(checkpoint):",
+        new="if _number(newer) < _number(checkpoint):",
+    ),
+    Fault(
+        name="a_folder_that_cannot_be_written_is_noticed_at_the_first_checkpoint",
+        area="resuming",
+        path="pixpro_tf/storage/run_folder.py",
+        old="if os.path.lexists(part) and not _is_writable_folder(part):",
+        new="if os.path.lexists(part) and not part:",
+    ),
+    Fault(
+        name="old_checkpoints_that_stay_end_the_run",
+        area="resuming",
+        path="pixpro_tf/storage/checkpoints.py",
+        old="""            with self._tidying():
+                checkpoint_files.delete(path)
+""",
+        new="""            checkpoint_files.delete(path)
+""",
+    ),
+    Fault(
+        name="shards_contain_damaged_images",
+        area="data",
+        path="pixpro_tf/cli/shards.py",
+        old="tf.shape(decode(encoded))",
+        new="tf.shape(encoded)",
+    ),
+    Fault(
+        name="bad_images_of_a_split_are_counted_and_kept",
+        area="data",
+        path="pixpro_tf/data/labelled/reading.py",
+        old="    return [each for index, each in enumerate(files) if index in found]\n",
+        new="    return list(files)\n",
+    ),
+    Fault(
+        name="generations_leave_out_half_of_the_first_step",
+        area="schedules",
+        path="pixpro_tf/optimizers/schedules.py",
+        old="cosines = 0.5 + math.sin",
+        new="cosines = math.sin",
     ),
     Fault(
         name="damaged_checkpoints_push_out_whole_ones",
@@ -1208,8 +1253,8 @@ FAULTS = (
         name="a_failure_without_a_name_counts_as_done",
         area="errors",
         path="pixpro_tf/training/run.py",
-        old="        if explained is None:\n            raise\n",
-        new="        if explained is None:\n            return\n",
+        old="        raise failures.explained(session, error) from error\n",
+        new="        failures.explained(session, error)\n",
     ),
     Fault(
         name="lamb_adapts_biases",
@@ -1299,7 +1344,7 @@ FAULTS = (
         name="what_cannot_be_written_is_not_mentioned",
         area="errors",
         path="pixpro_tf/training/logs.py",
-        old="            print(warning)\n",
+        old='            print(f"warning: {path} cannot be written: {first_line(error)}; the run continues")\n',
         new="            pass\n",
     ),
     Fault(

@@ -175,7 +175,7 @@ def test_missing_names_are_listed_and_nothing_is_changed(resnet10):
     with pytest.raises(ValueError) as caught:
         names.load_state_dict(resnet10, state)
     missing = "encoder.layer1.0.conv1.weight, value_transform.bias"
-    assert str(caught.value) == f"missing from the state dict: {missing}"
+    assert str(caught.value) == f"missing weights: {missing}"
     for name, array in names.state_dict(resnet10).items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)
 

@@ -102,7 +102,7 @@ def test_all_weights_of_a_pixpro_checkpoint_are_imported(tmp_path, capsys, prefi
     path = save(content, tmp_path / "pixpro.pth")
     flags = ["--output_stride=16"] if published else []
     output = import_file(path, tmp_path / "imported", *flags)
-    assert "PixPro with a resnet10" in capsys.readouterr().out
+    assert "arrays of a resnet10 (PixPro) to " in capsys.readouterr().out
     run = Run.open(str(output))
     model, config = run.load_model(), run.config
     assert_state(model, state)
@@ -144,7 +144,7 @@ def test_backbones_of_other_projects_are_recognised_by_their_names(tmp_path, cap
     }[kind]
     output = import_file(save(content, tmp_path / "other.pth"), tmp_path / "imported")
     printed = capsys.readouterr().out
-    assert f"{kind} with a resnet10" in printed
+    assert f"arrays of a resnet10 ({kind}) to " in printed
     assert ("fc.weight" in printed) == (kind != "MMLab")
     backbone = trained_weights.restore_backbone(str(output))
     assert_state(backbone, state)
@@ -303,7 +303,7 @@ def bad_file(kind, folder):
         ("nan", "not finite: layer2.0.conv1.weight"),
         ("architecture", "contains an unknown ResNet"),
         ("shapes", "layer4.0.bn2.bias is [3] instead of [512]"),
-        ("names", "missing from the state dict: layer3.0.bn1.weight"),
+        ("names", "missing weights: layer3.0.bn1.weight"),
         ("no weights", "does not contain weights"),
         ("no resnet", "blocks.0.attn.qkv.weight"),
     ],
@@ -340,7 +340,7 @@ def test_existing_output_is_kept_without_overwrite(tmp_path, capsys):
         (["import", "--checkpoint=a.pth", "--output=b", "--output_stride=7"], "8, 16, 32"),
         (["convert"], "has no command 'convert'"),
         ([], "one of import, export"),
-        (["export", "--from=nowhere", "--output=x.pth"], "nowhere does not contain a checkpoint"),
+        (["export", "--from=nowhere", "--output=x.pth"], "nowhere does not exist"),
     ],
 )
 def test_invalid_command_line_gives_a_one_line_error(flags, said, capsys, tmp_path, monkeypatch):
@@ -580,3 +580,25 @@ def test_network_that_the_authors_code_does_not_support_is_not_exported(
     output = tmp_path / "out.pth"
     assert run("export", f"--from={tmp_path / 'run'}", f"--output={output}") != 0
     assert named in capsys.readouterr().err and not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "flags", "said"),
+    [
+        ({"optimizer": "adam"}, [], "has options that are not supported: --optimizer=adam"),
+        ({"epochs": "many"}, [], "has options that are not supported: "),
+        ({"base_learning_rate": None}, [], "has options that are not supported: "),
+        ({}, ["--gamma=-1"], "--gamma=-1"),
+    ],
+)
+def test_unsupported_options_of_a_file_are_not_blamed_on_flags(
+    tmp_path, capsys, options, flags, said
+):
+    state = reference.resnet("resnet10w0.5").state_dict()
+    path = save({"model": state, "opt": argparse.Namespace(**options)}, tmp_path / "file.pth")
+    assert run("import", f"--checkpoint={path}", f"--output={tmp_path / 'out'}", *flags)
+    error = capsys.readouterr().err
+    if options:
+        said = f"--checkpoint={path} {said}"
+    assert error.startswith(f"error: {said}") and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -112,7 +112,10 @@ def test_the_lock_of_another_process_is_named(address, host, monkeypatch, capsys
     monkeypatch.setattr(limits, "_current", limits.Limits(max_download_minutes=0.01))
     with pytest.raises(RunError, match=f"delete {lock} if that process has ended"):
         downloads.wait_for_others(address)
-    assert capsys.readouterr().out == f"Another process downloads {address}; waiting for it\n"
+    assert (
+        capsys.readouterr().out
+        == f"Another process is downloading {address}; waiting for it to finish\n"
+    )
 
 
 def test_a_lock_that_disappears_is_waited_for(address):

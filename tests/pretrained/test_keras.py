@@ -1,5 +1,6 @@
 """Networks of Keras Applications, in every format in which Keras 2 saves them, compared with ours by their features."""
 
+import subprocess
 import zipfile
 
 import h5py
@@ -14,7 +15,7 @@ from pixpro_tf.data.views.channels import IMAGENET_MEAN, RGB
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import RunError
 from pixpro_tf.export.od_api.checkpoint import keras_resnet
-from pixpro_tf.pretrained import keras_files, keras_names, torch_names
+from pixpro_tf.pretrained import keras_files, keras_names, reading, torch_names
 from pixpro_tf.pretrained.normalisation import (
     CAFFE,
     EPSILON,
@@ -199,6 +200,42 @@ def test_a_folder_without_weights_is_no_preset(tmp_path):
 def test_version_2_is_refused(layers):
     with pytest.raises(RunError, match="version 2"):
         keras_names.to_torch(layers | {"post_bn": layers["conv1_bn"]})
+
+
+@pytest.mark.parametrize("given", [None, IMAGENET])
+def test_networks_for_grey_images_are_refused(layers, given):
+    kernel, bias = layers["conv1_conv"]
+    grey = layers | {"conv1_conv": [kernel[:, :, :1], bias]}
+    with pytest.raises(RunError, match="takes 1 instead of 3 channels; use one for RGB images"):
+        keras_names.to_torch(grey, given)
+
+
+@pytest.mark.parametrize("name", ["conv1_conv", "conv1_bn", "conv4_block2_2_conv"])
+def test_unexpected_shapes_are_refused_in_one_line(layers, monkeypatch, tmp_path, name):
+    # A kernel of another rank, a batch norm with a single array, and a bias of another length.
+    arrays = {
+        "conv1_conv": [np.zeros([64])],
+        "conv1_bn": [layers["conv1_conv"][0]],
+        "conv4_block2_2_conv": [layers["conv4_block2_2_conv"][0], np.zeros([3])],
+    }
+    changed = layers | {name: arrays[name]}
+    monkeypatch.setattr(keras_files, "read_layers", lambda path: changed)
+    path = tmp_path / "other.h5"
+    path.touch()
+    with pytest.raises(RunError, match=r"other\.h5 contains layers whose shapes are not") as raised:
+        pretrained.read(str(path))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(-9, "the process that loads it was killed; check that there is"), (1, "exit code 1$")],
+)
+def test_a_preset_whose_process_ends_without_a_message(monkeypatch, code, said):
+    done = subprocess.CompletedProcess([], code, "", "")
+    monkeypatch.setattr(reading.subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(RunError, match=f"keras_hub:resnet cannot be loaded: {said}"):
+        pretrained.read("keras_hub:resnet")
 
 
 def test_files_without_a_resnet_are_refused(tmp_path):

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from pixpro_tf import pretrained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.errors import RunError
-from pixpro_tf.pretrained import safetensors_files, torch_names
+from pixpro_tf.pretrained import recognition, safetensors_files, torch_names
 from pixpro_tf.storage import trained_weights
 
 # Numbers in a stem of three convolutions, each with its batch norm: authors' name -> number in the sequence of timm and MMLab's tools.
@@ -91,8 +91,8 @@ def test_a_file_without_some_weights_is_refused_by_their_names(tmp_path):
     state = random_state("resnet10w0.5")
     del state["layer3.0.bn2.running_var"]
     path = write(tmp_path / "part.safetensors", state)
-    message = r"do not fit a resnet10w0\.5: missing .*layer3\.0\.bn2\.running_var"
-    with pytest.raises(RunError, match=message):
+    message = f"{path} does not fit a resnet10w0.5: missing weights: layer3.0.bn2.running_var"
+    with pytest.raises(RunError, match=f"^{re.escape(message)}$"):
         trained_weights.restore_backbone(path)
 
 
@@ -114,6 +114,37 @@ def test_unknown_networks_are_refused(tmp_path):
         pretrained.read(path)
 
 
+def test_a_file_without_weights_is_refused(tmp_path):
+    path = str(tmp_path / "empty.safetensors")
+    save_file({}, path)
+    with pytest.raises(RunError, match=r"it contains no weights"):
+        pretrained.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("bn1.weight", []),
+        ("layer1.0.conv2.weight", [64]),
+        ("layer1.0.conv2.weight", [8, 64, 3, 3]),
+        ("layer1.0.conv2.weight", [64, 0, 3, 3]),
+    ],
+)
+def test_unexpected_shapes_are_refused_in_one_line(tmp_path, name, shape):
+    state = random_state("resnet18") | {name: np.ones(shape, np.float32)}
+    path = write(tmp_path / "shapes.safetensors", state)
+    with pytest.raises(RunError, match=re.escape(f"{path} contains a ResNet whose bn1.weight or")):
+        pretrained.read(path)
+
+
+@pytest.mark.parametrize("name", ["projector.linear1.weight", "projector.linear2.weight"])
+def test_heads_of_unexpected_shapes_have_no_width(name):
+    state = {f"encoder.{key}": array for key, array in random_state("resnet10w0.5").items()}
+    state |= {f"projector.linear{number}.weight": np.ones([8, 8, 1, 1]) for number in (1, 2)}
+    flags = recognition.recognise(state | {name: np.ones([])}).model_flags
+    assert sorted((flags["projector_hidden"], flags["projector_dim"])) == [0, 8]
+
+
 def test_published_weights_contain_one_network(tmp_path):
     path = write(tmp_path / "weights.safetensors", random_state("resnet10w0.5"))
     with pytest.raises(RunError, match="contains a single network; omit --network"):
@@ -124,7 +155,8 @@ def test_published_weights_contain_one_network(tmp_path):
 def test_networks_with_further_layers_are_refused_by_name(tmp_path, name):
     state = random_state("resnet18") | {name: np.zeros([4], np.float32)}
     path = write(tmp_path / "attention.safetensors", state)
-    with pytest.raises(RunError, match=f"another network than a resnet18, which has no {name}"):
+    message = f"{path} contains {name}, which a resnet18 does not have"
+    with pytest.raises(RunError, match=re.escape(message)):
         trained_weights.restore_backbone(path)
 
 

@@ -10,12 +10,17 @@ from PIL import Image
 
 from pixpro_tf import statistics, tfrecords
 from pixpro_tf.cli.shards import example_of
+from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.sources import open_source
-from pixpro_tf.errors import printable
+from pixpro_tf.data.views.channels import Channels
+from pixpro_tf.errors import RunError, printable
 from pixpro_tf.evaluation import compare, correspondence, dense, linear, visualize
+from pixpro_tf.evaluation.sources import load_backbone, load_backbone_and_neck
+from pixpro_tf.storage import trained_weights
 
 FROM = "--from=random:resnet10w0.5"
 SKIP = "--on_bad_image=skip"
+ADVICE = f"; fix the files, or leave them out with {SKIP}"
 
 
 def write_images(folder, names, masks=None):
@@ -53,8 +58,8 @@ def skipped(main, flags, capsys):
     """Runs a command that skips bad images, and returns the line about them, which it prints once."""
     assert main([*flags, SKIP]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "Skipped" in line]
-    assert line.startswith("Skipped 1 files that cannot be read as images: ")
-    return line
+    assert line.startswith("Skipped unreadable images: 1 of ") and line.endswith(")")
+    return line.removesuffix(")")
 
 
 @pytest.mark.parametrize("what", ["images/1.jpg", "masks/2.png"])
@@ -69,6 +74,7 @@ def test_segmentation(tmp_path, capsys, what, odd):
     flags = [f"--dataset=folder:{place}", "--crop_size=32", "--epochs=1", "--batch_size=2"]
     line = error_of(dense.main, [*flags, "--rates=0.1"], capsys)
     assert f"/validation/{what}" in line and (not odd or "data\\udcff" in line)
+    assert line.endswith(ADVICE)
     said = skipped(dense.main, [FROM, *flags, "--rates=0.1"], capsys)
     number = os.path.splitext(os.path.basename(what))[0]
     assert said.endswith(f"/validation/images/{number}.jpg") and (not odd or "data\\udcff" in said)
@@ -83,9 +89,10 @@ def test_classification(tmp_path, capsys):
             write_images(tmp_path / split / name, ["0.jpg", "1.jpg"])
     cut(tmp_path / "train" / "b" / "1.jpg")
     flags = [f"--dataset=folder:{tmp_path}", "--image_size=32", "--epochs=1", "--batch_size=2"]
-    assert str(tmp_path / "train" / "b" / "1.jpg") in error_of(linear.main, flags, capsys)
+    line = error_of(linear.main, flags, capsys)
+    assert str(tmp_path / "train" / "b" / "1.jpg") in line and line.endswith(ADVICE)
     said = skipped(linear.main, [FROM, *flags], capsys)
-    assert said.endswith(f": {tmp_path}/train/b/1.jpg")
+    assert said.endswith(f"({tmp_path}/train/b/1.jpg")
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tfrecord"])
@@ -107,9 +114,53 @@ def test_matching(tmp_path, capsys, kind):
     assert (
         line.startswith(f"error: --dataset={printable(dataset)} cannot be read: ") and name in line
     )
+    assert line.endswith(ADVICE)
     flags = [FROM, f"--dataset={dataset}", "--image_size=64", "--pairs=4"]
     name = "1.jpg" if kind != "tfrecord" else "images-00000-of-00001.tfrecord#1"
-    assert skipped(correspondence.main, flags, capsys).endswith(f": {name}")
+    assert skipped(correspondence.main, flags, capsys).endswith(f"({name}")
+
+
+def test_a_damaged_record_cannot_be_left_out(tmp_path, capsys):
+    write_images(tmp_path / "images", ["0.jpg", "1.jpg"])
+    write_damaged_shard(tmp_path / "images", tmp_path / "shards")
+    (shard,) = (tmp_path / "shards").iterdir()
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 4] ^= 1
+    shard.write_bytes(content)
+    flags = [f"--dataset=tfrecord:{shard}", "--image_size=64", SKIP]
+    line = error_of(correspondence.main, flags, capsys)
+    assert f"cannot be read: {shard}" in line and SKIP not in line
+
+
+def test_images_with_other_channels_are_named(tmp_path):
+    channels = Channels((0.0,) * 4, (9.0,) * 4, (0.5,) * 4, (0.1,) * 4)
+    for name, count in (("good.npy", 4), ("bad.npy", 3)):
+        np.save(tmp_path / name, np.zeros([8, 8, count]))
+    with pytest.raises(RunError) as error, reading(f"folder:{tmp_path}", channels=channels):
+        raise tf.errors.InvalidArgumentError(None, None, "odd")
+    assert error.value.message.startswith(f"folder:{tmp_path} cannot be read: {tmp_path}/bad.npy:")
+
+
+def test_a_file_of_labels_is_not_taken_for_an_image(tmp_path):
+    (tmp_path / "labels.json").write_text("{}")
+    with pytest.raises(RunError) as error, reading(f"{tmp_path}/labels.json", "labels"):
+        raise tf.errors.InvalidArgumentError(None, None, "odd")
+    assert error.value.line == f"--labels={tmp_path}/labels.json cannot be read: odd"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PermissionError(13, "denied", "/w"), tf.errors.DataLossError(None, None, "/w: denied")],
+)
+def test_weights_that_cannot_be_read_are_no_bad_images(monkeypatch, error):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(trained_weights, "open_weights", refuse)
+    for load in (load_backbone, load_backbone_and_neck):
+        message = r"^--from=mine cannot be read: /w: denied$"
+        with pytest.raises(RunError, match=message), reading("photographs"):
+            load("mine")
 
 
 @pytest.mark.parametrize("kind", ["folder", "files"])
@@ -121,10 +172,12 @@ def test_figures(tmp_path, capsys, kind):
     flags = [f"--images={images}", f"--output={tmp_path / 'out'}", "--image_size=64"]
     line = error_of(visualize.main, flags, capsys)
     assert line.startswith(f"error: --images={images} cannot be read: {folder}/1.jpg: ")
+    # Files that are listed one by one cannot be left out by the flag.
+    assert line.endswith(ADVICE) == (kind == "folder")
     assert not (tmp_path / "out").exists()
     flags = [FROM, *flags]
     if kind == "folder":
-        assert skipped(visualize.main, flags, capsys).endswith(": 1.jpg")
+        assert skipped(visualize.main, flags, capsys).endswith("(1.jpg")
         assert (tmp_path / "out").is_dir()
     else:
         assert visualize.main([*flags, SKIP]) == 2
@@ -140,7 +193,7 @@ def test_statistics(tmp_path, capsys, name):
     assert statistics.main(flags) == 1
     assert f": {printable(str(folder))}/1.jpg: " in capsys.readouterr().err
     assert not (tmp_path / "measured.flags").exists()
-    assert skipped(statistics.main, flags, capsys).endswith(f": {printable(str(folder))}/1.jpg")
+    assert skipped(statistics.main, flags, capsys).endswith(f"({printable(str(folder))}/1.jpg")
     first, *others = (tmp_path / "measured.flags").read_text().splitlines()
     assert "measured on 2 images" in first and all(line.startswith("--") for line in others)
 

@@ -74,7 +74,7 @@ def test_an_output_replaces_nothing_that_is_read(case, place, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: --output={output.format(place)} ")
     assert "would replace" in line or "is inside" in line
-    assert line.endswith(", from which it is made; use another path")
+    assert line.endswith(", which this command reads; use another path")
     assert contents(place) == before
 
 
@@ -88,7 +88,7 @@ def test_an_output_may_be_beside_what_is_read(place, capsys):
 def test_a_run_is_not_inside_its_images(place, run, monkeypatch):
     config = Config(dataset=f"folder:{place}/images", run_dir=f"{place}/{run}")
     with pytest.raises(
-        ConfigError, match=r"contains --run_dir=.* would become images; use another"
+        ConfigError, match=r"contains --run_dir=.* would be read as training images; use a"
     ):
         config.check_surroundings()
     monkeypatch.chdir(place / "images")

@@ -163,8 +163,7 @@ def test_boolean_flag_is_switched_off_with_no():
 
 
 def test_unknown_flag_is_rejected():
-    text = refusal("--epoch=3")
-    assert "'epoch'" in text and "epochs" in text and "--help" in text
+    assert refusal("--epoch=3").startswith("--epoch is unknown; did you mean --epochs? --help")
 
 
 @pytest.mark.parametrize(
@@ -195,11 +194,11 @@ def test_folder_as_flag_file_is_named_in_the_error(tmp_path):
 def test_binary_flag_file_is_rejected(tmp_path):
     path = tmp_path / "image.jpg"
     path.write_bytes(b"\xff\xd8\xff\xe0")
-    assert refusal(f"--flagfile={path}").startswith("--flagfile is not a text file")
+    assert refusal(f"--flagfile={path}").startswith(f"--flagfile={path} is not a text file")
 
 
 def test_mistake_inside_a_flag_file_is_rejected(flagfile):
-    assert "'epoch'" in refusal(flagfile("--epoch=3\n"))
+    assert "--epoch is unknown" in refusal(flagfile("--epoch=3\n"))
 
 
 def test_help_returns_no_configuration():

@@ -151,7 +151,7 @@ def test_what_reads_rgb_rejects_other_channels(tmp_path, capsys):
     assert "other channels (--channels=4)" in capsys.readouterr().err
     for load in (load_labelled, load_backbone_and_neck):
         with pytest.raises(
-            RunError, match=r"\(--channels=4\), and evaluations with labels read RGB"
+            RunError, match=r"\(--channels=4\), which evaluations with labels require"
         ):
             load(str(run))
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -10,13 +10,14 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from pixpro_tf import build, pixpro
 from pixpro_tf.backbones.architectures import ARCHITECTURES
 from pixpro_tf.backbones.encoder import Encoder
 from pixpro_tf.cli import command_line
 from pixpro_tf.config import Config
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import ConfigError, RunError, UserError
 from pixpro_tf.evaluation import compare, visualize
 from pixpro_tf.export.commands import savedmodel as savedmodel_command
 from pixpro_tf.export.model_garden.checkpoint import RESNETS
@@ -27,6 +28,7 @@ from pixpro_tf.training import inputs, results, run
 from pixpro_tf.training.session import Steps
 from tests.conftest import ROOT
 from tests.support.labelled import write_coco, write_images
+from tests.support.models import FOUR_CHANNELS
 from tests.support.runs import error_line
 from tests.support.tiny_run import metrics_of
 
@@ -248,6 +250,20 @@ def test_views_have_the_crop_area_of_the_flags(photos):
     assert area.min() > 0.095 and 0.15 < area.max() < 0.207
 
 
+def test_images_that_other_processes_cannot_read_are_rejected_with_advice(tmp_path, monkeypatch):
+    dataset = f"folder:{tmp_path}"
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.webp")
+    np.save(tmp_path / "a.npy", np.zeros([8, 8, 4], np.uint16))
+    config = Config(dataset=dataset, data_service="grpc://host:5050")
+    said = "grpc://host:5050 supports JPEG, PNG and BMP images only; convert the others with"
+    with pytest.raises(ConfigError, match=said):
+        inputs.open_source(config, RunFolder("nowhere"))
+    config = Config(**(FOUR_CHANNELS | {"dataset": dataset, "augmentation": "byol"}))
+    monkeypatch.setattr(Config, "has_remote_tpu", True)
+    with pytest.raises(ConfigError, match="tpu= supports 8-bit RGB images only; use --tpu=local"):
+        inputs.open_source(config, RunFolder("nowhere"))
+
+
 class Stopped(Exception):
     """Raised by a test to end a run early."""
 
@@ -266,24 +282,30 @@ def test_target_schedule_spans_the_whole_run_beyond_max_steps(monkeypatch, tmp_p
     assert stopped.value.args == (60,)
 
 
-def test_unexplained_failure_is_raised(photos):
+def test_unexplained_failure_ends_with_one_line_that_names_the_step(photos):
     config = Config(dataset=f"folder:{photos}", augment_on="device", image_size=64, batch_size=8)
     source, _ = inputs.open_source(config, RunFolder("nowhere"))
 
     def fit(*_, **__):
-        raise tf.errors.InternalError(None, None, "the device is lost")
+        message = (
+            "Graph execution error:\n\nDetected at node ...\nthe device is lost\n\t [[{{node x}}]]"
+        )
+        raise tf.errors.InternalError(None, None, message)
 
     session = types.SimpleNamespace(
         config=config,
         source=source,
         strategy=tf.distribute.get_strategy(),
         steps=Steps.of(config, source.num_images),
-        model=types.SimpleNamespace(fit=fit, finished_steps=0),
+        model=types.SimpleNamespace(fit=fit, finished_steps=4),
         start_step=0,
         store=None,
     )
-    with pytest.raises(tf.errors.InternalError, match="the device is lost"):
+    with pytest.raises(RuntimeError, match=r"^step 5 failed: the device is lost$") as raised:
         run._fit(session, [])
+    # Python prints its traceback, because the user cannot fix it.
+    assert not isinstance(raised.value, UserError)
+    assert isinstance(raised.value.__cause__, tf.errors.InternalError)
 
 
 def test_run_that_loses_its_data_service_fails(monkeypatch, capsys):
@@ -429,20 +451,21 @@ def test_bad_files_are_counted_listed_and_skipped(train, tiny_flags, photos, tmp
     run_dir = tmp_path / "run"
     flags = [f"--run_dir={run_dir}", "--on_bad_image=skip"]
     process = train(*with_dataset(tiny_flags, folder), *flags, "--max_steps=3")
-    assert "Skipped 1 files that cannot be read as images: letter.jpg" in process.stdout
+    assert "Skipped unreadable images: 1 of 10 (letter.jpg)" in process.stdout
     assert "9 images, 1 batches of 8 an epoch, 1 images left over" in process.stdout
     assert json.loads((run_dir / "bad_images.json").read_text()) == ["letter.jpg"]
     # The run continues with the same images in another place.
     folder.rename(tmp_path / "moved")
     process = train(*with_dataset(tiny_flags, tmp_path / "moved"), *flags, "--max_steps=5")
-    assert "Skipped 1 files that cannot be read as images: letter.jpg" in process.stdout
+    assert "Skipped unreadable images: 1 of 10 (letter.jpg)" in process.stdout
     assert "resuming from step 3" in process.stdout
 
 
 def test_fewer_images_than_a_batch_are_rejected(train, tiny_flags, tmp_path):
     process = train(*tiny_flags, f"--run_dir={tmp_path / 'run'}", "--batch_size=64", check=False)
     assert process.returncode == 2
-    assert "--batch_size=64 is more than the 48 images" in process.stderr
+    assert "--batch_size=64 is greater than the number of images in" in process.stderr
+    assert process.stderr.endswith(" (48); use at most 48\n")
 
 
 def test_unprepared_dataset_is_explained(train, tmp_path):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pixpro_tf.data.images import decode, is_hidden, is_image_name
 from pixpro_tf.data.labelled.reading import readable
+from pixpro_tf.data.labelled.user_files import why_not_a_folder
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import part_of, prepared_builder, read_split
 from pixpro_tf.data.views import crops, randomness
@@ -81,8 +82,10 @@ def open_classification(
 
 def _of_folder(dataset: str, path: str, skip_bad: bool) -> ClassificationData:
     """Opens a folder of images named `SPLIT/CLASS/NAME.jpg`."""
-    if not os.path.isdir(path):
-        raise RunError(f"{dataset} cannot be read: folder not found: {path}", of="dataset")
+    if reason := why_not_a_folder(path):
+        raise RunError(
+            f"{dataset} cannot be read: {path} {reason}; use an existing folder", of="dataset"
+        )
     files: dict[str, list[tuple[str, str]]] = {}
     for split in _folders(path):
         for name in _folders(os.path.join(path, split)):

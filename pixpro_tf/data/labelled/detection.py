@@ -63,8 +63,8 @@ def open_detection(dataset: str, data_dir: str = "") -> DetectionData:
         )
     if None in features["image"].shape:
         raise ConfigError(
-            f"{dataset} contains images of different sizes; use scenes/128 or scenes/256. "
-            "For VOC and COCO, export the backbone to the TF Object Detection API or Model Garden",
+            f"{dataset} contains images of different sizes; use scenes/128 or scenes/256, pass COCO, VOC or YOLO annotation files with "
+            "--labels, or export the backbone to the TF Object Detection API or Model Garden",
             of="dataset",
         )
 

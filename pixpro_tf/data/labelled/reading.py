@@ -8,22 +8,27 @@ from typing import Any
 
 import tensorflow as tf
 
+from pixpro_tf.data.images import suffixes_of
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources import FileSource, bad_images, find_bad_images, open_source
 from pixpro_tf.data.sources.folders import FolderSource
 from pixpro_tf.data.sources.shards import ShardSource
+from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, UserError, first_line, listed
 
+# Prefixes of datasets that are files of the user's own.
+_OF_OWN_FILES = ("folder:", "zip:", "tfrecord:", "voc:")
 _NAMED = 3
 
 
 @contextlib.contextmanager
-def reading(dataset: str, of: str = "dataset") -> Iterator[None]:
+def reading(dataset: str, of: str = "dataset", channels: Channels = RGB) -> Iterator[None]:
     """Turns errors of images or masks that cannot be read, and of too little memory, into a one-line `RunError`.
 
     Args:
-        dataset: name of the data.
+        dataset: name of the data. A command whose data have one of the prefixes `folder:`, `zip:`, `tfrecord:` and `voc:` has the flag `--on_bad_image`.
         of: flag that names it.
+        channels: channels of the images.
     """
     try:
         yield
@@ -33,8 +38,12 @@ def reading(dataset: str, of: str = "dataset") -> Iterator[None]:
         # TensorFlow's message ends with the exception of a Python function, such as the one that reads masks.
         raised = re.findall(r"^\w+Error: (.+)$", str(error), re.MULTILINE)
         reason = raised[-1] if raised else first_line(error)
-        bad = _bad_images(dataset)
+        bad, removable = _bad_images(dataset, channels)
         names = f"{listed(bad, _NAMED)}: " if bad else ""
+        # Images that can be read may have a mask that cannot.
+        removable = removable or bool(raised and not bad)
+        if removable and dataset.startswith(_OF_OWN_FILES):
+            reason += "; fix the files, or leave them out with --on_bad_image=skip"
         raise RunError(f"{dataset} cannot be read: {names}{reason}", of=of) from error
     except PermissionError as error:
         raise RunError(
@@ -70,26 +79,36 @@ def readable(
     return [each for index, each in enumerate(files) if index in found]
 
 
-def _bad_images(dataset: str) -> list[str]:
-    """Decodes all images of a dataset of files, and returns the names of those that cannot be decoded."""
+def _bad_images(dataset: str, channels: Channels) -> tuple[list[str], bool]:
+    """Decodes all images of a dataset of files.
+
+    Returns:
+        Names of those that cannot be decoded, and whether they can be left out; files with a damaged record cannot.
+    """
     with contextlib.suppress(UserError, tf.errors.OpError):
-        source = _source_of(dataset)
+        source = _source_of(dataset, channels)
         if source is not None:
             records = source.epoch(0, tf.constant(0, tf.int64))
             try:
-                return [os.fsdecode(name) for name in find_bad_images(records, source)]
+                bad = [os.fsdecode(name) for name in find_bad_images(records, source)]
+                return bad, bool(bad)
             except tf.errors.OpError:
                 # Only shards cannot be read beyond a damaged record.
-                return source.damaged_shards() if isinstance(source, ShardSource) else []
-    return []
+                return source.damaged_shards() if isinstance(source, ShardSource) else [], False
+    return [], False
 
 
-def _source_of(dataset: str) -> FileSource | None:
-    """Returns the images of a dataset, or of a list of files; None if it is one of TFDS."""
+def _source_of(dataset: str, channels: Channels) -> FileSource | None:
+    """Returns the images of a dataset, or of a list of image files; None for a TFDS dataset or a file of labels."""
     kind, _, path = dataset.partition(":")
     if kind in ("folder", "voc"):
-        return FolderSource(path)
+        return FolderSource(path, channels=channels)
     if kind in ("zip", "tfrecord"):
-        return open_source(dataset, data_dir="", split="", shuffle_buffer=1)
-    files = [os.fsencode(file) for file in dataset.split(",") if os.path.isfile(file)]
-    return FolderSource(os.curdir, files) if files else None
+        return open_source(dataset, data_dir="", split="", shuffle_buffer=1, channels=channels)
+    suffixes = suffixes_of(channels)
+    files = [
+        os.fsencode(file)
+        for file in dataset.split(",")
+        if file.lower().endswith(suffixes) and os.path.isfile(file)
+    ]
+    return FolderSource(os.curdir, files, channels) if files else None

@@ -13,6 +13,7 @@ import tensorflow as tf
 from pixpro_tf.data import pillow_images
 from pixpro_tf.data.images import IMAGE_SUFFIXES, decode, is_hidden
 from pixpro_tf.data.labelled.reading import readable
+from pixpro_tf.data.labelled.user_files import read_lines, read_text, why_not_a_folder
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
 from pixpro_tf.data.views.channels import IMAGENET_MEAN
@@ -176,7 +177,7 @@ def _of_files(
             raise ValueError(f"{name} is not a mask: it must be 8-bit with a single channel")
         if pixels.shape != (height, width):
             raise ValueError(
-                f"{name} is {pixels.shape[0]} x {pixels.shape[1]} pixels but its image is {height} x {width}; they must have the same size"
+                f"{name} is {pixels.shape[1]} x {pixels.shape[0]} pixels, but its image is {width} x {height}; they must have the same size"
             )
         unknown = pixels[(pixels >= classes) & (pixels != IGNORED)]
         if unknown.size:
@@ -209,12 +210,15 @@ def _of_files(
 def _voc_files(dataset: str, path: str, split: str) -> list[tuple[str, str]]:
     path = os.path.expanduser(path)
     listing = os.path.join(path, "ImageSets", "Segmentation", f"{split}.txt")
-    if not os.path.isdir(path):
-        raise RunError(f"{dataset} cannot be read: folder not found: {path}", of="dataset")
+    if reason := why_not_a_folder(path):
+        raise RunError(
+            f"{dataset} cannot be read: {path} {reason}; use an existing folder", of="dataset"
+        )
     if not os.path.isfile(listing):
-        raise ConfigError(f"{split!r} is not a split of {dataset}: file not found: {listing}")
-    with open(listing) as file:
-        names = file.read().split()
+        raise ConfigError(f"{split!r} is not a split of {dataset}: {listing} does not exist")
+    names = read_text(listing).split()
+    if not names:
+        raise RunError(f"{dataset} contains no images in {listing}", of="dataset")
     return [
         (
             os.path.join(path, "JPEGImages", f"{name}.jpg"),
@@ -228,11 +232,13 @@ def _read_classes(dataset: str, path: str) -> list[str]:
     listing = os.path.join(os.path.expanduser(path), "classes.txt")
     if not os.path.isfile(listing):
         raise RunError(
-            f"{dataset} cannot be read: file not found: {listing}; create it with one class name on each line",
+            f"{dataset} cannot be read: {listing} does not exist; create it with one class name on each line",
             of="dataset",
         )
-    with open(listing) as file:
-        return [line.strip() for line in file if line.strip()]
+    names = read_lines(listing)
+    if not names:
+        raise RunError(f"{listing} contains no class names; write one on each line")
+    return names
 
 
 def _folder_files(dataset: str, path: str) -> Callable[[str], list[tuple[str, str]]]:

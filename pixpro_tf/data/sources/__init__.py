@@ -40,7 +40,7 @@ def open_source(
         return ZipSource(dataset.removeprefix("zip:"), channels=channels)
     if not channels.is_photograph:
         raise ConfigError(
-            f"{dataset} contains RGB images with 8 bits; other channels and ranges require folder:PATH or zip:FILE",
+            f"{dataset} is read as 8-bit RGB; images with other channels or ranges require folder:PATH or zip:FILE",
             of="dataset",
         )
     if dataset.startswith("tfrecord:"):

@@ -63,7 +63,7 @@ def leave_out(source: FileSource, bad: Sequence[bytes], dataset: str) -> FileSou
 def report(bad: Sequence[bytes], total: int, dataset: str) -> None:
     """Prints how many of a dataset's images are bad, with the names of the first ones; raises `RunError` if all of them are."""
     if bad:
-        print(f"Skipped {len(bad)} files that cannot be read as images: {names_of_images(bad)}")
+        print(f"Skipped unreadable images: {len(bad)} of {total} ({names_of_images(bad)})")
         if len(bad) == total:
             raise RunError(f"{dataset} contains no files that can be read as images", of="dataset")
 

@@ -81,7 +81,8 @@ class MemoryStore:
         needed = self._bytes / self._done * self._num_images
         if needed > _MEMORY_SHARE * self._memory:
             raise RunError(
-                f"ram needs about {needed / 2**30:.1f} GiB, but this machine has {self._memory / 2**30:.1f} GiB; use disk",
+                f"ram needs about {needed / 2**30:.1f} GiB, more than {100 * _MEMORY_SHARE:.0f} % of the {self._memory / 2**30:.1f} GiB "
+                "of this machine; use --cache=disk",
                 of="cache",
             )
 

@@ -163,7 +163,7 @@ def _how_to_prepare(name: str, builder: "tfds.core.DatasetBuilder") -> str:
         )
     return (
         f"{name} has not been prepared: {folder} does not contain it.{manual} "
-        f"Prepare it once with `{_preparation(name, root)}`, or pass the data_dir that contains it. "
+        f"Prepare it once with `{_preparation(name, root)}`, or pass the folder that contains it with --data_dir. "
         "No preparation is needed for scenes/128 (rendered on this machine within a minute) and folder:PATH with your own images."
     )
 
@@ -189,7 +189,7 @@ def _training_split(name: str, builder: "tfds.core.DatasetBuilder") -> str:
     if "train" in builder.info.splits:
         return "train"
     raise ConfigError(
-        f"{name} has no split named train; pass one of {', '.join(builder.info.splits)} as split",
+        f"{name} has no split named train; pass one of {', '.join(builder.info.splits)} with --split",
         of="dataset",
     )
 

@@ -49,7 +49,7 @@ def find_shards(pattern: str) -> tuple[list[tuple[str, int, int]], str]:
     counts = [(file, 0, _count_records(what, file)) for file in files]
     instructions = [each for each in counts if each[-1]]
     if not instructions:
-        raise RunError(f"{what} contains no records; number of files: {len(files)}", of="dataset")
+        raise RunError(f"{what} contains no records in any of its files", of="dataset")
     return instructions, _image_feature(what, instructions[0][0])
 
 
@@ -100,8 +100,8 @@ def _image_feature(what: str, file: str) -> str:
             except ValueError as error:
                 problems.append(str(error))
     except tf.errors.OpError as error:
-        problems.append(f"cannot be read: {first_line(error)}")
-    raise RunError(f"{what}, {file}: {problems[0]}", of="dataset")
+        problems.append(first_line(error))
+    raise RunError(f"{what} cannot be read: {file}: {problems[0]}", of="dataset")
 
 
 def _feature_of(record: bytes) -> str:

@@ -100,7 +100,7 @@ def _described(settings: Settings) -> tuple[dict[str, str], dict[str, dict[str, 
         )
     if necks and settings.task == "detection":
         print(
-            f"{', '.join(necks)} brings a pre-trained FPN; the other backbones get a new one of the same width"
+            f"Backbones with a pre-trained FPN: {', '.join(necks)}; the others get a new FPN of the same width"
         )
     return found, necks
 

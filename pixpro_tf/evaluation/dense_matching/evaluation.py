@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.pipeline import training_dataset
 from pixpro_tf.data.progress import counted
@@ -42,15 +43,15 @@ class Result:
 
 def evaluate(settings: Settings) -> Result:
     """Matches views according to the settings; raises `UserError` for anything that the user can fix."""
-    with reading(settings.dataset):
-        return _evaluate(settings)
-
-
-def _evaluate(settings: Settings) -> Result:
     tf.keras.utils.set_random_seed(settings.seed)
     backbone = load_backbone(
         settings.source, settings.network, settings.output_stride, any_channels=True
     )
+    with reading(settings.dataset, channels=backbone.channels):
+        return _evaluate(settings, backbone)
+
+
+def _evaluate(settings: Settings, backbone: ResNet) -> Result:
     channels = backbone.channels
     source = open_source(
         settings.dataset,
@@ -63,7 +64,7 @@ def _evaluate(settings: Settings) -> Result:
         source = bad_images.leave_out(source, bad_images.decode_all(source), settings.dataset)
     if settings.augmentation in OF_COLOUR and not channels.has_colour:
         raise ConfigError(
-            f"{settings.augmentation} needs red, green and blue, but {settings.source} takes images with {channels.count} channels",
+            f"{settings.augmentation} needs red, green and blue, but {settings.source} takes images with {channels.count} channels; use byol or simclr",
             of="augmentation",
         )
     batch_size = min(settings.batch_size, source.num_images, settings.pairs)

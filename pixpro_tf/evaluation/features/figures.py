@@ -37,7 +37,7 @@ def write(folder: str, settings: Settings) -> None:
     backbone = load_backbone(
         settings.source, settings.network, settings.output_stride, any_channels=True
     )
-    with argument_called(dataset="images"), reading(settings.images):
+    with argument_called(dataset="images"), reading(settings.images, channels=backbone.channels):
         squares = _squares(settings, backbone.channels)
     images = pictures.as_rgb(squares)
     maps = maps_of(backbone, tf.constant(squares), settings.level)
@@ -62,7 +62,8 @@ def write(folder: str, settings: Settings) -> None:
 
     if maps.shape[0] * maps.shape[1] * maps.shape[2] < _COMPONENTS:
         raise ConfigError(
-            f"--image_size={settings.image_size} leaves too few bins in {settings.level}; use a larger one, or more images"
+            f"--image_size={settings.image_size} leaves too few bins in {settings.level} for three principal components; "
+            "use a larger --image_size, or more images"
         )
     components, shares = principal_components(maps.numpy())
     figures["components"] = feature_pictures.components_picture(
@@ -127,7 +128,7 @@ def _encoded(settings: Settings, channels: Channels) -> list[tf.Tensor]:
         paths = [os.path.expanduser(path) for path in settings.images.split(",") if path]
         for path in paths:
             if not tf.io.gfile.exists(path):
-                raise RunError(f"--images={settings.images} cannot be read: file not found: {path}")
+                raise RunError(f"--images={settings.images} cannot be read: {path} does not exist")
         if len(paths) < 2:
             raise ConfigError(
                 f"--images={settings.images} is a single image, without others to find neighbours in; pass at least two"

@@ -106,7 +106,7 @@ def evaluate(settings: Settings, folder: str = "", opened: Opened | None = None)
 
 
 def open_data(settings: Settings) -> Opened:
-    """Opens the labelled images; unknown splits are rejected before anything is trained."""
+    """Opens the labelled images; splits that are unknown or have no objects are rejected before anything is trained."""
     if settings.labels:
         train, evaluation, lines = boxes.read_parts(
             settings.labels,
@@ -119,7 +119,13 @@ def open_data(settings: Settings) -> Opened:
         data = open_labels(train, evaluation, settings.image_size)
         return Opened(data, data.split("train"), data.split("evaluation"))
     data = open_detection(settings.dataset, settings.data_dir)
-    return Opened(data, data.split(settings.train_split), data.split(settings.split))
+    examples = data.split(settings.split)
+    # Average precision is undefined without objects; training takes long.
+    if not any((~each["crowds"]).any() for each in examples.as_numpy_iterator()):
+        raise ConfigError(
+            f"--split={settings.split} of {settings.dataset} contains no objects; use another split"
+        )
+    return Opened(data, data.split(settings.train_split), examples)
 
 
 def _check_pretrained(settings: Settings, neck: Neck | None) -> None:

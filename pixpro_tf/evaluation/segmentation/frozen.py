@@ -63,8 +63,8 @@ def _check_memory(needed: int) -> None:
     gibibyte, there = 1 << 30, memory_bytes()
     if 2 * needed > there:
         raise ConfigError(
-            f"the maps of all images take {needed / gibibyte:.0f} GiB and must fit twice into this machine's memory of "
-            f"{there / gibibyte:.0f} GiB; pass --crop_size, which stores no maps"
+            f"the maps of all images take {needed / gibibyte:.0f} GiB, and twice that must fit into the {there / gibibyte:.0f} GiB "
+            "of this machine; pass --crop_size, which stores no maps"
         )
 
 

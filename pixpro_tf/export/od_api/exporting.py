@@ -121,11 +121,13 @@ def _check_data(task: str, data: Data) -> None:
         )
     elif data.records and not data.dataset:
         raise ConfigError(
-            "--records with --task=custom requires a dataset; pass --dataset, a TFDS dataset with boxes such as scenes/128, or --labels"
+            "--records with --task=custom requires boxes; pass --dataset with the name of a TFDS dataset that has them, e.g. scenes/128, "
+            "or --labels"
         )
     elif not data.classes and not data.dataset:
         raise ConfigError(
-            "--task=custom requires classes; pass --classes=cat,dog or --dataset, a TFDS dataset with boxes such as scenes/128, or --labels"
+            "--task=custom requires classes; pass them, e.g. --classes=cat,dog, or pass --dataset with the name of a TFDS dataset that has "
+            "boxes, e.g. scenes/128, or --labels"
         )
 
 

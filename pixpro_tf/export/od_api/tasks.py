@@ -89,7 +89,7 @@ class Schedule:
         )
         if changed.min_side > changed.max_side:
             raise ConfigError(
-                f"--min_side={changed.min_side} is greater than --max_side={changed.max_side}; pass both"
+                f"--min_side={changed.min_side} is greater than --max_side={changed.max_side}; use a larger --max_side, or a smaller --min_side"
             )
         return changed
 

@@ -5,7 +5,7 @@ python -m pixpro_tf.interop.torch import --checkpoint=pixpro.pth --output=runs/i
 
 import dataclasses
 
-from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.commands import Command, is_installed_command
 from pixpro_tf.cli.settings import CheckedSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import listed
@@ -51,17 +51,14 @@ def _run(settings: Settings) -> None:
         resume_training=settings.resume_training,
         overwrite=settings.overwrite,
     )
-    print(f"{done.kind} with a {done.backbone}: wrote {done.num_arrays} arrays to {output}")
+    print(f"Imported {done.num_arrays} arrays of a {done.backbone} ({done.kind}) to {output}")
     if done.passed_over:
         print(f"Skipped: {listed(done.passed_over, 5)}")
+    train = "pixpro-train" if is_installed_command() else "python train.py"
     if done.step is not None:
-        print(
-            f"Resume the run from step {done.step}: python train.py --run_dir={output} {done.go_on}"
-        )
+        print(f"Resume the run from step {done.step}: {train} --run_dir={output} {done.go_on}")
     else:
-        print(
-            f"Start a run from these weights: python train.py --flagfile=... --init_from={output}"
-        )
+        print(f"Start a run from these weights: {train} --flagfile=... --init_from={output}")
 
 
 main = Command(

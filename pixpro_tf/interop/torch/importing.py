@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import os
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from pixpro_tf.backbones import resnet
 from pixpro_tf.build import build_compiled_model, build_model, build_schedule
 from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.config import Config
-from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 from pixpro_tf.interop.torch.files import TorchFile
 from pixpro_tf.pretrained import torch_names
 from pixpro_tf.pretrained.recognition import Recognised, Weights, below, recognise
@@ -23,7 +22,6 @@ from pixpro_tf.storage.run_folder import RunFolder, write_description
 
 _COUNTER = ".num_batches_tracked"
 _BUFFERS = (".running_mean", ".running_var", _COUNTER)
-_LONGEST_MESSAGE = 500
 _AUGMENTATIONS = {
     "NULL": "none",
     "InstDisc": "inst_disc",
@@ -98,8 +96,17 @@ def import_file(
         found = recognise(file.weights)
     except RunError as error:
         raise RunError(f"--checkpoint={file.path} {error}") from error
-    flags = {"output_stride": output_stride, "gamma": gamma} | _flags(file, found, resume_training)
-    config = Config(run_dir=output, **flags)
+    flags: dict[str, Any] = {"run_dir": output, "output_stride": output_stride, "gamma": gamma}
+    # A mistake in these flags is not one in the file.
+    Config(**flags)
+    of_batch = _batch_flags(file) if resume_training else {}
+    try:
+        config = Config(**flags | _flags(file, found) | of_batch)
+    except (ValueError, TypeError) as error:
+        reason = error.line if isinstance(error, ConfigError) else first_line(error)
+        raise RunError(
+            f"--checkpoint={file.path} has options that are not supported: {reason}"
+        ) from error
     counters = {int(v) for name, v in file.weights.items() if name.endswith(_COUNTER)}
     imported: dict[str, Any] = {
         "file": os.path.basename(file.path),
@@ -126,7 +133,7 @@ def import_file(
     )
 
 
-def _flags(file: TorchFile, found: Recognised, resume_training: bool) -> dict[str, Any]:
+def _flags(file: TorchFile, found: Recognised) -> dict[str, Any]:
     """Returns the flags of this project that correspond to the weights and options of the file."""
     options = file.options
     flags: dict[str, Any] = {"backbone": found.backbone} | found.model_flags
@@ -142,7 +149,7 @@ def _flags(file: TorchFile, found: Recognised, resume_training: bool) -> dict[st
     for name in ("base_lr", "weight_decay", "momentum", "gamma", "min_crop_area"):
         if name in flags:
             flags[name] = float(flags[name])
-    return flags | (_batch_flags(file) if resume_training else {})
+    return flags
 
 
 def _batch_flags(file: TorchFile) -> dict[str, Any]:
@@ -203,13 +210,12 @@ def _load(model: pixpro.PixPro | resnet.ResNet, weights: Weights, path: str) -> 
         raise _does_not_fit(path, str(error)) from error
     broken = [name for name in loaded if not np.isfinite(weights[name]).all()]
     if broken:
-        raise _does_not_fit(path, f"values are not finite: {', '.join(broken)}")
+        raise _does_not_fit(path, f"values are not finite: {listed(broken, 3)}")
     return loaded
 
 
 def _does_not_fit(path: str, reason: str) -> RunError:
-    shortened = textwrap.shorten(reason, _LONGEST_MESSAGE, placeholder=" ... and more")
-    return RunError(f"--checkpoint={path}: {shortened}")
+    return RunError(f"--checkpoint={path} cannot be imported: {reason}")
 
 
 def _import_run(

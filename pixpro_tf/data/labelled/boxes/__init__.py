@@ -7,6 +7,7 @@ import os
 
 from pixpro_tf.data.labelled.boxes import coco, voc, yolo
 from pixpro_tf.data.labelled.boxes.collecting import LabelledBoxes, LabelledImage, check_classes
+from pixpro_tf.data.labelled.user_files import why_not_a_folder
 from pixpro_tf.errors import RunError
 
 __all__ = ["LabelledBoxes", "LabelledImage", "read", "read_parts", "split_off"]
@@ -55,8 +56,10 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
     check_classes(classes)
     if images:
         images = os.path.expanduser(images)
-        if not os.path.isdir(images):
-            raise RunError(f"{images} is not an existing folder of images")
+        if reason := why_not_a_folder(images):
+            raise RunError(
+                f"the folder of images {images} {reason}; pass an existing folder with --images or --evaluation_images"
+            )
     if os.path.isfile(path) and path.lower().endswith(".json"):
         return coco.read(path, images, classes)
     if os.path.isdir(path):
@@ -66,7 +69,9 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
     if "://" in path:
         raise RunError(f"{given} is not a local path; copy the labels to this machine")
     if not os.path.exists(path):
-        raise RunError(f"{given} does not exist")
+        raise RunError(
+            f"the labels {given} do not exist; pass a COCO json file, or a folder of VOC xml or YOLO txt files"
+        )
     raise RunError(
         f"{given} is not a COCO json file, or a folder of VOC xml or YOLO txt files; folders inside it are not searched"
     )
@@ -105,7 +110,7 @@ def read_parts(
         if not any(image.has_objects for image in part.images):
             raise RunError(f"{part.source} contains no objects, only boxes around crowds")
     lines.append(
-        f"{len(train.images)} images for training, {len(evaluation.images)} for evaluation"
+        f"images for training: {len(train.images)}, for evaluation: {len(evaluation.images)}"
     )
     return train, evaluation, lines
 

@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+from collections.abc import Hashable
 from typing import Any
 
 from pixpro_tf.data.labelled.boxes.collecting import (
@@ -32,14 +33,18 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
         names = {key: str(each["file_name"]) for key, each in pictures.items()}
         twice = len(content["images"]) - len(pictures)
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read: {first_line(error)}") from error
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise RunError(f"{path} cannot be read: {reason}") from error
     except (KeyError, TypeError, AttributeError) as error:
+        missing = isinstance(error, KeyError)
+        reason = f"it lacks {error.args[0]}" if missing else "its entries have the wrong type"
         raise RunError(
-            f"{path} is not a COCO file: it lacks {error}; pass a json file with images, annotations and categories"
+            f"{path} is not a COCO file: {reason}; pass a json file with images, annotations and categories"
         ) from error
     if twice:
         raise RunError(
-            f"{path} lists {twice} images whose id another image has, so that it is unknown which boxes are whose"
+            f"{path} contains duplicate image ids ({twice} of {len(content['images'])}), so its boxes cannot be assigned to images; "
+            "give each image its own id"
         )
     beside = os.path.dirname(os.path.abspath(path))
     places = [os.path.join(beside, each) for each in ("", "images", "../images")]
@@ -59,17 +64,19 @@ def _size(picture: dict[str, Any]) -> tuple[int, int] | None:
     """Returns width and height; None if the file does not know them, for which some tools write 0."""
     try:
         width, height = (int(float(picture[side])) for side in ("width", "height"))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return (width, height) if width and height else None
 
 
 def _object(annotation: dict[str, Any], categories: dict[Any, str]) -> RawObject:
     key = annotation.get("category_id")
+    # A damaged file can contain a list here.
+    name = categories.get(key, str(key)) if isinstance(key, Hashable) else str(key)
     try:
         x, y, width, height = map(float, annotation["bbox"])
         box = [y, x, y + height, x + width]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         box = []
     crowd = str(annotation.get("iscrowd", 0)) not in ("0", "False", "None", "")
-    return RawObject(categories.get(key, str(key)), box, crowd)
+    return RawObject(name, box, crowd)

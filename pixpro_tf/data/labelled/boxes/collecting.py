@@ -9,7 +9,7 @@ import numpy as np
 
 from pixpro_tf.data import limits, pillow_images
 from pixpro_tf.data.images import IMAGE_SUFFIXES
-from pixpro_tf.errors import ConfigError, RunError, listed
+from pixpro_tf.errors import ConfigError, RunError, listed, printable
 
 _FORMATS = ("JPEG", "PNG", *pillow_images.FORMATS)
 # Boxes may reach beyond their image by this number of pixels without being counted: labels are rounded, and VOC counts pixels from 1.
@@ -18,7 +18,9 @@ _ROUNDING = 1.0
 _NAMED = 3
 # Values of the EXIF orientation of images that are shown as they are stored.
 _UPRIGHT = (None, 0, 1)
-_MISSING = "images that do not exist, left out (--images names their folder)"
+_MISSING = (
+    "images that do not exist, left out (pass their folder with --images, or --evaluation_images)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +78,11 @@ class LabelledBoxes:
         """Lines about the numbers of images and boxes, and about each kind of problem with some of its images."""
         boxes = sum(len(image.labels) for image in self.images)
         lines = [
-            f"{self.source}: {len(self.images)} images, {boxes} boxes, {len(self.class_names)} classes"
+            f"{self.source}: images: {len(self.images)}, boxes: {boxes}, classes: {len(self.class_names)}"
         ]
         for kind, names in self.problems.items():
-            lines.append(f"{self.source}: {len(names)} {kind}: {listed(_once(names), _NAMED)}")
-        return lines
+            lines.append(f"{self.source}: {kind}: {len(names)} ({listed(_once(names), _NAMED)})")
+        return [printable(line) for line in lines]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Collector:
         """
         path = os.path.abspath(path)
         if path in self._images:
-            self.problem("images that are labelled twice, of which the first labels are used", path)
+            self.problem("images listed twice, only the first labels used", path)
             return
         if not os.path.isfile(path):
             self.problem(_MISSING, path)
@@ -154,7 +156,9 @@ class Collector:
             return
         if turned:
             # Tools differ in whether their boxes are those of the image as it is stored or as it is shown.
-            self.problem("images that an EXIF tag turns, left out (save them upright)", path)
+            self.problem(
+                "images rotated by an EXIF tag, left out (save them without the tag)", path
+            )
             return
         if size is not None and size != found:
             self.problem("images whose size differs from that in the labels, left out", path)
@@ -196,7 +200,9 @@ class Collector:
     def _usable(self, raw: RawObject, path: str, size: tuple[int, int]) -> RawObject | None:
         """Returns an object with its box in pixels and inside the image; None if it cannot be used."""
         if self._given is not None and raw.name not in self._given:
-            self.problem(f"boxes of the unknown class {raw.name}, left out", path)
+            self.problem(
+                f"boxes of the class {raw.name}, which is not among the classes, left out", path
+            )
             return None
         limit = np.array([size[1], size[0]] * 2, np.float64)
         box = np.array(raw.box, np.float64)
@@ -212,7 +218,7 @@ class Collector:
             self.problem("boxes outside of their image, left out", path)
             return None
         if np.abs(inside - box).max() > _ROUNDING:
-            self.problem("boxes that reach beyond their image, cut", path)
+            self.problem("boxes that extend beyond their image, clipped", path)
         if raw.crowd:
             self.problem("boxes around crowds", path)
         return dataclasses.replace(raw, box=tuple(inside.tolist()), relative=False)
@@ -233,26 +239,6 @@ def find_image(name: str, folders: Sequence[str], stem: str = "") -> str:
         names += [stem + suffix for suffix in suffixes]
     paths = [os.path.join(folder, each) for each in names for folder in folders]
     return next((path for path in paths if os.path.isfile(path)), paths[0])
-
-
-def read_text(path: str) -> str:
-    """Returns the content of a text file.
-
-    Raises:
-        RunError: if the file cannot be read or is not UTF-8, with or without a byte order mark.
-    """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return file.read()
-    except UnicodeDecodeError as error:
-        raise RunError(f"{path} is not UTF-8; save it in that encoding") from error
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def read_lines(path: str) -> list[str]:
-    """Returns the lines of a text file that are not empty, without their ends; raises `RunError` as `read_text` does."""
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def check_classes(names: Sequence[str]) -> None:

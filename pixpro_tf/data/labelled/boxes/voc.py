@@ -37,11 +37,13 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
 
 
 def _size(root: xml.etree.ElementTree.Element) -> tuple[int, int] | None:
-    width, height = (root.findtext(f"size/{side}") or "" for side in ("width", "height"))
-    # Some tools write 0 if they do not know.
-    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+    """Returns width and height; None if the file does not contain them."""
+    try:
+        width, height = (int(root.findtext(f"size/{side}") or "") for side in ("width", "height"))
+    except ValueError:
         return None
-    return int(width), int(height)
+    # Some tools write 0 if they do not know.
+    return (width, height) if width > 0 and height > 0 else None
 
 
 def _object(item: xml.etree.ElementTree.Element) -> RawObject:

@@ -8,10 +8,9 @@ from pixpro_tf.data.labelled.boxes.collecting import (
     Collector,
     LabelledBoxes,
     RawObject,
-    read_lines,
-    read_text,
 )
-from pixpro_tf.errors import ConfigError, RunError, first_line
+from pixpro_tf.data.labelled.user_files import read_lines, read_text
+from pixpro_tf.errors import ConfigError, RunError
 
 # Files with the names of the classes, in the folder of the labels or in one of the two above it.
 _LISTS = ("classes.txt", "obj.names")
@@ -26,7 +25,8 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
     names = _class_names(path) or classes
     if not names:
         raise ConfigError(
-            f"{path} does not tell the names of its classes; pass --classes=cat,dog in the order of their numbers, or add a classes.txt"
+            f"{path} contains no class names; add a classes.txt with one name per line in the order of their numbers, "
+            "or pass the names with --classes or --label_map"
         )
     collector = Collector(path, classes or names)
     files = {
@@ -49,7 +49,8 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
     for stem, file in files.items():
         if stem not in pictures:
             collector.problem(
-                "txt files without an image, left out (--images names their folder)", file
+                "txt files without an image, left out (pass their folder with --images, or --evaluation_images)",
+                file,
             )
     return collector.result()
 
@@ -71,12 +72,16 @@ def _objects(file: str, names: tuple[str, ...]) -> list[RawObject]:
 
 def _object(words: list[str], names: tuple[str, ...]) -> RawObject:
     number, *coordinates = words
-    known = number.isdigit() and int(number) < len(names)
+    try:
+        place = int(number)
+    except ValueError:
+        place = -1
+    known = 0 <= place < len(names)
     try:
         box = _box([float(word) for word in coordinates])
     except ValueError:
         box = []
-    return RawObject(names[int(number)] if known else number, box, relative=True)
+    return RawObject(names[place] if known else number, box, relative=True)
 
 
 def _box(numbers: list[float]) -> list[float]:
@@ -114,16 +119,21 @@ def _names_in_settings(file: str) -> tuple[str, ...]:
         raise ConfigError(
             f"{file} requires PyYAML; run `pip install pyyaml`, or add a classes.txt"
         ) from None
+    text = read_text(file)
+    names, reason = None, "names is missing"
     try:
-        names = yaml.safe_load(read_text(file))["names"]
-        if isinstance(names, dict):
-            names = [names[number] for number in range(len(names))]
-        if not isinstance(names, list):
-            raise TypeError("they are not a list")
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+        content = yaml.safe_load(text)
+    except Exception:
+        # PyYAML raises errors of many types for what it cannot convert, such as the date 2024-02-30.
+        content, reason = None, "invalid YAML"
+    if isinstance(content, dict) and content.get("names") is not None:
+        names, reason = content["names"], "names is neither"
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
+        names = [names[number] for number in range(len(names))]
+    if not isinstance(names, list):
         raise RunError(
-            f"{file} does not contain the names of classes, a list or numbered from 0: {first_line(error)}"
-        ) from error
+            f"{file} must contain names: a list of the classes, or a mapping numbered from 0 ({reason})"
+        )
     return _distinct([str(name) for name in names], file)
 
 

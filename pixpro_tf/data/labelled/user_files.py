@@ -1,0 +1,32 @@
+"""Files and folders that users write or name: lists of classes, labels, folders of images."""
+
+import os
+
+from pixpro_tf.errors import RunError
+
+
+def why_not_a_folder(path: str) -> str:
+    """Returns the reason why a path cannot be used as a folder; empty if it is a folder."""
+    if os.path.isdir(path):
+        return ""
+    return "is a file, not a folder" if os.path.exists(path) else "does not exist"
+
+
+def read_text(path: str) -> str:
+    """Returns the content of a text file.
+
+    Raises:
+        RunError: if the file cannot be read or is not UTF-8, with or without a byte order mark.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is not UTF-8; save it in that encoding") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_lines(path: str) -> list[str]:
+    """Returns the lines of a text file that are not empty, without their ends; raises `RunError` as `read_text` does."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
