@@ -59,8 +59,8 @@ def train_with_labels(
     return segmenter
 
 
-def measure(flags) -> dict[str, tuple]:
-    """Returns the score and the seconds of each kind of training, by its name.
+def measure(flags) -> tuple[dict[str, tuple], tuple[str, ...]]:
+    """Returns the score and the seconds of each kind of training, by its name, and the names of the classes.
 
     Args:
         flags: flags of the command.
@@ -90,7 +90,8 @@ def measure(flags) -> dict[str, tuple]:
             seed=flags.seed,
         )
     )
-    return {
+    results = {
         "with labels": (supervised, supervised_ended - started),
         "random weights": (random.scores, time.monotonic() - supervised_ended),
     }
+    return results, data.class_names

@@ -26,7 +26,7 @@ class Settings(MapSettings):
 
     dataset: str = required(
         "Data",
-        "dataset with masks: scenes/128, scenes/256, cityscapes (prepared by TFDS), voc:PATH (the folder VOC2012), or folder:PATH with "
+        "dataset with masks: scenes/128, composites/128, cityscapes (prepared by TFDS), voc:PATH (the folder VOC2012), or folder:PATH with "
         "PATH/classes.txt, PATH/SPLIT/images/X.jpg and PATH/SPLIT/masks/X.png",
     )
     on_bad_image: str = on_bad_image_flag()

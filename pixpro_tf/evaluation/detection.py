@@ -23,7 +23,7 @@ class Settings(settings.Settings, BoxSettings):
     dataset: str = flag(
         "",
         "Data",
-        "dataset with boxes: scenes/128, scenes/256, or a TFDS name; all images must have the same size",
+        "dataset with boxes: scenes/128, composites/128, or a TFDS name; all images must have the same size",
     )
     train_split: str = flag("train", "Data", "split of --dataset to train on")
     split: str = flag("validation", "Data", "split of --dataset to evaluate on")

@@ -16,7 +16,7 @@ from pixpro_tf.evaluation.segmentation.segmenter import score
 def few(tmp_path, monkeypatch):
     splits = {"unlabelled": 1, "train": 4, "validation": 2, "test": 1}
     for config in builder.Scenes.BUILDER_CONFIGS:
-        monkeypatch.setattr(config, "num_scenes", splits)
+        monkeypatch.setattr(config, "num_images", splits)
     return str(tmp_path)
 
 

@@ -27,7 +27,7 @@ def rendered():
 @pytest.fixture
 def tiny(monkeypatch):
     for config in scenes.Scenes.BUILDER_CONFIGS:
-        monkeypatch.setattr(config, "num_scenes", TINY)
+        monkeypatch.setattr(config, "num_images", TINY)
 
 
 def assert_same_scene(scene, other):
@@ -265,7 +265,7 @@ _BUILD = """
 import sys
 from pixpro_tf.data.scenes import builder as scenes
 for config in scenes.Scenes.BUILDER_CONFIGS:
-    config.num_scenes = dict(unlabelled=100, train=3, validation=2, test=2)
+    config.num_images = dict(unlabelled=100, train=3, validation=2, test=2)
 builder = scenes.prepare(sys.argv[1])
 assert sum(1 for _ in builder.as_dataset(split="unlabelled")) == 100
 """

@@ -1,4 +1,4 @@
-"""Images with a class for every pixel: `scenes`, Cityscapes, the folder of Pascal VOC, and folders of images and masks."""
+"""Images with a class for every pixel: `scenes`, `composites`, Cityscapes, the folder of Pascal VOC, and folders of images and masks."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from pixpro_tf.data.images import IMAGE_SUFFIXES, decode, is_hidden
 from pixpro_tf.data.labelled.reading import readable
 from pixpro_tf.data.labelled.user_files import read_lines, read_text, why_not_a_folder
 from pixpro_tf.data.parallelism import num_cores, untuned
-from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
+from pixpro_tf.data.sources.tfds_datasets import OF_THIS_PROJECT, prepared_builder, read_split
 from pixpro_tf.data.views.channels import IMAGENET_MEAN
 from pixpro_tf.errors import ConfigError, RunError, printable
 
@@ -91,7 +91,7 @@ def open_segmentation(dataset: str, data_dir: str = "", skip_bad: bool = False) 
     """Opens a dataset by its name.
 
     Args:
-        dataset: `scenes/128`, `scenes/256`, `cityscapes`, `voc:PATH` (the folder VOC2012 of the challenge's archive) or `folder:PATH`
+        dataset: `scenes/128`, `composites/128`, `cityscapes`, `voc:PATH` (the folder VOC2012 of the challenge's archive) or `folder:PATH`
             (`PATH/classes.txt` with one class name on each line, `PATH/SPLIT/images/X.jpg` and `PATH/SPLIT/masks/X.png`).
         data_dir: data directory of TFDS; empty for the default.
         skip_bad: whether files whose image or mask cannot be read are left out; see `reading.readable`.
@@ -109,17 +109,17 @@ def open_segmentation(dataset: str, data_dir: str = "", skip_bad: bool = False) 
         files = _folder_files(dataset, path)
         return _of_files(dataset, _read_classes(dataset, path), files, skip_bad)
     name = dataset.partition("/")[0]
-    if name == "scenes":
-        return _of_scenes(dataset, data_dir)
+    if name in OF_THIS_PROJECT:
+        return _of_this_project(dataset, data_dir)
     if name == "cityscapes":
         return _of_cityscapes(dataset, data_dir)
     raise ConfigError(
-        f"{dataset} is not a known segmentation dataset; use scenes/128, scenes/256, cityscapes, voc:PATH or folder:PATH",
+        f"{dataset} is not a known segmentation dataset; use scenes/128, composites/128, cityscapes, voc:PATH or folder:PATH",
         of="dataset",
     )
 
 
-def _of_scenes(dataset: str, data_dir: str) -> SegmentationData:
+def _of_this_project(dataset: str, data_dir: str) -> SegmentationData:
     builder = prepared_builder(dataset, data_dir)
     class_names = builder.info.features["objects"]["label"].names
 

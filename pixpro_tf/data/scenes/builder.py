@@ -6,26 +6,20 @@
 Importing this module registers the builder, so that `tfds.load("scenes/128")` works, too.
 """
 
-import contextlib
 import dataclasses
-import fcntl
-import io
 import os
-import sys
-import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from pixpro_tf.data import built
 from pixpro_tf.data.scenes import renderer
-from pixpro_tf.errors import RunError, first_line
 
 SPLITS = ("unlabelled", "train", "validation", "test")
-_NUM_SCENES = {
+_NUM_IMAGES = {
     128: {"unlabelled": 2000, "train": 1000, "validation": 250, "test": 250},
     256: {"unlabelled": 600, "train": 250, "validation": 100, "test": 100},
 }
@@ -50,12 +44,12 @@ class ScenesConfig(tfds.core.BuilderConfig):
     Attributes:
         size: side of the images in pixels.
         plain: whether surfaces differ only in structure, not in colour or contrast.
-        num_scenes: number of scenes in each split.
+        num_images: number of scenes in each split.
     """
 
     size: int = 128
     plain: bool = False
-    num_scenes: dict[str, int] = dataclasses.field(default_factory=dict)
+    num_images: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
@@ -79,17 +73,17 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     url_infos: ClassVar[dict] = {}
     BUILDER_CONFIGS = [
         ScenesConfig(
-            name="128", description="128 x 128 pixels", size=128, num_scenes=_NUM_SCENES[128]
+            name="128", description="128 x 128 pixels", size=128, num_images=_NUM_IMAGES[128]
         ),
         ScenesConfig(
-            name="256", description="256 x 256 pixels", size=256, num_scenes=_NUM_SCENES[256]
+            name="256", description="256 x 256 pixels", size=256, num_images=_NUM_IMAGES[256]
         ),
         ScenesConfig(
             name="128_plain",
             description="128 x 128 pixels, three equal channels, surfaces with the same grey",
             size=128,
             plain=True,
-            num_scenes=_NUM_SCENES[128],
+            num_images=_NUM_IMAGES[128],
         ),
     ]
 
@@ -125,7 +119,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         config = self.builder_config
-        for index in range(config.num_scenes[split]):
+        for index in range(config.num_images[split]):
             yield index, _example(split, index, config.size, config.plain)
 
 
@@ -136,8 +130,8 @@ def _example(split: str, index: int, size: int, plain: bool) -> dict[str, Any]:
     return {
         "id": f"{split}/{index}",
         # Full chroma resolution, because structures may be only one or two pixels wide.
-        "image": _encode(image, format="JPEG", quality=92, subsampling="4:4:4"),
-        "segmentation_mask": _encode(scene.mask, format="PNG"),
+        "image": built.encoded(image, format="JPEG", quality=92, subsampling="4:4:4"),
+        "segmentation_mask": built.encoded(scene.mask, format="PNG"),
         "objects": [
             {"bbox": tfds.features.BBox(*map(float, box)), "label": int(label)}
             for box, label in zip(scene.boxes, scene.labels, strict=True)
@@ -153,12 +147,6 @@ def scene_seed(split: str, index: int) -> tuple[int, int, int]:
 def _without_colour(image: np.ndarray) -> np.ndarray:
     """Luma in three equal channels, uint8 `[S, S, 3]`; they stay equal in JPEG."""
     return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
-
-
-def _encode(pixels: np.ndarray, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, **options)
-    return buffer.getvalue()
 
 
 def prepare(data_dir: str | os.PathLike, config: str = "128") -> tfds.core.DatasetBuilder:
@@ -181,49 +169,4 @@ def prepare(data_dir: str | os.PathLike, config: str = "128") -> tfds.core.Datas
     known = [each.name for each in Scenes.BUILDER_CONFIGS]
     if config not in known:
         raise ValueError(f"config must be one of {', '.join(known)} (got {config})")
-    data_dir = os.fspath(data_dir)
-    if "://" not in data_dir:
-        data_dir = os.path.abspath(os.path.expanduser(data_dir))
-
-    builder = Scenes(data_dir=data_dir, config=config)
-    if builder.info.splits:
-        return builder
-    try:
-        with _lock(data_dir, f".scenes_{config}.lock"):
-            # Another process may have built it in the meantime.
-            builder = Scenes(data_dir=data_dir, config=config)
-            if not builder.info.splits:
-                _build(builder)
-    except (OSError, tf.errors.OpError) as error:
-        raise RunError(
-            f"{data_dir} cannot be written: {first_line(error)}; use another folder", of="data_dir"
-        ) from error
-    return builder
-
-
-def _build(builder: Scenes) -> None:
-    start = time.monotonic()
-    scenes = sum(builder.builder_config.num_scenes.values())
-    print(f"Rendering {scenes} scenes to {builder.data_dir}", file=sys.stderr, flush=True)
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints that it downloads
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-        )
-    print(f"Rendered in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _lock(data_dir: str, name: str) -> Iterator[None]:
-    """Holds an exclusive lock, which the operating system releases even if the process crashes.
-
-    Remote file systems have no lock.
-    """
-    if "://" in data_dir:
-        yield
-        return
-    os.makedirs(data_dir, exist_ok=True)
-    with open(os.path.join(data_dir, name), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return built.prepare(Scenes, data_dir, config)

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 Item = TypeVar("Item")
+# Datasets that this project makes itself. Their images have classes for all pixels, and boxes.
+OF_THIS_PROJECT = ("scenes", "composites")
 
 
 def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
-    """Returns the builder of a TFDS dataset that is prepared on this machine; `scenes` is built if it is missing.
+    """Returns the builder of a TFDS dataset that is prepared on this machine; `scenes` and `composites` are built if they are missing.
 
     Args:
         name: name of the dataset and its configuration, e.g. `voc/2007`.
@@ -30,17 +32,8 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
 
     folder = os.path.expanduser(data_dir) or None
     base, _, configuration = name.partition("/")
-    if base == "scenes":
-        from pixpro_tf.data.scenes import builder as scenes
-
-        known = [config.name for config in scenes.Scenes.BUILDER_CONFIGS]
-        if configuration and configuration not in known:
-            raise ConfigError(
-                f"{name} is not a configuration of scenes; use scenes/{' or scenes/'.join(known)}",
-                of="dataset",
-            )
-        default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-        return scenes.prepare(folder or default, configuration or known[0])
+    if base in OF_THIS_PROJECT:
+        return _built(name, folder)
     catalogue = "https://www.tensorflow.org/datasets/catalog"
     try:
         tfds.core.naming.parse_builder_name_kwargs(name)
@@ -52,7 +45,7 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
     try:
         builder = tfds.builder(name, data_dir=folder)
     except tfds.core.DatasetNotFoundError:
-        close = difflib.get_close_matches(base, [*tfds.list_builders(), "scenes"], n=1)
+        close = difflib.get_close_matches(base, [*tfds.list_builders(), *OF_THIS_PROJECT], n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(
             f"{name} is not a TFDS dataset; {hint}"
@@ -152,6 +145,25 @@ def image_shards(name: str, data_dir: str, split: str) -> tuple[list[tuple[str, 
     return _instructions(name, builder, chosen), _image_feature(name, builder)
 
 
+def _built(name: str, folder: str | None) -> "tfds.core.DatasetBuilder":
+    """Returns the builder of a dataset of this project, which is built if it is missing."""
+    from pixpro_tf.data import built
+
+    base, _, configuration = name.partition("/")
+    if base == "scenes":
+        from pixpro_tf.data.scenes.builder import Scenes as Builder
+    else:
+        from pixpro_tf.data.composites.builder import Composites as Builder
+    known = [config.name for config in Builder.BUILDER_CONFIGS]
+    if configuration and configuration not in known:
+        raise ConfigError(
+            f"{name} is not a configuration of {base}; use {base}/{f' or {base}/'.join(known)}",
+            of="dataset",
+        )
+    default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    return built.prepare(Builder, folder or default, configuration or known[0])
+
+
 def _how_to_prepare(name: str, builder: "tfds.core.DatasetBuilder") -> str:
     folder = os.path.dirname(builder.data_dir)
     root = _root(builder)
@@ -181,7 +193,7 @@ def _preparation(name: str, root: str) -> str:
 
 
 def _training_split(name: str, builder: "tfds.core.DatasetBuilder") -> str:
-    if name == "scenes":
+    if name in OF_THIS_PROJECT:
         return "unlabelled"
     # The challenge's "trainval"; its train split is only half of the training data.
     if name == "voc":

@@ -1,0 +1,1 @@
+"""The dataset `composites`: photographs of things on photographs, from packages of Debian."""
