@@ -58,7 +58,13 @@ def _pixel_objective(config: Config) -> Objective:
     }
     levels = config.pixel_level_names
     if config.pixel_loss == "pixcontrast":
-        return PixelContrast(levels, projector, temperature=config.temperature, **common)
+        return PixelContrast(
+            levels,
+            projector,
+            temperature=config.temperature,
+            negatives=config.negatives,
+            **common,
+        )
     return PixelConsistency(
         levels,
         projector,

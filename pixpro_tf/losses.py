@@ -115,25 +115,125 @@ def pixel_contrast(
     _check_shapes("projected", projected, target, bins, target_bins)
     projected = at_least_float32(projected)
     target = tf.stop_gradient(tf.cast(target, projected.dtype))
-    dtype = projected.dtype
+    found = _contrast_of_bins(
+        [projected, bins.centres, _unit(bins, target_bins)],
+        [target, target_bins.centres],
+        positives=lambda rows, columns: same_place(rows[1], columns[1], rows[2], threshold),
+        negatives=None,
+        meet=lambda rows, columns: may_meet(rows[1], columns[1], rows[2], threshold),
+        temperature=temperature,
+    )
+    return _mean_of_bins(*found)
 
-    def logits(rows: Tensors, columns: Tensors) -> tf.Tensor:
-        return tf.einsum("...nc,...mc->...nm", rows[0], columns[0]) / temperature
+
+def pixel_contrast_of_batch(
+    projected: tf.Tensor,
+    target: tf.Tensor,
+    bins: Bins,
+    target_bins: Bins,
+    own: tf.Tensor,
+    threshold: float,
+    temperature: float,
+    own_image: bool = True,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Computes the contrastive loss of bins against the bins of the other views of all images of the global batch.
+
+    Positives are those of `pixel_contrast`: bins of the own image at the same position.
+
+    Args:
+        projected: float `[B, N, C]`, unit length along C; N = H*W, row-major.
+        target: float `[G, M, C]`, unit length along C, of the whole global batch; receives no gradient.
+        bins, target_bins: positions of the bins of the two maps, of B and of G images.
+        own: integer `[B]` in [0, G), index of the own image of each map in the global batch.
+        threshold, temperature: see `pixel_contrast`.
+        own_image: whether the other bins of the own image are negatives, too.
+
+    Returns:
+        Three tensors `[B]`; see `pixel_contrast`.
+
+    Source: the negatives of SimCLR (https://arxiv.org/abs/2002.05709), for bins.
+
+    Examples:
+        >>> from pixpro_tf import losses
+        >>> from pixpro_tf.ops.geometry import bins_of
+        >>> import tensorflow as tf
+        >>> bins = bins_of(tf.constant([[0.0, 0.0, 1.0, 1.0]] * 2), height=1, width=1)
+        >>> features = tf.constant([[[1.0, 0.0]], [[0.0, 1.0]]])
+        >>> loss, counted, right = losses.pixel_contrast_of_batch(
+        ...     features, features, bins, bins, own=[0, 1], threshold=0.7, temperature=0.3
+        ... )
+        >>> loss.numpy().tolist(), counted.numpy().tolist(), right.numpy().tolist()
+        ([0.035, 0.035], [1.0, 1.0], [1.0, 1.0])
+    """
+    projected = at_least_float32(projected)
+    target = tf.stop_gradient(tf.cast(target, projected.dtype))
+    own = tf.convert_to_tensor(own)
+    images, num_bins = tf.unstack(tf.shape(projected)[:2])
+    unit = tf.maximum(bins.diagonal, tf.gather(target_bins.diagonal, own))
+    rows = [projected, bins.centres, tf.repeat(unit[:, None], num_bins, 1)]
+    rows += [tf.repeat(own[:, None], num_bins, 1)]
+    of_batch = tf.range(tf.shape(target)[0])[:, None]
+    columns = [target, target_bins.centres, tf.repeat(of_batch, tf.shape(target)[1], 1)]
+
+    def same_image(rows: Tensors, columns: Tensors) -> tf.Tensor:
+        return rows[3][..., :, None] == columns[2][..., None, :]
 
     def positives(rows: Tensors, columns: Tensors) -> tf.Tensor:
-        return same_place(rows[1], columns[1], rows[2], threshold)
+        near = same_place(rows[1], columns[1], rows[2], threshold)
+        return near & same_image(rows, columns)
+
+    def meet(rows: Tensors, columns: Tensors) -> tf.Tensor:
+        first, last = tf.reduce_max(rows[3]), tf.reduce_min(rows[3])
+        return (first >= tf.reduce_min(columns[2])) & (last <= tf.reduce_max(columns[2]))
+
+    # The bins of all images are those of a single large one.
+    found = _contrast_of_bins(
+        [tf.reshape(each, [1, -1, *each.shape[2:]]) for each in rows],
+        [tf.reshape(each, [1, -1, *each.shape[2:]]) for each in columns],
+        positives=positives,
+        negatives=None if own_image else lambda *pair: ~same_image(*pair),
+        meet=meet,
+        temperature=temperature,
+    )
+    return _mean_of_bins(*(tf.reshape(each, [images, num_bins]) for each in found))
+
+
+def _contrast_of_bins(
+    rows: Tensors,
+    columns: Tensors,
+    *,
+    positives: Callable[[Tensors, Tensors], tf.Tensor],
+    negatives: Callable[[Tensors, Tensors], tf.Tensor] | None,
+    meet: Callable[[Tensors, Tensors], tf.Tensor],
+    temperature: float,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Computes the contrastive loss of each bin.
+
+    Args:
+        rows: tensors `[B, N, ...]` that describe the bins, their features first.
+        columns: tensors `[B, M, ...]` that describe the bins of the target, their features first.
+        positives, negatives: functions of rows and columns that return bool `[..., n, m]`; None if all others are negatives.
+        meet: function of a block of rows and one of columns; returns false if it contains no positives.
+        temperature: temperature of the loss.
+
+    Returns:
+        Three tensors `[B, N]`: the loss, 0 for a bin without positives; and 1 for a bin with positives, and if the nearest bin is one.
+    """
+    target = columns[0]
+
+    def logits(rows: Tensors, columns: Tensors) -> tf.Tensor:
+        found = tf.einsum("...nc,...mc->...nm", rows[0], columns[0]) / temperature
+        if negatives is None:
+            return found
+        counted = positives(rows, columns) | negatives(rows, columns)
+        return tf.where(counted, found, -math.inf)
 
     @tf.custom_gradient
     def of_bins(
         projected: tf.Tensor,
     ) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], Callable[..., tf.Tensor]]:
         of_all, of_positives = softmax_of_all_and_some(
-            logits,
-            positives,
-            [projected, bins.centres, _unit(bins, target_bins)],
-            [target, target_bins.centres],
-            target,
-            meet=lambda rows, columns: may_meet(rows[1], columns[1], rows[2], threshold),
+            logits, positives, [projected, *rows[1:]], columns, target, meet
         )
         counts = of_positives.largest[..., 0] > -math.inf
         losses = of_all.log_sum() - of_positives.log_sum()
@@ -145,10 +245,18 @@ def pixel_contrast(
         def gradient(of_losses: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
             return of_losses[..., None] * slope
 
-        nearest = (of_positives.largest >= of_all.largest)[..., 0]
+        nearest = counts & (of_positives.largest >= of_all.largest)[..., 0]
+        dtype = projected.dtype
         return (losses, tf.cast(counts, dtype), tf.cast(nearest, dtype)), gradient
 
-    losses, counts, nearest = (tf.reduce_sum(each, axis=-1) for each in of_bins(projected))
+    return of_bins(rows[0])
+
+
+def _mean_of_bins(
+    losses: tf.Tensor, counts: tf.Tensor, nearest: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the mean loss of each image's bins that count, their number, and the number of those whose nearest bin is a positive."""
+    losses, counts, nearest = (tf.reduce_sum(each, axis=-1) for each in (losses, counts, nearest))
     return tf.math.divide_no_nan(losses, counts), counts, nearest
 
 

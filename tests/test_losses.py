@@ -130,6 +130,66 @@ def test_pixel_contrast_counts_bins_and_correct_nearest_bins(form):
     assert 0 < right.sum() < positives.any(axis=2).sum()
 
 
+@pytest.mark.parametrize("own_image", [True, False])
+def test_contrast_with_other_images_equals_the_reference(form, own_image):
+    features, target, box_1, box_2, positives = inputs()
+    # A replica has the third, fifth and fourth image of the global batch.
+    own = [2, 4, 3]
+    share = [each[own] for each in (features, box_1)]
+    bins = [
+        geometry.bins_of(tf.constant(box, tf.float64), HEIGHT, WIDTH) for box in (share[1], box_2)
+    ]
+    rows = tf.constant(share[0])
+    with tf.GradientTape() as tape:
+        tape.watch(rows)
+        value, counted, nearest = losses.pixel_contrast_of_batch(
+            rows, tf.constant(target), *bins, own, THRESHOLD, TEMPERATURE, own_image
+        )
+        total = tf.reduce_sum(value)
+    wanted, gradient = reference.pixel_contrast_of_batch(
+        share[0], target, positives[own], own, TEMPERATURE, own_image
+    )
+    np.testing.assert_allclose(value, wanted, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(tape.gradient(total, rows), gradient, atol=1e-12)
+    np.testing.assert_array_equal(counted, positives[own].any(axis=2).sum(axis=1))
+    # Cosines with all bins, or without those of the own image that are no positives.
+    cosines = np.einsum("bnc,gmc->bngm", share[0], target)
+    mask = np.zeros(cosines.shape, bool)
+    for image, place in enumerate(own):
+        mask[image, :, place] = positives[place]
+        if not own_image:
+            cosines[image, :, place][~positives[place]] = -np.inf
+    best = cosines.reshape(*cosines.shape[:2], -1).argmax(axis=2)
+    right = np.take_along_axis(mask.reshape(*mask.shape[:2], -1), best[..., None], axis=2)
+    np.testing.assert_array_equal(nearest, right.sum(axis=(1, 2)))
+
+
+def test_gradients_of_the_contrast_with_other_images_equal_finite_differences():
+    features, target, _, _, positives = inputs()
+    options = (target, positives, range(len(target)), TEMPERATURE, False)
+    _, gradient = reference.pixel_contrast_of_batch(features, *options)
+    step = 1e-6
+    for index in np.ndindex(2, HEIGHT * WIDTH, CHANNELS):
+        ends = []
+        for sign in (1, -1):
+            moved = features.copy()
+            moved[index] += sign * step
+            ends.append(reference.pixel_contrast_of_batch(moved, *options)[0].sum())
+        np.testing.assert_allclose(gradient[index], (ends[0] - ends[1]) / (2 * step), atol=1e-8)
+
+
+def test_contrast_with_the_own_image_alone_is_that_of_the_paper(form):
+    features, target, box_1, box_2, _ = inputs()
+    for place in range(len(features)):
+        part = slice(place, place + 1)
+        bins = [geometry.bins_of(tf.constant(box[part]), HEIGHT, WIDTH) for box in (box_1, box_2)]
+        pair = tf.constant(features[part]), tf.constant(target[part])
+        alone = losses.pixel_contrast(*pair, *bins, THRESHOLD, TEMPERATURE)
+        batch = losses.pixel_contrast_of_batch(*pair, *bins, [0], THRESHOLD, TEMPERATURE)
+        for first, second in zip(alone, batch, strict=True):
+            np.testing.assert_allclose(first, second, rtol=1e-12)
+
+
 def test_pixel_contrast_is_finite_at_a_low_temperature(form):
     value, _, gradient = value_and_gradient(
         losses.pixel_contrast, *inputs()[:4], 1e-3, dtype=tf.float32

@@ -50,6 +50,14 @@ class ObjectiveFlags:
         "temperature of the PixContrast loss",
         used_by={"pixel_weight": (), "pixel_loss": ("pixcontrast",)},
     )
+    negatives: str = flag(
+        "image",
+        "Objectives",
+        "bins from which PixContrast distinguishes those at the same position: image for the other bins of the image, as in the paper; batch "
+        "for the bins of the other images of the global batch; or both",
+        choices=("image", "batch", "both"),
+        used_by={"pixel_weight": (), "pixel_loss": ("pixcontrast",)},
+    )
     positive_threshold: float = flag(
         0.7,
         "Objectives",

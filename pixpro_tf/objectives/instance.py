@@ -11,6 +11,7 @@ from pixpro_tf.layers.heads import ConvMLP, Projector, ProjectorSettings
 from pixpro_tf.objectives.base import Maps, Metrics, Objective, View
 from pixpro_tf.ops.graphs import as_written
 from pixpro_tf.ops.numerics import at_least_float32, unit_length
+from pixpro_tf.ops.replicas import of_all_replicas
 
 LEVEL = "c5"
 
@@ -100,7 +101,8 @@ class InstanceContrast(InstanceObjective):
     @as_written
     def compare(self, online: Sequence[View], target: Sequence[View]) -> tuple[tf.Tensor, Metrics]:
         prediction, keys = _pooled(online), _pooled(target)
-        keys, own = _of_all_replicas(keys)
+        gathered, own = of_all_replicas(tf.concat(keys, axis=-1))
+        keys = tf.split(gathered, 2, axis=-1)
         loss_1, right_1 = losses.instance_contrast(prediction[0], keys[1], own, self.temperature)
         loss_2, right_2 = losses.instance_contrast(prediction[1], keys[0], own, self.temperature)
         return (loss_1 + loss_2) / 2, {"instance_accuracy": tf.reduce_mean(right_1 + right_2) / 2}
@@ -115,15 +117,3 @@ def _pooled(views: Sequence[View]) -> list[tf.Tensor]:
         unit_length(tf.reduce_mean(at_least_float32(view.outputs[LEVEL]), axis=[1, 2]))
         for view in views
     ]
-
-
-def _of_all_replicas(keys: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Returns the keys of both views from all replicas, `[G, C]` each, and the indices of this replica's images in them."""
-    own = tf.range(tf.shape(keys[0])[0])
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return keys, own
-    # Replicas have equal shares of the batch and are gathered in the order of their ids.
-    own += context.replica_id_in_sync_group * tf.shape(keys[0])[0]
-    gathered = context.all_gather(tf.concat(keys, axis=-1), axis=0)
-    return tf.split(gathered, 2, axis=-1), own

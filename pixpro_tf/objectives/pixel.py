@@ -77,8 +77,8 @@ class PixelObjective(Objective):
         """
         raise NotImplementedError
 
-    def form_of(self, loss: Callable, num_bins: int) -> Callable:
-        """Returns the function that computes a loss on a map of `num_bins`: compiled for a large map, otherwise unchanged."""
+    def form_of(self, loss: Callable, num_bins: int | None) -> Callable:
+        """Returns the function that computes a loss on a map of `num_bins`: compiled for a map that is large or of unknown size."""
         return _compiled(loss) if self.jit_compile and is_large(num_bins) else loss
 
     def get_config(self) -> dict[str, Any]:

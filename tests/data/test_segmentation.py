@@ -168,7 +168,11 @@ def test_images_of_different_sizes_are_batched_one_at_a_time(voc, tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "error", "message"),
     [
-        ("coco", ConfigError, "use scenes/128, scenes/256, cityscapes, voc:PATH or folder:PATH"),
+        (
+            "coco",
+            ConfigError,
+            "use scenes/128, composites/128, cityscapes, voc:PATH or folder:PATH",
+        ),
         (
             "voc:/nowhere",
             RunError,

@@ -77,7 +77,21 @@ FAULTS = (
         area="losses",
         path="pixpro_tf/losses.py",
         old="return tf.math.divide_no_nan(losses, counts), counts, nearest",
-        new="return losses / tf.cast(tf.shape(projected)[1], dtype), counts, nearest",
+        new="return tf.math.divide_no_nan(losses, counts + 1), counts, nearest",
+    ),
+    Fault(
+        name="bins_at_the_same_place_of_other_images_are_positives",
+        area="losses",
+        path="pixpro_tf/losses.py",
+        old="return near & same_image(rows, columns)",
+        new="return near",
+    ),
+    Fault(
+        name="negatives_of_the_batch_include_the_own_image",
+        area="losses",
+        path="pixpro_tf/objectives/contrast.py",
+        old='self.negatives == "both",',
+        new='self.negatives == "batch",',
     ),
     Fault(
         name="the_second_direction_has_the_bins_of_the_first",
@@ -352,16 +366,16 @@ FAULTS = (
     Fault(
         name="all_replicas_own_the_first_keys",
         area="replicas",
-        path="pixpro_tf/objectives/instance.py",
-        old="    own += context.replica_id_in_sync_group * tf.shape(keys[0])[0]\n",
+        path="pixpro_tf/ops/replicas.py",
+        old="    own += context.replica_id_in_sync_group * tf.shape(values)[0]\n",
         new="",
     ),
     Fault(
         name="gathered_views_are_swapped",
         area="replicas",
         path="pixpro_tf/objectives/instance.py",
-        old="return tf.split(gathered, 2, axis=-1), own",
-        new="return tf.split(gathered, 2, axis=-1)[::-1], own",
+        old="keys = tf.split(gathered, 2, axis=-1)\n",
+        new="keys = tf.split(gathered, 2, axis=-1)[::-1]\n",
     ),
     Fault(
         name="a_flip_turns_the_box_upside_down",

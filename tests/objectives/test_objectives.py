@@ -158,6 +158,22 @@ def test_pixel_contrast_is_mean_of_both_directions():
     assert found[2] == 0 and float(metrics["no_overlap"]) == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("negatives", ["batch", "both"])
+def test_pixel_contrast_takes_negatives_from_other_images(negatives):
+    flags = {"pixel_loss": "pixcontrast", "temperature": 0.5, "negatives": negatives}
+    objective = objectives_of(**flags)[0]
+    online, target = views({"c5": 3}, 1), views({"c5": 3}, 2)
+    found, metrics = objective.compare(online, target)
+    bins = [geometry.bins_of(tf.constant(box), 3, 3) for box in BOXES]
+    o, t = ([as_bins(view.outputs["c5"]) for view in pair] for pair in (online, target))
+    settings = ([0, 1, 2], 0.7, 0.5, negatives == "both")
+    loss_1, *_ = losses.pixel_contrast_of_batch(o[0], t[1], bins[0], bins[1], *settings)
+    loss_2, *_ = losses.pixel_contrast_of_batch(o[1], t[0], bins[1], bins[0], *settings)
+    np.testing.assert_allclose(found, (loss_1 + loss_2) / 2, rtol=1e-5, atol=1e-6)
+    assert float(metrics["no_overlap"]) == pytest.approx(1 / 3)
+    assert objective.get_config()["negatives"] == negatives
+
+
 def test_instance_contrast_is_mean_of_both_directions():
     objective = objectives_of(
         pixel_weight=0.0, instance_weight=1.0, instance_loss="contrastive", instance_temperature=0.3

@@ -44,6 +44,26 @@ def pixel_contrast(projected, target, positives, temperature):
     return means, gradient
 
 
+def pixel_contrast_of_batch(projected, target, positives, own, temperature, own_image):
+    """As `pixel_contrast`, against the bins of all images, of which `own` are those of `projected`; with or without those of the own image."""
+    means, gradient = np.zeros(len(projected)), np.zeros_like(projected)
+    for image, (x, mask) in enumerate(zip(projected, positives, strict=True)):
+        counted = np.nonzero(mask.any(axis=1))[0]
+        others = np.concatenate([each for g, each in enumerate(target) if g != own[image]])
+        for i in counted:
+            keys = target[own[image]]
+            keys = np.concatenate(
+                [keys[mask[i]], keys[~mask[i]] if own_image else keys[:0], others]
+            )
+            weights = np.exp(keys @ x[i] / temperature)
+            number = mask[i].sum()
+            means[image] -= np.log(weights[:number].sum() / weights.sum()) / len(counted)
+            of_all = weights @ keys / weights.sum()
+            of_positives = weights[:number] @ keys[:number] / weights[:number].sum()
+            gradient[image, i] = (of_all - of_positives) / temperature / len(counted)
+    return means, gradient
+
+
 def instance_contrast(prediction, keys, own, temperature):
     """Returns -log of each prediction's share for its own key, and the gradient of their sum with respect to `prediction`."""
     values, gradient = [], []

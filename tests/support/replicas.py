@@ -27,7 +27,12 @@ from pixpro_tf.training.strategy import is_chief, make_strategy
 STEPS = 5
 
 _PIXPRO = {"ppm_layers": 2, "instance_weight": 0.5}
-_CONTRAST = {"pixel_loss": "pixcontrast", "instance_weight": 1.0, "instance_loss": "contrastive"}
+_CONTRAST = {
+    "pixel_loss": "pixcontrast",
+    "negatives": "both",
+    "instance_weight": 1.0,
+    "instance_loss": "contrastive",
+}
 _ACCUMULATED = {"gradient_accumulation": 2}
 # Flags and precision. Sums over replicas are the same for all objectives; additions of a case are most visible without rounding errors.
 CASES = {
