@@ -109,6 +109,18 @@ def why_unusable(path: str) -> str:
     return ""
 
 
+def why_not_a_folder(path: str) -> str:
+    """Returns the reason why a path cannot be used as a folder; empty if it is a folder."""
+    if os.path.isdir(path):
+        return ""
+    return "is a file, not a folder" if os.path.exists(path) else "does not exist"
+
+
+def is_of_full_disk(error: Exception) -> bool:
+    """Returns whether an error is one of a full disk or an exceeded quota: TensorFlow raises the same error for exhausted memory."""
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+
+
 def why_unwritable(error: Exception) -> str:
     """Returns the reason why a file cannot be written, and what to do before the same command is run again.
 
@@ -116,8 +128,9 @@ def why_unwritable(error: Exception) -> str:
         error: error of the operating system, or of the file systems of TensorFlow.
     """
     reason = getattr(error, "strerror", None) or first_line(error)
-    is_full = any(os.strerror(number) in reason for number in (errno.ENOSPC, errno.EDQUOT))
-    return f"{reason}; {'free some space, then run the same command again' if is_full else 'make it writable, or use another path'}"
+    if is_of_full_disk(error):
+        return f"{reason}; free some space, then run the same command again"
+    return f"{reason}; make it writable, or use another path"
 
 
 def listed(names: list[str], at_most: int) -> str:

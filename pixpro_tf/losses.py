@@ -183,8 +183,8 @@ def pixel_contrast_of_batch(
         return near & same_image(rows, columns)
 
     def meet(rows: Tensors, columns: Tensors) -> tf.Tensor:
-        first, last = tf.reduce_max(rows[3]), tf.reduce_min(rows[3])
-        return (first >= tf.reduce_min(columns[2])) & (last <= tf.reduce_max(columns[2]))
+        first, last = tf.reduce_min(rows[3]), tf.reduce_max(rows[3])
+        return (last >= tf.reduce_min(columns[2])) & (first <= tf.reduce_max(columns[2]))
 
     # The bins of all images are those of a single large one.
     found = _contrast_of_bins(

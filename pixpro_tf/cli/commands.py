@@ -164,6 +164,11 @@ def _about_a_file(error: OSError) -> str:
     return first_line(error)
 
 
+def called(checkout: str, installed: str) -> str:
+    """Returns the name by which the user of this process calls a command: in a checkout, or where the package is installed."""
+    return installed if is_installed_command() else checkout
+
+
 def is_installed_command() -> bool:
     """Returns whether this process is an installed command of the package, such as `pixpro-train`, rather than one of a checkout."""
     return os.path.basename(sys.argv[0]).startswith("pixpro-")

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import glob
 import os
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pixpro_tf.config.flag import flag_name
-from pixpro_tf.errors import ConfigError, RunError, first_line
+from pixpro_tf.errors import ConfigError, RunError, first_line, is_of_full_disk
 
 # Flags whose values are read: paths, some of them after a prefix such as `folder:`, or lists of paths.
 _READ = {
@@ -223,4 +222,4 @@ def _is_about(error: Exception, temporary: str, output: str) -> bool:
         return error.errno is not None and (file.startswith(temporary) or output.startswith(file))
     tensorflow = sys.modules.get("tensorflow")
     of_tensorflow = tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
-    return of_tensorflow and (temporary in str(error) or os.strerror(errno.ENOSPC) in str(error))
+    return of_tensorflow and (temporary in str(error) or is_of_full_disk(error))

@@ -6,11 +6,10 @@ from typing import Any
 from pixpro_tf.config import OF_FILES
 from pixpro_tf.config.flag import check_all_used, check_used, check_values, flag, required
 from pixpro_tf.config.limits import DownloadLimits, ImageLimits
+from pixpro_tf.data.labelled.user_files import OF_OWN_FILES
 
 # NumPy and TensorFlow do not accept larger seeds.
 MAX_SEED = 2**32 - 1
-# Prefixes of datasets that are files of the user's own, with masks or without.
-OF_OWN_FILES = (*OF_FILES, "voc:")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from pixpro_tf.data.images import decode
 from pixpro_tf.data.parallelism import untuned
 from pixpro_tf.data.sources import ListedSource, bad_images, open_source
 from pixpro_tf.data.sources.tfrecords import FEATURES
-from pixpro_tf.errors import ConfigError, RunError, argument_called, first_line, why_unwritable
+from pixpro_tf.errors import ConfigError, RunError, argument_called, why_unwritable
 
 # Number of files that a process reads at once. Reading waits more than it computes, most of all over a network.
 _READS_AT_ONCE = 8
@@ -178,11 +178,7 @@ def _records(
         bad = _find_bad(plan, source, shard)
         order = (record["name"] for record in _stretch(plan, source, shard).as_numpy_iterator())
         first = [name for name in order if name in bad][:1]
-        named = f"{bad_images.names_of_images(first)}: " if first else ""
-        raise RunError(
-            f"{plan.images} cannot be read: {named}{first_line(error)}; fix the file, or leave out such files with --on_bad_image=skip",
-            of="images",
-        ) from None
+        raise bad_images.unreadable(first, error, plan.images) from None
 
 
 def _decodable(

@@ -8,6 +8,7 @@ from typing import Any
 from pixpro_tf.config.flag import flag, refuse
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.data.views.policies import OF_COLOUR, POLICIES
+from pixpro_tf.errors import why_not_a_folder
 
 # Prefixes of --dataset for images that do not belong to a TFDS dataset.
 OF_FILES = ("folder:", "zip:", "tfrecord:")
@@ -172,9 +173,8 @@ class DataFlags:
         """Raises `ConfigError` if the folder of images does not exist on this machine, or would contain the figures of the run."""
         if self.dataset.startswith("folder:"):
             path = os.path.expanduser(self.dataset.removeprefix("folder:"))
-            if "://" not in path and not os.path.isdir(path):
-                what = "is a file, not a folder" if os.path.exists(path) else "does not exist"
-                refuse(self, "dataset", f"cannot be read: {path} {what}; use an existing folder")
+            if "://" not in path and (reason := why_not_a_folder(path)):
+                refuse(self, "dataset", f"cannot be read: {path} {reason}; use an existing folder")
             images, run = os.path.realpath(path), os.path.realpath(os.path.expanduser(run_dir))
             if "://" not in path + run_dir and os.path.commonpath([images, run]) == images:
                 refuse(

@@ -6,8 +6,8 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,25 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pixpro_tf.errors import RunError, first_line
+
+
+class Labelled(Protocol):
+    """Labels of an image.
+
+    Attributes:
+        mask: class of every pixel, uint8 `[S, S]`.
+        boxes: (y0, x0, y1, x1) as shares of the image, `[N, 4]`.
+        labels: classes of the boxes, `[N]`.
+    """
+
+    @property
+    def mask(self) -> np.ndarray: ...
+
+    @property
+    def boxes(self) -> np.ndarray: ...
+
+    @property
+    def labels(self) -> np.ndarray: ...
 
 
 def prepare(
@@ -55,13 +74,51 @@ def prepare(
     return builder
 
 
-def encoded(pixels: np.ndarray, **options: Any) -> bytes:
-    """Returns an image file.
+def describe(
+    builder: tfds.core.DatasetBuilder, description: str, class_names: Sequence[str]
+) -> tfds.core.DatasetInfo:
+    """Returns the description of a dataset with masks and boxes, whose examples `example_of` returns."""
+    size = builder.builder_config.size
+    box = {
+        "bbox": tfds.features.BBoxFeature(),
+        "label": tfds.features.ClassLabel(names=list(class_names)),
+    }
+    features = {
+        "id": tfds.features.Text(),
+        "image": tfds.features.Image(shape=(size, size, 3), encoding_format="jpeg"),
+        "segmentation_mask": tfds.features.Image(shape=(size, size, 1), encoding_format="png"),
+        "objects": tfds.features.Sequence(box),
+    }
+    return tfds.core.DatasetInfo(
+        builder=builder,
+        description=description,
+        features=tfds.features.FeaturesDict(features),
+        supervised_keys=("image", "segmentation_mask"),
+    )
+
+
+def example_of(name: str, image: np.ndarray, labelled: Labelled, **jpeg: Any) -> dict[str, Any]:
+    """Returns an example of a dataset that `describe` describes.
 
     Args:
-        pixels: uint8 `[H, W, 3]` or `[H, W]`.
-        options: arguments of Pillow's `save`.
+        name: name of the example, e.g. "train/17".
+        image: uint8 `[S, S, 3]`.
+        labelled: its mask, boxes and labels.
+        jpeg: arguments of Pillow's `save` for the image.
     """
+    objects = zip(labelled.boxes, labelled.labels, strict=True)
+    return {
+        "id": name,
+        "image": _encoded(image, format="JPEG", quality=92, **jpeg),
+        "segmentation_mask": _encoded(labelled.mask, format="PNG"),
+        "objects": [
+            {"bbox": tfds.features.BBox(*map(float, box)), "label": int(label)}
+            for box, label in objects
+        ],
+    }
+
+
+def _encoded(pixels: np.ndarray, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, **options)
     return buffer.getvalue()

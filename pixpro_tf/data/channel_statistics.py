@@ -7,7 +7,7 @@ from pixpro_tf.data import stored_values
 from pixpro_tf.data.progress import counted
 from pixpro_tf.data.sources import bad_images, open_source
 from pixpro_tf.data.views.channels import RGB, Channels
-from pixpro_tf.errors import RunError, argument_called, first_line
+from pixpro_tf.errors import RunError, argument_called
 
 _PIXELS_OF_IMAGE = 1000
 # Unknown channels, with which all files are listed that may contain an image.
@@ -60,11 +60,7 @@ def measure(
             if skip_bad:
                 bad.append(name)
                 continue
-            named = bad_images.names_of_images([name])
-            raise RunError(
-                f"{images} cannot be read: {named}: {first_line(error)}; fix the file, or leave out such files with --on_bad_image=skip",
-                of="images",
-            ) from None
+            raise bad_images.unreadable([name], error, images) from None
         only_bytes = only_bytes and values.dtype == np.uint8
         pixels = values.reshape(-1, values.shape[-1])
         places = generator.integers(len(pixels), size=_PIXELS_OF_IMAGE)

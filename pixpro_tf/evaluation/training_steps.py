@@ -1,6 +1,5 @@
 """Training steps of an evaluation, with progress lines; interrupted, they continue where they stopped."""
 
-import errno
 import itertools
 import math
 import os
@@ -11,12 +10,10 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.data.progress import Progress
-from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.errors import RunError, first_line, is_of_full_disk
 from pixpro_tf.storage import checkpoint_files
 
 _SECONDS_BETWEEN_CHECKPOINTS = 120
-# Errors of a full disk.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run(
@@ -62,9 +59,7 @@ def run(
             for older in checkpoint_files.checkpoints_in(folder)[1:]:
                 checkpoint_files.delete(older)
         except (OSError, tf.errors.OpError) as error:
-            # TensorFlow raises the same error for a full disk and for exhausted memory.
-            full = any(os.strerror(number) in str(error) for number in _FULL)
-            advice = "free some space" if full else "make it writable"
+            advice = "free some space" if is_of_full_disk(error) else "make it writable"
             raise RunError(
                 f"{folder} cannot be written: {first_line(error)}; {advice}, then run the same command again to continue"
             ) from error

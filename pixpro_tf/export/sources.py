@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pixpro_tf.cli.commands import is_installed_command
+from pixpro_tf.cli.commands import called
 from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.errors import RunError
 from pixpro_tf.storage import trained_weights
@@ -52,11 +52,7 @@ def restore_for(
                     f"{source} was pre-trained with --{flag}={found}, which {consumer} does not support; {advice}"
                 )
         if not any_channels and weights.channels != RGB:
-            export = (
-                "pixpro-export savedmodel"
-                if is_installed_command()
-                else "python -m export.savedmodel"
-            )
+            export = called("python -m export.savedmodel", "pixpro-export savedmodel")
             raise RunError(
                 f"{source} was pre-trained on images with other channels (--channels={weights.channels.count}) or another normalisation, "
                 f"which {consumer} does not support; export it with `{export}`"

@@ -14,7 +14,7 @@ from pixpro_tf import pretrained
 from pixpro_tf.backbones import resnet
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.build import neck_arguments
-from pixpro_tf.cli.commands import is_installed_command
+from pixpro_tf.cli.commands import called
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, listed
 from pixpro_tf.ops.precision import building_in
@@ -134,11 +134,7 @@ def open_weights(
     with hub_handles.local_copy(run_or_handle) as folder:
         card = model_card.read(folder)
         if card is None:
-            export = (
-                "pixpro-export savedmodel"
-                if is_installed_command()
-                else "python -m export.savedmodel"
-            )
+            export = called("python -m export.savedmodel", "pixpro-export savedmodel")
             raise RunError(
                 f"{run_or_handle} is not a run folder or a SavedModel with a {model_card.FILE_NAME}, which contains the "
                 f"layout; export one with `{export}`"

@@ -80,23 +80,7 @@ class Composites(tfds.core.GeneratorBasedBuilder):
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        size = self.builder_config.size
-        box = {
-            "bbox": tfds.features.BBoxFeature(),
-            "label": tfds.features.ClassLabel(names=list(CLASS_NAMES)),
-        }
-        features = {
-            "id": tfds.features.Text(),
-            "image": tfds.features.Image(shape=(size, size, 3), encoding_format="jpeg"),
-            "segmentation_mask": tfds.features.Image(shape=(size, size, 1), encoding_format="png"),
-            "objects": tfds.features.Sequence(box),
-        }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=_DESCRIPTION,
-            features=tfds.features.FeaturesDict(features),
-            supervised_keys=("image", "segmentation_mask"),
-        )
+        return built.describe(self, _DESCRIPTION, CLASS_NAMES)
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
@@ -113,19 +97,7 @@ class Composites(tfds.core.GeneratorBasedBuilder):
         for index in range(config.num_images[split]):
             seed = (self.VERSION.major, SPLITS.index(split), index)
             composite = renderer.compose(seed, config.size, things, backgrounds)
-            objects = zip(composite.boxes, composite.labels, strict=True)
-            yield (
-                index,
-                {
-                    "id": f"{split}/{index}",
-                    "image": built.encoded(composite.image, format="JPEG", quality=92),
-                    "segmentation_mask": built.encoded(composite.mask, format="PNG"),
-                    "objects": [
-                        {"bbox": tfds.features.BBox(*map(float, box)), "label": int(label)}
-                        for box, label in objects
-                    ],
-                },
-            )
+            yield index, built.example_of(f"{split}/{index}", composite.image, composite)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,10 @@ import tensorflow as tf
 
 from pixpro_tf.data.images import decode, is_hidden, is_image_name
 from pixpro_tf.data.labelled.reading import readable
-from pixpro_tf.data.labelled.user_files import why_not_a_folder
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import part_of, prepared_builder, read_split
 from pixpro_tf.data.views import crops, randomness
-from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.errors import ConfigError, RunError, why_not_a_folder
 
 _SHUFFLED = 2000
 # Side of a central view as a share of the image's shorter side: 224 of 256 pixels.

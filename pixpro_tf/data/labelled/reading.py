@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.data.images import suffixes_of
+from pixpro_tf.data.labelled.user_files import OF_OWN_FILES
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources import FileSource, bad_images, find_bad_images, open_source
 from pixpro_tf.data.sources.folders import FolderSource
@@ -16,8 +17,6 @@ from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, UserError, first_line, listed
 
-# Prefixes of datasets that are files of the user's own.
-_OF_OWN_FILES = ("folder:", "zip:", "tfrecord:", "voc:")
 _NAMED = 3
 
 
@@ -42,7 +41,7 @@ def reading(dataset: str, of: str = "dataset", channels: Channels = RGB) -> Iter
         names = f"{listed(bad, _NAMED)}: " if bad else ""
         # Images that can be read may have a mask that cannot.
         removable = removable or bool(raised and not bad)
-        if removable and dataset.startswith(_OF_OWN_FILES):
+        if removable and dataset.startswith(OF_OWN_FILES):
             reason += "; fix the files, or leave them out with --on_bad_image=skip"
         raise RunError(f"{dataset} cannot be read: {names}{reason}", of=of) from error
     except PermissionError as error:

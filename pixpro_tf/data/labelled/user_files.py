@@ -1,15 +1,9 @@
-"""Files and folders that users write or name: lists of classes, labels, folders of images."""
-
-import os
+"""Files that users write: lists of classes and labels, and the names of datasets that consist of their files."""
 
 from pixpro_tf.errors import RunError
 
-
-def why_not_a_folder(path: str) -> str:
-    """Returns the reason why a path cannot be used as a folder; empty if it is a folder."""
-    if os.path.isdir(path):
-        return ""
-    return "is a file, not a folder" if os.path.exists(path) else "does not exist"
+# Prefixes of datasets that are files of the user's own, with masks or without.
+OF_OWN_FILES = ("folder:", "zip:", "tfrecord:", "voc:")
 
 
 def read_text(path: str) -> str:

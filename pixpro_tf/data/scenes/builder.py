@@ -88,28 +88,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        size = self.builder_config.size
-        classes = list(renderer.CLASS_NAMES)
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=_DESCRIPTION,
-            features=tfds.features.FeaturesDict(
-                {
-                    "id": tfds.features.Text(),
-                    "image": tfds.features.Image(shape=(size, size, 3), encoding_format="jpeg"),
-                    "segmentation_mask": tfds.features.Image(
-                        shape=(size, size, 1), encoding_format="png"
-                    ),
-                    "objects": tfds.features.Sequence(
-                        {
-                            "bbox": tfds.features.BBoxFeature(),
-                            "label": tfds.features.ClassLabel(names=classes),
-                        }
-                    ),
-                }
-            ),
-            supervised_keys=("image", "segmentation_mask"),
-        )
+        return built.describe(self, _DESCRIPTION, renderer.CLASS_NAMES)
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
@@ -127,16 +106,8 @@ def _example(split: str, index: int, size: int, plain: bool) -> dict[str, Any]:
     scene = renderer.render(scene_seed(split, index), size, plain)
     # Even a plain scene has a tint, from its light.
     image = _without_colour(scene.image) if plain else scene.image
-    return {
-        "id": f"{split}/{index}",
-        # Full chroma resolution, because structures may be only one or two pixels wide.
-        "image": built.encoded(image, format="JPEG", quality=92, subsampling="4:4:4"),
-        "segmentation_mask": built.encoded(scene.mask, format="PNG"),
-        "objects": [
-            {"bbox": tfds.features.BBox(*map(float, box)), "label": int(label)}
-            for box, label in zip(scene.boxes, scene.labels, strict=True)
-        ],
-    }
+    # Full chroma resolution, because structures may be only one or two pixels wide.
+    return built.example_of(f"{split}/{index}", image, scene, subsampling="4:4:4")
 
 
 def scene_seed(split: str, index: int) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from pixpro_tf.data.sources.base import Source
 from pixpro_tf.data.sources.folders import FolderSource
 from pixpro_tf.data.sources.listed import ListedSource, Record
 from pixpro_tf.data.sources.shards import ShardSource
-from pixpro_tf.errors import RunError, listed, printable
+from pixpro_tf.errors import RunError, first_line, listed, printable
 
 FileSource = ListedSource | ShardSource
 
@@ -66,6 +66,21 @@ def report(bad: Sequence[bytes], total: int, dataset: str) -> None:
         print(f"Skipped unreadable images: {len(bad)} of {total} ({names_of_images(bad)})")
         if len(bad) == total:
             raise RunError(f"{dataset} contains no files that can be read as images", of="dataset")
+
+
+def unreadable(names: Sequence[bytes], error: Exception, images: str) -> RunError:
+    """Returns the error of a command with `--images` and `--on_bad_image` for images that cannot be read.
+
+    Args:
+        names: names of these images; empty if they are unknown.
+        error: why they cannot be read.
+        images: name of the source.
+    """
+    named = f"{names_of_images(names)}: " if names else ""
+    return RunError(
+        f"{images} cannot be read: {named}{first_line(error)}; fix the file, or leave out such files with --on_bad_image=skip",
+        of="images",
+    )
 
 
 def names_of_images(names: Sequence[bytes]) -> str:

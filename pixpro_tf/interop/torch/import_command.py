@@ -5,7 +5,7 @@ python -m pixpro_tf.interop.torch import --checkpoint=pixpro.pth --output=runs/i
 
 import dataclasses
 
-from pixpro_tf.cli.commands import Command, is_installed_command
+from pixpro_tf.cli.commands import Command, called
 from pixpro_tf.cli.settings import CheckedSettings, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.errors import listed
@@ -54,7 +54,7 @@ def _run(settings: Settings) -> None:
     print(f"Imported {done.num_arrays} arrays of a {done.backbone} ({done.kind}) to {output}")
     if done.passed_over:
         print(f"Skipped: {listed(done.passed_over, 5)}")
-    train = "pixpro-train" if is_installed_command() else "python train.py"
+    train = called("python train.py", "pixpro-train")
     if done.step is not None:
         print(f"Resume the run from step {done.step}: {train} --run_dir={output} {done.go_on}")
     else:

@@ -7,8 +7,7 @@ import os
 
 from pixpro_tf.data.labelled.boxes import coco, voc, yolo
 from pixpro_tf.data.labelled.boxes.collecting import LabelledBoxes, LabelledImage, check_classes
-from pixpro_tf.data.labelled.user_files import why_not_a_folder
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import RunError, why_not_a_folder
 
 __all__ = ["LabelledBoxes", "LabelledImage", "read", "read_parts", "split_off"]
 
