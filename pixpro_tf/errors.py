@@ -74,6 +74,11 @@ def printable(text: str) -> str:
 # Errors that reading a damaged or crafted JSON file, and using what it contains, can raise.
 DAMAGED_JSON = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
+# What TensorFlow writes before a message: the node, and, in newer versions, the transformation of a tf.data pipeline.
+_WRAPPING = re.compile(
+    r"^(\{\{.*?\}\} )?(Error in user-defined function passed to \S+ transformation with iterator: Iterator::\S+: )?"
+)
+
 # What TensorFlow makes of the message of an assertion: in a graph, where it is the first of the parts in brackets, and outside.
 _ASSERTIONS = (
     re.compile(r"assertion failed: \[(?P<message>.*?)\](?: \[.*)?"),
@@ -144,7 +149,7 @@ def first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
-    line = lines[0]
+    line = _WRAPPING.sub("", lines[0])
     if len(lines) > 1 and lines[1].startswith("Traceback"):
         # The error of a Python function that a graph has called, of which TensorFlow's message contains the class and the traceback.
         return line.partition(": ")[2] or line
@@ -152,7 +157,7 @@ def first_line(error: BaseException) -> str:
         # The locations in the code follow; the actual message is on the line before the first node.
         nodes = [place for place, text in enumerate(lines) if text.lstrip().startswith("[[")]
         line = lines[nodes[0] - 1] if nodes else lines[-1]
-    line = re.sub(r"^\{\{.*?\}\} | \[Op:\w+\].*$", "", line)
+    line = re.sub(r" \[Op:\w+\].*$", "", _WRAPPING.sub("", line))
     for assertion in _ASSERTIONS:
         if found := assertion.fullmatch(line):
             return found["message"]

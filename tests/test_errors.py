@@ -39,6 +39,20 @@ from pixpro_tf.errors import first_line, why_unwritable
             "Expected 'tf.Tensor(False, shape=(), dtype=bool)' to be true. Summarized data: b\"it's large\"",
             "it's large",
         ),
+        (
+            "{{function_node __wrapped__IteratorGetNext}} ValueError: damaged: a.png\nTraceback (most recent call last):\n\n  File x.py",
+            "damaged: a.png",
+        ),
+        (
+            "{{function_node __wrapped__IteratorGetNext}} Error in user-defined function passed to ParallelMapDatasetV2:1 transformation with "
+            "iterator: Iterator::Root::Prefetch::ParallelMapV2: ValueError: damaged: a.png\nTraceback (most recent call last):\n\n  File x.py",
+            "damaged: a.png",
+        ),
+        (
+            "{{function_node __wrapped__IteratorGetNext}} Error in user-defined function passed to MapDataset:6 transformation with iterator: "
+            "Iterator::Root::ParallelMapV2: Unknown image file format.\n\t [[{{node DecodePng}}]] [Op:IteratorGetNext] name: ",
+            "Unknown image file format.",
+        ),
         ("names in {{braces}} stay", "names in {{braces}} stay"),
         ("", "ValueError"),
     ],
