@@ -20,7 +20,7 @@ from benchmarks.measuring import reason
 from benchmarks.report.page import write_page
 from benchmarks.report.place import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Plan, Run, read_plan
-from benchmarks.report.results import chosen_rates, read_result
+from benchmarks.report.results import chosen_rates, read_result, selection_runs
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.settings import CheckedSettings
 from pixpro_tf.config.flag import flag
@@ -172,7 +172,11 @@ def _run(flags: Settings) -> None:
     # Prepared once, before several processes need it.
     prepared_builder(plan.dataset, flags.data_dir)
     started = time.monotonic()
-    measure_all(flags.plan, plan, place, plan.selection_runs(), CHOICE, flags.jobs)
+    runs: list[Run] = []
+    # What is measured in one round may extend the grids of the next.
+    while (wanted := selection_runs(plan, place)) != runs:
+        runs = wanted
+        measure_all(flags.plan, plan, place, runs, CHOICE, flags.jobs)
     rates = chosen_rates(plan, place)
     for name, rate in rates.items():
         if rate:

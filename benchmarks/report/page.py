@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.report import plots
+from benchmarks.report.findings import GAP, findings
 from benchmarks.report.place import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Plan, Run
 from benchmarks.report.results import (
@@ -14,18 +15,13 @@ from benchmarks.report.results import (
     Sample,
     measured,
     read_result,
+    selection_runs,
     selection_scores,
-    standard_error_of_difference,
 )
 from pixpro_tf.cli import command_line
 from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.config import Config
 from pixpro_tf.data.scenes.renderer import CLASS_NAMES
-
-# Thresholds of the questions that the report answers.
-_FIT_SUPERVISED, _FIT_RANDOM = 0.5, 0.5
-_GAP, _LEAD = 1 / 3, 0.02
-_PICTURED = ("random", "instance", "pixcontrast", "pixpro")
 
 Figure = Callable[[dict[str, Any]], float | None]
 
@@ -50,12 +46,12 @@ def write_page(
         _draw_plots(folder, plan, found, main)
         pictures = _draw_pictures(folder, plan, place, rates)
         parts = [
-            "# Comparison of pre-training methods on rendered scenes",
+            f"# {plan.title}",
             _setting(output, plan_file, plan),
             "## Summary",
-            _findings(found),
+            findings(plan, found),
             "## Methods",
-            _methods_table(main),
+            _methods_table(plan, main),
             "![mIoU by method](methods.png)",
             _explanations(plan, main),
             _ablations(plan, found),
@@ -89,7 +85,7 @@ def _setting(output, plan_file, plan):
         f"`{plan.backbone}` with output stride {plan.output_stride}. Pre-training takes {config.epochs} epochs{steps} with batch size "
         f"{config.batch_size} at {config.image_size} pixels, `--optimizer={config.optimizer}` and `--augmentation={config.augmentation}`. "
         f"{_choice(plan)} Results are means over {seeds} seed{'s' if seeds > 1 else ''} ± the standard deviation over seeds; the number of "
-        f"seeds is {len(plan.detection_seeds)} for AP and {len(plan.ablation_seeds)} for the ablations. "
+        f"seeds is {f'{len(plan.detection_seeds)} for AP and ' if plan.detection_seeds else ''}{len(plan.ablation_seeds)} for the ablations. "
         f"{_link(output, plan_file)} and {_link(output, plan.common)} contain the seeds, grids and settings."
     )
 
@@ -104,63 +100,18 @@ def _choice(plan):
             f"All methods of pre-training use the same learning rate, and scores are on `{plan.split}`: this page only shows that everything runs; "
             "it does not compare methods."
         )
+    extended = (
+        ", extended by factors of two while the best one was at an end," if plan.extra_rates else ""
+    )
+    labels = (
+        f", and training with labels the best of its own {len(plan.supervised_rates)}"
+        if plan.has_kind("supervised")
+        else ""
+    )
     return (
-        f"Each method of pre-training uses the best of the same {len(plan.rates)} learning rates by mIoU on `validation`, and training with labels "
-        f"the best of its own {len(plan.supervised_rates)}; `{plan.split}` was used only after that."
+        f"Each method of pre-training uses the best of the same {len(plan.rates)} learning rates{extended} by mIoU on `validation`{labels}; "
+        f"`{plan.split}` was used only after that."
     )
-
-
-def _findings(found):
-    """Answers the questions of the report from the numbers."""
-    lines = []
-    random, supervised = found.get("random"), found.get("supervised")
-    pixpro, instance = found.get("pixpro"), found.get("instance")
-    if random and supervised:
-        ceiling, floor = supervised.mean_iou.mean, random.mean_iou.mean
-        fit = ceiling >= _FIT_SUPERVISED and floor <= _FIT_RANDOM * ceiling
-        lines.append(
-            f"{_mark(fit)} On a suitable dataset, training with labels reaches at least 50 mIoU, and random weights at most half of its "
-            f"score: they reach {100 * ceiling:.1f} and {100 * floor:.1f}."
-        )
-        if pixpro and ceiling > floor:
-            shares = {
-                each.method.title: (each.mean_iou.mean - floor) / (ceiling - floor)
-                for each in found.values()
-                if each.method.kind == "pretrained" and not each.method.of
-            }
-            share = shares.pop(pixpro.method.title)
-            others = ", ".join(f"{title} {100 * value:.0f} %" for title, value in shares.items())
-            lines.append(
-                f"{_mark(share >= _GAP)} PixPro was expected to close a third of the gap between random weights and training with labels: it closes "
-                f"{100 * share:.0f} %{f' ({others})' if others else ''}."
-            )
-    if pixpro and instance:
-        lead = pixpro.mean_iou.mean - instance.mean_iou.mean
-        error = standard_error_of_difference(pixpro.mean_iou, instance.mean_iou)
-        met = lead >= _LEAD and lead > 2 * error
-        # A single seed has no standard error.
-        spread = (
-            f"a standard error of the difference of {100 * error:.1f}"
-            if error >= 0
-            else "a single seed and therefore no estimate of the spread"
-        )
-        lines.append(
-            f"{_mark(met)} PixPro was expected to lead instance-level regression by at least 2 points and by more than two standard errors: "
-            f"its lead is {100 * lead:.1f} points, with {spread}."
-        )
-    ordered = sorted(
-        (each for each in found.values() if not each.method.of),
-        key=lambda each: each.mean_iou.mean,
-    )
-    order = ", ".join(f"{each.method.title} ({each.mean_iou.text(100)})" for each in ordered)
-    lines.append(
-        f"The paper's order, from the lowest score to the highest, is random weights, instance level, PixContrast, PixPro. Here it is {order}."
-    )
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _mark(met):
-    return "**Met.**" if met else "**Missed.**"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -199,24 +150,39 @@ def _columns(found: Sequence[Measured], columns) -> str:
     return _table(["", *(name for name, *_ in columns)], rows)
 
 
-def _methods_table(main):
-    return _columns(main, _METHOD_COLUMNS)
+def _methods_table(plan, main):
+    shown = [
+        column
+        for column in _METHOD_COLUMNS
+        if plan.detection_seeds or not column[0].startswith("AP")
+    ]
+    return _columns(main, shown)
 
 
 def _explanations(plan, main):
-    seeds = ", ".join(map(str, plan.detection_seeds))
     chance = " and ".join(
         f"{100 * main[0].sample(figure).mean:.1f}"
         for figure in (lambda r: r["chance_scenes"], lambda r: r["chance_photographs"])
     )
-    return (
-        "mIoU and pixel accuracy are those of the linear layer, in %. *With labels*: the backbone and a linear layer are trained together on the "
-        f"split `train` for {plan.supervised['steps']} steps with batch size {plan.supervised['batch_size']}; then a new layer is trained as for the "
-        "other methods. AP is COCO's average precision, in %, of a small FCOS-style detector on an FPN with all weights fine-tuned "
-        f"(seeds {seeds}; output stride 32, as is usual for detectors). *Matching* is the dense matching accuracy: two views of an image are cropped, "
+    parts = ["mIoU and pixel accuracy are those of the linear layer, in %."]
+    if plan.has_kind("supervised"):
+        parts.append(
+            "*With labels*: the backbone and a linear layer are trained together on the "
+            f"split `train` for {plan.supervised['steps']} steps with batch size {plan.supervised['batch_size']}; then a new layer is trained as for the "
+            "other methods."
+        )
+    if plan.detection_seeds:
+        seeds = ", ".join(map(str, plan.detection_seeds))
+        parts.append(
+            "AP is COCO's average precision, in %, of a small FCOS-style detector on an FPN with all weights fine-tuned "
+            f"(seeds {seeds}; output stride 32, as is usual for detectors)."
+        )
+    parts.append(
+        "*Matching* is the dense matching accuracy: two views of an image are cropped, "
         "colour-jittered and blurred independently; of the bins that both views show, it is the share, in %, whose nearest feature in the other view "
         f"lies within one bin of the correct position, on held-out scenes and on the photographs of scikit-image. The chance levels are {chance}."
     )
+    return " ".join(parts)
 
 
 def _content_table(plan, main):
@@ -279,8 +245,8 @@ def _class_text(each: Measured, index: int) -> str:
 def _rates_table(plan, place, rates):
     rows = []
     for method in plan.methods:
-        scores = {} if method.of else selection_scores(plan, place, method)
-        if scores:
+        scores = selection_scores(plan, place, method) if method.has_own_rate else {}
+        if len(scores) > 1:
             cells = [
                 f"{rate:g}: {100 * score:.1f}"
                 if rate != rates[method.name]
@@ -292,9 +258,13 @@ def _rates_table(plan, place, rates):
         return "There was only one learning rate to choose from."
     lines = [["", "learning rate: mIoU on `validation`"], ["---", "---"], *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    labels = (
+        " and Adam's learning rate of supervised training" if plan.has_kind("supervised") else ""
+    )
     return (
-        f"`--base_lr` of pre-training (the learning rate is `--base_lr` times the batch size over 256) and Adam's learning rate of supervised training, "
-        f"seed {plan.selection_seed}; the chosen one is in bold. Ablations use the learning rate of the method that they change.\n\n{table}"
+        f"`--base_lr` of pre-training (the learning rate is `--base_lr` times the batch size over 256){labels}, "
+        f"seed {plan.selection_seed}; the chosen one is in bold. Ablations that are not listed use the learning rate of the method that they change."
+        f"\n\n{table}"
     )
 
 
@@ -302,7 +272,7 @@ def _draw_plots(folder, plan, found, main):
     lines = []
     if "random" in found and "supervised" in found:
         floor, ceiling = found["random"].mean_iou.mean, found["supervised"].mean_iou.mean
-        lines = [("a third of the gap", floor + _GAP * (ceiling - floor))]
+        lines = [("a third of the gap", floor + GAP * (ceiling - floor))]
     figure = plots.mean_iou_plot(main, "Linear segmentation of held-out scenes", lines)
     figure.savefig(os.path.join(folder, "methods.png"), dpi=110)
     for name in dict.fromkeys(each.method.of for each in found.values() if each.method.of):
@@ -320,13 +290,13 @@ def _draw_pictures(folder, plan, place, rates) -> str:
     kinds = {
         "components": "First three principal components of c5 over four held-out scenes",
         "propagation": "Weights with which a propagation with gamma 2 mixes features into three points, computed from the projections of c3 where "
-        "a method has them and from c5 otherwise; of these four methods, only PixPro was trained with propagation",
+        "a method has them and from c5 otherwise; of the methods here, only PixPro is trained with propagation",
         "neighbours": "Nearest neighbours, in other scenes, of the features at three points of the first scene",
         "matches": "Dense matches of bins between two views",
     }
     made = []
     for method in plan.methods:
-        if method.of or method.name not in _PICTURED:
+        if method.of or method.name not in plan.pictured:
             continue
         run = Run(method, rates[method.name], plan.seeds[0])
         source = f"random:{plan.backbone}" if method.kind == "random" else place.run_dir(run)
@@ -350,7 +320,7 @@ def _draw_pictures(folder, plan, place, rates) -> str:
     for kind, text in kinds.items():
         parts.append(f"**{text}.**")
         for method in made:
-            if kind == "neighbours" and method.name != "pixpro":
+            if kind == "neighbours" and method is not made[-1]:
                 # Each of these figures fills a page, and one is enough to make the point.
                 os.remove(os.path.join(folder, method.name, f"{kind}.png"))
             else:
@@ -369,7 +339,7 @@ def _notes(plan_file):
 
 def _core_hours(plan, place, rates):
     """Sums the core hours of all training and measuring; each backbone used one core, and each stage counts only its own work."""
-    runs = [(run, CHOICE) for run in plan.selection_runs()]
+    runs = [(run, CHOICE) for run in selection_runs(plan, place)]
     runs += [(run, MEASUREMENT) for run in plan.measured_runs(rates)]
     spent = (read_result(place, run, stage).get("seconds", {}) for run, stage in runs)
     return sum(sum(seconds.values()) for seconds in spent) / 3600

@@ -20,7 +20,8 @@ class Method:
         title: name of the method on the page.
         kind: "random" (no training), "supervised" (with the labels of the training split), or "pretrained" (by `train.py`).
         flags: flags of `train.py`, in addition to the common ones.
-        of: name of the method of which this is an ablation and whose learning rate it uses; empty for other methods.
+        of: name of the method of which this is an ablation; empty for other methods.
+        rates: grid of `--base_lr` of this method alone; empty for that of the plan, and, in an ablation, for the learning rate of `of`.
     """
 
     name: str
@@ -28,6 +29,28 @@ class Method:
     kind: str = "pretrained"
     flags: tuple[str, ...] = ()
     of: str = ""
+    rates: tuple[float, ...] = ()
+
+    @property
+    def has_own_rate(self) -> bool:
+        """Whether the learning rate is chosen for this method, and not taken over from another one."""
+        return not self.of or bool(self.rates)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lead:
+    """Claim that is fixed before anything is measured: one method leads another one.
+
+    Attributes:
+        method, over: names of the two methods.
+        points: smallest difference of their mean mIoU, in percentage points.
+        standard_errors: smallest difference, in standard errors of it.
+    """
+
+    method: str
+    over: str
+    points: float
+    standard_errors: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +79,15 @@ class Plan:
     """Plan of the whole report.
 
     Attributes:
+        title: title of the page.
+        leads: leads that are claimed.
+        pictured: names of the methods whose features are plotted.
         common: flag file of all pre-training.
         dataset: one of the `scenes` datasets, for all training and measuring.
         backbone, output_stride: architecture and output stride of every method.
         methods: methods to compare, and their ablations.
         rates: grid of `--base_lr` for every pre-trained method.
+        extra_rates: largest number of values by which the grid of a method is extended, by factors of two, while its best value is at an end.
         supervised_rates: grid of Adam's learning rates for supervised training.
         split: split on which backbones are measured: "test", or "validation" for a plan that only shows that everything runs.
         selection_seed: seed of the runs among which a learning rate is chosen, on the validation split.
@@ -73,12 +100,16 @@ class Plan:
         margin: margin of the padding control in pixels; see `evaluation.dense`.
     """
 
+    title: str
+    leads: tuple[Lead, ...]
+    pictured: tuple[str, ...]
     common: str
     dataset: str
     backbone: str
     output_stride: int
     methods: tuple[Method, ...]
     rates: tuple[float, ...]
+    extra_rates: int
     supervised_rates: tuple[float, ...]
     split: str
     selection_seed: int
@@ -102,27 +133,22 @@ class Plan:
         ]
 
     def grid(self, method: Method) -> tuple[float, ...]:
-        """Returns the learning rates among which that of a method is chosen; only 0 without training."""
-        return {"random": (0.0,), "supervised": self.supervised_rates}.get(method.kind, self.rates)
+        """Returns the learning rates among which that of a method is chosen, before any extension; only 0 without training."""
+        own = {"random": (0.0,), "supervised": self.supervised_rates}.get(method.kind, self.rates)
+        return method.rates or own
 
-    def selection_runs(self) -> list[Run]:
-        """Returns the runs among which learning rates are chosen."""
-        return [
-            Run(method, rate, self.selection_seed)
-            for method in self.methods
-            if not method.of
-            for rate in self.grid(method)
-            if len(self.grid(method)) > 1
-        ]
+    def selection_run(self, method: Method, rate: float) -> Run:
+        """Returns the run that shows how good a learning rate is for a method."""
+        return Run(method, rate, self.selection_seed)
 
     def measured_runs(self, rates: dict[str, float]) -> list[Run]:
         """Returns the runs that are measured.
 
         Args:
-            rates: chosen learning rate of each method except ablations, by its name.
+            rates: learning rate of each method, by its name.
         """
         return [
-            Run(method, rates[method.of or method.name], seed)
+            Run(method, rates[method.name], seed)
             for method in self.methods
             for seed in (self.ablation_seeds if method.of else self.seeds)
         ]
@@ -135,6 +161,10 @@ class Plan:
         found = {name: getattr(self, name) for name in names} | {"common": common}
         found |= {f"method {each.name}": [each.kind, each.flags] for each in self.methods}
         return json.loads(json.dumps(found))
+
+    def has_kind(self, kind: str) -> bool:
+        """Returns whether any method is of a kind."""
+        return any(method.kind == kind for method in self.methods)
 
     def method(self, name: str) -> Method:
         """Returns the method with a name."""
@@ -156,7 +186,8 @@ def read_plan(path: str) -> Plan:
     try:
         content = _with_tuples(content)
         methods = tuple(Method(**entry) for entry in content.pop("methods"))
-        plan = Plan(methods=methods, **content)
+        leads = tuple(Lead(**entry) for entry in content.pop("leads"))
+        plan = Plan(methods=methods, leads=leads, **content)
     except (TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"--plan={path} is not a valid plan: {error}") from None
     for problem in _problems(plan):
@@ -193,6 +224,12 @@ def _problems(plan: Plan) -> Iterator[str]:
             yield f"method {method.name} has the unknown kind {method.kind!r}; use one of {', '.join(KINDS)}"
         if method.of and (method.of not in names or plan.method(method.of).of):
             yield f"method {method.name} is an ablation of {method.of!r}; use the name of a method that is not an ablation itself"
+    for name in (
+        *plan.pictured,
+        *(name for each in plan.leads for name in (each.method, each.over)),
+    ):
+        if name not in names:
+            yield f"{name!r} is not one of the methods"
     if plan.split not in ("test", "validation"):
         yield f"split must be test or validation (got {plan.split!r})"
     for name in ("rates", "supervised_rates", "seeds", "ablation_seeds"):

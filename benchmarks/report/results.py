@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,23 +28,59 @@ def read_result(place: Place, run: Run, stage: str) -> dict[str, Any]:
 
 
 def chosen_rates(plan: Plan, place: Place) -> dict[str, float]:
-    """Chooses the learning rate with the best validation mIoU for each method except ablations; 0 without training."""
+    """Returns the learning rate of each method: that with the best validation mIoU, or that of the method of which it is an ablation."""
     found = {}
     for method in plan.methods:
-        if method.of:
-            continue
-        rates = plan.grid(method)
-        scores = selection_scores(plan, place, method) if len(rates) > 1 else {rates[0]: 0.0}
-        found[method.name] = max(scores, key=lambda rate: scores[rate])
-    return found
+        if method.has_own_rate:
+            scores = selection_scores(plan, place, method)
+            found[method.name] = max(scores, key=lambda rate: scores[rate])
+    return {method.name: found[_chooser(method)] for method in plan.methods}
+
+
+def _chooser(method: Method) -> str:
+    return method.name if method.has_own_rate else method.of
+
+
+def extended_grid(plan: Plan, place: Place, method: Method) -> list[float]:
+    """Returns the learning rates among which that of a method is chosen, in ascending order.
+
+    While the best of the measured values is the smallest or the largest one, half or double that value follows, at most `plan.extra_rates`
+    times. The grid of a method that has one value only stays as it is.
+    """
+    grid = sorted(plan.grid(method))
+    for _ in range(plan.extra_rates if len(grid) > 1 else 0):
+        runs = [plan.selection_run(method, rate) for rate in grid]
+        if not all(os.path.exists(place.result_file(run, CHOICE)) for run in runs):
+            break
+        scores = {run.rate: read_result(place, run, CHOICE)["mean_iou"] for run in runs}
+        best = max(scores, key=lambda rate: scores[rate])
+        if best == grid[0]:
+            grid.insert(0, best / 2)
+        elif best == grid[-1]:
+            grid.append(best * 2)
+        else:
+            break
+    return grid
+
+
+def selection_runs(plan: Plan, place: Place) -> list[Run]:
+    """Returns the runs among which learning rates are chosen; more of them once extensions of a grid are measured."""
+    return [
+        plan.selection_run(method, rate)
+        for method in plan.methods
+        if method.has_own_rate and len(plan.grid(method)) > 1
+        for rate in extended_grid(plan, place, method)
+    ]
 
 
 def selection_scores(plan: Plan, place: Place, method: Method) -> dict[float, float]:
-    """Returns the mIoU on the validation split by learning rate; empty if there was only one."""
+    """Returns the mIoU on the validation split by learning rate; 0 for a single one, which is not measured there."""
+    rates = extended_grid(plan, place, method)
+    if len(rates) == 1:
+        return {rates[0]: 0.0}
     return {
-        run.rate: read_result(place, run, CHOICE)["mean_iou"]
-        for run in plan.selection_runs()
-        if run.method == method
+        rate: read_result(place, plan.selection_run(method, rate), CHOICE)["mean_iou"]
+        for rate in rates
     }
 
 
@@ -118,7 +155,7 @@ def measured(plan: Plan, place: Place, rates: dict[str, float]) -> dict[str, Mea
     return {
         method.name: Measured(
             method,
-            rates[method.of or method.name],
+            rates[method.name],
             [read_result(place, run, MEASUREMENT) for run in runs if run.method == method],
         )
         for method in plan.methods

@@ -12,13 +12,15 @@ import pytest
 
 from benchmarks.report import __main__ as command
 from benchmarks.report import plots
+from benchmarks.report.findings import findings
 from benchmarks.report.page import write_page
 from benchmarks.report.place import CHOICE, MEASUREMENT, Place
-from benchmarks.report.plan import Method, Run, read_plan
+from benchmarks.report.plan import Lead, Method, Run, read_plan
 from benchmarks.report.results import (
     Sample,
     chosen_rates,
     measured,
+    selection_runs,
     standard_error_of_difference,
 )
 from pixpro_tf.cli import command_line
@@ -41,6 +43,7 @@ def plan():
         read_plan("configs/report/full.json"),
         rates=(0.1, 0.2),
         supervised_rates=(0.3,),
+        leads=(),
         seeds=(0, 1),
         ablation_seeds=(0,),
         detection_seeds=(1,),
@@ -88,13 +91,12 @@ def test_included_plans_have_valid_training_flags(path):
         if method.kind == "pretrained":
             flags = [*plan.training_flags(method), f"--base_lr={plan.rates[0]}"]
             command_line.parse(Config, flags)
-    names = {method.name for method in plan.methods}
-    assert {"random", "supervised", "instance", "pixcontrast", "pixpro"} <= names
-    assert any(method.of == "pixpro" for method in plan.methods)
+    assert {"random", "pretrained"} <= {method.kind for method in plan.methods}
+    assert any(method.of for method in plan.methods)
 
 
 def test_learning_rates_are_chosen_on_the_validation_split_with_one_seed(plan, place):
-    runs = plan.selection_runs()
+    runs = selection_runs(plan, place)
     assert [(run.method.name, run.rate, run.seed) for run in runs] == [
         ("pixpro", 0.1, 0),
         ("pixpro", 0.2, 0),
@@ -103,18 +105,52 @@ def test_learning_rates_are_chosen_on_the_validation_split_with_one_seed(plan, p
     put(place, runs[1], CHOICE, mean_iou=0.2)
     # The result on the test split must not matter.
     put(place, runs[1], MEASUREMENT, mean_iou=0.9)
-    assert chosen_rates(plan, place) == {"random": 0.0, "supervised": 0.3, "pixpro": 0.1}
+    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.1, "gamma_1": 0.1}
+    assert chosen_rates(plan, place) == rates
+
+
+@pytest.mark.parametrize(
+    ("scores", "tried", "chosen"),
+    [
+        # The best value is inside the grid, or becomes so, or the grid is not extended any further.
+        ({0.1: 0.2, 0.2: 0.3, 0.4: 0.1}, [0.1, 0.2, 0.4], 0.2),
+        ({0.1: 0.3, 0.2: 0.2, 0.4: 0.1, 0.05: 0.2}, [0.05, 0.1, 0.2, 0.4], 0.1),
+        ({0.1: 0.1, 0.2: 0.2, 0.4: 0.3, 0.8: 0.4, 1.6: 0.5}, [0.1, 0.2, 0.4, 0.8, 1.6], 1.6),
+    ],
+)
+def test_a_grid_is_extended_while_its_best_value_is_at_an_end(plan, place, scores, tried, chosen):
+    plan = dataclasses.replace(plan, rates=(0.1, 0.2, 0.4), extra_rates=2)
+    measured_rates: list[float] = []
+    while (runs := selection_runs(plan, place)) != [
+        plan.selection_run(plan.method("pixpro"), rate) for rate in measured_rates
+    ]:
+        measured_rates = [run.rate for run in runs]
+        for run in runs:
+            put(place, run, CHOICE, mean_iou=scores[run.rate])
+    assert measured_rates == pytest.approx(tried)
+    assert chosen_rates(plan, place)["pixpro"] == pytest.approx(chosen)
+
+
+def test_an_ablation_may_have_a_grid_of_its_own(plan, place):
+    changed = dataclasses.replace(plan.methods[-1], rates=(0.3, 0.4))
+    plan = dataclasses.replace(plan, methods=(*plan.methods[:-1], changed))
+    for run in selection_runs(plan, place):
+        put(place, run, CHOICE, mean_iou=run.rate)
+    rates = chosen_rates(plan, place)
+    assert rates["pixpro"] == 0.2 and rates["gamma_1"] == 0.4
+    (run,) = (run for run in plan.measured_runs(rates) if run.method == changed)
+    assert (run.rate, run.seed) == (0.4, 0)
 
 
 def test_ablations_use_the_learning_rate_of_their_method(plan):
-    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2}
+    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2, "gamma_1": 0.2}
     runs = [(run.method.name, run.rate, run.seed) for run in plan.measured_runs(rates)]
     assert ("gamma_1", 0.2, 0) in runs and ("pixpro", 0.2, 1) in runs and len(runs) == 7
 
 
-def test_run_names_are_unique(plan):
-    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2}
-    names = {run.name for run in plan.measured_runs(rates) + plan.selection_runs()}
+def test_run_names_are_unique(plan, place):
+    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2, "gamma_1": 0.2}
+    names = {run.name for run in plan.measured_runs(rates) + selection_runs(plan, place)}
     # The run with the chosen learning rate and the selection seed is in both lists.
     assert len(names) == 7 + 1
 
@@ -149,6 +185,7 @@ def test_reports_a_missing_result(plan, place):
         ),
         ({"common": "nowhere.flags"}, "flag file not found: nowhere.flags"),
         ({"unknown": 1}, "is not a valid plan"),
+        ({"pictured": ["none"]}, "'none' is not one of the methods"),
         ({"methods": [{"name": "a", "title": "A", "kind": "magic"}]}, "unknown kind 'magic'"),
         ({"methods": [{"name": "a", "title": "A", "of": "b"}]}, "ablation of 'b'"),
         ({"methods": 2 * [{"name": "a", "title": "A"}]}, "methods must have different names"),
@@ -167,7 +204,7 @@ def test_reports_a_missing_plan(tmp_path):
 
 
 def test_finished_runs_are_skipped(plan, place, capsys, monkeypatch):
-    runs = plan.selection_runs()
+    runs = selection_runs(plan, place)
     put(place, runs[0], CHOICE)
     started = []
 
@@ -254,9 +291,9 @@ def test_plot_shows_a_dot_for_each_seed():
 def test_page_agrees_with_the_results(plan, place, tmp_path, monkeypatch):
     from benchmarks.report import page
 
-    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2}
+    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2, "gamma_1": 0.2}
     monkeypatch.setattr(page, "_draw_pictures", lambda *_: "(pictures)")
-    for run in plan.selection_runs():
+    for run in selection_runs(plan, place):
         put(place, run, CHOICE, mean_iou=run.rate, seconds={"training": 3600, "measuring": 0})
     for run in plan.measured_runs(rates):
         level = {"random": 0.1, "supervised": 0.6, "pixpro": 0.3, "gamma_1": 0.25}[run.method.name]
@@ -273,7 +310,7 @@ def test_page_agrees_with_the_results(plan, place, tmp_path, monkeypatch):
     # PixPro closes 0.2 of the gap of 0.5.
     assert re.search(r"\*\*Met.\*\* PixPro was expected to close a third .* it closes 40 %\.", text)
     assert "| PixPro | 30.5 ± 0.7 |" in text
-    assert "Here it is random weights (10.5 ± 0.7), PixPro (30.5 ± 0.7), " in text
+    assert "highest: random weights (10.5 ± 0.7), PixPro (30.5 ± 0.7), with labels (60.5" in text
     # Ablations are compared over their only seed.
     assert "| PixPro | 30.0 |  |" in text and "| gamma 1 | 25.0 | -5.0 |" in text
     assert "The chance levels are 2.0 and 3.0." in text
@@ -290,17 +327,19 @@ def test_page_agrees_with_the_results(plan, place, tmp_path, monkeypatch):
 
 
 def test_a_lead_within_the_noise_does_not_count(plan, place):
-    from benchmarks.report.page import _findings
-
     plan = dataclasses.replace(
-        plan, methods=(*plan.methods, Method("instance", "instance", flags=()))
+        plan,
+        methods=(*plan.methods, Method("instance", "instance", flags=())),
+        leads=(Lead("pixpro", "instance", 2, 2), Lead("pixpro", "random", 9.9, 1)),
     )
-    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2, "instance": 0.1}
+    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2, "gamma_1": 0.2, "instance": 0.1}
     for run in plan.measured_runs(rates):
         level = {"pixpro": 0.2, "instance": 0.16}.get(run.method.name, 0.1)
         put(place, run, MEASUREMENT, mean_iou=level + 0.08 * run.seed)
-    text = _findings(measured(plan, place, rates))
-    assert "**Missed.** PixPro was expected to lead" in text and "its lead is 4.0 points" in text
+    text = findings(plan, measured(plan, place, rates))
+    lead = "PixPro was expected to lead {} by at least {} standard errors: its lead is {} points"
+    assert f"**Missed.** {lead.format('instance', '2 points and 2', '4.0')}" in text
+    assert f"**Met.** {lead.format('random weights', '9.9 points and 1', '10.0')}" in text
     assert "**Missed.** On a suitable dataset" in text
 
 
@@ -328,6 +367,7 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
     }
     wanted = {"random", "supervised", "pixpro", "threshold_1.4"}
     content["methods"] = [entry for entry in content["methods"] if entry["name"] in wanted]
+    content |= {"leads": [], "pictured": ["random", "pixpro"]}
     (tmp_path / "plan.json").write_text(json.dumps(content))
     flags = [
         f"--plan={tmp_path / 'plan.json'}",

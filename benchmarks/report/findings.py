@@ -1,0 +1,67 @@
+"""Compares the results of the report with what was expected before anything was measured."""
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.report.plan import Lead, Plan
+from benchmarks.report.results import Measured, standard_error_of_difference
+
+# A dataset is suitable if training with labels reaches the first value, and random weights at most the second share of its score.
+_FIT_SUPERVISED, _FIT_RANDOM = 0.5, 0.5
+# Share of the gap between random weights and training with labels that PixPro was expected to close.
+GAP = 1 / 3
+
+
+def findings(plan: Plan, found: Mapping[str, Measured]) -> str:
+    """Compares the numbers with what was expected before they were measured."""
+    main = [each for each in found.values() if not each.method.of]
+    kinds = {each.method.kind: each for each in main}
+    lines = []
+    if "random" in kinds and "supervised" in kinds:
+        floor, ceiling = (kinds[kind].mean_iou.mean for kind in ("random", "supervised"))
+        fit = ceiling >= _FIT_SUPERVISED and floor <= _FIT_RANDOM * ceiling
+        lines.append(
+            f"{_mark(fit)} On a suitable dataset, training with labels reaches at least 50 mIoU, and random weights at most half of its "
+            f"score: they reach {100 * ceiling:.1f} and {100 * floor:.1f}."
+        )
+        if "pixpro" in found and ceiling > floor:
+            lines.append(_gap(found["pixpro"], main, floor, ceiling))
+    lines += [_lead(lead, found) for lead in plan.leads]
+    ordered = sorted(main, key=lambda each: each.mean_iou.mean)
+    order = ", ".join(f"{each.method.title} ({each.mean_iou.text(100)})" for each in ordered)
+    lines.append(f"From the lowest score to the highest: {order}.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _gap(pixpro: Measured, main: Sequence[Measured], floor: float, ceiling: float) -> str:
+    shares = {
+        each.method.title: (each.mean_iou.mean - floor) / (ceiling - floor)
+        for each in main
+        if each.method.kind == "pretrained"
+    }
+    share = shares.pop(pixpro.method.title)
+    others = ", ".join(f"{title} {100 * value:.0f} %" for title, value in shares.items())
+    return (
+        f"{_mark(share >= GAP)} PixPro was expected to close a third of the gap between random weights and training with labels: it closes "
+        f"{100 * share:.0f} %{f' ({others})' if others else ''}."
+    )
+
+
+def _lead(lead: Lead, found: Mapping[str, Measured]) -> str:
+    first, second = found[lead.method], found[lead.over]
+    difference = first.mean_iou.mean - second.mean_iou.mean
+    error = standard_error_of_difference(first.mean_iou, second.mean_iou)
+    met = 100 * difference >= lead.points and difference >= lead.standard_errors * error
+    # A single seed has no standard error.
+    spread = (
+        f"with a standard error of the difference of {100 * error:.1f}"
+        if error >= 0
+        else "with a single seed and therefore no estimate of the spread"
+    )
+    return (
+        f"{_mark(met)} {first.method.title} was expected to lead {second.method.title} by at least {lead.points:g} points and "
+        f"{lead.standard_errors:g} standard errors: its lead is {100 * difference:.1f} points, {spread}."
+    )
+
+
+def _mark(met: bool) -> str:
+    return "**Met.**" if met else "**Missed.**"
