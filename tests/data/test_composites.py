@@ -109,6 +109,26 @@ def test_the_dataset_is_built_once_and_read_by_the_evaluations(data_dir, capfd):
     assert capfd.readouterr().err.count("Rendering 36 composites to") == 1
 
 
+def test_configurations_with_some_classes_show_only_their_things(data_dir):
+    for name, things in (
+        ("plants", ("fruit", "vegetable", "flower")),
+        ("animals_vehicles", ("bird", "mammal", "vehicle")),
+    ):
+        data = open_segmentation(f"composites/128_{name}", str(data_dir))
+        assert data.class_names == ("background", *things)
+        for example in data.split("train"):
+            image, mask = example["image"].numpy(), example["mask"].numpy()
+            for label, thing in enumerate(things, start=1):
+                # Where only a little of a thing is visible, its colour mixes with others.
+                if np.count_nonzero(mask == label) >= 200:
+                    red = np.median(image[mask == label][:, 0])
+                    assert abs(red - COLOUR * builder.CLASS_NAMES.index(thing)) <= 8
+            assert mask.max() <= len(things)
+    # The arrangements differ from those of the dataset with all classes.
+    parts = {each.part for each in builder.Composites.BUILDER_CONFIGS}
+    assert parts == {(), (3, 4, 5), (1, 2, 6)}
+
+
 def test_missing_packages_are_named_with_the_command_that_unpacks_them(data_dir):
     (data_dir / "debian/usr/share" / files.backgrounds_of("scratch")[3]).unlink()
     with pytest.raises(RunError) as raised:

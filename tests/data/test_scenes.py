@@ -257,7 +257,7 @@ def test_an_interrupted_build_leaves_no_dataset(tiny, tmp_path, monkeypatch):
 
 
 def test_an_unknown_config_is_rejected(tmp_path):
-    with pytest.raises(ValueError, match=r"one of 128, 256, 128_plain \(got 64\)"):
+    with pytest.raises(ValueError, match=r"one of 128, 256, 128_plain, 128_plain_16k \(got 64\)"):
         scenes.prepare(tmp_path, "64")
 
 

@@ -26,6 +26,11 @@ SPLITS = (
     "test_new_things",
 )
 CLASS_NAMES = ("background", *files.THINGS)
+# Classes of the configurations that show only some of them: one to learn from with labels, the other to learn without.
+_PARTS = {
+    "plants": ("fruit", "vegetable", "flower"),
+    "animals_vehicles": ("bird", "mammal", "vehicle"),
+}
 _NUM_IMAGES = {
     128: dict(zip(SPLITS, (2000, 1000, 250, 250, 250, 250), strict=True)),
     256: dict(zip(SPLITS, (1500, 400, 150, 150, 150, 150), strict=True)),
@@ -52,17 +57,33 @@ class CompositesConfig(tfds.core.BuilderConfig):
     Attributes:
         size: side of the images in pixels.
         num_images: number of images in each split.
+        things: names of the classes of the things, in the order of their labels from 1 on.
     """
 
     size: int = 128
     num_images: dict[str, int] = dataclasses.field(default_factory=dict)
+    things: tuple[str, ...] = tuple(files.THINGS)
+
+    @property
+    def part(self) -> tuple[int, ...]:
+        """Labels, in the full dataset, of the classes of a configuration with fewer of them; empty if it has all."""
+        return (
+            tuple(map(CLASS_NAMES.index, self.things))
+            if len(self.things) < len(files.THINGS)
+            else ()
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes by their labels."""
+        return (CLASS_NAMES[0], *self.things)
 
 
 class Composites(tfds.core.GeneratorBasedBuilder):
     """Photographs of things on photographs.
 
     Features: `id` ("train/17"), `image` (uint8 `[S, S, 3]`, JPEG), `segmentation_mask` (uint8 `[S, S, 1]`, class of every pixel, 0 for the
-    background) and `objects` (`bbox` around visible pixels, `label`); labels are indices into `CLASS_NAMES`.
+    background) and `objects` (`bbox` around visible pixels, `label`); labels are indices into `class_names` of the configuration.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -77,10 +98,19 @@ class Composites(tfds.core.GeneratorBasedBuilder):
             num_images=_NUM_IMAGES[size],
         )
         for size in (128, 256)
+    ] + [
+        CompositesConfig(
+            name=f"128_{name}",
+            description=f"128 x 128 pixels, only the classes {', '.join(things)}",
+            size=128,
+            num_images=_NUM_IMAGES[128],
+            things=things,
+        )
+        for name, things in _PARTS.items()
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return built.describe(self, _DESCRIPTION, CLASS_NAMES)
+        return built.describe(self, _DESCRIPTION, self.builder_config.class_names)
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
@@ -93,9 +123,10 @@ class Composites(tfds.core.GeneratorBasedBuilder):
         self, split: str, photographs: "Photographs"
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         config = self.builder_config
-        things, backgrounds = photographs.of_split(split)
+        things, backgrounds = photographs.of_split(split, config.things)
+        # Configurations with fewer classes do not repeat the arrangements of the others.
         for index in range(config.num_images[split]):
-            seed = (self.VERSION.major, SPLITS.index(split), index)
+            seed = (self.VERSION.major, SPLITS.index(split), index, *config.part)
             composite = renderer.compose(seed, config.size, things, backgrounds)
             yield index, built.example_of(f"{split}/{index}", composite.image, composite)
 
@@ -133,11 +164,13 @@ class Photographs:
             )
         return cls(things, [path for paths in behind.values() for path in paths])
 
-    def of_split(self, split: str) -> tuple[list[list[str]], list[str]]:
-        """Returns the things of each class, in the order of the labels, and the backgrounds of which a split is composed."""
+    def of_split(
+        self, split: str, classes: Sequence[str] = tuple(files.THINGS)
+    ) -> tuple[list[list[str]], list[str]]:
+        """Returns the things of each of some classes and the backgrounds of which a split is composed."""
         part = split.partition("_")[0].replace("unlabelled", "train")
         of_things = part if split.endswith("_new_things") else "train"
-        things = [_part(paths, of_things) for paths in self.things.values()]
+        things = [_part(self.things[name], of_things) for name in classes]
         return things, _part(self.backgrounds, part)
 
 

@@ -32,7 +32,7 @@ not depend on colour: furrows, ripples, bricks and cobbles; striped and dotted b
 checked stars, striped and checked rods. Every pixel has a class, and every thing has a box around
 its visible pixels. A scene is a function of version, split and index only, and has the same
 composition at both sizes. In "128_plain" the same scenes have no colour, and all surfaces have the
-same mean grey and the same contrast. Colour and brightness make the positions in a scene so easy to
+same mean grey and the same contrast; "128_plain_16k" adds unlabelled ones. Colour and brightness make the positions in a scene so easy to
 distinguish that a method that learns from positions learns little else within minutes.
 """
 
@@ -85,6 +85,13 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             plain=True,
             num_images=_NUM_IMAGES[128],
         ),
+        ScenesConfig(
+            name="128_plain_16k",
+            description="128_plain with 16 000 unlabelled scenes",
+            size=128,
+            plain=True,
+            num_images=_NUM_IMAGES[128] | {"unlabelled": 16000},
+        ),
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -128,7 +135,7 @@ def prepare(data_dir: str | os.PathLike, config: str = "128") -> tfds.core.Datas
 
     Args:
         data_dir: TFDS data directory, created if missing.
-        config: "128", "256" or "128_plain".
+        config: "128", "256", "128_plain" or "128_plain_16k".
 
     Returns:
         A builder whose `as_dataset` works.
