@@ -172,6 +172,8 @@ def _run(flags: Settings) -> None:
     # Prepared once, before several processes need it.
     prepared_builder(plan.dataset, flags.data_dir)
     started = time.monotonic()
+    if plan.starts():
+        measure_all(flags.plan, plan, place, plan.starts(), CHOICE, flags.jobs)
     runs: list[Run] = []
     # What is measured in one round may extend the grids of the next.
     while (wanted := selection_runs(plan, place)) != runs:

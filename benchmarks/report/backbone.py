@@ -1,5 +1,6 @@
 """Trains one backbone of the report and measures it."""
 
+import functools
 import json
 import os
 import time
@@ -7,6 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from benchmarks.report import fine_tuning
+from benchmarks.report.parts import Parts, write_json
 from benchmarks.report.place import CHOICE, Place
 from benchmarks.report.plan import Plan, Run
 from benchmarks.supervised import train_with_labels
@@ -36,19 +39,14 @@ def measure(plan: Plan, place: Place, run: Run, stage: str) -> None:
         run: backbone to measure.
         stage: `CHOICE` or `MEASUREMENT`.
     """
+    path = place.result_file(run, stage)
+    parts = Parts(f"{path}.parts")
     started = time.monotonic()
     source = _backbone_source(plan, place, run)
-    trained = time.monotonic()
-    found = _measured(plan, place, run, source, stage)
-    found["seconds"] = {
-        "training": round(trained - started, 1),
-        "measuring": round(time.monotonic() - trained, 1),
-    }
-    path = place.result_file(run, stage)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path + ".partial", "w") as file:
-        json.dump(found, file, indent=2)
-    os.replace(path + ".partial", path)
+    parts.spent("training", time.monotonic() - started)
+    found = _measured(plan, place, run, source, stage, parts)
+    write_json(path, found | {"seconds": parts.seconds})
+    parts.remove()
 
 
 def _backbone_source(plan, place, run) -> str:
@@ -64,6 +62,8 @@ def _backbone_source(plan, place, run) -> str:
         f"--data_dir={place.data_dir}",
         f"--run_dir={place.run_dir(run)}",
     ]
+    if run.method.init_from:
+        flags.append(f"--init_from={place.run_dir(plan.start_of(run))}")
     config = command_line.parse(Config, [*flags])
     assert config is not None
     if code := train(config):
@@ -74,10 +74,11 @@ def _backbone_source(plan, place, run) -> str:
 def _supervised(plan, place, run) -> str:
     """Trains a backbone with the labels of the training split and saves it as a run folder without heads."""
     folder = RunFolder(place.run_dir(run))
+    dataset = run.method.dataset or plan.dataset
     if not folder.has_checkpoint:
         segmenter = train_with_labels(
             plan.backbone,
-            open_segmentation(plan.dataset, place.data_dir),
+            open_segmentation(dataset, place.data_dir),
             output_stride=plan.output_stride,
             seed=run.seed,
             rate=run.rate,
@@ -87,41 +88,67 @@ def _supervised(plan, place, run) -> str:
             backbone=plan.backbone, output_stride=plan.output_stride, run_dir=folder.path
         )
         os.makedirs(folder.path, exist_ok=True)
-        write_description(config, folder, None, imported={"file": plan.dataset, "kind": "labels"})
+        write_description(config, folder, None, imported={"file": dataset, "kind": "labels"})
         part = tf.train.Checkpoint(backbone=segmenter.backbone)
         save_weights({"online": part, "target": part}, folder.checkpoints)
     return folder.path
 
 
-def _measured(plan, place, run, source, stage) -> dict[str, Any]:
+def _measured(plan, place, run, source, stage, parts) -> dict[str, Any]:
     split = "validation" if stage == CHOICE else plan.split
     common = {"source": source, "data_dir": place.data_dir, "seed": run.seed}
     maps = {"output_stride": plan.output_stride}
     probe = common | maps | {"dataset": plan.dataset, "split": split} | plan.probe
-    scores = evaluate_segmentation(dense.Settings(**probe)).scores
-    found: dict[str, Any] = {
-        "mean_iou": scores.mean_iou,
-        "pixel_accuracy": scores.pixel_accuracy,
-        "class_iou": scores.class_iou.tolist(),
-    }
-    if stage == CHOICE:
-        return found
-    if not run.method.of:
-        margin = dense.Settings(**(probe | {"margin": plan.margin}))
-        found["margin_mean_iou"] = evaluate_segmentation(margin).scores.mean_iou
-    found["figures"] = _figures(plan, place, run, source, split)
-    for name, images in (
-        ("scenes", {"dataset": plan.dataset, "split": split}),
-        ("photographs", {"dataset": "photographs"}),
-    ):
+
+    def linear(**changed) -> dict[str, Any]:
+        result = evaluate_segmentation(dense.Settings(**(probe | changed)))
+        scores = result.scores
+        return {
+            "mean_iou": scores.mean_iou,
+            "pixel_accuracy": scores.pixel_accuracy,
+            "class_iou": dict(zip(result.data.class_names, scores.class_iou.tolist(), strict=True)),
+        }
+
+    def matched(images: dict[str, str]) -> list[float]:
         settings = correspondence.Settings(**(common | maps | plan.correspondence | images))
         result = evaluate_matches(settings)
-        found[f"found_{name}"], found[f"chance_{name}"] = result.found, result.chance
+        return [result.found, result.chance]
+
+    def detected() -> dict[str, float]:
+        settings = detection.Settings(**common, dataset=plan.dataset, split=split, **plan.detection)
+        average = evaluate_detection(settings).scores
+        return {"ap": average.ap, "ap_50": average.ap_50, "ap_75": average.ap_75}
+
+    found = dict(parts("linear", linear))
+    if stage == CHOICE:
+        return found
+    found |= _length(place, run) if run.method.kind == "pretrained" else {}
+    if not run.method.of:
+        with_margin = parts("margin", lambda: linear(margin=plan.margin))
+        found["margin_mean_iou"] = with_margin["mean_iou"]
+    found["figures"] = parts("figures", lambda: _figures(plan, place, run, source, split))
+    for name, images in (
+        ("held_out", {"dataset": plan.dataset, "split": split}),
+        ("photographs", {"dataset": "photographs"}),
+    ):
+        matches = parts(name, functools.partial(matched, images))
+        found[f"found_{name}"], found[f"chance_{name}"] = matches
     if run.seed in plan.detection_seeds and not run.method.of:
-        detector = detection.Settings(**common, dataset=plan.dataset, split=split, **plan.detection)
-        average = evaluate_detection(detector).scores
-        found["detection"] = {"ap": average.ap, "ap_50": average.ap_50, "ap_75": average.ap_75}
+        found["detection"] = parts("detection", detected)
+    if plan.fine_tuning:
+        tune = functools.partial(fine_tuning.measure, plan, place, run, source)
+        found["fine_tuned"] = {
+            str(images): parts(f"fine-tuned with {images}", functools.partial(tune, images, split))
+            for images in plan.fine_tuning["images"]
+        }
     return found
+
+
+def _length(place, run) -> dict[str, float]:
+    """Returns the number of steps of pre-training and the generations of the target, as the run has logged them."""
+    with open(os.path.join(place.run_dir(run), "metrics.jsonl")) as file:
+        last = json.loads(file.readlines()[-1])
+    return {"steps": last["step"], "generations": last["target_generations"]}
 
 
 def _figures(plan, place, run, source, split) -> dict[str, float]:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.report import plots
+from benchmarks.report import curves, plots
 from benchmarks.report.findings import GAP, findings
+from benchmarks.report.markdown import table
 from benchmarks.report.place import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Plan, Run
 from benchmarks.report.results import (
@@ -21,7 +22,6 @@ from benchmarks.report.results import (
 from pixpro_tf.cli import command_line
 from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.config import Config
-from pixpro_tf.data.scenes.renderer import CLASS_NAMES
 
 Figure = Callable[[dict[str, Any]], float | None]
 
@@ -54,7 +54,8 @@ def write_page(
             _methods_table(plan, main),
             "![mIoU by method](methods.png)",
             _explanations(plan, main),
-            _ablations(plan, found),
+            curves.lengths(folder, found) if plan.of_lengths else _ablations(plan, found),
+            curves.few_labels(folder, plan, main),
             "## Content or position?",
             _content_table(plan, main),
             "## Classes",
@@ -81,7 +82,7 @@ def _setting(output, plan_file, plan):
     steps = f" of {config.steps_per_epoch} steps" if config.steps_per_epoch else ""
     return (
         f"Backbones are pre-trained without labels on the split `unlabelled` of `{plan.dataset}` and evaluated on other "
-        f"scenes: a linear layer on frozen c5 maps is trained on the split `train` and scored on `{plan.split}`. The backbone is a "
+        f"images: a linear layer on frozen c5 maps is trained on the split `train` and scored on `{plan.split}`. The backbone is a "
         f"`{plan.backbone}` with output stride {plan.output_stride}. Pre-training takes {config.epochs} epochs{steps} with batch size "
         f"{config.batch_size} at {config.image_size} pixels, `--optimizer={config.optimizer}` and `--augmentation={config.augmentation}`. "
         f"{_choice(plan)} Results are means over {seeds} seed{'s' if seeds > 1 else ''} ± the standard deviation over seeds; the number of "
@@ -114,11 +115,6 @@ def _choice(plan):
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _average_precision(result: dict[str, Any]) -> float | None:
     return result.get("detection", {}).get("ap")
 
@@ -129,7 +125,7 @@ _METHOD_COLUMNS: list[tuple[str, Figure, float, int]] = [
     ("AP", _average_precision, 100, 1),
     ("AP50", lambda r: r.get("detection", {}).get("ap_50"), 100, 1),
     ("AP75", lambda r: r.get("detection", {}).get("ap_75"), 100, 1),
-    ("matching, scenes", lambda r: r["found_scenes"], 100, 1),
+    ("matching, held-out images", lambda r: r["found_held_out"], 100, 1),
     ("matching, photographs", lambda r: r["found_photographs"], 100, 1),
 ]
 _CONTENT_COLUMNS: list[tuple[str, Figure, float, int]] = [
@@ -147,7 +143,7 @@ def _columns(found: Sequence[Measured], columns) -> str:
         + [each.sample(figure).text(scale, digits) for _, figure, scale, digits in columns]
         for each in found
     ]
-    return _table(["", *(name for name, *_ in columns)], rows)
+    return table(["", *(name for name, *_ in columns)], rows)
 
 
 def _methods_table(plan, main):
@@ -162,7 +158,7 @@ def _methods_table(plan, main):
 def _explanations(plan, main):
     chance = " and ".join(
         f"{100 * main[0].sample(figure).mean:.1f}"
-        for figure in (lambda r: r["chance_scenes"], lambda r: r["chance_photographs"])
+        for figure in (lambda r: r["chance_held_out"], lambda r: r["chance_photographs"])
     )
     parts = ["mIoU and pixel accuracy are those of the linear layer, in %."]
     if plan.has_kind("supervised"):
@@ -208,14 +204,14 @@ def _ablations(plan, found):
                     each.method.title,
                     each.mean_iou.text(100),
                     "" if each is base else difference.text(100),
-                    each.sample(lambda r: r["found_scenes"]).text(100),
+                    each.sample(lambda r: r["found_held_out"]).text(100),
                     each.sample(lambda r: r["figures"]["feature_spread"]).text(1, 2),
                 ]
             )
         seeds = ", ".join(map(str, plan.ablation_seeds))
         parts += [
             f"Each ablation changes one setting of {base.method.title}. All rows, including {base.method.title}, are over the seeds {seeds}.",
-            _table(["", "mIoU", "difference", "matching, scenes", "feature spread"], text),
+            table(["", "mIoU", "difference", "matching, held-out images", "feature spread"], text),
             f"![Ablations of {name}](ablations_{name}.png)",
         ]
     return "\n\n".join(["## Ablations", *parts]) if parts else ""
@@ -230,16 +226,14 @@ def _ablated(plan, found, name):
 
 def _classes_table(main):
     rows = [
-        [name.replace("_", " "), *(_class_text(each, index) for each in main)]
-        for index, name in enumerate(CLASS_NAMES)
+        [name.replace("_", " "), *(_class_text(each, name) for each in main)]
+        for name in main[0].results[0]["class_iou"]
     ]
-    return "IoU of each class, in %:\n\n" + _table(
-        ["", *(each.method.title for each in main)], rows
-    )
+    return "IoU of each class, in %:\n\n" + table(["", *(each.method.title for each in main)], rows)
 
 
-def _class_text(each: Measured, index: int) -> str:
-    return each.sample(lambda result: result["class_iou"][index]).text(100)
+def _class_text(each: Measured, name: str) -> str:
+    return each.sample(lambda result: result["class_iou"][name]).text(100)
 
 
 def _rates_table(plan, place, rates):
@@ -257,14 +251,14 @@ def _rates_table(plan, place, rates):
     if not rows:
         return "There was only one learning rate to choose from."
     lines = [["", "learning rate: mIoU on `validation`"], ["---", "---"], *rows]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    shown = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     labels = (
         " and Adam's learning rate of supervised training" if plan.has_kind("supervised") else ""
     )
     return (
         f"`--base_lr` of pre-training (the learning rate is `--base_lr` times the batch size over 256){labels}, "
         f"seed {plan.selection_seed}; the chosen one is in bold. Ablations that are not listed use the learning rate of the method that they change."
-        f"\n\n{table}"
+        f"\n\n{shown}"
     )
 
 
@@ -275,7 +269,8 @@ def _draw_plots(folder, plan, found, main):
         lines = [("a third of the gap", floor + GAP * (ceiling - floor))]
     figure = plots.mean_iou_plot(main, "Linear segmentation of held-out scenes", lines)
     figure.savefig(os.path.join(folder, "methods.png"), dpi=110)
-    for name in dict.fromkeys(each.method.of for each in found.values() if each.method.of):
+    ablated = [] if plan.of_lengths else [each.method.of for each in found.values()]
+    for name in dict.fromkeys(filter(None, ablated)):
         rows = _ablated(plan, found, name)
         figure = plots.mean_iou_plot(rows, f"Ablations of {found[name].method.title}")
         figure.savefig(os.path.join(folder, f"ablations_{name}.png"), dpi=110)

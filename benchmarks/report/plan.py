@@ -22,6 +22,8 @@ class Method:
         flags: flags of `train.py`, in addition to the common ones.
         of: name of the method of which this is an ablation; empty for other methods.
         rates: grid of `--base_lr` of this method alone; empty for that of the plan, and, in an ablation, for the learning rate of `of`.
+        init_from: name of the method, of kind "supervised", whose backbone with the same seed pre-training starts from; empty for random weights.
+        dataset: dataset with whose labels a method of kind "supervised" is trained; empty for that of the plan.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Method:
     flags: tuple[str, ...] = ()
     of: str = ""
     rates: tuple[float, ...] = ()
+    init_from: str = ""
+    dataset: str = ""
 
     @property
     def has_own_rate(self) -> bool:
@@ -98,6 +102,8 @@ class Plan:
             `evaluation.detection`.
         supervised: arguments of `benchmarks.supervised.train_with_labels`.
         margin: margin of the padding control in pixels; see `evaluation.dense`.
+        fine_tuning: attributes of `benchmarks.report.fine_tuning.FineTuning`, to fine-tune with some of the labels; empty for none.
+        of_lengths: whether an ablation is the same method at another length, so that the page plots scores against generations.
     """
 
     title: str
@@ -121,6 +127,8 @@ class Plan:
     correspondence: dict[str, Any]
     detection: dict[str, Any]
     margin: int
+    fine_tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
+    of_lengths: bool = False
 
     def training_flags(self, method: Method | None = None) -> list[str]:
         """Returns the flags of `train.py` for all pre-training or one method, without learning rate, seed and folders."""
@@ -141,6 +149,18 @@ class Plan:
         """Returns the run that shows how good a learning rate is for a method."""
         return Run(method, rate, self.selection_seed)
 
+    def starts(self) -> list[Run]:
+        """Returns the runs from whose backbones others start."""
+        names = {method.init_from for method in self.methods if method.init_from}
+        seeds = dict.fromkeys((self.selection_seed, *self.seeds))
+        methods = [method for method in self.methods if method.name in names]
+        return [Run(method, self.grid(method)[0], seed) for method in methods for seed in seeds]
+
+    def start_of(self, run: Run) -> Run:
+        """Returns the run from whose backbone another one starts."""
+        named = (run.method.init_from, run.seed)
+        return next(each for each in self.starts() if (each.method.name, each.seed) == named)
+
     def measured_runs(self, rates: dict[str, float]) -> list[Run]:
         """Returns the runs that are measured.
 
@@ -157,9 +177,11 @@ class Plan:
         """Returns, as JSON, all conditions of a result besides the method, learning rate and seed in the name of its run."""
         common = _flags_of(self.common)
         names = ["dataset", "backbone", "output_stride", "split", "probe", "supervised"]
-        names += ["correspondence", "detection", "detection_seeds", "margin"]
+        names += ["correspondence", "detection", "detection_seeds", "margin", "fine_tuning"]
         found = {name: getattr(self, name) for name in names} | {"common": common}
-        found |= {f"method {each.name}": [each.kind, each.flags] for each in self.methods}
+        for each in self.methods:
+            start = [value for value in (each.init_from, each.dataset) if value]
+            found[f"method {each.name}"] = [each.kind, each.flags, *start]
         return json.loads(json.dumps(found))
 
     def has_kind(self, kind: str) -> bool:
@@ -224,6 +246,14 @@ def _problems(plan: Plan) -> Iterator[str]:
             yield f"method {method.name} has the unknown kind {method.kind!r}; use one of {', '.join(KINDS)}"
         if method.of and (method.of not in names or plan.method(method.of).of):
             yield f"method {method.name} is an ablation of {method.of!r}; use the name of a method that is not an ablation itself"
+    starts = [each.name for each in plan.methods if each.kind == "supervised"]
+    for method in plan.methods:
+        if method.init_from and (
+            method.init_from not in starts or len(plan.grid(plan.method(method.init_from))) > 1
+        ):
+            yield (
+                f"method {method.name} starts from {method.init_from!r}; use the name of a method of kind supervised with a single learning rate"
+            )
     for name in (
         *plan.pictured,
         *(name for each in plan.leads for name in (each.method, each.over)),

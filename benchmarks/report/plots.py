@@ -1,5 +1,6 @@
 """Plots of the report: every seed is a dot, which shows the spread instead of summarising it."""
 
+import itertools
 from collections.abc import Sequence
 
 import matplotlib.figure
@@ -9,6 +10,7 @@ from benchmarks.report.results import Measured, Sample
 
 # Colours of the Okabe-Ito palette.
 _DOT, _MEAN, _LINE = "#0072B2", "#D55E00", "#555555"
+_SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def dots(
@@ -77,3 +79,46 @@ def mean_iou_plot(
     """Plots the mIoU of the linear layer, by method."""
     rows = [(each.method.title, each.mean_iou) for each in found]
     return dots(rows, "mIoU of a linear layer on frozen features, %", title, lines=lines)
+
+
+def curves(
+    series: Sequence[tuple[str, Sequence[tuple[float, Sample]]]],
+    axes_labels: tuple[str, str],
+    title: str,
+    *,
+    lines: Sequence[tuple[str, float]] = (),
+    scale: float = 100.0,
+) -> matplotlib.figure.Figure:
+    """Plots curves through means, with a dot for each seed; the horizontal axis is logarithmic.
+
+    Args:
+        series: name of each curve, and its points: position and values.
+        axes_labels: labels of the horizontal and the vertical axis.
+        title: title of the plot.
+        lines: name and value of each horizontal line.
+        scale: factor by which values are multiplied.
+    """
+    figure = matplotlib.figure.Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    for name, value in lines:
+        axes.axhline(scale * value, color=_LINE, linestyle="--", linewidth=1, label=name)
+    for (name, points), colour in zip(series, itertools.cycle(_SERIES)):
+        places = [place for place, _ in points]
+        means = [scale * sample.mean for _, sample in points]
+        axes.plot(places, means, color=colour, linewidth=2, label=name)
+        for place, sample in points:
+            values = [scale * value for value in sample.values]
+            axes.scatter([place] * len(values), values, s=22, color=colour, alpha=0.75, zorder=3)
+    positions = sorted({place for _, points in series for place, _ in points})
+    axes.set_xticks(positions, [f"{place:.3g}" for place in positions])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel(axes_labels[0])
+    axes.set_ylabel(axes_labels[1])
+    axes.set_title(title, fontsize=11)
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure

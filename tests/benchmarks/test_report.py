@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from benchmarks.report import __main__ as command
-from benchmarks.report import plots
+from benchmarks.report import curves, plots
 from benchmarks.report.findings import findings
+from benchmarks.report.fine_tuning import FineTuning
 from benchmarks.report.page import write_page
+from benchmarks.report.parts import Parts
 from benchmarks.report.place import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Lead, Method, Run, read_plan
 from benchmarks.report.results import (
+    Measured,
     Sample,
     chosen_rates,
     measured,
@@ -67,11 +70,11 @@ def put(place, run, split, **figures):
         "mean_iou": 0.2,
         "margin_mean_iou": 0.1,
         "pixel_accuracy": 0.4,
-        "class_iou": [0.1] * 10,
+        "class_iou": {"sand": 0.1, "striped_ball": 0.2},
         "figures": {"feature_spread": 0.9, "cross_image_cosine": 0.1, "position_share": 0.02},
-        "found_scenes": 0.3,
+        "found_held_out": 0.3,
         "found_photographs": 0.2,
-        "chance_scenes": 0.02,
+        "chance_held_out": 0.02,
         "chance_photographs": 0.03,
     } | figures
     (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
@@ -189,6 +192,7 @@ def test_reports_a_missing_result(plan, place):
         ({"methods": [{"name": "a", "title": "A", "kind": "magic"}]}, "unknown kind 'magic'"),
         ({"methods": [{"name": "a", "title": "A", "of": "b"}]}, "ablation of 'b'"),
         ({"methods": 2 * [{"name": "a", "title": "A"}]}, "methods must have different names"),
+        ({"methods": [{"name": "a", "title": "A", "init_from": "b"}]}, "starts from 'b'"),
     ],
 )
 def test_rejects_an_invalid_plan(tmp_path, change, message):
@@ -316,6 +320,7 @@ def test_page_agrees_with_the_results(plan, place, tmp_path, monkeypatch):
     assert "The chance levels are 2.0 and 3.0." in text
     assert "**0.2: 20.0**" in text
     assert "took 2.0 hours of one core" in text
+    assert "| striped ball | 20.0 ± 0.0 | 20.0 ± 0.0 |" in text
     assert f"--work_dir={place.work_dir} --output={tmp_path / 'page'}" in text
     links = re.findall(r"\]\((\.\./[^)]+)\)", text)
     targets = [(tmp_path / "page" / link).resolve() for link in links]
@@ -324,6 +329,91 @@ def test_page_agrees_with_the_results(plan, place, tmp_path, monkeypatch):
         assert (tmp_path / "page" / name).stat().st_size > 1000
     results = json.loads((tmp_path / "page" / "results.json").read_text())
     assert [seed["mean_iou"] for seed in results["pixpro"]["seeds"]] == pytest.approx([0.3, 0.31])
+
+
+def test_page_plots_scores_against_generations(plan, place, tmp_path, monkeypatch):
+    from benchmarks.report import page
+
+    monkeypatch.setattr(page, "_draw_pictures", lambda *_: "(pictures)")
+    longer = Method("pixpro_4", "four times the steps", flags=("--epochs=36",), of="pixpro")
+    plan = dataclasses.replace(
+        plan, methods=(*plan.methods[:-1], longer), ablation_seeds=(0, 1), of_lengths=True
+    )
+    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2, "pixpro_4": 0.2}
+    for run in selection_runs(plan, place):
+        put(place, run, CHOICE)
+    for run in plan.measured_runs(rates):
+        times = 4 if run.method == longer else 1
+        put(place, run, MEASUREMENT, steps=100 * times, generations=3.25 * times, mean_iou=0.2)
+    write_page(str(tmp_path / "page"), "configs/report/full.json", plan, place, rates)
+    text = (tmp_path / "page" / "README.md").read_text()
+    assert "| PixPro | 100 | 3.2 | 20.0 ± 0.0 |" in text
+    assert "| PixPro | 400 | 13.0 | 20.0 ± 0.0 |" in text
+    assert "![mIoU against generations](lengths.png)" in text and "## Ablations" not in text
+    assert (tmp_path / "page" / "lengths.png").stat().st_size > 1000
+
+
+def test_page_shows_the_gain_over_the_start_by_number_of_labels(plan, tmp_path):
+    start = Method("start", "start", "supervised", dataset="scenes/256")
+    tuned = Method("pixpro", "PixPro", init_from="start")
+    scores = {"start": (0.2, 0.3), "pixpro": (0.25, 0.33)}
+    plan = dataclasses.replace(
+        plan, methods=(start, tuned), fine_tuning={"images": (10, 100), "steps": 30}
+    )
+    main = [
+        Measured(
+            method,
+            0.1,
+            [
+                {
+                    "fine_tuned": {
+                        "10": {"mean_iou": value, "ap": 0.1},
+                        "100": {"mean_iou": 0.5, "ap": 0.2},
+                    }
+                }
+                for value in scores[method.name]
+            ],
+        )
+        for method in plan.methods
+    ]
+    text = curves.few_labels(str(tmp_path), plan, main)
+    assert "|  | mIoU, 10 images | mIoU, 100 images |" in text
+    # The gains of the two seeds are 5 and 3 points; the standard deviation is sqrt(2), over sqrt(2).
+    assert "| gain of PixPro | +4.0 ± 1.0 | +0.0 ± 0.0 |" in text
+    for task in ("segmentation", "detection"):
+        assert (tmp_path / f"labels_{task}.png").stat().st_size > 1000
+
+
+def test_seeds_fine_tune_with_different_images_for_the_same_number_of_steps():
+    settings = FineTuning(
+        images=(10, 100, 1000),
+        available=1000,
+        steps=300,
+        batch_size=16,
+        crop_size=96,
+        segmentation_rate=0.01,
+        detection_rate=0.001,
+    )
+    assert [settings.split(10, seed) for seed in (0, 1)] == ["train[0:10]", "train[10:20]"]
+    assert [settings.split(1000, seed) for seed in (0, 1)] == 2 * ["train[0:1000]"]
+    for images in settings.images:
+        found = settings.training(images)
+        steps = found["epochs"] * (images // found["batch_size"])
+        assert found["batch_size"] == min(16, images) and abs(steps - 300) <= 0.05 * 300
+
+
+def test_finished_parts_of_a_measurement_are_not_repeated(tmp_path):
+    path = str(tmp_path / "folder" / "parts")
+    parts = Parts(path)
+    parts.spent("training", 3.0)
+    assert parts("one", lambda: {"score": 1}) == {"score": 1}
+    again = Parts(path)
+    assert again("one", lambda: pytest.fail("is finished")) == {"score": 1}
+    assert again("two", lambda: 2) == 2
+    again.spent("training", 4.0)
+    assert again.seconds["training"] == 7.0
+    again.remove()
+    assert not list((tmp_path / "folder").iterdir())
 
 
 def test_a_lead_within_the_noise_does_not_count(plan, place):
@@ -359,14 +449,27 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
         "supervised_rates": [0.001],
         "seeds": [0],
         "ablation_seeds": [0],
-        "detection_seeds": [0],
+        "detection_seeds": [],
         "probe": {"train_split": "train[:20]", "epochs": 1, "batch_size": 10, "rates": [0.01]},
         "supervised": content["supervised"] | {"steps": 2, "batch_size": 2},
         "correspondence": {"pairs": 8, "image_size": 64, "batch_size": 8},
-        "detection": {"train_split": "train[:8]", "batch_size": 4, "epochs": 1},
+        "detection": {},
+        "fine_tuning": {
+            "images": [4],
+            "available": 8,
+            "steps": 2,
+            "batch_size": 2,
+            "crop_size": 64,
+            "segmentation_rate": 0.01,
+            "detection_rate": 0.001,
+        },
     }
     wanted = {"random", "supervised", "pixpro", "threshold_1.4"}
-    content["methods"] = [entry for entry in content["methods"] if entry["name"] in wanted]
+    content["methods"] = [
+        entry | ({} if entry.get("kind") else {"init_from": "supervised"})
+        for entry in content["methods"]
+        if entry["name"] in wanted
+    ]
     content |= {"leads": [], "pictured": ["random", "pixpro"]}
     (tmp_path / "plan.json").write_text(json.dumps(content))
     flags = [
@@ -379,12 +482,15 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
     printed = capsys.readouterr().out
     assert "choice: 2 of 2" in printed and "measurement: 4 of 4" in printed
     text = (tmp_path / "page" / "README.md").read_text()
-    assert "## Ablations" in text and "| PixPro |" in text
+    assert "## Ablations" in text and "| PixPro |" in text and "| gain of PixPro |" in text
     for shown in set(re.findall(r"\]\((?!\.\.|http)([^)]+)\)", text)):
         assert (tmp_path / "page" / shown).is_file(), shown
     results = json.loads((tmp_path / "page" / "results.json").read_text())
     (found,) = results["pixpro"]["seeds"]
-    assert 0 < found["mean_iou"] < 0.5 and 0 <= found["detection"]["ap"] <= 1
+    assert 0 < found["mean_iou"] < 0.5 and 0 <= found["fine_tuned"]["4"]["ap"] <= 1
+    assert found["steps"] == 2 and found["generations"] > 0
+    config = json.loads(next((tmp_path / "work" / "runs").glob("pixpro*/config.json")).read_text())
+    assert "supervised-rate0.001-seed0" in json.dumps(config)
     # Nothing is measured twice.
     assert command.main(flags) == 0
     assert "measurement: 4 of 4 backbones are measured" in capsys.readouterr().out
