@@ -105,11 +105,16 @@ def wait_for_others(address: str) -> None:
         time.sleep(1)
 
 
+def cache_folder() -> tuple[str, str]:
+    """Returns the folder of TF Hub's downloads, after the name of the environment variable that determines it."""
+    if folder := os.environ.get("TFHUB_CACHE_DIR"):
+        return "TFHUB_CACHE_DIR", folder
+    return "TMPDIR", os.path.join(tempfile.gettempdir(), "tfhub_modules")
+
+
 def _folder_of(address: str) -> str:
     """Returns the folder in which TF Hub keeps a download."""
-    folder = os.environ.get("TFHUB_CACHE_DIR") or os.path.join(
-        tempfile.gettempdir(), "tfhub_modules"
-    )
+    _, folder = cache_folder()
     return os.path.join(folder, hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 
 from pixpro_tf.data import limits
-from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.errors import RunError, first_line, why_unusable
 from pixpro_tf.pretrained import downloads
 
 # Number of bytes of an archive that are unpacked at once to check them.
@@ -23,6 +23,23 @@ def is_hub_address(handle: str) -> bool:
 def is_archive(path: str) -> bool:
     """Returns whether a path is that of an archive of a SavedModel, judging by its suffix."""
     return path.endswith((".tar.gz", ".tgz"))
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """Yields a temporary folder that TensorFlow can read.
+
+    Raises:
+        RunError: if TensorFlow cannot use the path of the machine's temporary folder.
+    """
+    _refuse_unusable("TMPDIR", tempfile.gettempdir())
+    with tempfile.TemporaryDirectory() as folder:
+        yield folder
+
+
+def _refuse_unusable(variable: str, path: str) -> None:
+    if why := why_unusable(path):
+        raise RunError(f"{variable}={path} {why}; set {variable} to another folder")
 
 
 @contextlib.contextmanager
@@ -53,7 +70,7 @@ def _is_local_archive(path: str) -> bool:
 
 
 def _unpacked(path: str, stack: contextlib.ExitStack) -> str:
-    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    folder = stack.enter_context(temporary_folder())
     _check_archive(path)
     with tarfile.open(path) as archive:
         archive.extractall(folder, filter="data")
@@ -78,6 +95,7 @@ def _resolved(path: str) -> str:
     import tensorflow_hub as hub
 
     if is_hub_address(path):
+        _refuse_unusable(*downloads.cache_folder())
         downloads.wait_for_others(path)
     with downloads.limited(path):
         folder = hub.resolve(path)

@@ -1,7 +1,6 @@
 """Backbones as Reusable SavedModels: saving them, and loading them as Keras layers."""
 
 import contextlib
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -186,7 +185,7 @@ def load_backbone(
 
     with contextlib.ExitStack() as stack:
         if checkpoint_files.find_checkpoint(handle) is not None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            folder = stack.enter_context(hub_handles.temporary_folder())
             with trained_weights.open_weights(handle) as weights:
                 root, _ = reusable(*trained_weights.restore_with_neck(weights))
             tf.saved_model.save(root, folder)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 
 import pytest
 
@@ -129,6 +130,23 @@ def test_what_tensorflow_cannot_use_is_rejected_in_one_line(kind, run, tmp_path,
         with pytest.raises(UserError, match=r"TensorFlow .*; rename the folder$"):
             function(bad)
     assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_a_temporary_folder_that_tensorflow_cannot_use_is_named(kind, run, tmp_path, monkeypatch):
+    folder = tmp_path / UNUSABLE[kind]
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.delenv("TFHUB_CACHE_DIR", raising=False)
+    archive = tmp_path / "saved.tar.gz"
+    archive.touch()
+    for handle in (str(run), str(archive), "https://example.org/model"):
+        with pytest.raises(RunError, match=r"TMPDIR=.*TensorFlow.*; set TMPDIR to another folder"):
+            pixpro_tf.load_backbone(handle)
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(folder))
+    with pytest.raises(RunError, match="set TFHUB_CACHE_DIR to another folder"):
+        pixpro_tf.load_backbone("https://example.org/model")
+    assert not os.listdir(folder)
 
 
 def test_addresses_may_contain_a_query():
