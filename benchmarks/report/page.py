@@ -291,7 +291,7 @@ def _draw_pictures(folder, plan, place, rates) -> str:
     }
     made = []
     for method in plan.methods:
-        if method.of or method.name not in plan.pictured:
+        if method.name not in plan.pictured:
             continue
         run = Run(method, rates[method.name], plan.seeds[0])
         source = f"random:{plan.backbone}" if method.kind == "random" else place.run_dir(run)
