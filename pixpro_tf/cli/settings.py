@@ -99,11 +99,15 @@ class LabelSettings(ImageLimits, CheckedSettings):
     )
 
 
+def has_splits(dataset: str) -> bool:
+    """Returns whether the images of `train.py --dataset` have splits: those of TFDS do."""
+    return dataset != "photographs" and not dataset.startswith(OF_FILES)
+
+
 def check_split(settings: CheckedSettings, dataset: str) -> None:
     """Raises `ConfigError` if --split is set although the images of the flag `dataset` do not have splits."""
     name = getattr(settings, dataset)
-    has_splits = name != "photographs" and not name.startswith(OF_FILES)
-    check_used(settings, has_splits, ["split"], f"--{dataset}={name}")
+    check_used(settings, has_splits(name), ["split"], f"--{dataset}={name}")
 
 
 def check_files(settings: CheckedSettings, dataset: str) -> None:

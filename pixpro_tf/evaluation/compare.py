@@ -1,26 +1,35 @@
-"""Compares backbones on your labels: fine-tunes the same detector, or trains the same segmenter, from each of them.
+"""Compares backbones on your images: fine-tunes the same detector, or trains the same segmenter, from each of them; or matches views without labels.
 
 python -m pixpro_tf.evaluation.compare --from=runs/mine --from=random --from=keras:ResNet50 --labels=annotations.json --output=compared
 python -m pixpro_tf.evaluation.compare --from=runs/mine --from=random --task=segmentation --dataset=folder:masks --crop_size=256
+python -m pixpro_tf.evaluation.compare --from=runs/mine --from=random --task=matching --dataset=folder:photographs
 """
 
 import dataclasses
 import sys
 from typing import Any
 
-from pixpro_tf.cli.settings import MAX_SEED, data_dir_flag, from_flag, overwrite_flag
+from pixpro_tf.cli.settings import (
+    MAX_SEED,
+    data_dir_flag,
+    from_flag,
+    has_splits,
+    overwrite_flag,
+)
 from pixpro_tf.config.data import on_bad_image_flag
 from pixpro_tf.config.flag import check_used, flag, refuse
 from pixpro_tf.config.limits import DownloadLimits
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.evaluation import dense, detection
+from pixpro_tf.evaluation import correspondence, dense, detection
 from pixpro_tf.evaluation.settings import BoxSettings, command, results_flag
 
 RANDOM = "random"
-TASKS = ("detection", "segmentation")
+TASKS = ("detection", "segmentation", "matching")
 # Smallest learning rate that the evaluations allow.
 _MIN_RATE = 1e-12
 _SEGMENTATION: dict[str, Any] = {"task": ("segmentation",)}
+_TRAINED: dict[str, Any] = {"task": ("detection", "segmentation")}
+_ONE_MAP: dict[str, Any] = {"task": ("segmentation", "matching")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,16 +47,27 @@ class Settings(DownloadLimits, BoxSettings):
     task: str = flag(
         "detection",
         "Evaluation",
-        "detection: fine-tune a detector, as pixpro-evaluate detection does; segmentation: train a segmenter, as pixpro-evaluate dense does",
+        "detection: fine-tune a detector, as pixpro-evaluate detection does; segmentation: train a segmenter, as pixpro-evaluate dense does; "
+        "matching: match views of images without labels, as pixpro-evaluate correspondence does",
         choices=TASKS,
     )
     dataset: str = flag(
-        "", "Data", "dataset instead of --labels; see pixpro-evaluate detection, or dense for masks"
+        "",
+        "Data",
+        "dataset instead of --labels; see pixpro-evaluate detection, dense for masks, or correspondence for images without labels",
     )
     data_dir: str = data_dir_flag()
-    train_split: str = flag("train", "Data", "split of --dataset to train on")
+    train_split: str = flag("train", "Data", "split of --dataset to train on", used_by=_TRAINED)
     split: str = flag("validation", "Data", "split of --dataset to evaluate on")
-    on_bad_image: str = on_bad_image_flag(used_by=_SEGMENTATION)
+    on_bad_image: str = on_bad_image_flag(used_by=_ONE_MAP)
+    image_size: int = flag(
+        0,
+        "Data",
+        "side of the square that the images of --labels are fitted into, or of the views to match; "
+        f"0 for {BoxSettings.image_size} and {correspondence.Settings.image_size}",
+        unit="pixels",
+        minimum=0,
+    )
     seeds: int = flag(
         3,
         "Evaluation",
@@ -61,12 +81,14 @@ class Settings(DownloadLimits, BoxSettings):
         "Evaluation",
         f"number of passes over the training split; 0 for {detection.Settings.epochs} in detection and {dense.Settings.epochs} in segmentation",
         minimum=0,
+        used_by=_TRAINED,
     )
     rate: float = flag(
         0.0,
         "Evaluation",
         f"learning rate; 0 for {detection.Settings.rate:g} in detection and {dense.Settings.rates[0]:g} in segmentation",
         minimum=0,
+        used_by=_TRAINED,
     )
     mode: str = flag(
         "linear",
@@ -80,7 +102,14 @@ class Settings(DownloadLimits, BoxSettings):
         "Evaluation",
         "feature map to evaluate",
         choices=("c2", "c3", "c4", "c5"),
-        used_by=_SEGMENTATION,
+        used_by=_ONE_MAP,
+    )
+    output_stride: int = flag(
+        0,
+        "Backbone",
+        "output stride of all backbones, reached by dilation if necessary; 0 for that of the first one that was trained",
+        choices=(0, 8, 16, 32),
+        used_by=_ONE_MAP,
     )
     crop_size: int = flag(
         0,
@@ -103,8 +132,12 @@ class Settings(DownloadLimits, BoxSettings):
         for source in self.sources:
             if self.sources.count(source) > 1:
                 raise ConfigError(f"--from={source} is passed twice; remove one of them")
-        if self.task == "segmentation":
-            check_used(self, False, ["labels"], "--task=segmentation")
+        if self.task != "detection":
+            check_used(self, False, ["labels"], f"--task={self.task}")
+        sized = bool(self.labels) or self.task == "matching"
+        check_used(self, sized, ["image_size"], f"--task={self.task} without --labels")
+        if self.task == "matching" and not has_splits(self.dataset):
+            check_used(self, False, ["split"], f"--dataset={self.dataset}")
         check_used(
             self, not self.labels, ["train_split", "split", "data_dir"], f"--labels={self.labels}"
         )
@@ -114,32 +147,42 @@ class Settings(DownloadLimits, BoxSettings):
         for source in self.sources:
             self.evaluation(source, self.seed)
 
-    def evaluation(self, source: str, seed: int) -> detection.Settings | dense.Settings:
+    def evaluation(
+        self, source: str, seed: int
+    ) -> detection.Settings | dense.Settings | correspondence.Settings:
         """Returns the settings of the evaluation of one backbone with one seed.
 
         Raises:
             ConfigError: if they are invalid.
         """
+        names = ["dataset", "data_dir", "batch_size"]
+        if self.task == "detection":
+            names += [field.name for field in dataclasses.fields(BoxSettings)]
+        else:
+            names += ["on_bad_image", "level", "output_stride"]
+        if self.task == "matching":
+            names += ["image_size", *(["split"] if has_splits(self.dataset) else [])]
+        else:
+            names += ["train_split", "split", "epochs"]
+        if self.task == "segmentation":
+            names += ["mode", "crop_size"]
+        # 0 stands for the default of the evaluation.
         shared: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in ("dataset", "data_dir", "train_split", "split", "batch_size", "epochs")
-            if getattr(self, name)
+            name: getattr(self, name) for name in names if getattr(self, name)
         }
         shared |= {"source": source, "seed": seed}
-        if self.task == "segmentation":
-            if not self.dataset:
-                raise ConfigError(
-                    "--task=segmentation requires a dataset with masks; pass it, e.g. --dataset=folder:PATH"
-                )
-            if self.rate:
-                shared["rates"] = (self.rate,)
-            for name in ("on_bad_image", "mode", "level", "crop_size"):
-                shared[name] = getattr(self, name)
-            return dense.Settings(**shared)
         if self.rate:
-            shared["rate"] = self.rate
-        boxes = {field.name: getattr(self, field.name) for field in dataclasses.fields(BoxSettings)}
-        return detection.Settings(**shared, **boxes)
+            shared |= {"rate": self.rate} if self.task == "detection" else {"rates": (self.rate,)}
+        if self.task == "detection":
+            return detection.Settings(**shared)
+        if not self.dataset:
+            kind = "a dataset with masks" if self.task == "segmentation" else "images"
+            raise ConfigError(
+                f"--task={self.task} requires {kind}; pass it, e.g. --dataset=folder:PATH"
+            )
+        if self.task == "matching":
+            return correspondence.Settings(**shared)
+        return dense.Settings(**shared)
 
     @property
     def inputs(self) -> tuple[str, ...]:

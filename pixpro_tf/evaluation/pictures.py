@@ -237,7 +237,9 @@ def scores_picture(scores: Mapping[str, Sequence[float]], title: str) -> matplot
 
 
 def matches_picture(
-    examples: Sequence[tuple[np.ndarray, np.ndarray, Matches]], title: str
+    examples: Sequence[tuple[np.ndarray, np.ndarray, Matches]],
+    title: str,
+    names: Sequence[str] | None = None,
 ) -> matplotlib.figure.Figure:
     """Plots some bins of a view of each image, and their matches in the other view.
 
@@ -245,18 +247,22 @@ def matches_picture(
         examples: one `(view, other view, matches of the view's bins)` for each image; views are float `[S, S, 3]`, RGB in [0, 1], and
             maps are square.
         title: title of the figure.
+        names: title of each example; None for none.
     """
     count = len(examples)
     figure = matplotlib.figure.Figure(figsize=(2.9 * count, 6.6), layout="constrained")
     axes = figure.subplots(2, count, squeeze=False)
-    for column, (view, other, matches) in zip(axes.T, examples, strict=True):
+    headings = [f"{name}\n" for name in names] if names else [""] * count
+    for column, heading, (view, other, matches) in zip(axes.T, headings, examples, strict=True):
         side = math.isqrt(len(matches.seen))
         for panel, pixels in zip(column, (view, other), strict=True):
             panel.imshow(np.clip(pixels, 0, 1), extent=(0, side, side, 0))
             panel.set_xticks([])
             panel.set_yticks([])
         seen = np.flatnonzero(matches.seen)
-        column[0].set_title(f"{int(matches.right.sum())} of {len(seen)} matched", fontsize=9)
+        column[0].set_title(
+            f"{heading}{int(matches.right.sum())} of {len(seen)} matched", fontsize=9
+        )
         shown = seen[np.linspace(0, len(seen) - 1, min(_SHOWN_BINS, len(seen))).astype(int)]
         for number, index in enumerate(shown, start=1):
             right = bool(matches.right[index])

@@ -131,6 +131,45 @@ def test_segmenters_are_compared(tmp_path, capsys):
     assert ", linear, one seed:" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_views_are_matched_without_labels(tmp_path, capsys):
+    write_images(tmp_path / "images", {f"{name}.png": (64, 64) for name in "abc"})
+    output = tmp_path / "compared"
+    flags = [*BACKBONES, "--task=matching", f"--dataset=folder:{tmp_path / 'images'}"]
+    flags += ["--image_size=64", "--output_stride=16", "--seeds=2", f"--output={output}"]
+    assert compare.main(flags) == 0
+    scores = json.loads((output / "results.json").read_text())["scores"]
+    assert scores["random"] == scores["random:resnet10w0.5"] and len(scores["random"]) == 2
+    assert all(0 < each["chance"] < 1 and 0 <= each["found"] <= 1 for each in scores["random"])
+    assert sorted(os.listdir(output)) == ["predictions.png", "results.json", "scores.png"]
+    printed = capsys.readouterr().out
+    assert "images, dense matching, 2 seeds (mean ± standard deviation):" in printed
+    assert "matched of random:resnet10w0.5 minus random: +0.00 ± 0.00" in printed
+
+
+@pytest.mark.parametrize("task", ["segmentation", "matching"])
+@pytest.mark.parametrize(("flag", "stride"), [([], 16), (["--output_stride=8"], 8)])
+def test_maps_of_all_backbones_have_the_same_stride(
+    task, flag, stride, monkeypatch, tmp_path, capsys
+):
+    seen = []
+
+    class Task(FakeTask):
+        def evaluate(self, settings, folder):
+            seen.append(settings.output_stride)
+            return {"ap": 0.0, "ap_50": 0.0}, {}
+
+    monkeypatch.setattr(evaluation, "_TASKS", {task: Task})
+    runs = [
+        make_run(tmp_path / f"run{each}", backbone="resnet10w0.5", output_stride=each)
+        for each in (16, 32)
+    ]
+    flags = ["--from=random", *(f"--from={run}" for run in runs), f"--task={task}", *flag]
+    assert compare.main([*flags, "--dataset=scenes/128", "--seeds=1"]) == 0
+    assert seen == [stride] * 3
+    assert f"with output stride {stride}; trained with another one: " in capsys.readouterr().out
+
+
 def test_an_interrupted_comparison_continues_with_the_next_evaluation(
     tmp_path, capsys, monkeypatch
 ):
@@ -180,6 +219,19 @@ def test_an_interrupted_comparison_continues_with_the_next_evaluation(
         (BACKBONES, "images with boxes are missing; pass --dataset or --labels"),
         ([*BACKBONES, "--labels=a.json", "--dataset=scenes/128"], "cannot be combined"),
         ([*BACKBONES, "--task=segmentation"], "requires a dataset with masks; pass it"),
+        ([*BACKBONES, "--task=matching"], "requires images; pass it, e.g. --dataset=folder:PATH"),
+        (
+            [*BACKBONES, "--task=matching", "--dataset=folder:a", "--split=train"],
+            "--split=train is unused with --dataset=folder:a",
+        ),
+        (
+            [*BACKBONES, "--task=matching", "--dataset=scenes/128", "--epochs=2"],
+            "--epochs=2 is unused with --task=matching",
+        ),
+        (
+            [*BACKBONES, "--task=segmentation", "--dataset=scenes/128", "--image_size=64"],
+            "--image_size=64 is unused with --task=segmentation without --labels",
+        ),
         ([*BACKBONES, "--task=segmentation", "--labels=a.json"], "--labels=a.json is unused with"),
         (
             [*BACKBONES, "--labels=a.json", "--level=c4"],

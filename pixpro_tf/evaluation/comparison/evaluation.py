@@ -12,14 +12,21 @@ import tensorflow as tf
 
 from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.data.progress import duration
-from pixpro_tf.evaluation import dense, detection, pictures
+from pixpro_tf.evaluation import pictures
 from pixpro_tf.evaluation.compare import RANDOM, Settings
-from pixpro_tf.evaluation.comparison.tasks import Detection, Predictions, Segmentation, Task
+from pixpro_tf.evaluation.comparison.tasks import (
+    Detection,
+    Matching,
+    Predictions,
+    Segmentation,
+    Task,
+)
+from pixpro_tf.evaluation.settings import MapSettings
 from pixpro_tf.evaluation.sources import RANDOM as OF_ARCHITECTURE
 from pixpro_tf.storage.trained_weights import open_weights
 
 _SCORES, _PREDICTIONS = "scores.json", "predictions.npz"
-_TASKS = {"detection": Detection, "segmentation": Segmentation}
+_TASKS = {"detection": Detection, "segmentation": Segmentation, "matching": Matching}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +54,7 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
     Raises:
         UserError: if something is wrong that the user can fix.
     """
-    architectures, necks = _described(settings)
+    described = _described(settings)
     task: Any = _TASKS[settings.task](settings.evaluation(settings.sources[0], settings.seed))
     scores: dict[str, list[dict[str, float]]] = {source: [] for source in settings.sources}
     predictions: dict[str, Predictions] = {}
@@ -57,11 +64,13 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
     for number, (index, source) in enumerate(units, start=1):
         seed = settings.seed + index
         part = os.path.join(folder, f"{settings.sources.index(source)}_{seed}") if folder else ""
-        loaded = source if source != RANDOM else f"{OF_ARCHITECTURE}{architectures[source]}"
+        loaded = source
+        if source == RANDOM:
+            loaded = f"{OF_ARCHITECTURE}{described.architectures[source]}"
         kept = _kept(part)
         if kept is None:
             print(f"{source}, seed {seed} ({number} of {total})", flush=True)
-            chosen = _with_widths(settings.evaluation(loaded, seed), source, necks)
+            chosen = _comparable(settings.evaluation(loaded, seed), source, described)
             kept = task.evaluate(chosen, part)
             _keep(part, *kept)
             done_here += 1
@@ -76,19 +85,35 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
     return Result(task, scores, predictions)
 
 
-def _described(settings: Settings) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """Returns the architecture of each backbone, and the configurations of the necks that were pre-trained with some of them.
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """Backbones that are compared.
+
+    Attributes:
+        architectures: architecture of each backbone.
+        necks: configurations of the necks that were pre-trained with some of them.
+        output_stride: output stride of all backbones where a task uses one feature map: maps of other strides have more or fewer bins.
+    """
+
+    architectures: dict[str, str]
+    necks: dict[str, dict[str, Any]]
+    output_stride: int
+
+
+def _described(settings: Settings) -> Described:
+    """Describes the backbones, and prints what sets them apart.
 
     Raises:
         RunError: if a backbone is not found, before anything is trained.
     """
-    found, necks = {}, {}
+    found, necks, strides = {}, {}, {}
     for source in settings.sources:
         if source.startswith(OF_ARCHITECTURE):
             found[source] = source.removeprefix(OF_ARCHITECTURE)
         elif source != RANDOM:
             with open_weights(source) as weights:
                 found[source] = weights.architecture
+                strides[source] = weights.output_stride
                 if weights.neck is not None:
                     necks[source] = weights.neck
     if RANDOM in settings.sources:
@@ -102,16 +127,25 @@ def _described(settings: Settings) -> tuple[dict[str, str], dict[str, dict[str, 
         print(
             f"Backbones with a pre-trained FPN: {', '.join(necks)}; the others get a new FPN of the same width"
         )
-    return found, necks
+    stride = settings.output_stride or next(iter(strides.values()), 32)
+    others = [source for source, each in strides.items() if each != stride]
+    if others and settings.task != "detection":
+        print(
+            f"All backbones are evaluated with output stride {stride}; trained with another one: {', '.join(others)}"
+        )
+    return Described(found, necks, stride)
 
 
-def _with_widths(
-    settings: Any, source: str, necks: dict[str, dict[str, Any]]
-) -> detection.Settings | dense.Settings:
-    """Returns the settings of a detector whose FPN and head are as wide and deep as those that came with another backbone."""
-    if not isinstance(settings, detection.Settings) or not necks or source in necks:
+def _comparable(settings: Any, source: str, described: Described) -> Any:
+    """Returns the settings of an evaluation of one backbone in which nothing but its weights differs from that of the others.
+
+    Maps have the same output stride, and a new FPN and head are as wide and deep as those that came with another backbone.
+    """
+    if isinstance(settings, MapSettings):
+        return dataclasses.replace(settings, output_stride=described.output_stride)
+    if not described.necks or source in described.necks:
         return settings
-    neck = next(iter(necks.values()))
+    neck = next(iter(described.necks.values()))
     return dataclasses.replace(
         settings, channels=neck["channels"], head_layers=neck["head_layers"] or 0
     )

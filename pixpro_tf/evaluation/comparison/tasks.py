@@ -8,7 +8,9 @@ import numpy as np
 from pixpro_tf.data.labelled.detection import object_batches
 from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.labelled.segmentation import image_batches
-from pixpro_tf.evaluation import dense, detection, pictures
+from pixpro_tf.evaluation import correspondence, dense, detection, pictures
+from pixpro_tf.evaluation.dense_matching import evaluation as dense_matching
+from pixpro_tf.evaluation.dense_matching.matching import Matches
 from pixpro_tf.evaluation.object_detection import evaluation as object_detection
 from pixpro_tf.evaluation.segmentation import evaluation as segmentation
 from pixpro_tf.evaluation.segmentation.segmenter import predict
@@ -126,3 +128,37 @@ class Segmentation:
         for name, found in predictions.items():
             rows[name] = [found[str(place)] for place in range(len(images))]
         return pictures.masks_picture(images, rows, self._class_names, title)
+
+
+class Matching:
+    """Dense matching of views, without labels.
+
+    Args:
+        settings: flags of any of the evaluations.
+    """
+
+    metrics = {"found": "matched", "chance": "chance"}
+
+    def __init__(self, settings: correspondence.Settings) -> None:
+        self.evaluated = (
+            f"{settings.dataset}{', ' if settings.split else ''}{settings.split}, dense matching"
+        )
+
+    def evaluate(
+        self, settings: correspondence.Settings, folder: str
+    ) -> tuple[dict[str, float], Predictions]:
+        """See `Task.evaluate`."""
+        del folder  # It takes seconds, and is not interrupted.
+        result = dense_matching.evaluate(settings)
+        # Views that overlap most show most; they are the same for all backbones.
+        view, other, matches = max(result.examples, key=lambda example: np.sum(example[2].seen))
+        shown = {"view": view, "other": other} | matches._asdict()
+        return {"found": result.found, "chance": result.chance}, shown
+
+    def figure(self, predictions: Mapping[str, Predictions], title: str) -> Any:
+        """See `Task.figure`."""
+        rows = {}
+        for name, found in predictions.items():
+            matches = Matches(**{field: found[field] for field in Matches._fields})
+            rows[name] = (found["view"], found["other"], matches)
+        return pictures.matches_picture(list(rows.values()), title, list(rows))
