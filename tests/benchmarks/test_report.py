@@ -95,7 +95,6 @@ def test_included_plans_have_valid_training_flags(path):
             flags = [*plan.training_flags(method), f"--base_lr={plan.rates[0]}"]
             command_line.parse(Config, flags)
     assert {"random", "pretrained"} <= {method.kind for method in plan.methods}
-    assert any(method.of for method in plan.methods)
 
 
 def test_learning_rates_are_chosen_on_the_validation_split_with_one_seed(plan, place):
