@@ -27,7 +27,10 @@ class Settings(Config):
     """Flags of a run, and where its checkpoints are written."""
 
     folder: str = flag(
-        "", "Checkpoints", "existing folder for the checkpoints; empty for a temporary folder"
+        "",
+        "Checkpoints",
+        "existing folder for the checkpoints; empty for a temporary folder",
+        path=True,
     )
     repeats: int = flag(5, "Checkpoints", "number of checkpoints of each kind", minimum=1)
     seconds_between: float = flag(

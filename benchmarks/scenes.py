@@ -44,7 +44,7 @@ class Settings(CheckedSettings):
     dataset: str = flag(
         "scenes/128", "Data", "dataset with masks, such as scenes/128 or composites/128"
     )
-    data_dir: str = flag("data", "Data", "folder of prepared TFDS datasets")
+    data_dir: str = flag("data", "Data", "folder of prepared TFDS datasets", path=True)
     split: str = flag("validation", "Data", "split to score on, other than train")
     backbone: str = flag("resnet10", "Backbone", "architecture", choices=tuple(ARCHITECTURES))
     output_stride: int = flag(16, "Backbone", "output stride of c5", choices=(8, 16, 32))

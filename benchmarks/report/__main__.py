@@ -151,9 +151,9 @@ class Settings(CheckedSettings):
     plan: str = flag("configs/report/full.json", "Report", "JSON file of the methods to compare")
     output: str = flag("docs/report", "Report", "folder of the page; an older page is replaced")
     work_dir: str = flag(
-        "runs/report", "Report", "folder of the runs and results; use one per plan"
+        "runs/report", "Report", "folder of the runs and results; use one per plan", path=True
     )
-    data_dir: str = flag("data", "Report", "folder of prepared TFDS datasets")
+    data_dir: str = flag("data", "Report", "folder of prepared TFDS datasets", path=True)
     jobs: int = flag(
         2,
         "Report",
