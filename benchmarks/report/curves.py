@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from benchmarks.report import plots
 from benchmarks.report.markdown import table
 from benchmarks.report.plan import Plan
-from benchmarks.report.results import Measured, Sample
+from benchmarks.report.results import Measured, Sample, difference_of_pairs, fine_tuned
 
 _FEW_LABELS = (("mean_iou", "mIoU", "segmentation"), ("ap", "AP", "detection"))
 
@@ -88,7 +88,7 @@ def few_labels(folder: str, plan: Plan, main: Sequence[Measured]) -> str:
     ]
     for name, metric, task in _FEW_LABELS:
         samples = {
-            each.method.name: [_tuned(each, count, name) for count in counts] for each in main
+            each.method.name: [fine_tuned(each, count, name) for count in counts] for each in main
         }
         series = [
             (each.method.title, list(zip(counts, samples[each.method.name], strict=True)))
@@ -114,12 +114,7 @@ def few_labels(folder: str, plan: Plan, main: Sequence[Measured]) -> str:
     return "\n\n".join(parts)
 
 
-def _tuned(each: Measured, count: int, name: str) -> Sample:
-    return each.sample(lambda result: result["fine_tuned"][str(count)][name])
-
-
 def _gain(after: Sample, before: Sample) -> str:
     """Formats the mean of the differences of pairs, which share seed and labelled images, and its standard error."""
-    pairs = zip(after.values, before.values, strict=True)
-    difference = Sample(tuple(one - other for one, other in pairs))
+    difference = difference_of_pairs(after, before)
     return f"{100 * difference.mean:+.1f} ± {100 * difference.standard_error:.1f}"

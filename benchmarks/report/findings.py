@@ -3,7 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from benchmarks.report.plan import Lead, Plan
-from benchmarks.report.results import Measured, standard_error_of_difference
+from benchmarks.report.results import (
+    Measured,
+    difference_of_pairs,
+    fine_tuned,
+    standard_error_of_difference,
+)
 
 # A dataset is suitable if training with labels reaches the first value, and random weights at most the second share of its score.
 _FIT_SUPERVISED, _FIT_RANDOM = 0.5, 0.5
@@ -49,8 +54,17 @@ def _gap(pixpro: Measured, main: Sequence[Measured], floor: float, ceiling: floa
 
 def _lead(lead: Lead, found: Mapping[str, Measured]) -> str:
     first, second = found[lead.method], found[lead.over]
-    difference = first.mean_iou.mean - second.mean_iou.mean
-    error = standard_error_of_difference(first.mean_iou, second.mean_iou)
+    if lead.images:
+        # The seeds of both have trained with the same labelled images.
+        pairs = difference_of_pairs(
+            *(fine_tuned(each, lead.images, "mean_iou") for each in (first, second))
+        )
+        difference, error = pairs.mean, pairs.standard_error
+        condition = f", fine-tuned with {lead.images} labelled images,"
+    else:
+        difference = first.mean_iou.mean - second.mean_iou.mean
+        error = standard_error_of_difference(first.mean_iou, second.mean_iou)
+        condition = ""
     met = 100 * difference >= lead.points and difference >= lead.standard_errors * error
     # A single seed has no standard error.
     spread = (
@@ -59,7 +73,7 @@ def _lead(lead: Lead, found: Mapping[str, Measured]) -> str:
         else "with a single seed and therefore no estimate of the spread"
     )
     return (
-        f"{_mark(met)} {first.method.title} was expected to lead {second.method.title} by at least {lead.points:g} points and "
+        f"{_mark(met)} {first.method.title}{condition} was expected to lead {second.method.title} by at least {lead.points:g} points and "
         f"{lead.standard_errors:g} standard errors: its lead is {100 * difference:.1f} points, {spread}."
     )
 

@@ -13,7 +13,7 @@ from benchmarks.report.place import CHOICE, MEASUREMENT, Place
 from benchmarks.report.plan import Plan, Run
 from benchmarks.report.results import (
     Measured,
-    Sample,
+    difference_of_pairs,
     measured,
     read_result,
     selection_runs,
@@ -197,8 +197,7 @@ def _ablations(plan, found):
         base, *others = _ablated(plan, found, name)
         text = []
         for each in (base, *others):
-            pairs = zip(each.mean_iou.values, base.mean_iou.values, strict=True)
-            difference = Sample(tuple(a - b for a, b in pairs))
+            difference = difference_of_pairs(each.mean_iou, base.mean_iou)
             text.append(
                 [
                     each.method.title,

@@ -49,12 +49,14 @@ class Lead:
         method, over: names of the two methods.
         points: smallest difference of their mean mIoU, in percentage points.
         standard_errors: smallest difference, in standard errors of it.
+        images: number of labelled images with which all weights are fine-tuned before; 0 for a linear layer on frozen features.
     """
 
     method: str
     over: str
     points: float
     standard_errors: float
+    images: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

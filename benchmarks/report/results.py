@@ -124,6 +124,12 @@ def standard_error_of_difference(first: Sample, second: Sample) -> float:
     return (first.standard_error**2 + second.standard_error**2) ** 0.5
 
 
+def difference_of_pairs(first: Sample, second: Sample) -> Sample:
+    """Returns the differences of two metrics over the same seeds."""
+    pairs = zip(first.values, second.values, strict=True)
+    return Sample(tuple(one - other for one, other in pairs))
+
+
 @dataclasses.dataclass(frozen=True)
 class Measured:
     """All results of a method.
@@ -147,6 +153,11 @@ class Measured:
     def mean_iou(self) -> Sample:
         """mIoU of the linear layer."""
         return self.sample(lambda result: result["mean_iou"])
+
+
+def fine_tuned(each: Measured, images: int, metric: str) -> Sample:
+    """Returns a metric, "mean_iou" or "ap", after fine-tuning with a number of labelled images."""
+    return each.sample(lambda result: result["fine_tuned"][str(images)][metric])
 
 
 def measured(plan: Plan, place: Place, rates: dict[str, float]) -> dict[str, Measured]:

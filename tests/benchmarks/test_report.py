@@ -365,6 +365,7 @@ def test_page_shows_the_gain_over_the_start_by_number_of_labels(plan, tmp_path):
             0.1,
             [
                 {
+                    "mean_iou": 0.1,
                     "fine_tuned": {
                         "10": {"mean_iou": value, "ap": 0.1},
                         "100": {"mean_iou": 0.5, "ap": 0.2},
@@ -379,6 +380,14 @@ def test_page_shows_the_gain_over_the_start_by_number_of_labels(plan, tmp_path):
     assert "|  | mIoU, 10 images | mIoU, 100 images |" in text
     # The gains of the two seeds are 5 and 3 points; the standard deviation is sqrt(2), over sqrt(2).
     assert "| gain of PixPro | +4.0 ± 1.0 | +0.0 ± 0.0 |" in text
+    plan = dataclasses.replace(
+        plan, leads=tuple(Lead("pixpro", "start", points, 2, 10) for points in (3.9, 4.1))
+    )
+    found = {each.method.name: each for each in main}
+    met, missed, _ = findings(plan, found).splitlines()
+    assert met.startswith("- **Met.** PixPro, fine-tuned with 10 labelled images, was expected to")
+    assert "its lead is 4.0 points, with a standard error of the difference of 1.0" in met
+    assert missed.startswith("- **Missed.**")
     for task in ("segmentation", "detection"):
         assert (tmp_path / f"labels_{task}.png").stat().st_size > 1000
 
