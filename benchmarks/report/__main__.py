@@ -2,7 +2,8 @@
 
     python -m benchmarks.report --plan=configs/report/full.json --output=docs/report
 
-Finished work stays in `--work_dir`, and the same command resumes from there. Learning rates are chosen on the validation split; after that,
+Finished work stays in `--work_dir`, and the same command resumes from there. With `--train_only`, an accelerator trains the backbones, and
+another machine measures them later. Learning rates are chosen on the validation split; after that,
 the test split is read once per backbone.
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 
 from benchmarks.measuring import reason
 from benchmarks.report.page import write_page
-from benchmarks.report.place import CHOICE, MEASUREMENT, Place
+from benchmarks.report.place import CHOICE, MEASUREMENT, TRAINING, Place
 from benchmarks.report.plan import Plan, Run, read_plan
 from benchmarks.report.results import chosen_rates, read_result, selection_runs
 from pixpro_tf.cli.commands import Command
@@ -66,7 +67,7 @@ def measure_all(
     Args:
         plan_file, plan, place: file of the plan, the plan itself, and the folders of the report.
         runs: runs to measure; finished ones are skipped.
-        stage: `CHOICE` or `MEASUREMENT`.
+        stage: `TRAINING`, `CHOICE` or `MEASUREMENT`.
         jobs: number of backbones at a time; they share the cores of the processor.
 
     Raises:
@@ -74,7 +75,7 @@ def measure_all(
     """
     left = [run for run in runs if not os.path.exists(place.result_file(run, stage))]
     done = len(runs) - len(left)
-    print(f"{stage}: {done} of {len(runs)} backbones are measured", flush=True)
+    print(f"{stage}: {done} of {len(runs)} backbones are finished", flush=True)
     cores = _shared_out(sorted(os.sched_getaffinity(0)), jobs)
     started, finished = time.monotonic(), 0
     working: dict[int, tuple[Run, subprocess.Popen]] = {}
@@ -95,9 +96,12 @@ def measure_all(
                     raise RunError(f"{run.name} failed: {why}; see {log}")
                 finished += 1
                 seconds = (time.monotonic() - started) / finished * (len(left) + len(working))
-                mean_iou = read_result(place, run, stage)["mean_iou"]
+                result = read_result(place, run, stage)
+                score = (
+                    f"mIoU {100 * result['mean_iou']:.1f}" if "mean_iou" in result else "trained"
+                )
                 print(
-                    f"{stage}: {done + finished} of {len(runs)}, {run.name}: mIoU {100 * mean_iou:.1f}; "
+                    f"{stage}: {done + finished} of {len(runs)}, {run.name}: {score}; "
                     f"about {duration(seconds)} left",
                     flush=True,
                 )
@@ -160,6 +164,11 @@ class Settings(CheckedSettings):
         "number of backbones to train or measure in parallel; they share the cores",
         minimum=1,
     )
+    train_only: bool = flag(
+        False,
+        "Report",
+        "whether to stop after pre-training, for a machine with an accelerator, and measure later, without this flag, on another one",
+    )
 
 
 def _run(flags: Settings) -> None:
@@ -180,6 +189,10 @@ def _run(flags: Settings) -> None:
         runs = wanted
         measure_all(flags.plan, plan, place, runs, CHOICE, flags.jobs)
     rates = chosen_rates(plan, place)
+    if flags.train_only:
+        pretrained = [run for run in plan.measured_runs(rates) if run.method.kind == "pretrained"]
+        measure_all(flags.plan, plan, place, pretrained, TRAINING, flags.jobs)
+        return
     for name, rate in rates.items():
         if rate:
             print(f"{name}: learning rate {rate:g}")

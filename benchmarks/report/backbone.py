@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from benchmarks.report import fine_tuning
 from benchmarks.report.parts import Parts, write_json
-from benchmarks.report.place import CHOICE, Place
+from benchmarks.report.place import CHOICE, TRAINING, Place
 from benchmarks.report.plan import Plan, Run
 from benchmarks.supervised import train_with_labels
 from pixpro_tf.cli import command_line
@@ -37,14 +37,14 @@ def measure(plan: Plan, place: Place, run: Run, stage: str) -> None:
     Args:
         plan, place: plan and folders of the report.
         run: backbone to measure.
-        stage: `CHOICE` or `MEASUREMENT`.
+        stage: `TRAINING`, `CHOICE` or `MEASUREMENT`.
     """
     path = place.result_file(run, stage)
     parts = Parts(f"{path}.parts")
     started = time.monotonic()
     source = _backbone_source(plan, place, run)
     parts.spent("training", time.monotonic() - started)
-    found = _measured(plan, place, run, source, stage, parts)
+    found = {} if stage == TRAINING else _measured(plan, place, run, source, stage, parts)
     write_json(path, found | {"seconds": parts.seconds})
     parts.remove()
 

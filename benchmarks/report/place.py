@@ -5,8 +5,9 @@ import os
 
 from benchmarks.report.plan import Run
 
-# Stages: CHOICE measures the mIoU of the linear layer on the validation split, by which learning rates are chosen; MEASUREMENT everything.
-CHOICE, MEASUREMENT = "choice", "measurement"
+# Stages: TRAINING only trains, CHOICE measures the mIoU of the linear layer on the validation split, by which learning rates are chosen, and
+# MEASUREMENT measures everything.
+TRAINING, CHOICE, MEASUREMENT = "training", "choice", "measurement"
 
 
 @dataclasses.dataclass(frozen=True)

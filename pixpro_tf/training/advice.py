@@ -11,18 +11,18 @@ ENOUGH_GENERATIONS = 20
 def advice_on_length(config: Config, steps: int) -> str:
     """Returns a warning if a run is too short for its target network to learn anything that the online network could predict; else "".
 
-    Contrastive losses learn from other positions and images, so they do not need the target as much, and a run that starts from trained
-    weights has a target that knows something.
+    A run with a contrastive loss also learns from other positions or images, so it does not need the target as much, and a run that starts
+    from trained weights has a target that knows something.
 
     Args:
         config: configuration of the run.
         steps: number of steps of the whole run.
     """
-    regresses = (config.pixel_weight and config.pixel_loss == "pixpro") or (
-        config.instance_weight and config.instance_loss == "regression"
+    contrasts = (config.pixel_weight and config.pixel_loss == "pixcontrast") or (
+        config.instance_weight and config.instance_loss == "contrastive"
     )
     share = 1 - config.ema_momentum
-    if not regresses or config.init_from:
+    if contrasts or config.init_from:
         return ""
     if not share:
         return "warning: with --ema_momentum=1 the target network stays random; the paper uses 0.99"

@@ -16,7 +16,7 @@ from benchmarks.report.findings import findings
 from benchmarks.report.fine_tuning import FineTuning
 from benchmarks.report.page import write_page
 from benchmarks.report.parts import Parts
-from benchmarks.report.place import CHOICE, MEASUREMENT, Place
+from benchmarks.report.place import CHOICE, MEASUREMENT, TRAINING, Place
 from benchmarks.report.plan import Lead, Method, Run, read_plan
 from benchmarks.report.results import (
     Measured,
@@ -226,7 +226,26 @@ def test_finished_runs_are_skipped(plan, place, capsys, monkeypatch):
     command.measure_all("plan.json", plan, place, runs, CHOICE, 2)
     assert started == [runs[1]]
     printed = capsys.readouterr().out
-    assert "1 of 2 backbones are measured" in printed and "2 of 2, pixpro-rate0.2" in printed
+    assert "1 of 2 backbones are finished" in printed and "2 of 2, pixpro-rate0.2" in printed
+
+
+def test_a_machine_may_only_train(tmp_path, monkeypatch):
+    from pixpro_tf.data.sources import tfds_datasets
+
+    calls = []
+    monkeypatch.setattr(tfds_datasets, "prepared_builder", lambda *_: None)
+    monkeypatch.setattr(command, "measure_all", lambda *args: calls.append((args[4], args[3])))
+    flags = ["--plan=configs/report/quick.json", f"--work_dir={tmp_path / 'work'}", "--train_only"]
+    assert command.main([*flags, f"--output={tmp_path / 'page'}"]) == 0
+    # There is one learning rate for each method, so that nothing has to be measured first.
+    ((stage, runs),) = calls
+    assert stage == TRAINING
+    assert {run.method.name for run in runs} == {
+        each.name
+        for each in read_plan("configs/report/quick.json").methods
+        if each.kind == "pretrained"
+    }
+    assert not (tmp_path / "page").exists()
 
 
 def test_rejects_results_of_a_different_plan(plan, place, tmp_path):
@@ -369,7 +388,7 @@ def test_page_shows_the_gain_over_the_start_by_number_of_labels(plan, tmp_path):
                     "fine_tuned": {
                         "10": {"mean_iou": value, "ap": 0.1},
                         "100": {"mean_iou": 0.5, "ap": 0.2},
-                    }
+                    },
                 }
                 for value in scores[method.name]
             ],
@@ -501,4 +520,4 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
     assert "supervised-rate0.001-seed0" in json.dumps(config)
     # Nothing is measured twice.
     assert command.main(flags) == 0
-    assert "measurement: 4 of 4 backbones are measured" in capsys.readouterr().out
+    assert "measurement: 4 of 4 backbones are finished" in capsys.readouterr().out
