@@ -13,7 +13,7 @@ QUARTER ?= $(shell echo $$(($$(git rev-list --count HEAD 2>/dev/null || date +%-
 help:
 	@echo "make demo        pre-trains a small backbone on embedded images; less than ten minutes on two cores"
 	@echo "make docs        builds the documentation into site; make notebook executes examples/pretrain.ipynb and stores its outputs"
-	@echo "make report      pre-trains and evaluates every method on embedded images, and writes docs/report; four to five hours on two cores, resumable"
+	@echo "make report      carries out the plans in configs/report, and writes docs/report; about twenty hours on two cores, resumable"
 	@echo "make report-quick  a shorter report, in 15 minutes, too short to learn much; writes runs/report-quick/page"
 	@echo "make test        checks format, lint and types, and runs all tests except the thorough ones"
 	@echo "make test-quick  runs all tests except the slow and the thorough ones"
@@ -46,7 +46,10 @@ notebook: setup-dev
 	$(RUN) scripts/run_notebook.py examples/pretrain.ipynb
 
 report: setup-dev
-	@$(RUN) -m benchmarks.report --plan=configs/report/full.json --work_dir=runs/report --output=docs/report
+	@$(RUN) -m benchmarks.report --plan=configs/report/full.json --work_dir=runs/report --output=docs/report/methods
+	@for plan in matched long composites labels; do \
+		$(RUN) -m benchmarks.report --plan=configs/report/$$plan.json --work_dir=runs/$$plan --output=docs/report/$$plan || exit; \
+	done
 
 report-quick: setup-dev
 	@$(RUN) -m benchmarks.report --plan=configs/report/quick.json --work_dir=runs/report-quick --output=runs/report-quick/page

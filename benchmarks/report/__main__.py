@@ -1,6 +1,6 @@
 """Compares pre-training methods on dense tasks: trains and measures every method of a plan, and writes a page of results.
 
-    python -m benchmarks.report --plan=configs/report/full.json --output=docs/report
+    python -m benchmarks.report --plan=configs/report/full.json --output=docs/report/methods
 
 Finished work stays in `--work_dir`, and the same command resumes from there. With `--train_only`, an accelerator trains the backbones, and
 another machine measures them later. Learning rates are chosen on the validation split; after that,
@@ -153,7 +153,9 @@ class Settings(CheckedSettings):
     """Plan to carry out, and its folders."""
 
     plan: str = flag("configs/report/full.json", "Report", "JSON file of the methods to compare")
-    output: str = flag("docs/report", "Report", "folder of the page; an older page is replaced")
+    output: str = flag(
+        "docs/report/methods", "Report", "folder of the page; an older page is replaced"
+    )
     work_dir: str = flag(
         "runs/report", "Report", "folder of the runs and results; use one per plan", path=True
     )
