@@ -84,7 +84,7 @@ def _setting(output, plan_file, plan):
         f"Backbones are pre-trained without labels on the split `unlabelled` of `{plan.dataset}` and evaluated on other "
         f"images: a linear layer on frozen c5 maps is trained on the split `train` and scored on `{plan.split}`. The backbone is a "
         f"`{plan.backbone}` with output stride {plan.output_stride}. Pre-training takes {config.epochs} epochs{steps} with batch size "
-        f"{config.batch_size} at {config.image_size} pixels, `--optimizer={config.optimizer}` and `--augmentation={config.augmentation}`. "
+        f"{config.batch_size} at {config.image_size} pixels, `--optimizer={config.optimizer}` and `--augmentation={config.augmentation}`.{_start(plan)} "
         f"{_choice(plan)} Results are means over {seeds} seed{'s' if seeds > 1 else ''} ± the standard deviation over seeds; the number of "
         f"seeds is {f'{len(plan.detection_seeds)} for AP and ' if plan.detection_seeds else ''}{len(plan.ablation_seeds)} for the ablations. "
         f"{_link(output, plan_file)} and {_link(output, plan.common)} contain the seeds, grids and settings."
@@ -95,18 +95,35 @@ def _link(output, path):
     return f"[`{path}`]({os.path.relpath(path, output)})"
 
 
+def _start(plan):
+    """Describes the backbones from which pre-training starts; "" for random weights."""
+    names = dict.fromkeys(method.init_from for method in plan.methods if method.init_from)
+    starts = [plan.method(name).dataset or plan.dataset for name in names]
+    if not starts:
+        return ""
+    datasets = " or ".join(f"`{dataset}`" for dataset in starts)
+    return (
+        f" It starts from a backbone that was trained with the labels of {datasets} for {plan.supervised['steps']} steps with batch size "
+        f"{plan.supervised['batch_size']}."
+    )
+
+
 def _choice(plan):
-    if len(plan.rates) == 1:
+    choosing = [method for method in plan.methods if len(plan.grid(method)) > 1]
+    if not choosing and plan.split == "validation":
         return (
             f"All methods of pre-training use the same learning rate, and scores are on `{plan.split}`: this page only shows that everything runs; "
             "it does not compare methods."
         )
+    if not choosing:
+        return "The learning rates are those of the plan."
     extended = (
         ", extended by factors of two while the best one was at an end," if plan.extra_rates else ""
     )
+    with_labels = any(method.kind == "supervised" for method in choosing)
     labels = (
         f", and training with labels the best of its own {len(plan.supervised_rates)}"
-        if plan.has_kind("supervised")
+        if with_labels
         else ""
     )
     return (
