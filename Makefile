@@ -8,10 +8,13 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # Quarter of the tests marked thorough; four consecutive commits run all of them. A tree without a git history uses the day of the year.
 QUARTER ?= $(shell echo $$(($$(git rev-list --count HEAD 2>/dev/null || date +%-j) % 4 + 1)))
 
+# What the demo compares at its end; no labels were used before.
+BEFORE_AND_AFTER := --from=runs/demo --from=random --dataset=scenes/128_plain --data_dir=data --seeds=1 --overwrite
+
 .PHONY: help setup setup-dev demo docs notebook report report-quick test test-quick test-all test-quarter faults lint format clean
 
 help:
-	@echo "make demo        pre-trains a small backbone on embedded images; less than ten minutes on two cores"
+	@echo "make demo        pre-trains a small backbone on embedded images and shows what it has learnt; less than ten minutes on two cores"
 	@echo "make docs        builds the documentation into site; make notebook executes examples/pretrain.ipynb and stores its outputs"
 	@echo "make report      carries out the plans in configs/report, and writes docs/report; about twenty hours on two cores, resumable"
 	@echo "make report-quick  a shorter report, in 15 minutes, too short to learn much; writes runs/report-quick/page"
@@ -38,6 +41,9 @@ $(VENV)/.ready-dev: pyproject.toml $(VENV)/.ready
 
 demo: setup
 	@$(RUN) train.py --flagfile=configs/demo.flags
+	@echo && echo "Before and after, on scenes that the run has not seen:"
+	@$(RUN) -m pixpro_tf.evaluation.compare $(BEFORE_AND_AFTER) --task=matching --image_size=128 --output=evaluated/demo_matching
+	@$(RUN) -m pixpro_tf.evaluation.compare $(BEFORE_AND_AFTER) --task=segmentation --epochs=5 --output=evaluated/demo_segmentation
 
 docs: setup-dev
 	$(RUN) -m mkdocs build --strict

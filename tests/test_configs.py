@@ -27,15 +27,11 @@ SMALL = (
 )
 
 
-def small(name):
-    return (*SMALL, "--output_stride=16") if name == "demo" else SMALL
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_configuration_builds(name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    config = parse(Config, [f"--flagfile=configs/{name}.flags", *small(name)])
+    config = parse(Config, [f"--flagfile=configs/{name}.flags", *SMALL])
     model = build.build_model(config, total_steps=2)
     assert len(model.trainable_variables) > 36 and not model.target.trainable_variables
 
@@ -50,7 +46,7 @@ def test_configuration_trains(train, scenes_dir, tmp_path, name):
     same_views = name.startswith("ablations/") and name != "ablations/symmetric_views"
     train(
         f"--flagfile=configs/{name}.flags",
-        *small(name),
+        *SMALL,
         *(["--augmentation=none"] if same_views else []),
         "--pictures_every=1000",
         "--dataset=scenes/128",
