@@ -32,8 +32,9 @@ not depend on colour: furrows, ripples, bricks and cobbles; striped and dotted b
 checked stars, striped and checked rods. Every pixel has a class, and every thing has a box around
 its visible pixels. A scene is a function of version, split and index only, and has the same
 composition at both sizes. In "128_plain" the same scenes have no colour, and all surfaces have the
-same mean grey and the same contrast; "128_plain_16k" adds unlabelled ones. Colour and brightness make the positions in a scene so easy to
-distinguish that a method that learns from positions learns little else within minutes.
+same mean grey and the same contrast; "128_plain_16k" has more unlabelled ones. Colour and
+brightness make the positions in a scene so easy to distinguish that a method that learns from
+positions learns little else within minutes.
 """
 
 
