@@ -9,7 +9,7 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 QUARTER ?= $(shell echo $$(($$(git rev-list --count HEAD 2>/dev/null || date +%-j) % 4 + 1)))
 
 # What the demo compares at its end; no labels were used before.
-BEFORE_AND_AFTER := --from=runs/demo --from=random --dataset=scenes/128_plain --data_dir=data --seeds=1 --overwrite
+BEFORE_AND_AFTER := --from=runs/demo --from=random --dataset=scenes/128_plain --data_dir=data --seeds=1
 
 .PHONY: help setup setup-dev demo docs notebook report report-quick test test-quick test-all test-quarter faults lint format clean
 
@@ -42,8 +42,8 @@ $(VENV)/.ready-dev: pyproject.toml $(VENV)/.ready
 demo: setup
 	@$(RUN) train.py --flagfile=configs/demo.flags
 	@echo && echo "Before and after, on scenes that the run has not seen:"
-	@$(RUN) -m pixpro_tf.evaluation.compare $(BEFORE_AND_AFTER) --task=matching --image_size=128 --output=evaluated/demo_matching
-	@$(RUN) -m pixpro_tf.evaluation.compare $(BEFORE_AND_AFTER) --task=segmentation --epochs=5 --output=evaluated/demo_segmentation
+	@$(RUN) -m pixpro_tf.evaluation.compare $(BEFORE_AND_AFTER) --task=matching --image_size=128
+	@$(RUN) -m pixpro_tf.evaluation.compare $(BEFORE_AND_AFTER) --task=segmentation --epochs=5 --output=evaluated/before_and_after --overwrite
 
 docs: setup-dev
 	$(RUN) -m mkdocs build --strict
