@@ -146,10 +146,10 @@ def listed(names: list[str], at_most: int) -> str:
 
 def first_line(error: BaseException) -> str:
     """Returns the message of another library's error as one line, without the nodes and ops that TensorFlow wraps around it."""
-    lines = str(error).strip().splitlines()
+    lines = [_WRAPPING.sub("", line) for line in str(error).strip().splitlines()]
     if not lines:
         return type(error).__name__
-    line = _WRAPPING.sub("", lines[0])
+    line = lines[0]
     if len(lines) > 1 and lines[1].startswith("Traceback"):
         # The error of a Python function that a graph has called, of which TensorFlow's message contains the class and the traceback.
         return line.partition(": ")[2] or line
@@ -157,7 +157,7 @@ def first_line(error: BaseException) -> str:
         # The locations in the code follow; the actual message is on the line before the first node.
         nodes = [place for place, text in enumerate(lines) if text.lstrip().startswith("[[")]
         line = lines[nodes[0] - 1] if nodes else lines[-1]
-    line = re.sub(r" \[Op:\w+\].*$", "", _WRAPPING.sub("", line))
+    line = re.sub(r" \[Op:\w+\].*$", "", line)
     for assertion in _ASSERTIONS:
         if found := assertion.fullmatch(line):
             return found["message"]

@@ -83,7 +83,7 @@ def few_labels(folder: str, plan: Plan, main: Sequence[Measured]) -> str:
     parts = [
         "## Few labels",
         f"All weights are fine-tuned with some of the labelled images, for {plan.fine_tuning['steps']} steps whatever their number. All methods train "
-        "with the same images; each seed has its own. *Gain* is the mean difference from the start without pre-training over the seeds, ± its "
+        "with the same images; each seed has its own, as far as there are enough. *Gain* is the mean difference from the start without pre-training over the seeds, ± its "
         "standard error.",
     ]
     for name, metric, task in _FEW_LABELS:

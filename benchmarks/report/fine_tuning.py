@@ -5,6 +5,7 @@ from typing import Any
 
 from benchmarks.report.place import Place
 from benchmarks.report.plan import Plan, Run
+from pixpro_tf.data.labelled.segmentation import open_segmentation
 from pixpro_tf.evaluation import dense, detection
 from pixpro_tf.evaluation.object_detection.evaluation import evaluate as evaluate_detection
 from pixpro_tf.evaluation.segmentation.evaluation import evaluate as evaluate_segmentation
@@ -17,23 +18,21 @@ class FineTuning:
     Attributes:
         images: numbers of labelled images to train with. Seed 0 trains with the first of them, seed 1 with the next ones, and so on, as far
             as the split reaches; all methods train with the same ones.
-        available: number of images of the split `train`.
         steps, batch_size: number of steps, whatever the number of images, and largest batch size.
         crop_size, segmentation_rate: crops and learning rate of the segmenter, see `evaluation.dense`.
         detection_rate: learning rate of the detector, see `evaluation.detection`.
     """
 
     images: tuple[int, ...]
-    available: int
     steps: int
     batch_size: int
     crop_size: int
     segmentation_rate: float
     detection_rate: float
 
-    def split(self, images: int, seed: int) -> str:
-        """Returns the part of the training split with which a seed trains."""
-        start = seed % (self.available // images) * images
+    def split(self, images: int, seed: int, available: int) -> str:
+        """Returns the part of a training split with a number of available images with which a seed trains."""
+        start = seed % (available // images) * images
         return f"train[{start}:{start + images}]"
 
     def training(self, images: int) -> dict[str, int]:
@@ -55,11 +54,12 @@ def measure(
         split: split to score on.
     """
     settings = FineTuning(**plan.fine_tuning)
+    train = open_segmentation(plan.dataset, place.data_dir).split("train")
     common: dict[str, Any] = {
         "source": source,
         "dataset": plan.dataset,
         "data_dir": place.data_dir,
-        "train_split": settings.split(images, run.seed),
+        "train_split": settings.split(images, run.seed, int(train.cardinality())),
         "split": split,
         "seed": run.seed,
     }

@@ -204,7 +204,7 @@ def _content_table(plan, main):
         + f"\n\n*With a margin*, the network sees images that are extended by mirroring, by {plan.margin} pixels on each side, and its maps are cropped "
         "back: the zeros of the padding are then further from the scored area and tell the linear layer less about the position of a bin. "
         "*Position share* is the share of the features' variance that the position in the grid explains; "
-        "*feature spread* falls to 0 and *cross-image cosine* rises to 1 when features collapse to a constant. All values are from held-out scenes."
+        "*feature spread* falls to 0 and *cross-image cosine* rises to 1 when features collapse to a constant. All values are from held-out images."
     )
 
 
@@ -254,8 +254,8 @@ def _class_text(each: Measured, name: str) -> str:
 
 def _rates_table(plan, place, rates):
     rows = []
-    for method in plan.methods:
-        scores = selection_scores(plan, place, method) if method.has_own_rate else {}
+    for method in plan.choosing():
+        scores = selection_scores(plan, place, method)
         if len(scores) > 1:
             cells = [
                 f"{rate:g}: {100 * score:.1f}"
@@ -283,7 +283,7 @@ def _draw_plots(folder, plan, found, main):
     if "random" in found and "supervised" in found:
         floor, ceiling = found["random"].mean_iou.mean, found["supervised"].mean_iou.mean
         lines = [("a third of the gap", floor + GAP * (ceiling - floor))]
-    figure = plots.mean_iou_plot(main, "Linear segmentation of held-out scenes", lines)
+    figure = plots.mean_iou_plot(main, "Linear segmentation of held-out images", lines)
     figure.savefig(os.path.join(folder, "methods.png"), dpi=110)
     ablated = [] if plan.of_lengths else [each.method.of for each in found.values()]
     for name in dict.fromkeys(filter(None, ablated)):
@@ -299,7 +299,7 @@ def _draw_pictures(folder, plan, place, rates) -> str:
 
     parts = []
     kinds = {
-        "components": "First three principal components of c5 over four held-out scenes",
+        "components": "First three principal components of c5 over four held-out images",
         "propagation": "Weights with which a propagation with gamma 2 mixes features into three points, computed from the projections of c3 where "
         "a method has them and from c5 otherwise; of the methods here, only PixPro is trained with propagation",
         "neighbours": "Nearest neighbours, in other scenes, of the features at three points of the first scene",

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pixpro_tf.storage.checkpoint_files import write_atomically
+
 
 class Parts:
     """Results of finished parts by their names.
@@ -47,6 +49,4 @@ class Parts:
 def write_json(path: str, content: dict[str, Any]) -> None:
     """Writes a file, which is complete or does not change."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(f"{path}.partial", "w") as file:
-        json.dump(content, file, indent=2)
-    os.replace(f"{path}.partial", path)
+    write_atomically(path, json.dumps(content, indent=2))

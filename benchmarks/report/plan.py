@@ -36,9 +36,9 @@ class Method:
     dataset: str = ""
 
     @property
-    def has_own_rate(self) -> bool:
-        """Whether the learning rate is chosen for this method, and not taken over from another one."""
-        return not self.of or bool(self.rates)
+    def rate_of(self) -> str:
+        """Name of the method for which the learning rate is chosen: itself, or that of which it is an ablation."""
+        return self.name if self.rates or not self.of else self.of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +146,10 @@ class Plan:
         """Returns the learning rates among which that of a method is chosen, before any extension; only 0 without training."""
         own = {"random": (0.0,), "supervised": self.supervised_rates}.get(method.kind, self.rates)
         return method.rates or own
+
+    def choosing(self) -> list[Method]:
+        """Returns the methods for which a learning rate is chosen."""
+        return [method for method in self.methods if method.rate_of == method.name]
 
     def selection_run(self, method: Method, rate: float) -> Run:
         """Returns the run that shows how good a learning rate is for a method."""

@@ -30,15 +30,10 @@ def read_result(place: Place, run: Run, stage: str) -> dict[str, Any]:
 def chosen_rates(plan: Plan, place: Place) -> dict[str, float]:
     """Returns the learning rate of each method: that with the best validation mIoU, or that of the method of which it is an ablation."""
     found = {}
-    for method in plan.methods:
-        if method.has_own_rate:
-            scores = selection_scores(plan, place, method)
-            found[method.name] = max(scores, key=lambda rate: scores[rate])
-    return {method.name: found[_chooser(method)] for method in plan.methods}
-
-
-def _chooser(method: Method) -> str:
-    return method.name if method.has_own_rate else method.of
+    for method in plan.choosing():
+        scores = selection_scores(plan, place, method)
+        found[method.name] = max(scores, key=lambda rate: scores[rate])
+    return {method.name: found[method.rate_of] for method in plan.methods}
 
 
 def extended_grid(plan: Plan, place: Place, method: Method) -> list[float]:
@@ -67,8 +62,8 @@ def selection_runs(plan: Plan, place: Place) -> list[Run]:
     """Returns the runs among which learning rates are chosen; more of them once extensions of a grid are measured."""
     return [
         plan.selection_run(method, rate)
-        for method in plan.methods
-        if method.has_own_rate and len(plan.grid(method)) > 1
+        for method in plan.choosing()
+        if len(plan.grid(method)) > 1
         for rate in extended_grid(plan, place, method)
     ]
 

@@ -31,6 +31,20 @@ _SEGMENTATION: dict[str, Any] = {"task": ("segmentation",)}
 _TRAINED: dict[str, Any] = {"task": ("detection", "segmentation")}
 _ONE_MAP: dict[str, Any] = {"task": ("segmentation", "matching")}
 
+_SHARED = ("dataset", "data_dir", "split", "batch_size")
+_OF_TRAINING = ("train_split", "epochs")
+_OF_MAPS = ("on_bad_image", "level", "output_stride")
+# Flags that are those of the evaluation too, by task.
+_PASSED: dict[str, tuple[str, ...]] = {
+    "detection": (
+        *_SHARED,
+        *_OF_TRAINING,
+        *(field.name for field in dataclasses.fields(BoxSettings)),
+    ),
+    "segmentation": (*_SHARED, *_OF_TRAINING, *_OF_MAPS, "mode", "crop_size"),
+    "matching": (*_SHARED, *_OF_MAPS, "image_size"),
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(DownloadLimits, BoxSettings):
@@ -155,17 +169,9 @@ class Settings(DownloadLimits, BoxSettings):
         Raises:
             ConfigError: if they are invalid.
         """
-        names = ["dataset", "data_dir", "batch_size"]
-        if self.task == "detection":
-            names += [field.name for field in dataclasses.fields(BoxSettings)]
-        else:
-            names += ["on_bad_image", "level", "output_stride"]
-        if self.task == "matching":
-            names += ["image_size", *(["split"] if has_splits(self.dataset) else [])]
-        else:
-            names += ["train_split", "split", "epochs"]
-        if self.task == "segmentation":
-            names += ["mode", "crop_size"]
+        names = _PASSED[self.task]
+        if self.task == "matching" and not has_splits(self.dataset):
+            names = tuple(name for name in names if name != "split")
         # 0 stands for the default of the evaluation.
         shared: dict[str, Any] = {
             name: getattr(self, name) for name in names if getattr(self, name)

@@ -414,15 +414,14 @@ def test_page_shows_the_gain_over_the_start_by_number_of_labels(plan, tmp_path):
 def test_seeds_fine_tune_with_different_images_for_the_same_number_of_steps():
     settings = FineTuning(
         images=(10, 100, 1000),
-        available=1000,
         steps=300,
         batch_size=16,
         crop_size=96,
         segmentation_rate=0.01,
         detection_rate=0.001,
     )
-    assert [settings.split(10, seed) for seed in (0, 1)] == ["train[0:10]", "train[10:20]"]
-    assert [settings.split(1000, seed) for seed in (0, 1)] == 2 * ["train[0:1000]"]
+    assert [settings.split(10, seed, 1000) for seed in (0, 1)] == ["train[0:10]", "train[10:20]"]
+    assert [settings.split(1000, seed, 1000) for seed in (0, 1)] == 2 * ["train[0:1000]"]
     for images in settings.images:
         found = settings.training(images)
         steps = found["epochs"] * (images // found["batch_size"])
@@ -483,7 +482,6 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
         "detection": {},
         "fine_tuning": {
             "images": [4],
-            "available": 8,
             "steps": 2,
             "batch_size": 2,
             "crop_size": 64,

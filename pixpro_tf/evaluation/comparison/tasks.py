@@ -140,9 +140,8 @@ class Matching:
     metrics = {"found": "matched", "chance": "chance"}
 
     def __init__(self, settings: correspondence.Settings) -> None:
-        self.evaluated = (
-            f"{settings.dataset}{', ' if settings.split else ''}{settings.split}, dense matching"
-        )
+        parts = (settings.dataset, settings.split, "dense matching")
+        self.evaluated = ", ".join(filter(None, parts))
 
     def evaluate(
         self, settings: correspondence.Settings, folder: str
