@@ -1,4 +1,4 @@
-"""Plots and tabulates the loss curves of several runs of another tool, from its TensorBoard logs.
+"""Plots and tabulates scalars of several runs, of this project or of another tool, from their TensorBoard logs.
 
     python -m benchmarks.loss_curves --runs="our checkpoint=ours/train,random weights=random/train" --output=docs/images/od_api.png
 
@@ -73,23 +73,30 @@ def table(curves: list[Curve], stretches: int) -> str:
     return "\n".join(lines)
 
 
-def draw(curves: list[Curve], stretches: int, title: str, path: str) -> None:
-    """Plots the curves as a PNG: single steps pale, means of stretches bold."""
+def draw(panels: dict[str, list[Curve]], stretches: int, path: str) -> None:
+    """Plots the curves as a PNG, a panel for each tag: single steps pale, means of stretches bold."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for curve, (colour, style) in zip(curves, _STYLES, strict=False):
-        smoothed = curve.smoothed(stretches)
-        axes.plot(curve.steps, curve.values, color=colour, alpha=0.2, linewidth=0.8)
-        axes.plot(
-            smoothed.steps, smoothed.values, style, color=colour, linewidth=2, label=curve.name
-        )
-    axes.set_title(title)
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    size = (7, 4) if len(panels) == 1 else (4.5 * columns, 2.6 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    for index, (axes, (title, curves)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
+        for curve, (colour, style) in zip(curves, _STYLES, strict=False):
+            smoothed = curve.smoothed(stretches)
+            axes.plot(curve.steps, curve.values, color=colour, alpha=0.2, linewidth=0.8)
+            axes.plot(
+                smoothed.steps, smoothed.values, style, color=colour, linewidth=2, label=curve.name
+            )
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+        if index == 0:
+            axes.legend(frameon=False)
+    for axes in grid[-1]:
+        axes.set_xlabel("step")
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     figure.savefig(path, dpi=120)
 
@@ -99,9 +106,10 @@ class Settings(CheckedSettings):
     """Curves to plot, and how."""
 
     runs: str = required("Curves", "NAME=FOLDER of each run, separated by commas")
-    tag: str = flag("Loss/total_loss", "Curves", "tag of the scalar to plot")
+    tags: str = flag(
+        "Loss/total_loss", "Curves", "tags of the scalars to plot, separated by commas"
+    )
     stretches: int = flag(10, "Curves", "number of points of each bold curve", minimum=1)
-    title: str = flag("", "Output", "title of the plot; empty for the tag")
     output: str = required("Output", "PNG file to write")
 
 
@@ -109,12 +117,20 @@ def _run(flags: Settings) -> None:
     runs = flags.runs.split(",")
     if len(runs) > len(_STYLES):
         refuse(flags, "runs", f"contains {len(runs)} runs; pass at most {len(_STYLES)}")
-    curves = []
-    for run in runs:
-        name, equals, folder = run.partition("=")
-        if not equals:
+    named = [run.partition("=") for run in runs]
+    for run, (_, equals, folder) in zip(runs, named, strict=True):
+        if not (equals and folder):
             refuse(flags, "runs", f"contains {run} without a name; use NAME=FOLDER")
-        curves.append(read_curve(name, folder, flags.tag))
+    panels = {}
+    for tag in flags.tags.split(","):
+        curves = [read_curve(name, folder, tag) for name, _, folder in named]
+        _check_steps(flags, curves)
+        print(f"{tag}\n{table(curves, flags.stretches)}")
+        panels[tag] = curves
+    draw(panels, flags.stretches, flags.output)
+
+
+def _check_steps(flags, curves):
     shortest = min(len(curve.steps) for curve in curves)
     if flags.stretches > shortest:
         refuse(
@@ -126,8 +142,6 @@ def _run(flags: Settings) -> None:
         raise RunError(
             "the runs logged the scalar at different steps; use runs of the same length and logging interval"
         )
-    print(table(curves, flags.stretches))
-    draw(curves, flags.stretches, flags.title or flags.tag, flags.output)
 
 
 main = Command(Settings, __doc__, "python -m benchmarks.loss_curves", _run)

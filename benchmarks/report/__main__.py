@@ -22,8 +22,10 @@ from benchmarks.report.page import write_page
 from benchmarks.report.place import CHOICE, MEASUREMENT, TRAINING, Place
 from benchmarks.report.plan import Plan, Run, read_plan
 from benchmarks.report.results import chosen_rates, read_result, selection_runs
+from pixpro_tf.cli import command_line
 from pixpro_tf.cli.commands import Command
 from pixpro_tf.cli.settings import CheckedSettings
+from pixpro_tf.config import Config
 from pixpro_tf.config.flag import flag
 from pixpro_tf.data.progress import duration
 from pixpro_tf.errors import RunError
@@ -57,6 +59,27 @@ def _check_packages():
 
     require_pycocotools()
     photographs()
+
+
+def _prepare_data(plan: Plan, data_dir: str):
+    """Prepares all datasets once, before several processes need them, and finds out whether all images are there."""
+    from pixpro_tf.data.sources import open_source
+    from pixpro_tf.data.sources.tfds_datasets import prepared_builder
+
+    for dataset in dict.fromkeys((plan.dataset, *(method.dataset for method in plan.methods))):
+        if dataset:
+            prepared_builder(dataset, data_dir)
+    for method in plan.methods:
+        if method.kind == "pretrained":
+            config = command_line.parse(Config, plan.training_flags(method))
+            assert config is not None
+            open_source(
+                config.dataset,
+                data_dir=data_dir,
+                split=config.split,
+                shuffle_buffer=config.shuffle_buffer,
+                channels=config.image_channels,
+            )
 
 
 def measure_all(
@@ -178,10 +201,7 @@ def _run(flags: Settings) -> None:
     place = Place(flags.work_dir, flags.data_dir)
     check_conditions(plan, place)
     _check_packages()
-    from pixpro_tf.data.sources.tfds_datasets import prepared_builder
-
-    # Prepared once, before several processes need it.
-    prepared_builder(plan.dataset, flags.data_dir)
+    _prepare_data(plan, flags.data_dir)
     started = time.monotonic()
     if plan.starts():
         measure_all(flags.plan, plan, place, plan.starts(), CHOICE, flags.jobs)

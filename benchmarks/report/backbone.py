@@ -42,8 +42,11 @@ def measure(plan: Plan, place: Place, run: Run, stage: str) -> None:
     path = place.result_file(run, stage)
     parts = Parts(f"{path}.parts")
     started = time.monotonic()
-    source = _backbone_source(plan, place, run)
-    parts.spent("training", time.monotonic() - started)
+    try:
+        source = _backbone_source(plan, place, run)
+    finally:
+        # Also the time of training that was stopped, and that the next start goes on with.
+        parts.spent("training", time.monotonic() - started)
     found = {} if stage == TRAINING else _measured(plan, place, run, source, stage, parts)
     write_json(path, found | {"seconds": parts.seconds})
     parts.remove()

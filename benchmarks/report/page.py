@@ -350,7 +350,7 @@ def _notes(plan_file):
 
 def _core_hours(plan, place, rates):
     """Sums the core hours of all training and measuring; each backbone used one core, and each stage counts only its own work."""
-    runs = [(run, CHOICE) for run in selection_runs(plan, place)]
+    runs = [(run, CHOICE) for run in (*plan.starts(), *selection_runs(plan, place))]
     runs += [(run, MEASUREMENT) for run in plan.measured_runs(rates)]
     spent = (read_result(place, run, stage).get("seconds", {}) for run, stage in runs)
     return sum(sum(seconds.values()) for seconds in spent) / 3600
@@ -363,7 +363,7 @@ python -m pixpro_tf.visualize --from={place.work_dir}/runs/NAME --images=photogr
 ```
 
 The first command creates this page, the second figures of the backbone NAME, which is a folder in `{place.work_dir}/runs`. Training and
-measuring took {core_hours:.1f} hours of one core; for interrupted runs, only the last part is counted. `results.json` contains the measurements of every seed."""
+measuring took {core_hours:.1f} hours of one core, without that of processes that were killed. `results.json` contains the measurements of every seed."""
 
 
 def _all_results(found):

@@ -14,6 +14,7 @@ def run(tmp_path):
             for step in range(first, last + 1):
                 tf.summary.scalar("loss", 10.0 * step, step=step)
                 tf.summary.scalar("rate", 0.1, step=step)
+                tf.summary.scalar("size", step, step=step)
     return str(tmp_path)
 
 
@@ -25,7 +26,7 @@ def test_reads_a_curve_from_all_files_of_a_run(run):
 
 def test_reports_a_missing_tag(run):
     with pytest.raises(
-        RunError, match="does not contain the scalar Loss/total_loss; it contains loss, rate"
+        RunError, match="does not contain the scalar Loss/total_loss; it contains loss, rate, size"
     ):
         loss_curves.read_curve("mine", run, "Loss/total_loss")
 
@@ -37,5 +38,13 @@ def test_stretches_are_means(run, tmp_path):
     np.testing.assert_array_equal(smoothed.values, [20, 50])
     table = loss_curves.table([curve, curve], 2).splitlines()
     assert table[1].split() == ["2", "20.000", "20.000"] and len(table) == 3
-    loss_curves.draw([curve], 2, "Loss", str(tmp_path / "curve.png"))
-    assert (tmp_path / "curve.png").stat().st_size > 5000
+
+
+def test_a_panel_for_each_tag(run, tmp_path, capsys):
+    for tags in ("loss", "loss,rate", "loss,rate,size"):
+        path = tmp_path / f"{tags}.png"
+        flags = [f"--runs=mine={run}", f"--tags={tags}", "--stretches=2", f"--output={path}"]
+        assert loss_curves.main(flags) == 0
+        assert path.stat().st_size > 5000
+        printed = capsys.readouterr().out.splitlines()
+        assert [line for line in printed if line in ("loss", "rate", "size")] == tags.split(",")

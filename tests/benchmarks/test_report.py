@@ -229,11 +229,24 @@ def test_finished_runs_are_skipped(plan, place, capsys, monkeypatch):
     assert "1 of 2 backbones are finished" in printed and "2 of 2, pixpro-rate0.2" in printed
 
 
-def test_a_machine_may_only_train(tmp_path, monkeypatch):
+def test_missing_images_are_noticed_before_anything_is_trained(plan, tmp_path, monkeypatch):
     from pixpro_tf.data.sources import tfds_datasets
 
+    prepared = []
+    monkeypatch.setattr(tfds_datasets, "prepared_builder", lambda *args: prepared.append(args))
+    elsewhere = Method(
+        "elsewhere", "elsewhere", flags=(f"--dataset=zip:{tmp_path / 'textures.zip'}",)
+    )
+    start = Method("start", "start", kind="supervised", dataset="composites/128")
+    plan = dataclasses.replace(plan, methods=(start, elsewhere))
+    with pytest.raises(RunError, match=r"textures\.zip"):
+        command._prepare_data(plan, "data")
+    assert prepared == [(plan.dataset, "data"), ("composites/128", "data")]
+
+
+def test_a_machine_may_only_train(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(tfds_datasets, "prepared_builder", lambda *_: None)
+    monkeypatch.setattr(command, "_prepare_data", lambda *_: None)
     monkeypatch.setattr(command, "measure_all", lambda *args: calls.append((args[4], args[3])))
     flags = ["--plan=configs/report/quick.json", f"--work_dir={tmp_path / 'work'}", "--train_only"]
     assert command.main([*flags, f"--output={tmp_path / 'page'}"]) == 0
