@@ -94,9 +94,9 @@ def _refuse_overlap(output: str, read: str) -> None:
 
 
 def _paths_of(read: str) -> list[str]:
-    """Returns the existing local paths that the value of a flag names, e.g. `folder:PATH`, `keras_hub:PATH` or `tfrecord:GLOB`."""
-    found = []
-    for each in {read, read.partition(":")[2]} - {""}:
+    """Returns the existing local paths that the value of a flag names, e.g. `folder:PATH`, `random:keras_hub:PATH` or `tfrecord:GLOB`."""
+    found, parts = [], read.split(":")
+    for each in {":".join(parts[start:]) for start in range(len(parts))} - {""}:
         path = os.path.expanduser(each)
         # A checkpoint is named without the suffixes of its files.
         found += glob.glob(path) if read.startswith("tfrecord:") else [path, f"{path}.index"]

@@ -55,7 +55,7 @@ class Settings(DownloadLimits, BoxSettings):
     """
 
     sources: tuple[str, ...] = from_flag(
-        f", or {RANDOM} for random weights of the first backbone's architecture, or random:resnet50",
+        f", or {RANDOM} for random weights in the architecture and layout of the first of the others, or random:resnet50",
         repeated=True,
     )
     task: str = flag(

@@ -47,7 +47,6 @@ main = command(
     "correspondence",
     __doc__,
     library="pixpro_tf.evaluation.dense_matching.evaluation",
-    resumable=False,
 )
 
 

@@ -25,7 +25,9 @@ from pixpro_tf.evaluation.unfinished import unfinished
 class EvaluatedBackbone(ImageLimits, BackboneSettings):
     """Flags of a trained backbone, or of one with random weights for comparison."""
 
-    source: str = from_flag(", or random:resnet50 for random weights")
+    source: str = from_flag(
+        ", or random:resnet50 or random:RUN for random weights in the architecture and layout of a ResNet-50 or of a run"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,7 +123,7 @@ AnySettings = TypeVar("AnySettings", bound=HasOutput)
 
 
 def command(
-    settings: type[AnySettings], name: str, doc: str | None, *, library: str, resumable: bool = True
+    settings: type[AnySettings], name: str, doc: str | None, *, library: str
 ) -> Command[AnySettings]:
     """Returns the command of an evaluation.
 
@@ -129,18 +131,13 @@ def command(
         settings: dataclass of its flags.
         name: name of its module in this package.
         doc: docstring of its module; see `Command`.
-        library: name of the module that does the work. It defines `evaluate(settings)`, which returns a result, and functions of the
-            settings and the result: `describe` returns the text to print, `results` the contents of results.json, and the optional
-            `draw` the Matplotlib figures by name.
-        resumable: whether `evaluate` has a second argument, the folder in which an interrupted evaluation keeps what it has done; see
-            `unfinished`.
+        library: name of the module that does the work. It defines `evaluate(settings, folder)`, which returns a result and keeps in
+            the folder what an interrupted evaluation has done (see `unfinished`), and functions of the settings and the result: `describe`
+            returns the text to print, `results` the contents of results.json, and the optional `draw` the Matplotlib figures by name.
     """
 
     def run(settings: AnySettings) -> None:
         work = importlib.import_module(library)
-        if not resumable:
-            finish(settings, work, work.evaluate(settings))
-            return
         with unfinished(settings, settings.inputs) as folder:
             finish(settings, work, work.evaluate(settings, folder))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -21,25 +22,23 @@ def load_backbone(
     """Loads a backbone in float32.
 
     Args:
-        source: folder of a run, TF Hub-style handle of a SavedModel that `export.savedmodel` wrote, or `random:resnet50` for that
-            architecture with random weights, drawn with TensorFlow's global seed.
+        source: folder of a run, TF Hub-style handle of a SavedModel that `export.savedmodel` wrote, or random weights, drawn with
+            TensorFlow's global seed: `random:resnet50`, or `random:runs/mine` for the architecture, layout and channels of that run.
         network: network of a run, "online" or "target"; empty for the online one.
-        output_stride: output stride to use instead of the one that the backbone was trained with; 0 keeps that one, and is 32 for random
-            weights.
+        output_stride: output stride to use instead of the one that the backbone was trained with; 0 keeps that one, and is 32 for
+            `random:resnet50`.
         any_channels: whether the caller reads images with the channels of the backbone; otherwise it reads RGB with 8 bits.
 
     Raises:
         ConfigError: if the architecture is unknown.
         RunError: if the weights are not found, or are for images with other channels.
     """
-    if source.startswith(RANDOM):
-        return _random_backbone(source, output_stride or 32)
-    with _loading(source), trained_weights.open_weights(source, network or None) as weights:
+    with open_backbone(source, network) as weights:
         if not any_channels:
             _check_channels(source, weights)
         if output_stride:
             weights = dataclasses.replace(weights, output_stride=output_stride)
-        return trained_weights.restore(weights)
+        return _restored(source, weights)
 
 
 def load_backbone_and_neck(source: str, network: str = "") -> tuple[resnet.ResNet, Neck | None]:
@@ -47,11 +46,40 @@ def load_backbone_and_neck(source: str, network: str = "") -> tuple[resnet.ResNe
 
     The arguments and errors are those of `load_backbone`.
     """
-    if source.startswith(RANDOM):
-        return _random_backbone(source, 32), None
-    with _loading(source), trained_weights.open_weights(source, network or None) as weights:
+    with open_backbone(source, network) as weights:
         _check_channels(source, weights)
-        return trained_weights.restore_with_neck(dataclasses.replace(weights, output_stride=32))
+        weights = dataclasses.replace(weights, output_stride=32)
+        if source.startswith(RANDOM):
+            return _restored(source, weights), None
+        return trained_weights.restore_with_neck(weights)
+
+
+@contextlib.contextmanager
+def open_backbone(source: str, network: str = "") -> Iterator[trained_weights.Weights]:
+    """Finds a backbone; the arguments and errors are those of `load_backbone`.
+
+    Yields:
+        The location of the weights, valid for the duration of the block. Those of `random:` describe a network whose weights nobody reads.
+    """
+    described = source.removeprefix(RANDOM)
+    if source.startswith(RANDOM) and described in resnet.ARCHITECTURES:
+        yield trained_weights.Weights("", "", described, "torchvision", 32)
+        return
+    if source.startswith(RANDOM) and not ({"/", ":"} & {*described} or os.path.exists(described)):
+        raise ConfigError(
+            f"--from={source} is not a known backbone; use {RANDOM} followed by one of {', '.join(resnet.ARCHITECTURES)}, "
+            "or by a trained backbone"
+        )
+    with _loading(source), trained_weights.open_weights(described, network or None) as weights:
+        yield weights
+
+
+def _restored(source: str, weights: trained_weights.Weights) -> resnet.ResNet:
+    if not source.startswith(RANDOM):
+        return trained_weights.restore(weights)
+    return resnet.build(
+        weights.architecture, weights.layout, weights.output_stride, channels=weights.channels
+    )
 
 
 @contextlib.contextmanager
@@ -75,15 +103,6 @@ def _check_channels(source: str, weights: trained_weights.Weights) -> None:
             f"{source} was pre-trained on images other than 8-bit RGB (--channels={weights.channels.count}), "
             "which evaluations with labels require; use pixpro_tf.evaluation.correspondence, or export the backbone"
         )
-
-
-def _random_backbone(source: str, output_stride: int) -> resnet.ResNet:
-    architecture = source.removeprefix(RANDOM)
-    if architecture not in resnet.ARCHITECTURES:
-        raise ConfigError(
-            f"--from={source} is not a known backbone; use {RANDOM} followed by one of {', '.join(resnet.ARCHITECTURES)}"
-        )
-    return resnet.build(architecture, output_stride=output_stride)
 
 
 def maps_of(

@@ -7,12 +7,16 @@ from pixpro_tf.optimizers.schedules import EmaSchedule
 # `EmaSchedule.generations`.
 ENOUGH_GENERATIONS = 20
 
+# Number of steps below which no loss changes the features much: the runs of docs/report with the fewest steps have some hundred.
+SOME_STEPS = 200
+
 
 def advice_on_length(config: Config, steps: int) -> str:
-    """Returns a warning if a run is too short for its target network to learn anything that the online network could predict; else "".
+    """Returns a warning if a run is too short to learn good features; else "".
 
-    A run with a contrastive loss also learns from other positions or images, so it does not need the target as much, and a run that starts
-    from trained weights has a target that knows something.
+    Without negatives, a run only learns what its target network knows, which begins with random weights. A run with a contrastive loss also
+    learns from other positions or images, and one that starts from trained weights has a target that knows something; they need some
+    steps.
 
     Args:
         config: configuration of the run.
@@ -23,7 +27,12 @@ def advice_on_length(config: Config, steps: int) -> str:
     )
     share = 1 - config.ema_momentum
     if contrasts or config.init_from:
-        return ""
+        if steps >= SOME_STEPS:
+            return ""
+        return (
+            f"warning: {steps} steps are too few to learn good features; use at least {SOME_STEPS}, better thousands, e.g. with "
+            "--epochs=auto"
+        )
     if not share:
         return "warning: with --ema_momentum=1 the target network stays random; the paper uses 0.99"
     generations = EmaSchedule(config.ema_momentum, steps).generations(steps)

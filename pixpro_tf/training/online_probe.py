@@ -77,7 +77,7 @@ class OnlineProbe(StepCallback):
         return score(head, [self._maps_of(SPLIT)], self._num_classes).mean_iou
 
     def _maps_of(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        return frozen.maps_and_masks(self._function, self._batches[split], _no_line)
+        return frozen.maps_and_masks(self._function, self._batches[split], print_line=_no_line)
 
 
 def _no_line(line: str) -> None:

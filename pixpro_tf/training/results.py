@@ -32,13 +32,21 @@ _EXPORTS = {
 }
 
 
+# Flags without which a command could not read the images of the run.
+_OF_IMAGES = ("data_dir", "split", "on_bad_image", "max_megapixels", "max_image_megabytes")
+
+
 def next_commands(folder: RunFolder, config: Config) -> str:
     """Returns commands that work for this run as printed, once the path of the user's labels is filled in."""
     python = os.path.relpath(sys.executable)
     python = shlex.quote(sys.executable if python.startswith("..") else python)
     kind, flags = export_of(config)
     visualize, evaluate = f"{python} -m pixpro_tf.visualize", f"{python} -m pixpro_tf.evaluation."
-    export = f"{python} -m export.{kind}"
+    # The package `export` is found in a checkout only.
+    exporter = (
+        f"export.{kind}" if os.path.isfile("export/__init__.py") else f"pixpro_tf.export {kind}"
+    )
+    export = f"{python} -m {exporter}"
     if is_installed_command():
         visualize, evaluate, export = (
             "pixpro-visualize",
@@ -50,21 +58,20 @@ def next_commands(folder: RunFolder, config: Config) -> str:
     exported, pictured = (
         shlex.quote(os.path.join(each, name)) for each in ("exported", "pictures")
     )
-    images = f"--images={shlex.quote(config.dataset)}"
-    if config.data_dir:
-        images += f" --data_dir={shlex.quote(config.data_dir)}"
-    if config.split:
-        images += f" --split={shlex.quote(config.split)}"
+    images = shlex.quote(config.dataset) + "".join(
+        f" --{name}={shlex.quote(str(getattr(config, name)))}"
+        for name in _OF_IMAGES
+        if getattr(config, name) != getattr(Config, name)
+    )
     compare = f"{evaluate}compare --from={run} --from=random --labels=/path/to/annotations.json"
     if not config.image_channels.is_photograph:
         # Labels are of RGB images.
-        data = f"--dataset={shlex.quote(config.dataset)}"
-        compare = f"{evaluate}correspondence --from={run} {data}"
+        compare = f"{evaluate}correspondence --from={run} --dataset={images}"
     # A run with --max_steps may end before its schedule does.
     unfinished = " --allow_unfinished" if config.max_steps else ""
     return f"""\
   {python} -m tensorboard.main --logdir {shlex.quote(folder.tensorboard)}
-  {visualize} --from={run} {images} --output={pictured}
+  {visualize} --from={run} --images={images} --output={pictured}
   {compare}
   {export} --from={run} --output={exported}{flags}{unfinished}"""
 

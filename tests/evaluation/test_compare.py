@@ -12,6 +12,7 @@ pytest.importorskip("pycocotools")
 
 from pixpro_tf.evaluation import compare
 from pixpro_tf.evaluation.comparison import evaluation
+from pixpro_tf.evaluation.sources import load_backbone
 from tests.support.labelled import write_coco, write_images
 from tests.support.models import make_run
 
@@ -70,6 +71,44 @@ def test_random_weights_have_the_architecture_of_the_first_backbone(monkeypatch,
     assert compare.main(flags) == 0
     assert seen == [("random:resnet10w0.5", 0)] * 2
     assert "differ" not in capsys.readouterr().out
+
+
+def test_random_weights_have_the_layout_and_channels_of_the_first_backbone(
+    monkeypatch, tmp_path, capsys
+):
+    seen = []
+
+    class Task(FakeTask):
+        def evaluate(self, settings, folder):
+            seen.append(load_backbone(settings.source, any_channels=True))
+            return {"matched": 0.0}, {}
+
+        metrics = {"matched": "matched"}
+
+    monkeypatch.setattr(evaluation, "_TASKS", {"matching": Task})
+    run = make_run(
+        tmp_path / "run",
+        backbone="resnet10w0.5",
+        backbone_layout="model_garden",
+        dataset="folder:images",
+        channels=4,
+        channel_low=(0.0,) * 4,
+        channel_high=(255.0,) * 4,
+        channel_mean=(0.5,) * 4,
+        channel_std=(0.2,) * 4,
+    )
+    flags = [f"--from={run}", "--from=random", "--task=matching", "--dataset=folder:a"]
+    assert compare.main([*flags, "--seeds=1"]) == 0
+    trained, random = seen
+    assert random.layout == trained.layout == "model_garden"
+    assert random.channels == trained.channels and random.channels.count == 4
+    assert not np.array_equal(trained.get_weights()[0], random.get_weights()[0])
+    flags[1] = "--from=random:resnet10w0.5"
+    assert compare.main([*flags, "--seeds=1"]) == 0
+    assert (
+        f"differ in layout: {run} has model_garden, random:resnet10w0.5 has torchvision"
+        in capsys.readouterr().out
+    )
 
 
 def test_new_fpns_are_as_wide_as_one_that_was_pretrained(monkeypatch, tmp_path, capsys):

@@ -18,7 +18,7 @@ from pixpro_tf.backbones.encoder import Encoder
 from pixpro_tf.cli import command_line
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError, UserError
-from pixpro_tf.evaluation import compare, visualize
+from pixpro_tf.evaluation import compare, correspondence, visualize
 from pixpro_tf.export.commands import savedmodel as savedmodel_command
 from pixpro_tf.export.model_garden.checkpoint import RESNETS
 from pixpro_tf.export.od_api.checkpoint import KERAS_RESNETS
@@ -77,6 +77,38 @@ def test_the_export_that_is_named_takes_the_backbone():
             assert command_line.parse(command.settings, given).source == "a"
     dilated = Config(backbone_layout="model_garden", output_stride=16)
     assert results.export_of(dilated) == ("savedmodel", "")
+
+
+def test_next_commands_read_the_images_that_the_run_read(tmp_path):
+    flags = {
+        "dataset": f"folder:{tmp_path}/some images",
+        "on_bad_image": "skip",
+        "max_megapixels": 150,
+        "max_image_megabytes": 512,
+    }
+    folder = RunFolder(str(tmp_path / "run"))
+    for channels in ({}, FOUR_CHANNELS):
+        text = results.next_commands(folder, Config(**(channels | flags)))
+        _, show, compared, _ = (shlex.split(line) for line in text.splitlines())
+        settings = command_line.parse(visualize.Settings, show[3:])
+        assert (settings.images, settings.on_bad_image) == (flags["dataset"], "skip")
+        assert (settings.max_megapixels, settings.max_image_megabytes) == (150, 512)
+        if channels:
+            settings = command_line.parse(correspondence.Settings, compared[3:])
+            assert (settings.dataset, settings.on_bad_image) == (flags["dataset"], "skip")
+    text = results.next_commands(folder, Config(data_dir="some data", split="train[:9]"))
+    settings = command_line.parse(
+        visualize.Settings, shlex.split(text.splitlines()[1].split("visualize ")[1])
+    )
+    assert (settings.data_dir, settings.split) == ("some data", "train[:9]")
+
+
+def test_exports_are_found_outside_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = results.next_commands(RunFolder("run"), Config())
+    command = shlex.split(text.splitlines()[-1])
+    assert command[1:4] == ["-m", "pixpro_tf.export", "savedmodel"]
+    assert importlib.import_module(f"{command[2]}.__main__")
 
 
 def test_metrics_are_complete_and_in_range(whole_run):

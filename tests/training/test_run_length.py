@@ -82,6 +82,13 @@ def test_runs_that_need_no_moving_target_are_not_warned_about():
     assert advice_on_length(Config(init_from="keras:ResNet50"), 310) == ""
 
 
+@pytest.mark.parametrize("flags", [{"pixel_loss": "pixcontrast"}, {"init_from": "keras:ResNet50"}])
+def test_no_run_learns_much_in_a_few_steps(flags):
+    assert advice_on_length(Config(**flags), 200) == ""
+    said = advice_on_length(Config(**flags), 199)
+    assert said.startswith("warning: 199 steps are too few") and "use at least 200" in said
+
+
 @pytest.mark.slow
 def test_a_run_keeps_its_automatic_length(train, tiny_flags, tmp_path):
     flags = [flag for flag in tiny_flags if not flag.startswith(("--epochs", "--warmup_epochs"))]

@@ -1,6 +1,7 @@
 """Classification by a linear layer or nearest neighbours, trained and scored according to the settings."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,9 +10,8 @@ import tensorflow as tf
 
 from pixpro_tf.data.labelled.classification import central_views, open_classification, random_views
 from pixpro_tf.data.labelled.reading import reading
-from pixpro_tf.data.progress import counted
 from pixpro_tf.errors import ConfigError, RunError
-from pixpro_tf.evaluation import training_steps
+from pixpro_tf.evaluation import computed, training_steps
 from pixpro_tf.evaluation.classification.neighbours import neighbour_votes
 from pixpro_tf.evaluation.linear import Settings
 from pixpro_tf.evaluation.sources import load_backbone, maps_of
@@ -59,8 +59,8 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
         def pooled(images: tf.Tensor) -> tf.Tensor:
             return tf.reduce_mean(maps_of(backbone, images, settings.level), axis=[1, 2])
 
-        given = settings, pooled, splits[0], splits[1], len(data.class_names)
-        found = _by_neighbours(*given) if settings.mode == "knn" else _by_a_layer(*given, folder)
+        classify = _by_neighbours if settings.mode == "knn" else _by_a_layer
+        found = classify(settings, pooled, splits[0], splits[1], len(data.class_names), folder)
         return _result(data.class_names, *found)
 
 
@@ -70,15 +70,16 @@ def _by_neighbours(
     train_examples: tf.data.Dataset,
     examples: tf.data.Dataset,
     num_classes: int,
+    folder: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the votes `[M, K]` and classes `[M]` of the evaluated split."""
-    known, labels = _features(pooled, _central(settings, train_examples))
+    known, labels = _features(pooled, _central(settings, train_examples), folder, "train")
     if settings.neighbours > len(known):
         raise ConfigError(
             f"--neighbours={settings.neighbours} is greater than the number of images in --train_split={settings.train_split} "
             f"({len(known)}); use a smaller number"
         )
-    features, truth = _features(pooled, _central(settings, examples))
+    features, truth = _features(pooled, _central(settings, examples), folder, "evaluate")
     votes = neighbour_votes(
         features, known, labels, num_classes, settings.neighbours, settings.temperature
     )
@@ -108,7 +109,7 @@ def _by_a_layer(
         settings.seed,
     )
     layer = _train_layer(settings, pooled, views, num_classes, count // settings.batch_size, folder)
-    features, truth = _features(pooled, _central(settings, examples))
+    features, truth = _features(pooled, _central(settings, examples), folder, "evaluate")
     return layer(features).numpy(), truth
 
 
@@ -158,10 +159,17 @@ def _central(settings: Settings, examples: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _features(
-    pooled: Callable[[tf.Tensor], tf.Tensor], batches: tf.data.Dataset
+    pooled: Callable[[tf.Tensor], tf.Tensor],
+    batches: tf.data.Dataset,
+    folder: str = "",
+    name: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
-    counted_batches = counted(batches, int(batches.cardinality()), "batches of features")
-    pairs = [(pooled(images).numpy(), labels.numpy()) for images, labels in counted_batches]
+    pairs = computed.of_all_batches(
+        lambda images, labels: (pooled(images).numpy(), labels.numpy()),
+        batches,
+        "batches of features",
+        os.path.join(folder, name) if folder else "",
+    )
     if not pairs:
         raise RunError("--train_split or --split contains no images; use other splits")
     features, labels = (np.concatenate(column) for column in zip(*pairs, strict=True))

@@ -22,8 +22,8 @@ from pixpro_tf.evaluation.comparison.tasks import (
     Task,
 )
 from pixpro_tf.evaluation.settings import MapSettings
-from pixpro_tf.evaluation.sources import RANDOM as OF_ARCHITECTURE
-from pixpro_tf.storage.trained_weights import open_weights
+from pixpro_tf.evaluation.sources import RANDOM as RANDOM_OF
+from pixpro_tf.evaluation.sources import open_backbone
 
 _SCORES, _PREDICTIONS = "scores.json", "predictions.npz"
 _TASKS = {"detection": Detection, "segmentation": Segmentation, "matching": Matching}
@@ -64,13 +64,11 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
     for number, (index, source) in enumerate(units, start=1):
         seed = settings.seed + index
         part = os.path.join(folder, f"{settings.sources.index(source)}_{seed}") if folder else ""
-        loaded = source
-        if source == RANDOM:
-            loaded = f"{OF_ARCHITECTURE}{described.architectures[source]}"
         kept = _kept(part)
         if kept is None:
             print(f"{source}, seed {seed} ({number} of {total})", flush=True)
-            chosen = _comparable(settings.evaluation(loaded, seed), source, described)
+            chosen = settings.evaluation(described.loaded[source], seed)
+            chosen = _comparable(chosen, source, described)
             kept = task.evaluate(chosen, part)
             _keep(part, *kept)
             done_here += 1
@@ -90,12 +88,12 @@ class Described:
     """Backbones that are compared.
 
     Attributes:
-        architectures: architecture of each backbone.
+        loaded: what is loaded for each backbone, as a source of `evaluation.sources`.
         necks: configurations of the necks that were pre-trained with some of them.
         output_stride: output stride of all backbones where a task uses one feature map: maps of other strides have more or fewer bins.
     """
 
-    architectures: dict[str, str]
+    loaded: dict[str, str]
     necks: dict[str, dict[str, Any]]
     output_stride: int
 
@@ -106,23 +104,23 @@ def _described(settings: Settings) -> Described:
     Raises:
         RunError: if a backbone is not found, before anything is trained.
     """
+    # Padding and strides of another layout would be a difference of their own.
+    first = next(source for source in settings.sources if source != RANDOM)
+    loaded = {source: source for source in settings.sources}
+    if RANDOM in loaded:
+        loaded[RANDOM] = RANDOM_OF + first.removeprefix(RANDOM_OF)
     found, necks, strides = {}, {}, {}
     for source in settings.sources:
-        if source.startswith(OF_ARCHITECTURE):
-            found[source] = source.removeprefix(OF_ARCHITECTURE)
-        elif source != RANDOM:
-            with open_weights(source) as weights:
-                found[source] = weights.architecture
+        with open_backbone(loaded[source]) as weights:
+            found[source] = weights.architecture, weights.layout
+            if not loaded[source].startswith(RANDOM_OF):
                 strides[source] = weights.output_stride
                 if weights.neck is not None:
                     necks[source] = weights.neck
-    if RANDOM in settings.sources:
-        found[RANDOM] = next(iter(found.values()))
-    if len(set(found.values())) > 1:
-        print(
-            "The backbones differ in architecture: "
-            + ", ".join(f"{source} is a {architecture}" for source, architecture in found.items())
-        )
+    for index, name in enumerate(("architecture", "layout")):
+        if len({each[index] for each in found.values()}) > 1:
+            each_of = ", ".join(f"{source} has {each[index]}" for source, each in found.items())
+            print(f"The backbones differ in {name}: {each_of}")
     if necks and settings.task == "detection":
         print(
             f"Backbones with a pre-trained FPN: {', '.join(necks)}; the others get a new FPN of the same width"
@@ -133,7 +131,7 @@ def _described(settings: Settings) -> Described:
         print(
             f"All backbones are evaluated with output stride {stride}; trained with another one: {', '.join(others)}"
         )
-    return Described(found, necks, stride)
+    return Described(loaded, necks, stride)
 
 
 def _comparable(settings: Any, source: str, described: Described) -> Any:

@@ -147,8 +147,7 @@ class Matching:
         self, settings: correspondence.Settings, folder: str
     ) -> tuple[dict[str, float], Predictions]:
         """See `Task.evaluate`."""
-        del folder  # It takes seconds, and is not interrupted.
-        result = dense_matching.evaluate(settings)
+        result = dense_matching.evaluate(settings, folder)
         # Views that overlap most show most; they are the same for all backbones.
         view, other, matches = max(result.examples, key=lambda example: np.sum(example[2].seen))
         shown = {"view": view, "other": other} | matches._asdict()

@@ -9,12 +9,11 @@ import tensorflow as tf
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.pipeline import training_dataset
-from pixpro_tf.data.progress import counted
 from pixpro_tf.data.sources import bad_images, open_source
 from pixpro_tf.data.views.photometric import Photometric, denormalize
 from pixpro_tf.data.views.policies import OF_COLOUR
 from pixpro_tf.errors import ConfigError, RunError
-from pixpro_tf.evaluation import pictures
+from pixpro_tf.evaluation import computed, pictures
 from pixpro_tf.evaluation.correspondence import Settings
 from pixpro_tf.evaluation.dense_matching.matching import Matches, match
 from pixpro_tf.evaluation.sources import load_backbone
@@ -41,17 +40,25 @@ class Result:
     examples: list[Any]
 
 
-def evaluate(settings: Settings) -> Result:
-    """Matches views according to the settings; raises `UserError` for anything that the user can fix."""
+def evaluate(settings: Settings, folder: str = "") -> Result:
+    """Matches views according to the settings.
+
+    Args:
+        settings: flags of the command.
+        folder: folder of what an interrupted evaluation has computed; empty writes none.
+
+    Raises:
+        UserError: if something is wrong that the user can fix.
+    """
     tf.keras.utils.set_random_seed(settings.seed)
     backbone = load_backbone(
         settings.source, settings.network, settings.output_stride, any_channels=True
     )
     with reading(settings.dataset, channels=backbone.channels):
-        return _evaluate(settings, backbone)
+        return _evaluate(settings, backbone, folder)
 
 
-def _evaluate(settings: Settings, backbone: ResNet) -> Result:
+def _evaluate(settings: Settings, backbone: ResNet, folder: str) -> Result:
     channels = backbone.channels
     source = open_source(
         settings.dataset,
@@ -85,30 +92,37 @@ def _evaluate(settings: Settings, backbone: ResNet) -> Result:
         box_1, box_2 = batch["box_1"], batch["box_2"]
         return match(map_1, map_2, box_1, box_2), match(map_2, map_1, box_2, box_1)
 
-    seen, right, chance = 0, 0, 0.0
-    examples: list[Any] = []
-    left = settings.pairs
+    def matched(batch: dict[str, tf.Tensor]) -> computed.Arrays:
+        return tuple(
+            each.numpy()
+            for matches in compare(batch)
+            for each in (matches.seen, matches.right, matches.chance)
+        )
+
     total = -(-settings.pairs // batch_size)
-    for batch in counted(batches.take(total), total, "batches"):
-        both = compare(batch)
-        for matches in both:
-            seen += int(np.sum(matches.seen[:left]))
-            right += int(np.sum(matches.right[:left]))
-            chance += float(np.sum(matches.chance[:left]))
-        if not examples:
-            views = [
-                pictures.as_rgb(denormalize(batch[view], channels).numpy())
-                for view in ("view_1", "view_2")
-            ]
-            one = [each.numpy() for each in both[0]]
-            for image in range(min(PICTURED, batch_size)):
-                matches = Matches(*(each[image] for each in one))
-                examples.append((views[0][image], views[1][image], matches))
+    batches = batches.take(total).apply(tf.data.experimental.assert_cardinality(total))
+    seen, right, chance = 0, 0, 0.0
+    left = settings.pairs
+    for seen_1, right_1, chance_1, seen_2, right_2, chance_2 in computed.of_all_batches(
+        matched, batches, "batches", folder
+    ):
+        seen += int(np.sum(seen_1[:left]) + np.sum(seen_2[:left]))
+        right += int(np.sum(right_1[:left]) + np.sum(right_2[:left]))
+        chance += float(np.sum(chance_1[:left])) + float(np.sum(chance_2[:left]))
         left -= batch_size
     if not seen:
         raise RunError(
             f"--min_crop_area={settings.min_crop_area:g} does not create any pair of overlapping views; use a larger value, or more --pairs"
         )
+    batch = next(iter(batches))
+    views = [
+        pictures.as_rgb(denormalize(batch[view], channels).numpy()) for view in ("view_1", "view_2")
+    ]
+    one = [each.numpy() for each in compare(batch)[0]]
+    examples = [
+        (views[0][image], views[1][image], Matches(*(each[image] for each in one)))
+        for image in range(min(PICTURED, batch_size))
+    ]
     return Result(right / seen, chance / seen, seen, examples)
 
 

@@ -138,6 +138,7 @@ def _trained(
         maps, masks = frozen.maps_and_masks(
             frozen.map_function(frozen_backbone, settings.level, settings.margin),
             image_batches(examples, settings.batch_size),
+            os.path.join(folder, "maps") if folder else "",
         )
         for rate in settings.rates:
             head = frozen.train_linear(
@@ -148,8 +149,13 @@ def _trained(
                 epochs=settings.epochs,
                 batch_size=settings.batch_size,
                 seed=settings.seed,
+                folder=_folder_of(rate, folder),
             )
             yield rate, Segmenter(frozen_backbone, settings.level, head, False, settings.margin)
+
+
+def _folder_of(rate: float, folder: str) -> str:
+    return os.path.join(folder, f"rate_{rate:g}") if folder else ""
 
 
 def _crops(settings: Settings, examples: tf.data.Dataset) -> tf.data.Dataset:
@@ -172,7 +178,7 @@ def _trained_on_crops(
         _crops(settings, examples),
         steps,
         0.0 if linear else settings.weight_decay,
-        os.path.join(folder, f"rate_{rate:g}") if folder else "",
+        _folder_of(rate, folder),
     )
     return segmenter
 

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
-from pixpro_tf.data.progress import counted
 from pixpro_tf.data.sources.cache import memory_bytes
 from pixpro_tf.errors import ConfigError
+from pixpro_tf.evaluation import computed
 from pixpro_tf.evaluation.segmentation.segmenter import LinearHead, train
 from pixpro_tf.evaluation.sources import maps_of
 
@@ -26,14 +26,17 @@ def map_function(backbone: ResNet, level: str, margin: int = 0) -> MapFunction:
 
 
 def maps_and_masks(
-    function: MapFunction, batches: tf.data.Dataset, print_line: Callable[[str], None] = print
+    function: MapFunction,
+    batches: tf.data.Dataset,
+    folder: str = "",
+    print_line: Callable[[str], None] = print,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Computes the maps of all images of a split, in memory.
 
     Args:
         function: result of `map_function`.
         batches: batches of images and masks, all of the same size.
-        print_line: function that prints a line about the progress.
+        folder, print_line: see `computed.of_all_batches`.
 
     Returns:
         Maps float32 `[N, h, w, C]`, and masks `[N, H, W]`.
@@ -41,18 +44,28 @@ def maps_and_masks(
     Raises:
         ConfigError: if the images differ in size, or their maps do not fit into memory.
     """
-    maps: list[np.ndarray] = []
-    masks: list[np.ndarray] = []
-    for images, each in counted(batches, int(batches.cardinality()), "batches of maps", print_line):
-        if masks and each.shape[1:] != masks[0].shape[1:]:
+    sizes = set()
+
+    def check_size(masks: tf.Tensor | np.ndarray) -> None:
+        sizes.add(tuple(masks.shape[1:]))
+        if len(sizes) > 1:
             raise ConfigError(
                 "the images of this dataset differ in size, but training on whole images requires a single size; pass --crop_size"
             )
-        maps.append(function(images).numpy())
-        masks.append(each.numpy())
-        if len(maps) == 1:
-            _check_memory(maps[0].nbytes * int(batches.cardinality()))
-    return np.concatenate(maps), np.concatenate(masks)
+
+    def compute(images: tf.Tensor, masks: tf.Tensor) -> computed.Arrays:
+        is_first = not sizes
+        check_size(masks)
+        maps = function(images).numpy()
+        if is_first:
+            _check_memory(maps.nbytes * int(batches.cardinality()))
+        return maps, masks.numpy()
+
+    pairs = computed.of_all_batches(compute, batches, "batches of maps", folder, print_line)
+    all_maps, all_masks = zip(*pairs, strict=True)
+    for masks in all_masks:
+        check_size(masks)
+    return np.concatenate(all_maps), np.concatenate(all_masks)
 
 
 def _check_memory(needed: int) -> None:
@@ -94,6 +107,7 @@ def train_linear(
     epochs: int,
     batch_size: int,
     seed: int,
+    folder: str = "",
     print_line: Callable[[str], None] = print,
 ) -> LinearHead:
     """Trains a linear layer with Adam and a cosine learning-rate schedule; a pure function of its arguments.
@@ -106,7 +120,7 @@ def train_linear(
         epochs: number of passes over all maps.
         batch_size: number of maps per step; the last step of an epoch may have fewer.
         seed: seed of the order of the maps.
-        print_line: function that prints a line about the progress.
+        folder, print_line: see `training_steps.run`.
     """
     head = LinearHead(num_classes, *moments(maps))
     head.build(maps.shape)
@@ -114,7 +128,15 @@ def train_linear(
     schedule = tf.keras.optimizers.schedules.CosineDecay(rate, steps)
     batches = _batches(maps, masks, epochs, batch_size, seed)
     optimizer = tf.keras.optimizers.Adam(schedule)
-    train(head, head.trainable_variables, optimizer, batches, steps, print_line=print_line)
+    train(
+        head,
+        head.trainable_variables,
+        optimizer,
+        batches,
+        steps,
+        folder=folder,
+        print_line=print_line,
+    )
     return head
 
 
