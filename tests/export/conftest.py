@@ -12,7 +12,6 @@ from pixpro_tf.keras2 import LEGACY_KERAS_VARIABLE
 from tests.conftest import ROOT
 
 CONSUMERS = ROOT / "tests" / "export" / "consumers"
-WITHOUT_DEPENDENCIES = {"od_api"}
 
 
 @pytest.fixture(scope="session")
@@ -43,16 +42,20 @@ def environment(name, requirements=None):
 
     Args:
         name: name of the environment.
-        requirements: file of its requirements; by default `consumers/NAME.txt`.
+        requirements: file of its requirements; by default `consumers/NAME.txt`. Those of `consumers/NAME_alone.txt` follow, without
+            their dependencies.
     """
     requirements = requirements or CONSUMERS / f"{name}.txt"
+    alone = CONSUMERS / f"{name}_alone.txt"
+    wanted = "".join(path.read_text() for path in (requirements, alone) if path.exists())
     folder = ROOT / f".venv-{name}"
     python, ready = folder / "bin" / "python", folder / ".ready"
-    if not ready.exists() or ready.read_text() != requirements.read_text():
+    if not ready.exists() or ready.read_text() != wanted:
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        alone = ["--no-deps"] if name in WITHOUT_DEPENDENCIES else []
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         subprocess.run([*install, "--upgrade", "pip"], check=True)
-        subprocess.run([*install, *alone, "-r", requirements], check=True)
-        ready.write_text(requirements.read_text())
+        subprocess.run([*install, "-r", requirements], check=True)
+        if alone.exists():
+            subprocess.run([*install, "--no-deps", "-r", alone], check=True)
+        ready.write_text(wanted)
     return python
