@@ -273,6 +273,44 @@ def test_images_are_found_however_their_names_are_written(folder, written):
     assert boxes.read(path, images=str(folder / "images")).problems == {}
 
 
+def test_an_image_never_gets_the_boxes_of_another_of_the_same_name(folder):
+    names = ("x/1.jpg", "y/1.jpg", "x/2.jpg", "1.jpg")
+    write_images(folder / "images", {"1.jpg": (60, 40), "2.jpg": (60, 40)})
+    annotations = [
+        {"image_id": number, "category_id": 3, "bbox": [number, 2, 3, 4]} for number in range(4)
+    ]
+    for count in (3, 4):
+        images = [{"id": number, "file_name": name} for number, name in enumerate(names[:count])]
+        found = boxes.read(write_coco(folder, images=images, annotations=annotations[:count]))
+        placed = {os.path.basename(each.path): each.boxes[0, 1] for each in found.images}
+        # 1.jpg is used for the image that is called so, with no folder.
+        assert placed == ({"2.jpg": 2} if count == 3 else {"1.jpg": 3, "2.jpg": 2})
+        assert found.problems == {
+            f"images that do not exist, left out {FOLDER}": ["x/1.jpg", "y/1.jpg"]
+        }
+    # One image under two ids is no reason to leave it out.
+    images = [{"id": number, "file_name": "x/2.jpg"} for number in range(2)]
+    found = boxes.read(write_coco(folder, images=images, annotations=annotations[:2]))
+    assert found.problems == {"images listed twice, only the first labels used": ["2.jpg"]}
+
+
+def test_an_image_of_voc_never_gets_the_boxes_of_another(folder):
+    path = write_voc(folder)
+    # a.xml names an image that does not exist, and b.xml the image that is called like a.xml.
+    for stem, name in (("a", "old.jpg"), ("b", "a.jpg"), ("c", "x/c.jpg")):
+        with open(f"{path}/{stem}.xml") as file:
+            text = re.sub("<size>.*</size>", "", file.read())
+        with open(f"{path}/{stem}.xml", "w") as file:
+            file.write(re.sub("<filename>.*</filename>", f"<filename>{name}</filename>", text))
+    found = boxes.read(path)
+    assert found.problems == {
+        f"images that do not exist, left out {FOLDER}": ["old.jpg"],
+        "boxes that extend beyond their image, clipped": ["a.jpg"],
+    }
+    assert [os.path.basename(each.path) for each in found.images] == ["a.jpg", "c.jpg"]
+    np.testing.assert_array_equal(found.images[0].boxes, [[11, 10, 40, 30]])
+
+
 def test_xml_files_that_were_renamed_with_their_images_are_found(folder):
     path = write_voc(folder)
     for name in ("a", "b", "c"):

@@ -870,6 +870,13 @@ FAULTS = (
         new="enumerate(names, start=0)",
     ),
     Fault(
+        name="an_image_gets_the_boxes_of_another_of_its_name",
+        area="own labels",
+        path="pixpro_tf/data/labelled/boxes/image_files.py",
+        old="if self._count[base] == 1:",
+        new="if base:",
+    ),
+    Fault(
         name="boxes_have_their_axes_swapped",
         area="od_api",
         path="pixpro_tf/export/records.py",

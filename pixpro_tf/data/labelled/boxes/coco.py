@@ -10,8 +10,8 @@ from pixpro_tf.data.labelled.boxes.collecting import (
     Collector,
     LabelledBoxes,
     RawObject,
-    find_image,
 )
+from pixpro_tf.data.labelled.boxes.image_files import ImageFiles, normalised
 from pixpro_tf.errors import RunError, first_line
 
 
@@ -51,9 +51,14 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
     folders = [images] if images else places
     # Some tools write a category twice under different ids.
     collector = Collector(path, classes or tuple(dict.fromkeys(categories.values())))
+    files = ImageFiles(names.values())
     for key, picture in pictures.items():
         objects = [_object(each, categories) for each in of_image.pop(key, [])]
-        collector.add(find_image(names[key], folders), objects, _size(picture))
+        found = files.find(names[key], folders)
+        if found is None:
+            collector.missing(normalised(names[key]))
+        else:
+            collector.add(found, objects, _size(picture))
     for key, annotations in of_image.items():
         for _ in annotations:
             collector.problem("boxes of images that are not listed, left out", f"image_id {key}")

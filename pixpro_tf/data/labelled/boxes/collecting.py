@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pixpro_tf.data import limits, pillow_images
-from pixpro_tf.data.images import IMAGE_SUFFIXES
 from pixpro_tf.errors import ConfigError, RunError, listed, printable
 
 _FORMATS = ("JPEG", "PNG", *pillow_images.FORMATS)
@@ -130,9 +129,6 @@ class Collector:
         if path in self._images:
             self.problem("images listed twice, only the first labels used", path)
             return
-        if not os.path.isfile(path):
-            self.problem(_MISSING, path)
-            return
         try:
             limits.check_bytes(os.path.getsize(path))
             with open(path, "rb") as file:
@@ -165,6 +161,10 @@ class Collector:
             return
         usable = (self._usable(each, path, found) for each in objects)
         self._images[path] = (*found, [each for each in usable if each is not None])
+
+    def missing(self, name: str) -> None:
+        """Counts an image that does not exist, by its name in the labels."""
+        self._problems[_MISSING].append(name)
 
     def problem(self, kind: str, path: str) -> None:
         """Counts a problem with an image."""
@@ -222,23 +222,6 @@ class Collector:
         if raw.crowd:
             self.problem("boxes around crowds", path)
         return dataclasses.replace(raw, box=tuple(inside.tolist()), relative=False)
-
-
-def find_image(name: str, folders: Sequence[str], stem: str = "") -> str:
-    """Returns the path of an image in the first of some folders that has it; its path in the first folder if none has.
-
-    Args:
-        name: path of the image as the labels write it, perhaps on another system.
-        folders: folders to search.
-        stem: name without a suffix to search for if the labels' name is not found; empty for none.
-    """
-    name = name.strip().replace("\\", "/")
-    names = [name, os.path.basename(name)]
-    if stem:
-        suffixes = [*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)]
-        names += [stem + suffix for suffix in suffixes]
-    paths = [os.path.join(folder, each) for each in names for folder in folders]
-    return next((path for path in paths if os.path.isfile(path)), paths[0])
 
 
 def check_classes(names: Sequence[str]) -> None:

@@ -3,22 +3,32 @@
 import glob
 import os
 import xml.etree.ElementTree
+from typing import NamedTuple
 
 from pixpro_tf.data.labelled.boxes.collecting import (
     Collector,
     LabelledBoxes,
     RawObject,
-    find_image,
 )
+from pixpro_tf.data.labelled.boxes.image_files import ImageFiles, normalised
 from pixpro_tf.errors import RunError
 
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
+
+
+class _Labels(NamedTuple):
+    """Contents of an xml file: the name of its image, the objects, and the image's width and height."""
+
+    name: str
+    objects: list[RawObject]
+    size: tuple[int, int] | None
 
 
 def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> LabelledBoxes:
     """Reads all xml files of a folder; see `boxes.read`. Coordinates are used as they are, as in TFDS and in the Object Detection API."""
     files = sorted(glob.glob(os.path.join(glob.escape(path), "*.xml")))
     collector = Collector(path, classes or None)
+    labels: dict[str, _Labels] = {}
     for file in files:
         try:
             root = xml.etree.ElementTree.parse(file).getroot()
@@ -26,13 +36,19 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
             collector.problem("xml files that are damaged, left out", file)
             continue
         stem = os.path.splitext(os.path.basename(file))[0]
-        beside = os.path.dirname(os.path.abspath(file))
-        places = [os.path.join(beside, each) for each in ("", "../JPEGImages", "../images")]
         name = (root.findtext("filename") or "").strip() or f"{stem}.jpg"
-        found = find_image(name, [images] if images else places, stem)
-        collector.add(found, map(_object, root.iter("object")), _size(root))
+        labels[stem] = _Labels(name, [*map(_object, root.iter("object"))], _size(root))
     if not files:
         raise RunError(f"{path} contains no xml files")
+    beside = os.path.abspath(path)
+    places = [os.path.join(beside, each) for each in ("", "../JPEGImages", "../images")]
+    pictures = ImageFiles(each.name for each in labels.values())
+    for stem, each in labels.items():
+        found = pictures.find(each.name, [images] if images else places, stem)
+        if found is None:
+            collector.missing(normalised(each.name))
+        else:
+            collector.add(found, each.objects, each.size)
     return collector.result()
 
 
