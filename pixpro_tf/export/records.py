@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -112,13 +112,20 @@ class LabelsPart:
             yield {"image": encoded, "objects": objects}, os.path.relpath(image.path, folder)
 
 
+class Written(NamedTuple):
+    """Contents of the records of a part: the number of images, and the largest number of boxes in one of them."""
+
+    images: int
+    most_boxes: int
+
+
 def write_records(
     folder: str,
     prefix: str,
     parts: Sequence[Part],
     labels: tuple[Label, ...],
     numbered: bool = False,
-) -> int:
+) -> Written:
     """Writes `PREFIX-00000-of-00017.tfrecord` and so on.
 
     Args:
@@ -129,7 +136,7 @@ def write_records(
         numbered: whether images are identified by numbers from 1, as TF Model Garden requires, instead of by their names.
 
     Returns:
-        Number of images written.
+        What was written.
 
     Raises:
         RunError: if an image or a dataset cannot be read.
@@ -137,18 +144,17 @@ def write_records(
     total = sum(part.num_images for part in parts)
     shards = max(-(-total // IMAGES_PER_SHARD), 1)
     # COCO's evaluation requires a unique name for each image.
-    named = (each for part in parts for each in part.examples())
-    examples = (
-        _example(features, name, labels, str(place) if numbered else name)
-        for place, (features, name) in enumerate(named, start=1)
-    )
+    named = enumerate((each for part in parts for each in part.examples()), start=1)
+    most_boxes = 0
     for shard in range(shards):
         path = os.path.join(folder, f"{prefix}-{shard:05d}-of-{shards:05d}.tfrecord")
         with tf.io.TFRecordWriter(path) as writer:
             # The sizes of the shards differ by at most one image.
             for _ in range(total * shard // shards, total * (shard + 1) // shards):
-                writer.write(next(examples))
-    return total
+                place, (features, name) = next(named)
+                most_boxes = max(most_boxes, len(features["objects"]["label"]))
+                writer.write(_example(features, name, labels, str(place) if numbered else name))
+    return Written(total, most_boxes)
 
 
 def check_split(builder: tfds.core.DatasetBuilder, split: str, labels: tuple[Label, ...]) -> None:

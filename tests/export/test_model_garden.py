@@ -102,6 +102,14 @@ def test_the_schedule_scales_with_the_steps_on_own_boxes():
     assert "boundaries: [1, 2]" in text and "warmup_steps: 1" in text
 
 
+def test_no_box_of_an_image_is_dropped():
+    for experiment in OWN_EXPERIMENTS.values():
+        for most, limit in ((7, 100), (250, 250)):
+            text = yaml_of(experiment, 50, 1.0, data=DetectionData(most_boxes=most))
+            # In training and in evaluation.
+            assert text.count(f"    parser:\n      max_num_instances: {limit}\n") == 2
+
+
 SIZES = {f"{number}.png": (160, 120 + number) for number in range(6)}
 OBJECTS = {name: [("dog", (20, 20, 90, 100)), ("cat", (100, 10, 150, 60))] for name in SIZES}
 

@@ -237,7 +237,7 @@ def made_objects(tmp_path_factory):
 
 def test_records_of_difficult_crowded_and_empty_images(made_objects, tmp_path):
     parts = [records.DatasetPart(made_objects, "train")]
-    assert records.write_records(str(tmp_path), "train", parts, label_map.number("abc")) == 3
+    assert records.write_records(str(tmp_path), "train", parts, label_map.number("abc")) == (3, 2)
     texts = tf.data.TFRecordDataset(str(tmp_path / "train-00000-of-00001.tfrecord"))
     features = [tf.train.Example.FromString(text.numpy()).features.feature for text in texts]
     features.sort(key=lambda feature: feature["image/filename"].bytes_list.value[0])
@@ -258,7 +258,7 @@ def test_records_of_difficult_crowded_and_empty_images(made_objects, tmp_path):
 def test_records_are_split_into_shards_of_equal_size(made_objects, tmp_path, monkeypatch):
     monkeypatch.setattr(records, "IMAGES_PER_SHARD", 2)
     parts = [records.DatasetPart(made_objects, "train")] * 2
-    assert records.write_records(str(tmp_path), "train", parts, label_map.number("abc")) == 6
+    assert records.write_records(str(tmp_path), "train", parts, label_map.number("abc")) == (6, 2)
     shards = sorted(tmp_path.glob("*.tfrecord"))
     assert [path.name for path in shards] == [f"train-{i:05d}-of-00003.tfrecord" for i in range(3)]
     assert [len(list(tf.data.TFRecordDataset(str(path)))) for path in shards] == [2, 2, 2]
@@ -387,6 +387,14 @@ def test_box_head_sees_seven_by_seven_bins(model, pooling):
     text = pipeline.pipeline_config(pipeline.MODELS[model], 50, 20, chosen.schedule, chosen.origin)
     assert "initial_crop_size: 14\n" in text
     assert f"maxpool_kernel_size: {pooling}\n" in text and f"maxpool_stride: {pooling}\n" in text
+
+
+@pytest.mark.parametrize(("most", "limit"), [(0, 100), (100, 100), (101, 101), (2500, 2500)])
+def test_no_box_of_an_image_is_dropped_in_training(most, limit):
+    chosen = tasks.TASKS["voc"]
+    for model in pipeline.MODELS.values():
+        text = pipeline.pipeline_config(model, 50, 20, chosen.schedule, chosen.origin, most)
+        assert f"  max_number_of_boxes: {limit}\n" in text
 
 
 def test_custom_sizes_change_the_schedule_in_proportion():

@@ -109,13 +109,15 @@ def test_a_folder_for_the_api_is_written_from_published_weights_and_own_labels(f
     weights = str(folder / "weights.h5")
     tf.keras.applications.ResNet50(weights=None, include_top=False).save_weights(weights)
     output = folder / "detector"
-    labels = write_coco(folder, OBJECTS, SIZES)
+    objects = OBJECTS | {"05.jpg": OBJECTS["05.jpg"] * 60}
+    labels = write_coco(folder, objects, SIZES)
     flags = [f"--from={weights}", f"--output={output}", "--task=custom", f"--labels={labels}"]
     assert od_api.main([*flags, "--model=ssd_resnet50_v1_fpn_keras"]) == 0
     printed = capsys.readouterr().out
-    assert f"{labels}: images: 20, boxes: 19, classes: 2" in printed
+    assert f"{labels}: images: 20, boxes: 137, classes: 2" in printed
     assert "images for training: 18, for evaluation: 2" in printed
-    assert "num_classes: 2" in (output / "pipeline.config").read_text()
+    config = (output / "pipeline.config").read_text()
+    assert "num_classes: 2" in config and "max_number_of_boxes: 120" in config
     assert label_map.read_label_map(str(output / "label_map.pbtxt")) == label_map.number(NAMES)
     assert "18 images for training, 2 for evaluation" in (output / "README.md").read_text()
     assert sorted(os.listdir(output / "records")) == [

@@ -877,6 +877,13 @@ FAULTS = (
         new="if base:",
     ),
     Fault(
+        name="crowded_images_lose_boxes",
+        area="own labels",
+        path="pixpro_tf/export/od_api/exporting.py",
+        old="origin, most_boxes\n",
+        new="origin, 0\n",
+    ),
+    Fault(
         name="boxes_have_their_axes_swapped",
         area="od_api",
         path="pixpro_tf/export/records.py",

@@ -6,6 +6,9 @@ Each experiment is a file for `python -m official.vision.train --experiment=NAME
 import dataclasses
 from string import Template
 
+# The Garden's default for the number of boxes per image.
+_MAX_BOXES = 100
+
 # The Garden configures epsilon and decay of BN, by default 0.001 and 0.99. A backbone with another epsilon computes different features.
 _BACKBONE = """\
 # $comment
@@ -48,11 +51,15 @@ _DETECTION_DATA = """\
     input_path: $train_path
     global_batch_size: 16
     dtype: float32
+    parser:
+      max_num_instances: $max_boxes
   validation_data:
     input_path: $evaluation_path
     global_batch_size: 8
     dtype: float32
     drop_remainder: $drop_remainder
+    parser:
+      max_num_instances: $max_boxes
 """
 
 _DETECTION_TRAINER = """\
@@ -177,6 +184,7 @@ class DetectionData:
         steps: number of steps; the drops of the learning rate and the warm-up scale with it.
         annotation_file: COCO file of the evaluated images; empty uses the boxes in the TFRecord files.
         num_evaluated: number of evaluated images; 0 for those of COCO.
+        most_boxes: largest number of boxes in an image; the Garden drops those beyond `max_num_instances`, which is at least its usual 100.
     """
 
     num_classes: int = 91
@@ -185,6 +193,7 @@ class DetectionData:
     steps: int = 90_000
     annotation_file: str = "coco/instances_val2017.json"
     num_evaluated: int = 0
+    most_boxes: int = 0
 
     def values(self) -> dict[str, object]:
         """Returns the values of the names in the templates."""
@@ -200,6 +209,7 @@ class DetectionData:
             "train_path": self.train_path,
             "evaluation_path": self.evaluation_path,
             "drop_remainder": "false" if self.num_evaluated else "true",
+            "max_boxes": max(_MAX_BOXES, self.most_boxes),
             "steps": self.steps,
             "loop": loop,
             "interval": min(5000, self.steps),

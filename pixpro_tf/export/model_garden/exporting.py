@@ -3,7 +3,7 @@
 import os
 
 from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
-from pixpro_tf.export.label_map import label_map
+from pixpro_tf.export.label_map import Label, label_map
 from pixpro_tf.export.model_garden.checkpoint import RESNETS, write_checkpoint
 from pixpro_tf.export.model_garden.experiments import (
     COCO,
@@ -14,7 +14,7 @@ from pixpro_tf.export.model_garden.experiments import (
     yaml_of,
 )
 from pixpro_tf.export.own_labels import OwnLabels, open_labels
-from pixpro_tf.export.records import write_records
+from pixpro_tf.export.records import Written, write_records
 from pixpro_tf.export.sources import restore_for
 
 _README = """\
@@ -82,7 +82,8 @@ def export(
     Raises:
         UserError: if the source does not contain a backbone, the Garden does not build the same one, or the folder cannot be written.
     """
-    read = (own.labels, own.images, own.evaluation_labels, own.evaluation_images) if own else ()
+    names = ("labels", "images", "evaluation_labels", "evaluation_images", "label_map")
+    read = [getattr(own, name) for name in names] if own else []
     check_output(source, output, overwrite, *read)
     backbone, neck = restore_for(
         "TF Model Garden",
@@ -99,48 +100,50 @@ def export(
         if depth_multiplier == 1 or not experiment.dilated
     }
     labels, parts = open_labels(own) if own else ((), {})
-    counts = {name: sum(part.num_images for part in found) for name, found in parts.items()}
-    data = COCO
-    if own:
-        data = DetectionData(
-            # The Garden counts classes from 0, the background.
-            num_classes=max(label.id for label in labels) + 1,
-            train_path="data/train*",
-            evaluation_path="data/evaluation*",
-            steps=steps or DEFAULT_STEPS,
-            annotation_file="",
-            num_evaluated=counts["evaluation"],
-        )
     fpn = neck and neck.fpn
     levels = None if fpn is None else fpn.levels
     fits = {file: each.fpn_levels == levels for file, each in experiments.items()}
-    texts = {
-        file: yaml_of(
-            experiment, model_id, depth_multiplier, fpn.channels if fits[file] else 0, data
-        )
-        for file, experiment in experiments.items()
-    }
     width = f", depth_multiplier={depth_multiplier}" if depth_multiplier != 1 else ""
-    texts["README.md"] = _README.format(
-        backbone=backbone.architecture,
-        arguments=f"{model_id}{width}, norm_epsilon=1e-5",
-        rows="\n".join(f"| `{file}` | `{found.name}` |" for file, found in experiments.items()),
-        notes=_notes(fits, levels),
-        schedules=_SCALED.format(steps=data.steps) if own else _OF_PAPER,
-        data=_OWN_DATA.format(**counts) if own else _PATHS,
-    )
-    if own:
-        texts["label_map.pbtxt"] = label_map(labels)
     with atomic_output(output, overwrite) as folder:
         os.makedirs(os.path.join(folder, "checkpoint"))
         write_checkpoint(
             backbone, os.path.join(folder, "checkpoint"), fpn if any(fits.values()) else None
         )
+        texts, data, counts = {}, COCO, {}
         if own:
             os.makedirs(os.path.join(folder, "data"))
-            for name, found in parts.items():
-                write_records(os.path.join(folder, "data"), name, found, labels, numbered=True)
+            written = {
+                name: write_records(os.path.join(folder, "data"), name, found, labels, True)
+                for name, found in parts.items()
+            }
+            texts["label_map.pbtxt"] = label_map(labels)
+            data = _own_data(labels, written, steps)
+            counts = {name: each.images for name, each in written.items()}
+        for file, experiment in experiments.items():
+            channels = fpn.channels if fits[file] else 0
+            texts[file] = yaml_of(experiment, model_id, depth_multiplier, channels, data)
+        texts["README.md"] = _README.format(
+            backbone=backbone.architecture,
+            arguments=f"{model_id}{width}, norm_epsilon=1e-5",
+            rows="\n".join(f"| `{file}` | `{each.name}` |" for file, each in experiments.items()),
+            notes=_notes(fits, levels),
+            schedules=_SCALED.format(steps=data.steps) if own else _OF_PAPER,
+            data=_OWN_DATA.format(**counts) if own else _PATHS,
+        )
         write_texts(folder, texts)
+
+
+def _own_data(labels: tuple[Label, ...], written: dict[str, Written], steps: int) -> DetectionData:
+    return DetectionData(
+        # The Garden counts classes from 0, the background.
+        num_classes=max(label.id for label in labels) + 1,
+        train_path="data/train*",
+        evaluation_path="data/evaluation*",
+        steps=steps or DEFAULT_STEPS,
+        annotation_file="",
+        num_evaluated=written["evaluation"].images,
+        most_boxes=max(each.most_boxes for each in written.values()),
+    )
 
 
 def _notes(fits: dict[str, bool], levels: tuple[str, ...] | None) -> str:

@@ -12,6 +12,7 @@ from pixpro_tf.export.od_api.tasks import TASKS, Data
 from pixpro_tf.export.records import (
     DatasetPart,
     Part,
+    Written,
     check_split,
     class_names,
     write_records,
@@ -81,13 +82,19 @@ def export(
             os.makedirs(os.path.join(folder, name))
         checkpoint.write_checkpoint(keras_resnet, os.path.join(folder, "checkpoint"))
         written = _write_records(os.path.join(folder, "records"), parts, labels)
+        most_boxes = max((each.most_boxes for each in written.values()), default=0)
         texts = {
             "pipeline.config": pipeline.pipeline_config(
-                chosen, found, num_classes, schedule, origin
+                chosen, found, num_classes, schedule, origin, most_boxes
             ),
             "label_map.pbtxt": label_map(labels),
             "README.md": instructions.readme(
-                chosen, backbone.architecture, schedule, origin, len(labels), written
+                chosen,
+                backbone.architecture,
+                schedule,
+                origin,
+                len(labels),
+                {name: each.images for name, each in written.items()},
             ),
         }
         write_texts(folder, texts)
@@ -165,7 +172,7 @@ def _open_data(task: str, data: Data) -> tuple[tuple[Label, ...], dict[str, list
 
 def _write_records(
     folder: str, parts: dict[str, list[Part]], labels: tuple[Label, ...]
-) -> dict[str, int]:
+) -> dict[str, Written]:
     if not parts:
         return {}
     return {name: write_records(folder, name, found, labels) for name, found in parts.items()}

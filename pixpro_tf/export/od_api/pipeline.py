@@ -8,6 +8,9 @@ from string import Template
 
 from pixpro_tf.export.od_api.tasks import Schedule
 
+# The API's usual number of boxes per image in training.
+_MAX_BOXES = 100
+
 # The paper fine-tunes with synchronised BN. Epsilon must be that of the backbone, which is not the default: the API's own configurations
 # set 0.001 for the backbone too, through `override_base_feature_extractor_hyperparams`.
 _CONV_HYPERPARAMS = """\
@@ -219,7 +222,7 @@ train_config {
   fine_tune_checkpoint_type: "classification"
   fine_tune_checkpoint_version: V2
   data_augmentation_options { random_horizontal_flip {} }
-  max_number_of_boxes: 100
+  max_number_of_boxes: $max_boxes
   unpad_groundtruth_tensors: false
 }
 
@@ -307,7 +310,12 @@ MODELS = {
 
 
 def pipeline_config(
-    model: Model, depth: int, num_classes: int, schedule: Schedule, origin: str
+    model: Model,
+    depth: int,
+    num_classes: int,
+    schedule: Schedule,
+    origin: str,
+    most_boxes: int = 0,
 ) -> str:
     """Returns the text of a pipeline.config whose paths are relative to its own folder.
 
@@ -317,6 +325,7 @@ def pipeline_config(
         num_classes: largest number of a class.
         schedule: schedule of Faster R-CNN; its learning rate is adapted to other models.
         origin: source of the schedule.
+        most_boxes: largest number of boxes in an image; the API drops those beyond `max_number_of_boxes`, which is at least its usual 100.
     """
     rate = schedule.rate * model.rate_factor
     stages = [(schedule.warmup_steps, rate)]
@@ -331,6 +340,7 @@ def pipeline_config(
         "second_stage_batch": model.second_stage_batch,
         "region_pooling": model.region_pooling,
         "origin": origin,
+        "max_boxes": max(_MAX_BOXES, most_boxes),
         "batch_size": schedule.batch_size,
         "steps": schedule.steps,
         "first_rate": _decimal(rate / 1000),
