@@ -62,6 +62,21 @@ def data_dir_flag() -> str:
     )
 
 
+def classes_flag() -> str:
+    """Returns the flag `--classes` of a command whose only classes are those of `--labels`."""
+    return flag(
+        "",
+        "Data",
+        "names of the classes of --labels in their order, e.g. cat,dog, others are left out; empty for all",
+        used_by={"labels": ()},
+    )
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Returns the names that a flag such as `--classes` lists, separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BackboneSettings(DownloadLimits, CheckedSettings):
     """Flags of a trained backbone: `--from` and `--network`, and the limits of its download."""

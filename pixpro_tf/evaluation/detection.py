@@ -7,6 +7,7 @@ python -m pixpro_tf.evaluation.detection --from=runs/mine --labels=annotations.j
 import dataclasses
 import sys
 
+from pixpro_tf.cli.settings import names_in
 from pixpro_tf.config.flag import check_used, flag
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation import settings
@@ -58,7 +59,7 @@ class Settings(settings.Settings, BoxSettings):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes of one's own labels; empty for those that the labels contain."""
-        return tuple(name.strip() for name in self.classes.split(",") if name.strip())
+        return names_in(self.classes)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pixpro_tf.cli.settings import (
     MAX_SEED,
     BackboneSettings,
     LabelSettings,
+    classes_flag,
     data_dir_flag,
     from_flag,
     overwrite_flag,
@@ -72,12 +73,7 @@ class BoxSettings(LabelSettings):
         "Data",
         "your boxes instead of a dataset: a COCO json file, or a folder of VOC xml or YOLO txt files; images of any size",
     )
-    classes: str = flag(
-        "",
-        "Data",
-        "names of the classes of --labels in their order, e.g. cat,dog, others are left out; empty for all",
-        used_by={"labels": ()},
-    )
+    classes: str = classes_flag()
     image_size: int = flag(
         512,
         "Data",

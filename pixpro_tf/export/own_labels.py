@@ -4,6 +4,7 @@ import dataclasses
 from typing import Protocol
 
 from pixpro_tf.data.labelled import boxes
+from pixpro_tf.errors import ConfigError
 from pixpro_tf.export.label_map import Label, number, read_label_map
 from pixpro_tf.export.records import LabelsPart, Part
 
@@ -32,6 +33,14 @@ class OwnLabels(Protocol):
     def label_map(self) -> str: ...
 
 
+def check_classes(classes: tuple[str, ...], label_map: str) -> None:
+    """Raises `ConfigError` if the classes are in two flags."""
+    if classes and label_map:
+        raise ConfigError(
+            "--classes and --label_map cannot be combined, because a label map has its own classes; remove one of them"
+        )
+
+
 def open_labels(
     given: OwnLabels, classes: tuple[str, ...] = ()
 ) -> tuple[tuple[Label, ...], dict[str, list[Part]]]:
@@ -55,6 +64,9 @@ def open_labels(
         given.evaluation_images,
         tuple(label.name for label in mapped) or classes,
     )
+    numbers = [label.id for label in mapped]
+    order = f"numbered by --label_map={given.label_map}" if mapped else ""
+    lines.append(train.classes_line("--classes or --label_map", numbers, order))
     print("\n".join(lines))
     # Consumers would train on the boxes around crowds as on those of objects.
     train = dataclasses.replace(

@@ -113,6 +113,54 @@ def test_the_order_of_classes_can_be_given(folder, kind):
         boxes.read(path, classes=("cat", "dog", "cat"))
 
 
+# An order that is not alphabetical, and a class without boxes.
+ORDER = ("dog", "bird", "cat")
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes", "order"),
+    [
+        ("coco", "1 dog, 2 bird, 3 cat", "in the order of their ids"),
+        ("yolo", "1 dog, 2 bird, 3 cat", "in the order of {0}/classes.txt"),
+        (
+            "voc",
+            "1 cat, 2 dog",
+            "in alphabetical order, because the labels do not number them; --classes sets their order and adds classes without boxes",
+        ),
+    ],
+)
+def test_the_numbers_of_the_classes_are_reported_with_their_origin(folder, kind, classes, order):
+    path = WRITERS[kind](folder, names=ORDER)
+    found = boxes.read(path)
+    assert found.classes_line("--classes") == f"{path}: classes: {classes} ({order.format(path)})"
+    found = boxes.read(path, classes=ORDER)
+    line = "classes: 1 dog, 2 bird, 3 cat (in the order of --classes)"
+    assert found.classes_line("--classes") == f"{path}: {line}"
+    line = "classes: 2 dog, 5 bird, 9 cat (by a file)"
+    assert found.classes_line("--classes", (2, 5, 9), "by a file") == f"{path}: {line}"
+    assert [found.class_names[label] for label in found.images[0].labels] == ["dog", "cat"]
+
+
+def test_numbers_of_yolo_keep_their_names_whatever_the_order_of_the_classes(tmp_path):
+    sizes = {f"{number}.jpg": (20, 20) for number in range(4)}
+    objects = {name: [("dog", (1, 1, 9, 9)), ("cat", (2, 2, 9, 9))] for name in sizes}
+    write_images(tmp_path / "all", sizes)
+    paths = []
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        paths.append(write_yolo(tmp_path / part, objects, sizes))
+    os.remove(f"{paths[1]}/classes.txt")
+    images = str(tmp_path / "all")
+    for classes in ((), ("dog", "cat"), ("cat", "dog")):
+        _, evaluation, _ = boxes.read_parts(paths[0], images, paths[1], classes=classes)
+        names = [evaluation.class_names[label] for label in evaluation.images[0].labels]
+        assert names == ["dog", "cat"] and evaluation.class_names == (classes or NAMES)
+    # The order of xml files is no numbering.
+    path = write_voc(tmp_path, objects, sizes)
+    with pytest.raises(ConfigError, match="val/labels contains no class names; add a"):
+        boxes.read_parts(path, images, paths[1])
+
+
 def test_names_by_number_can_be_given_where_yolo_has_none(folder):
     path = write_yolo(folder)
     os.remove(os.path.join(path, "classes.txt"))
@@ -120,6 +168,7 @@ def test_names_by_number_can_be_given_where_yolo_has_none(folder):
         boxes.read(path)
     found = boxes.read(path, classes=("x", "y"))
     assert found.class_names == ("x", "y") and found.images[0].labels.tolist() == [1, 0]
+    assert found.classes_line("") == f"{path}: classes: 1 x, 2 y (in the order of --classes)"
 
 
 def test_names_of_yolo_come_from_its_settings(folder):

@@ -99,13 +99,16 @@ def test_all_formats_give_the_same_precision(squares):
     for write in WRITERS.values():
         settings = detection.Settings(
             source="random:resnet10w0.5",
-            labels=write(folder, objects, sizes),
+            # An order that is not alphabetical, and a class without boxes.
+            labels=write(folder, objects, sizes, ("dog", "bird", "cat")),
+            classes="dog,bird,cat",
             image_size=64,
             batch_size=2,
             epochs=2,
         )
         scores.append(evaluation.evaluate(settings).scores)
     assert scores[0] == scores[1] == scores[2]
+    assert list(scores[0].class_ap) == ["dog", "bird", "cat"] and scores[0].class_ap["bird"] is None
 
 
 @pytest.mark.slow
@@ -118,6 +121,7 @@ def test_a_detector_fits_images_of_different_sizes(squares, tmp_path, capsys):
     assert detection.main(flags) == 0
     printed = capsys.readouterr().out
     assert f"{path}: images: 6, boxes: 12, classes: 2" in printed
+    assert f"{path}: classes: 1 cat, 2 dog (in the order of their ids)\n" in printed
     found = json.loads((output / "results.json").read_text())
     assert found["ap_50"] > 0.6
     assert set(found["class_ap"]) == {"cat", "dog"}

@@ -154,6 +154,11 @@ def test_own_boxes_are_written_for_the_garden(run, tmp_path, capsys):
     [
         (["--steps=100"], "--steps=100 is unused without --labels"),
         (["--label_map=a.pbtxt"], "--label_map=a.pbtxt is unused without --labels"),
+        (["--classes=cat"], "--classes=cat is unused without --labels"),
+        (
+            ["--labels=a.json", "--classes=cat", "--label_map=a.pbtxt"],
+            "--classes and --label_map cannot be combined",
+        ),
         (["--labels=nowhere.json"], "nowhere.json do not exist"),
     ],
 )

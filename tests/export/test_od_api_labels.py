@@ -48,6 +48,61 @@ def test_records_are_the_same_from_all_formats(folder):
     assert sum(part == "evaluation" for part, _ in found[0]) == 2
 
 
+# An order that is not alphabetical, and a class without boxes.
+ORDER = ("dog", "bird", "cat")
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (4, 6, 9)])
+def test_the_same_classes_give_the_same_records_in_all_formats(folder, capsys, numbers):
+    if numbers == (1, 2, 3):
+        flags, origin = {"classes": ORDER}, "in the order of --classes"
+    else:
+        labels = tuple(label_map.Label(*each) for each in zip(numbers, ORDER, strict=True))
+        (folder / "map.pbtxt").write_text(label_map.label_map(labels))
+        flags = {"label_map": str(folder / "map.pbtxt")}
+        origin = f"numbered by --label_map={folder}/map.pbtxt"
+    found = []
+    for write in WRITERS.values():
+        path = write(folder, OBJECTS, SIZES, ORDER)
+        found.append(written(folder, labels=path, **flags))
+        names = ", ".join(f"{number} {name}" for number, name in zip(numbers, ORDER, strict=True))
+        assert f"{path}: classes: {names} ({origin})\n" in capsys.readouterr().out
+    assert found[0] == found[1] == found[2]
+    assert [(label.id, label.name) for label in found[0][1]] == [*zip(numbers, ORDER, strict=True)]
+    (text,) = (text for (_, name), text in found[0][0].items() if name == "05.jpg")
+    feature = tf.train.Example.FromString(text).features.feature
+    assert feature["image/object/class/label"].int64_list.value == [numbers[0], numbers[2]]
+
+
+def test_without_classes_each_format_has_the_order_of_its_own_and_says_so(folder, capsys):
+    found = {}
+    for kind, write in WRITERS.items():
+        _, labels = written(folder, labels=write(folder, OBJECTS, SIZES, ORDER))
+        found[kind] = tuple(label.name for label in labels)
+    assert found == {"coco": ORDER, "yolo": ORDER, "voc": ("cat", "dog")}
+    printed = capsys.readouterr().out
+    assert printed.count("; --classes or --label_map sets their order and adds classes") == 1
+
+
+@pytest.mark.slow
+def test_exports_of_the_same_classes_are_the_same_in_all_formats(folder):
+    weights = str(folder / "weights.h5")
+    tf.keras.applications.ResNet50(weights=None, include_top=False).save_weights(weights)
+    found = []
+    for kind, write in WRITERS.items():
+        output = folder / kind
+        flags = [f"--from={weights}", f"--output={output}", "--task=custom"]
+        flags += ["--model=ssd_resnet50_v1_fpn_keras", f"--classes={','.join(ORDER)}"]
+        assert od_api.main([*flags, f"--labels={write(folder, OBJECTS, SIZES, ORDER)}"]) == 0
+        files = (path for path in output.rglob("*") if path.is_file())
+        texts = {str(path.relative_to(output)): path.read_bytes() for path in files}
+        found.append(
+            {name: text for name, text in texts.items() if not name.startswith("checkpoint")}
+        )
+    assert found[0] == found[1] == found[2] and len(found[0]) == 5
+    assert b"num_classes: 3" in found[0]["pipeline.config"]
+
+
 def test_images_that_only_pillow_reads_become_png(tmp_path):
     sizes = {"a.tif": (60, 40), "b.webp": (50, 30), "c.jpg": (40, 40)}
     write_images(tmp_path / "images", sizes)

@@ -877,6 +877,13 @@ FAULTS = (
         new="if base:",
     ),
     Fault(
+        name="evaluated_numbers_follow_the_order_of_the_classes",
+        area="own labels",
+        path="pixpro_tf/data/labelled/boxes/__init__.py",
+        old="            train.numbered or classes,\n",
+        new="            train.class_names,\n",
+    ),
+    Fault(
         name="crowded_images_lose_boxes",
         area="own labels",
         path="pixpro_tf/export/od_api/exporting.py",

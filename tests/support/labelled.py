@@ -21,9 +21,10 @@ def write_images(folder, sizes=SIZES):
         Image.new("RGB", size, (200, 100, 50)).save(os.path.join(folder, name))
 
 
-def write_coco(folder, objects=OBJECTS, sizes=SIZES, **changes):
+def write_coco(folder, objects=OBJECTS, sizes=SIZES, names=NAMES, **changes):
+    ids = {name: 3 + 14 * place for place, name in enumerate(names)}
     content = {
-        "categories": [{"id": 3, "name": "cat"}, {"id": 17, "name": "dog"}],
+        "categories": [{"id": number, "name": name} for name, number in ids.items()],
         "images": [
             {"id": 100 + place, "file_name": name, "width": size[0], "height": size[1]}
             for place, (name, size) in enumerate(sizes.items())
@@ -31,7 +32,7 @@ def write_coco(folder, objects=OBJECTS, sizes=SIZES, **changes):
         "annotations": [
             {
                 "image_id": 100 + list(sizes).index(name),
-                "category_id": {"cat": 3, "dog": 17}[kind],
+                "category_id": ids[kind],
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "iscrowd": 0,
             }
@@ -44,7 +45,8 @@ def write_coco(folder, objects=OBJECTS, sizes=SIZES, **changes):
     return str(path)
 
 
-def write_voc(folder, objects=OBJECTS, sizes=SIZES):
+def write_voc(folder, objects=OBJECTS, sizes=SIZES, names=NAMES):
+    # The files have no place for names that no box has.
     folder = folder / "Annotations"
     folder.mkdir(exist_ok=True)
     for name, found in objects.items():
@@ -59,14 +61,14 @@ def write_voc(folder, objects=OBJECTS, sizes=SIZES):
     return str(folder)
 
 
-def write_yolo(folder, objects=OBJECTS, sizes=SIZES):
+def write_yolo(folder, objects=OBJECTS, sizes=SIZES, names=NAMES):
     folder = folder / "labels"
     folder.mkdir(exist_ok=True)
-    (folder / "classes.txt").write_text("cat\ndog\n")
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in names))
     for name, found in objects.items():
         width, height = sizes[name]
         lines = [
-            f"{NAMES.index(kind)} {(x0 + x1) / 2 / width!r} {(y0 + y1) / 2 / height!r} {(x1 - x0) / width!r} {(y1 - y0) / height!r}"
+            f"{names.index(kind)} {(x0 + x1) / 2 / width!r} {(y0 + y1) / 2 / height!r} {(x1 - x0) / width!r} {(y1 - y0) / height!r}"
             for kind, (x0, y0, x1, y1) in found
         ]
         # An image without objects need not have a file.

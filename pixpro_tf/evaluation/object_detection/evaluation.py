@@ -115,7 +115,7 @@ def open_data(settings: Settings) -> Opened:
             settings.evaluation_images,
             settings.class_names,
         )
-        print("\n".join(lines))
+        print("\n".join([*lines, train.classes_line("--classes")]))
         data = open_labels(train, evaluation, settings.image_size)
         return Opened(data, data.split("train"), data.split("evaluation"))
     data = open_detection(settings.dataset, settings.data_dir)

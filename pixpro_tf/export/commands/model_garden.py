@@ -7,7 +7,7 @@ python -m export.model_garden --from=runs/mine --output=exported/garden --labels
 import dataclasses
 import sys
 
-from pixpro_tf.cli.settings import LabelSettings
+from pixpro_tf.cli.settings import LabelSettings, classes_flag, names_in
 from pixpro_tf.config.flag import flag
 from pixpro_tf.export.commands.settings import ExportSettings, command, label_map_flag
 
@@ -22,6 +22,7 @@ class Settings(ExportSettings, LabelSettings):
         "your boxes, which are written as TFRecords: a COCO json file, or a folder of VOC xml or YOLO txt files; empty for experiments on "
         "COCO and Cityscapes",
     )
+    classes: str = classes_flag()
     label_map: str = label_map_flag()
     steps: int = flag(
         0,
@@ -39,6 +40,7 @@ def _run(settings: Settings) -> None:
         settings.source,
         settings.output,
         own=settings if settings.labels else None,
+        classes=names_in(settings.classes),
         steps=settings.steps,
         **settings.common_arguments,
     )

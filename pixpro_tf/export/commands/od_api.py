@@ -8,7 +8,7 @@ With your own boxes, --task=custom --labels=annotations.json also writes them as
 import dataclasses
 import sys
 
-from pixpro_tf.cli.settings import LabelSettings
+from pixpro_tf.cli.settings import LabelSettings, names_in
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.export.commands.settings import ExportSettings, command, label_map_flag
 from pixpro_tf.export.od_api.pipeline import MODELS
@@ -88,9 +88,8 @@ class Settings(ExportSettings, LabelSettings):
     @property
     def data(self) -> Data:
         """Data to train and evaluate on."""
-        names = [name.strip() for name in self.classes.split(",")]
         return Data(
-            classes=tuple(filter(None, names)),
+            classes=names_in(self.classes),
             dataset=self.dataset,
             train_split=self.train_split,
             evaluation_split=self.evaluation_split,

@@ -13,7 +13,7 @@ from pixpro_tf.export.model_garden.experiments import (
     DetectionData,
     yaml_of,
 )
-from pixpro_tf.export.own_labels import OwnLabels, open_labels
+from pixpro_tf.export.own_labels import OwnLabels, check_classes, open_labels
 from pixpro_tf.export.records import Written, write_records
 from pixpro_tf.export.sources import restore_for
 
@@ -66,6 +66,7 @@ def export(
     allow_unfinished: bool = False,
     overwrite: bool = False,
     own: OwnLabels | None = None,
+    classes: tuple[str, ...] = (),
     steps: int = 0,
 ) -> None:
     """Writes the checkpoint, the experiment files and README.md; with one's own boxes, TFRecords and a label map too.
@@ -77,6 +78,7 @@ def export(
         allow_unfinished: whether to accept a run that has not completed all its steps.
         overwrite: whether to replace an existing folder.
         own: one's own boxes; None for experiments on COCO and Cityscapes.
+        classes: names of the classes of one's own boxes in their order; empty for those of the label map, or all.
         steps: number of training steps on one's own boxes; 0 for 24 000.
 
     Raises:
@@ -85,6 +87,8 @@ def export(
     names = ("labels", "images", "evaluation_labels", "evaluation_images", "label_map")
     read = [getattr(own, name) for name in names] if own else []
     check_output(source, output, overwrite, *read)
+    if own:
+        check_classes(classes, own.label_map)
     backbone, neck = restore_for(
         "TF Model Garden",
         source,
@@ -99,7 +103,7 @@ def export(
         for file, experiment in (OWN_EXPERIMENTS if own else EXPERIMENTS).items()
         if depth_multiplier == 1 or not experiment.dilated
     }
-    labels, parts = open_labels(own) if own else ((), {})
+    labels, parts = open_labels(own, classes) if own else ((), {})
     fpn = neck and neck.fpn
     levels = None if fpn is None else fpn.levels
     fits = {file: each.fpn_levels == levels for file, each in experiments.items()}

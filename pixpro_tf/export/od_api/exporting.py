@@ -114,10 +114,7 @@ def _check_data(task: str, data: Data) -> None:
         others = [flag for flag in given if flag not in ("labels", "classes")]
         if others:
             raise ConfigError(f"--{others[0]} and --labels cannot be combined; remove one of them")
-        if data.classes and data.label_map:
-            raise ConfigError(
-                "--classes and --label_map cannot be combined, because a label map has its own classes; remove one of them"
-            )
+        own_labels.check_classes(data.classes, data.label_map)
     elif data.classes and given != ["classes"]:
         raise ConfigError(
             f"--{given[1]} and --classes cannot be combined, because a dataset has its own classes; remove one of them"

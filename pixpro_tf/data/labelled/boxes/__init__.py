@@ -12,7 +12,12 @@ from pixpro_tf.errors import RunError, why_not_a_folder
 __all__ = ["LabelledBoxes", "LabelledImage", "read", "read_parts", "split_off"]
 
 
-def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> LabelledBoxes:
+def read(
+    path: str,
+    images: str = "",
+    classes: tuple[str, ...] = (),
+    numbered: tuple[str, ...] | None = None,
+) -> LabelledBoxes:
     """Reads boxes and checks them against their images.
 
     Args:
@@ -20,7 +25,8 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
         images: folder of the images; empty for the places where tools put them: beside a json file, or in `images` or `../images`; beside
             xml files, or in `../JPEGImages` or `../images`; beside txt files, or in `images` for `labels`.
         classes: names of the classes in their order, others are left out; empty for all: those of a json file by their id, of xml files in
-            alphabetical order, and of YOLO's classes.txt, obj.names or data.yaml. For YOLO without such a file, the names by their numbers.
+            alphabetical order, and of YOLO's classes.txt, obj.names or data.yaml.
+        numbered: names of the classes by their numbers, for YOLO without such a file; None for `classes`.
 
     Returns:
         Images with boxes that can be used. What is wrong is counted in `problems`.
@@ -62,9 +68,10 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
     if os.path.isfile(path) and path.lower().endswith(".json"):
         return coco.read(path, images, classes)
     if os.path.isdir(path):
-        for suffix, reader in (("xml", voc.read), ("txt", yolo.read)):
-            if glob.glob(os.path.join(glob.escape(path), f"*.{suffix}")):
-                return reader(path, images, classes)
+        if glob.glob(os.path.join(glob.escape(path), "*.xml")):
+            return voc.read(path, images, classes)
+        if glob.glob(os.path.join(glob.escape(path), "*.txt")):
+            return yolo.read(path, images, classes, classes if numbered is None else numbered)
     if "://" in path:
         raise RunError(f"{given} is not a local path; copy the labels to this machine")
     if not os.path.exists(path):
@@ -100,7 +107,13 @@ def read_parts(
     train = read(labels, images, classes)
     lines = train.report
     if evaluation_labels:
-        evaluation = read(evaluation_labels, evaluation_images or images, train.class_names)
+        # The classes may be in another order than that of the numbers in YOLO files.
+        evaluation = read(
+            evaluation_labels,
+            evaluation_images or images,
+            train.class_names,
+            train.numbered or classes,
+        )
         lines += evaluation.report
         train, evaluation = _without(train, evaluation), _without(evaluation, train)
     else:

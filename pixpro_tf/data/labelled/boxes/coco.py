@@ -50,7 +50,8 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
     places = [os.path.join(beside, each) for each in ("", "images", "../images")]
     folders = [images] if images else places
     # Some tools write a category twice under different ids.
-    collector = Collector(path, classes or tuple(dict.fromkeys(categories.values())))
+    of_file = tuple(dict.fromkeys(categories.values()))
+    collector = Collector(path, classes, of_file, "in the order of their ids")
     files = ImageFiles(names.values())
     for key, picture in pictures.items():
         objects = [_object(each, categories) for each in of_image.pop(key, [])]

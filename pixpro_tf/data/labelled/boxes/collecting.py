@@ -15,6 +15,10 @@ _FORMATS = ("JPEG", "PNG", *pillow_images.FORMATS)
 _ROUNDING = 1.0
 # Number of examples that a report names for each kind of problem.
 _NAMED = 3
+# Number of classes that the line about them names.
+_CLASSES_NAMED = 100
+_BY_NAME = "in alphabetical order, because the labels do not number them"
+_GIVEN = "in the order of --classes"
 # Values of the EXIF orientation of images that are shown as they are stored.
 _UPRIGHT = (None, 0, 1)
 _MISSING = (
@@ -65,12 +69,18 @@ class LabelledBoxes:
         class_names: names of the classes, in the order of their indices.
         images: images in the order of their paths.
         problems: names of images for each kind of problem.
+        order: where the order of the classes comes from, to be read after their names.
+        is_order_chosen: whether that is a choice of this project, because the labels do not number their classes.
+        numbered: names of the classes by their numbers in YOLO files; empty for other formats.
     """
 
     source: str
     class_names: tuple[str, ...]
     images: tuple[LabelledImage, ...]
     problems: dict[str, list[str]]
+    order: str = ""
+    is_order_chosen: bool = False
+    numbered: tuple[str, ...] = ()
 
     @property
     def report(self) -> list[str]:
@@ -82,6 +92,22 @@ class LabelledBoxes:
         for kind, names in self.problems.items():
             lines.append(f"{self.source}: {kind}: {len(names)} ({listed(_once(names), _NAMED)})")
         return [printable(line) for line in lines]
+
+    def classes_line(self, flags: str, numbers: Sequence[int] = (), order: str = "") -> str:
+        """Returns a line with the classes, their numbers, and where their order comes from.
+
+        Args:
+            flags: flags with which a user can set the order.
+            numbers: numbers of the classes; empty numbers them from 1.
+            order: where the order comes from; empty for `self.order`.
+        """
+        numbered = zip(
+            numbers or range(1, len(self.class_names) + 1), self.class_names, strict=True
+        )
+        names = listed([f"{number} {name}" for number, name in numbered], _CLASSES_NAMED)
+        advice = f"; {flags} sets their order and adds classes without boxes"
+        reason = order or self.order + (advice if self.is_order_chosen else "")
+        return printable(f"{self.source}: classes: {names} ({reason})")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,12 +132,21 @@ class Collector:
 
     Args:
         source: path of the labels, for messages.
-        class_names: names of the classes in their order; None takes those that occur, in alphabetical order.
+        chosen: names of the classes in the order that the user chose; empty for those of the labels.
+        class_names: names of the classes in the order of the labels; None takes those that occur, in alphabetical order.
+        order: where the order of the labels comes from.
     """
 
-    def __init__(self, source: str, class_names: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        source: str,
+        chosen: tuple[str, ...],
+        class_names: tuple[str, ...] | None = None,
+        order: str = _BY_NAME,
+    ) -> None:
         self._source = source
-        self._given = None if class_names is None else tuple(class_names)
+        self._given = chosen or class_names
+        self._order = _GIVEN if chosen else order
         self._images: dict[str, tuple[int, int, list[RawObject]]] = {}
         self._problems: dict[str, list[str]] = collections.defaultdict(list)
 
@@ -189,7 +224,14 @@ class Collector:
                     np.array([each.difficult for each in found], bool),
                 )
             )
-        labels = LabelledBoxes(self._source, names, tuple(images), dict(self._problems))
+        labels = LabelledBoxes(
+            self._source,
+            names,
+            tuple(images),
+            dict(self._problems),
+            self._order,
+            is_order_chosen=self._given is None,
+        )
         if not objects:
             problems = "; ".join(labels.report[1:])
             raise RunError(

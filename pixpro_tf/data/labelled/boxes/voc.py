@@ -27,7 +27,7 @@ class _Labels(NamedTuple):
 def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> LabelledBoxes:
     """Reads all xml files of a folder; see `boxes.read`. Coordinates are used as they are, as in TFDS and in the Object Detection API."""
     files = sorted(glob.glob(os.path.join(glob.escape(path), "*.xml")))
-    collector = Collector(path, classes or None)
+    collector = Collector(path, classes)
     labels: dict[str, _Labels] = {}
     for file in files:
         try:

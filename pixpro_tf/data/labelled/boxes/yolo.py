@@ -1,5 +1,6 @@
 """Boxes of a folder of YOLO txt files: a line `class x y width height` for each object, relative to the image."""
 
+import dataclasses
 import glob
 import os
 
@@ -17,18 +18,23 @@ _LISTS = ("classes.txt", "obj.names")
 _SETTINGS = ("data.yaml", "dataset.yaml", "data.yml")
 
 
-def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> LabelledBoxes:
+def read(
+    path: str,
+    images: str = "",
+    classes: tuple[str, ...] = (),
+    numbered: tuple[str, ...] = (),
+) -> LabelledBoxes:
     """Reads all txt files of a folder; see `boxes.read`. An image without a txt file has no objects.
 
     A line with more numbers is a polygon, whose box is used.
     """
-    names = _class_names(path) or classes
+    names, order = _class_names(path) or (numbered, "in the order of their numbers")
     if not names:
         raise ConfigError(
             f"{path} contains no class names; add a classes.txt with one name per line in the order of their numbers, "
             "or pass the names with --classes or --label_map"
         )
-    collector = Collector(path, classes or names)
+    collector = Collector(path, classes, names, order)
     files = {
         os.path.splitext(os.path.basename(file))[0]: file
         for file in sorted(glob.glob(os.path.join(glob.escape(path), "*.txt")))
@@ -52,7 +58,7 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
                 "txt files without an image, left out (pass their folder with --images, or --evaluation_images)",
                 file,
             )
-    return collector.result()
+    return dataclasses.replace(collector.result(), numbered=names)
 
 
 def _images_of(path: str) -> str:
@@ -96,20 +102,20 @@ def _box(numbers: list[float]) -> list[float]:
     return [min(ys), min(xs), max(ys), max(xs)]
 
 
-def _class_names(path: str) -> tuple[str, ...]:
-    """Returns the names of the classes by their numbers; empty if no file tells them."""
+def _class_names(path: str) -> tuple[tuple[str, ...], str] | None:
+    """Returns the names of the classes by their numbers, and where they come from; None if no file tells them."""
     above = os.path.abspath(path)
     for _ in range(3):
         for name in _LISTS:
             file = os.path.join(above, name)
             if os.path.isfile(file):
-                return _distinct(read_lines(file), file)
+                return _distinct(read_lines(file), file), f"in the order of {file}"
         for name in _SETTINGS:
             file = os.path.join(above, name)
             if os.path.isfile(file):
-                return _names_in_settings(file)
+                return _names_in_settings(file), f"in the order of {file}"
         above = os.path.dirname(above)
-    return ()
+    return None
 
 
 def _names_in_settings(file: str) -> tuple[str, ...]:
