@@ -1,17 +1,47 @@
 """Measurement of the range and the statistics of the channels of images."""
 
+import collections
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.data import stored_values
+from pixpro_tf.data.images import decode
 from pixpro_tf.data.progress import counted
-from pixpro_tf.data.sources import bad_images, open_source
+from pixpro_tf.data.sources import FileSource, bad_images, open_source
+from pixpro_tf.data.sources.listed import Record
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, argument_called
 
 _PIXELS_OF_IMAGE = 1000
 # Unknown channels, with which all files are listed that may contain an image.
 _UNKNOWN = Channels((), (), (), ())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Image:
+    """Image of the sample.
+
+    Attributes:
+        record: its record in the source.
+        pixels: values of some of its pixels, `[N, C]`; `[0, 0]` if it cannot be read.
+        error: why it cannot be read; None if it can.
+    """
+
+    record: Record
+    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros([0, 0]))
+    error: Exception | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of channels; 0 if the image cannot be read."""
+        return self.pixels.shape[-1]
+
+    @property
+    def name(self) -> bytes:
+        """Name of the image in its source."""
+        return self.record["name"].numpy()
 
 
 def measure(
@@ -24,6 +54,8 @@ def measure(
 ) -> tuple[Channels, int]:
     """Measures the channels of images on random pixels of a random sample.
 
+    The number of channels is that of most images. If those are RGB in 8 bits, all images are read as RGB, as in training.
+
     Values of 8 bits keep the range 0..255. Otherwise, the range of a channel leaves out a share of its values at either end. Missing values
     do not count.
 
@@ -32,13 +64,13 @@ def measure(
         max_images: largest number of images that are read.
         outliers: share of the values below the range of a channel, and above it, in per cent.
         seed: seed of the sample.
-        skip_bad: whether images of the sample that cannot be read are named and left out.
+        skip_bad: whether images of the sample that cannot be read, or have another number of channels, are named and left out.
 
     Returns:
-        The channels, and the number of images that were read.
+        The channels, and the number of images that were measured.
 
     Raises:
-        UserError: if an image cannot be read, images have different numbers of channels, or a channel is constant.
+        UserError: if an image cannot be read or has another number of channels than most, or a channel is constant.
     """
     with argument_called(dataset="images"):
         source = open_source(
@@ -47,28 +79,65 @@ def measure(
     generator = np.random.default_rng(seed)
     number = min(max_images, source.num_images)
     records = source.epoch(seed, tf.constant(0, tf.int64)).take(number)
-    samples: list[np.ndarray] = []
-    bad: list[bytes] = []
-    only_bytes = True
-    for record in counted(records, number, "images"):
-        count = samples[0].shape[-1] if samples else None
-        try:
-            encoded = source.encoded(record).numpy()
-            values = stored_values.read(encoded, count)
-        except (ValueError, tf.errors.OpError) as error:
-            name = record["name"].numpy()
-            if skip_bad:
-                bad.append(name)
-                continue
-            raise bad_images.unreadable([name], error, images) from None
-        only_bytes = only_bytes and values.dtype == np.uint8
-        pixels = values.reshape(-1, values.shape[-1])
-        places = generator.integers(len(pixels), size=_PIXELS_OF_IMAGE)
-        samples.append(pixels[places].astype(np.float64))
+    sample = [_read(source, record, generator) for record in counted(records, number, "images")]
+    counts = collections.Counter(each.count for each in sample if each.count)
+    # Of two equally frequent numbers, RGB's: images with other channels can be converted to it.
+    count = max(counts, key=lambda each: (counts[each], each == RGB.count, each), default=0)
+    only_bytes = all(each.pixels.dtype == np.uint8 for each in sample if each.count == count)
+    as_rgb = only_bytes and count == RGB.count
+    sample = [
+        each if each.count == count else _read_as(source, each, count, as_rgb, generator)
+        for each in sample
+    ]
+    unreadable = [(each.name, each.error) for each in sample if each.error is not None]
+    others = [each for each in sample if each.count not in (0, count)]
+    if unreadable and not skip_bad:
+        name, error = unreadable[0]
+        raise bad_images.unreadable([name], error, images)
     with argument_called(dataset="images"):
-        bad_images.report(bad, number, images)
-    found = np.concatenate(samples)
-    return _channels_of(found, images, None if only_bytes else outliers), len(samples)
+        bad_images.report([name for name, _ in unreadable], number, images)
+    if others:
+        names = bad_images.names_of_images([each.name for each in others])
+        if not skip_bad:
+            raise RunError(
+                f"{images} contains images with another number of channels than most, which have {count}: {names}; measure them on their own, "
+                "or leave them out with --on_bad_image=skip",
+                of="images",
+            )
+        print(
+            f"Skipped images with another number of channels than {count}: {len(others)} of {number} ({names})"
+        )
+    good = [each.pixels for each in sample if each.count == count]
+    only_bytes = all(pixels.dtype == np.uint8 for pixels in good)
+    found = np.concatenate(good).astype(np.float64)
+    return _channels_of(found, images, None if only_bytes else outliers), len(good)
+
+
+def _read(source: FileSource, record: Record, generator: np.random.Generator) -> _Image:
+    try:
+        values = stored_values.read(source.encoded(record).numpy())
+    except (ValueError, tf.errors.OpError) as error:
+        return _Image(record, error=error)
+    return _Image(record, _pixels(values, generator))
+
+
+def _read_as(
+    source: FileSource, image: _Image, count: int, as_rgb: bool, generator: np.random.Generator
+) -> _Image:
+    """Returns an image with the given number of channels, converted to 8-bit RGB if that is allowed; the same image if it has another one."""
+    try:
+        encoded = source.encoded(image.record)
+        # The axis of the channels of an array may be unclear without their number.
+        values = decode(encoded) if as_rgb else stored_values.read(encoded.numpy(), count)
+    except (ValueError, tf.errors.OpError):
+        return image
+    return _Image(image.record, _pixels(np.asarray(values), generator))
+
+
+def _pixels(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Returns random pixels of an image, `[N, C]` from `[H, W, C]`."""
+    pixels = values.reshape(-1, values.shape[-1])
+    return pixels[generator.integers(len(pixels), size=_PIXELS_OF_IMAGE)]
 
 
 def _channels_of(values: np.ndarray, images: str, outliers: float | None) -> Channels:

@@ -334,16 +334,80 @@ def test_images_that_cannot_be_measured_are_named(tmp_path):
         measure(f"folder:{folder}")
     for index in range(3):
         (folder / f"{index}.npy").write_bytes(npy(values_of(2 + (index == 1))))
-    with pytest.raises(
-        RunError, match=r"images=.* cannot be read: .*\.npy: the image has \d chan.*=skip$"
-    ):
-        measure(f"folder:{folder}")
+    for seed in range(4):
+        with pytest.raises(
+            RunError,
+            match=r"images=.* contains images with another number of channels than most, which have 2: .*mixed/1\.npy; .*=skip$",
+        ):
+            measure(f"folder:{folder}", seed=seed)
     for index in range(3):
         constant = values_of(2)
         constant[..., 1] = 7
         (folder / f"{index}.npy").write_bytes(npy(constant))
     with pytest.raises(RunError, match="is almost constant in channel 2"):
         measure(f"folder:{folder}")
+
+
+def test_photographs_of_all_modes_are_measured_as_rgb(tmp_path, capsys):
+    # As many channels as most images have, whichever image is the first of the sample.
+    rgb = [values_of(3, np.uint8, seed) for seed in range(5)]
+    for index, pixels in enumerate(rgb):
+        (tmp_path / f"{index}.png").write_bytes(by_pillow(pixels))
+    others = [Image.fromarray(values_of(3, np.uint8, seed)) for seed in range(5, 10)]
+    modes = ("L", "RGBA", "P", "LA", "1")
+    for mode, image in zip(modes, others, strict=True):
+        image.convert(mode).save(tmp_path / f"mode_{mode}.png")
+    others[0].convert("CMYK").save(tmp_path / "CMYK.tif")
+    pixels = [
+        np.asarray(image.convert(mode).convert("RGB"))
+        for mode, image in zip(modes, others, strict=True)
+    ]
+    pixels.append(np.asarray(others[0].convert("CMYK").convert("RGB")))
+    every = np.stack([*rgb, *pixels]) / 255
+    for seed in range(6):
+        channels, count = measure(f"folder:{tmp_path}", seed=seed)
+        assert count == 11 and channels.is_photograph
+        # A sample of 11 000 of 693 pixels.
+        np.testing.assert_allclose(channels.mean, every.mean((0, 1, 2)), atol=0.015)
+        np.testing.assert_allclose(channels.std, every.std((0, 1, 2)), atol=0.015)
+    assert "Skipped" not in capsys.readouterr().out
+
+
+def test_images_with_other_channels_are_not_called_unreadable(tmp_path, capsys):
+    for index in range(4):
+        (tmp_path / f"{index}.png").write_bytes(by_pillow(values_of(3, np.uint8, index)))
+    (tmp_path / "five.npy").write_bytes(npy(values_of(5)))
+    (tmp_path / "damaged.png").write_bytes(by_pillow(values_of(3, np.uint8))[:-60])
+    for seed in range(4):
+        channels, count = measure(f"folder:{tmp_path}", seed=seed, skip_bad=True)
+        assert count == 4 and channels.is_photograph
+        lines = capsys.readouterr().out.splitlines()
+        assert f"Skipped unreadable images: 1 of 6 ({tmp_path}/damaged.png)" in lines
+        line = (
+            f"Skipped images with another number of channels than 3: 1 of 6 ({tmp_path}/five.npy)"
+        )
+        assert line in lines
+    with pytest.raises(RunError, match=r"cannot be read: .*damaged\.png: damaged: .*=skip$"):
+        measure(f"folder:{tmp_path}")
+
+
+def test_other_images_than_photographs_keep_their_number_of_channels(tmp_path, capsys):
+    # RGB is not converted to grey, and 16 bits are not reduced to 8.
+    for index in range(3):
+        (tmp_path / f"{index}.png").write_bytes(by_pillow(values_of(1, np.uint16, index)[..., 0]))
+    (tmp_path / "colour.png").write_bytes(by_pillow(values_of(3, np.uint8)))
+    channels, count = measure(f"folder:{tmp_path}", skip_bad=True)
+    assert (channels.count, count) == (1, 3) and channels.high[0] > 255
+    assert "another number of channels than 1: 1 of 4 (" in capsys.readouterr().out
+
+
+def test_the_channels_of_an_array_are_the_axis_with_their_number(tmp_path):
+    for index in range(3):
+        (tmp_path / f"{index}.npy").write_bytes(npy(values_of(5, seed=index)))
+    # Three channels of 9 x 5 pixels, or five of 3 x 9.
+    (tmp_path / "unclear.npy").write_bytes(npy(values_of(5)[:3]))
+    channels, count = measure(f"folder:{tmp_path}")
+    assert (channels.count, count) == (5, 4)
 
 
 # Augmentation

@@ -1551,6 +1551,13 @@ FAULTS = (
         new="        RGB,\n",
     ),
     Fault(
+        name="the_rarest_number_of_channels_is_measured",
+        area="channels",
+        path="pixpro_tf/data/channel_statistics.py",
+        old="(counts[each], each == RGB.count, each)",
+        new="(-counts[each], each == RGB.count, each)",
+    ),
+    Fault(
         name="statistics_are_of_the_stored_values",
         area="channels",
         path="pixpro_tf/data/channel_statistics.py",
