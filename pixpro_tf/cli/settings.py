@@ -112,6 +112,14 @@ class LabelSettings(ImageLimits, CheckedSettings):
         "folder of the images of --evaluation_labels; empty for that of --images",
         used_by={"evaluation_labels": ()},
     )
+    box_orientation: str = flag(
+        "",
+        "Data",
+        "whether the boxes of --labels are those of a photograph as it is shown or as it is stored, if an EXIF tag rotates it and the width and "
+        "height in the labels do not tell; empty leaves such photographs out",
+        choices=("", "shown", "stored"),
+        used_by={"labels": ()},
+    )
 
 
 def has_splits(dataset: str) -> bool:

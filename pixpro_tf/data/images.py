@@ -84,6 +84,13 @@ def decode(encoded: tf.Tensor, pillow: bool = True, channels: Channels = RGB) ->
     return image
 
 
+def decode_turned(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes a photograph that an EXIF tag rotates, of any format, as Pillow's `exif_transpose` shows it; otherwise see `decode`."""
+    image = _by_python(lambda content: pillow_images.decode(content, pillow_images.ALL), encoded)
+    image.set_shape([None, None, RGB.count])
+    return image
+
+
 def _scaled(encoded: tf.Tensor, channels: Channels) -> tf.Tensor:
     """Reads an image with other channels than RGB in 8 bits, and scales its values to 0..255."""
 

@@ -25,11 +25,13 @@ FORMATS = (
     TiffImagePlugin.TiffImageFile.format,
     BmpImagePlugin.BmpImageFile.format,
 )
+# With those that TensorFlow decodes.
+ALL = ("JPEG", "PNG", *FORMATS)
 GIF = b"GIF8"
 # First bytes of a TIFF, with offsets of 32 and of 64 bits.
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # EXIF tag of the orientation, and how an image is turned for each of its values.
-ORIENTATION = 0x0112
+_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,6 +41,11 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Orientations that exchange width and height.
+SIDEWAYS = (5, 6, 7, 8)
+# A PNG of a photograph takes five to ten times the space of its JPEG. At this quality and with full colour resolution, the second compression
+# is not visible.
+_JPEG = {"quality": 95, "subsampling": "4:4:4"}
 # Pillow has a limit of its own, for the whole process.
 _limit = threading.Lock()
 
@@ -89,19 +96,26 @@ def _without_limit() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def decode(encoded: bytes) -> np.ndarray:
-    """Decodes an image of one of the `FORMATS` to RGB, uint8 `[H, W, 3]`; of several images in a file, the first one.
+def orientation_of(image: Image.Image) -> int:
+    """Returns the EXIF orientation of an image, from 1 (stored as it is shown) to 8; 1 if there is none."""
+    found = image.getexif().get(_ORIENTATION)
+    return found if found in _TURNS else 1
+
+
+def decode(encoded: bytes, formats: tuple[str, ...] = FORMATS) -> np.ndarray:
+    """Decodes an image to RGB as it is shown, uint8 `[H, W, 3]`; of several images in a file, the first one.
 
     Args:
         encoded: contents of the file.
+        formats: see `opened`.
 
     Raises:
         ValueError: if the image is damaged, too large, or of a kind that cannot be reduced to 8-bit RGB.
     """
-    with opened(encoded) as image:
+    with opened(encoded, formats) as image:
         image.load()
         # Pillow turns some formats while it loads them, and then says so.
-        turn = _TURNS.get(image.getexif().get(ORIENTATION, 1))
+        turn = _TURNS.get(orientation_of(image))
         shown = rgb(image)
     # The decoder of a format can take as much memory as the image.
     del image
@@ -112,6 +126,20 @@ def png_of(encoded: bytes) -> bytes:
     """Converts an image to a PNG with the same pixels; the arguments and errors are those of `decode`."""
     file = io.BytesIO()
     Image.fromarray(decode(encoded)).save(file, "PNG")
+    return file.getvalue()
+
+
+def as_shown(encoded: bytes) -> bytes:
+    """Encodes an image of any format again as it is shown, without an EXIF orientation; the errors are those of `decode`.
+
+    Returns:
+        A JPEG if it was one, otherwise a PNG with the same pixels.
+    """
+    image, file = Image.fromarray(decode(encoded, ALL)), io.BytesIO()
+    if encoded.startswith(b"\xff\xd8"):
+        image.save(file, "JPEG", **_JPEG)
+    else:
+        image.save(file, "PNG")
     return file.getvalue()
 
 

@@ -13,7 +13,7 @@ class OwnLabels(Protocol):
     """Where one's own boxes are.
 
     Attributes:
-        labels, images, evaluation_labels, evaluation_images: see `boxes.read_parts`.
+        labels, images, evaluation_labels, evaluation_images, box_orientation: see `boxes.read_parts`.
         label_map: file that numbers the classes; empty numbers them from 1.
     """
 
@@ -28,6 +28,9 @@ class OwnLabels(Protocol):
 
     @property
     def evaluation_images(self) -> str: ...
+
+    @property
+    def box_orientation(self) -> str: ...
 
     @property
     def label_map(self) -> str: ...
@@ -63,6 +66,7 @@ def open_labels(
         given.evaluation_labels,
         given.evaluation_images,
         tuple(label.name for label in mapped) or classes,
+        given.box_orientation,
     )
     numbers = [label.id for label in mapped]
     order = f"numbered by --label_map={given.label_map}" if mapped else ""

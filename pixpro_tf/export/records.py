@@ -98,7 +98,10 @@ class LabelsPart:
             try:
                 with open(image.path, "rb") as file:
                     encoded = file.read()
-                if pillow_images.is_one(encoded):
+                # Consumers ignore the EXIF tag.
+                if image.is_turned:
+                    encoded = pillow_images.as_shown(encoded)
+                elif pillow_images.is_one(encoded):
                     encoded = pillow_images.png_of(encoded)
             except (OSError, ValueError) as error:
                 raise RunError(f"{image.path} cannot be read: {first_line(error)}") from error

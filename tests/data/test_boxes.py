@@ -233,7 +233,9 @@ def test_images_that_are_turned_cut_off_or_huge_are_left_out(folder, kind, monke
     found = boxes.read(path)
     assert [os.path.basename(image.path) for image in found.images] == ["b.png"]
     assert found.problems == {
-        "images rotated by an EXIF tag, left out (save them without the tag)": ["a.jpg"],
+        "images rotated by an EXIF tag, left out (pass --box_orientation, or save them without the tag)": [
+            "a.jpg"
+        ],
         "images that are damaged or not JPEG, PNG, GIF, BMP, WebP or TIFF, left out": ["c.jpg"],
     }
     for limit in ("max_megapixels", "max_image_megabytes"):

@@ -884,6 +884,20 @@ FAULTS = (
         new="            train.class_names,\n",
     ),
     Fault(
+        name="boxes_of_photographs_on_their_side_are_turned_the_wrong_way",
+        area="own labels",
+        path="pixpro_tf/data/labelled/boxes/pictures.py",
+        old="if self.orientation in (3, 4, 7, 8):",
+        new="if self.orientation in (3, 4, 6, 7):",
+    ),
+    Fault(
+        name="records_contain_photographs_as_they_are_stored",
+        area="own labels",
+        path="pixpro_tf/export/records.py",
+        old="if image.is_turned:",
+        new="if False:",
+    ),
+    Fault(
         name="crowded_images_lose_boxes",
         area="own labels",
         path="pixpro_tf/export/od_api/exporting.py",

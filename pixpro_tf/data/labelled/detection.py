@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.data.images import decode
+from pixpro_tf.data.images import decode, decode_turned
 from pixpro_tf.data.labelled.boxes import LabelledBoxes
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
@@ -107,12 +107,16 @@ def open_labels(train: LabelledBoxes, evaluation: LabelledBoxes, image_size: int
             for key, values in (("boxes", boxes), ("labels", labels), ("crowds", crowds))
         }
         paths = tf.constant([os.fsencode(image.path) for image in images])
-        return tf.data.Dataset.from_tensor_slices(ragged | {"path": paths})
+        turned = tf.constant([image.is_turned for image in images])
+        return tf.data.Dataset.from_tensor_slices(ragged | {"path": paths, "turned": turned})
 
     def prepare(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        image, boxes = letterboxed(
-            decode(tf.io.read_file(example["path"])), example["boxes"], image_size
+        encoded = tf.io.read_file(example["path"])
+        # The frame of the boxes is that of Pillow, which also follows the tag of a PNG.
+        decoded = tf.cond(
+            example["turned"], lambda: decode_turned(encoded), lambda: decode(encoded)
         )
+        image, boxes = letterboxed(decoded, example["boxes"], image_size)
         return {
             "image": image,
             "boxes": boxes,

@@ -114,6 +114,7 @@ def open_data(settings: Settings) -> Opened:
             settings.evaluation_labels,
             settings.evaluation_images,
             settings.class_names,
+            settings.box_orientation,
         )
         print("\n".join([*lines, train.classes_line("--classes")]))
         data = open_labels(train, evaluation, settings.image_size)

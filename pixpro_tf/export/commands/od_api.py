@@ -98,6 +98,7 @@ class Settings(ExportSettings, LabelSettings):
             evaluation_labels=self.evaluation_labels,
             images=self.images,
             evaluation_images=self.evaluation_images,
+            box_orientation=self.box_orientation,
             label_map=self.label_map,
             records=self.records,
         )

@@ -157,7 +157,7 @@ class Data:
         dataset: TFDS dataset with boxes, for the task custom.
         train_split, evaluation_split: splits of the dataset.
         data_dir: folder of prepared TFDS datasets.
-        labels, images, evaluation_labels, evaluation_images: one's own labels for the task custom; see `boxes.read_parts`.
+        labels, images, evaluation_labels, evaluation_images, box_orientation: one's own labels for the task custom; see `boxes.read_parts`.
         label_map: file that numbers the classes, for the task custom; empty numbers them from 1.
         records: whether to write the images as TFRecords for the API.
     """
@@ -171,5 +171,6 @@ class Data:
     images: str = ""
     evaluation_labels: str = ""
     evaluation_images: str = ""
+    box_orientation: str = ""
     label_map: str = ""
     records: bool = False

@@ -17,6 +17,7 @@ def read(
     images: str = "",
     classes: tuple[str, ...] = (),
     numbered: tuple[str, ...] | None = None,
+    box_orientation: str = "",
 ) -> LabelledBoxes:
     """Reads boxes and checks them against their images.
 
@@ -27,6 +28,8 @@ def read(
         classes: names of the classes in their order, others are left out; empty for all: those of a json file by their id, of xml files in
             alphabetical order, and of YOLO's classes.txt, obj.names or data.yaml.
         numbered: names of the classes by their numbers, for YOLO without such a file; None for `classes`.
+        box_orientation: whether boxes are those of an image as it is `shown` or as it is `stored`, where an EXIF tag rotates it and the width
+            and height in the labels do not tell; empty leaves such images out.
 
     Returns:
         Images with boxes that can be used. What is wrong is counted in `problems`.
@@ -66,12 +69,13 @@ def read(
                 f"the folder of images {images} {reason}; pass an existing folder with --images or --evaluation_images"
             )
     if os.path.isfile(path) and path.lower().endswith(".json"):
-        return coco.read(path, images, classes)
+        return coco.read(path, images, classes, box_orientation)
     if os.path.isdir(path):
         if glob.glob(os.path.join(glob.escape(path), "*.xml")):
-            return voc.read(path, images, classes)
+            return voc.read(path, images, classes, box_orientation)
         if glob.glob(os.path.join(glob.escape(path), "*.txt")):
-            return yolo.read(path, images, classes, classes if numbered is None else numbered)
+            numbered = classes if numbered is None else numbered
+            return yolo.read(path, images, classes, numbered, box_orientation)
     if "://" in path:
         raise RunError(f"{given} is not a local path; copy the labels to this machine")
     if not os.path.exists(path):
@@ -89,11 +93,12 @@ def read_parts(
     evaluation_labels: str = "",
     evaluation_images: str = "",
     classes: tuple[str, ...] = (),
+    box_orientation: str = "",
 ) -> tuple[LabelledBoxes, LabelledBoxes, list[str]]:
     """Reads labels to train and to evaluate on.
 
     Args:
-        labels, images, classes: see `read`.
+        labels, images, classes, box_orientation: see `read`.
         evaluation_labels: labels to evaluate on; empty keeps a tenth of the images for that, see `split_off`.
         evaluation_images: folder of their images; empty for `images`.
 
@@ -104,7 +109,7 @@ def read_parts(
     Raises:
         UserError: as in `read`, or if a part has no objects.
     """
-    train = read(labels, images, classes)
+    train = read(labels, images, classes, box_orientation=box_orientation)
     lines = train.report
     if evaluation_labels:
         # The classes may be in another order than that of the numbers in YOLO files.
@@ -113,6 +118,7 @@ def read_parts(
             evaluation_images or images,
             train.class_names,
             train.numbered or classes,
+            box_orientation,
         )
         lines += evaluation.report
         train, evaluation = _without(train, evaluation), _without(evaluation, train)

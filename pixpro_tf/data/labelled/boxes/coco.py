@@ -15,7 +15,9 @@ from pixpro_tf.data.labelled.boxes.image_files import ImageFiles, normalised
 from pixpro_tf.errors import RunError, first_line
 
 
-def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> LabelledBoxes:
+def read(
+    path: str, images: str = "", classes: tuple[str, ...] = (), box_orientation: str = ""
+) -> LabelledBoxes:
     """Reads a file with `images`, `annotations` and `categories`; see `boxes.read`.
 
     Raises:
@@ -51,7 +53,7 @@ def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> Labelled
     folders = [images] if images else places
     # Some tools write a category twice under different ids.
     of_file = tuple(dict.fromkeys(categories.values()))
-    collector = Collector(path, classes, of_file, "in the order of their ids")
+    collector = Collector(path, classes, of_file, "in the order of their ids", box_orientation)
     files = ImageFiles(names.values())
     for key, picture in pictures.items():
         objects = [_object(each, categories) for each in of_image.pop(key, [])]

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pixpro_tf.data import limits, pillow_images
+from pixpro_tf.data import limits
+from pixpro_tf.data.labelled.boxes.pictures import STORED, Picture, read_picture
 from pixpro_tf.errors import ConfigError, RunError, listed, printable
 
-_FORMATS = ("JPEG", "PNG", *pillow_images.FORMATS)
 # Boxes may reach beyond their image by this number of pixels without being counted: labels are rounded, and VOC counts pixels from 1.
 _ROUNDING = 1.0
 # Number of examples that a report names for each kind of problem.
@@ -19,10 +19,12 @@ _NAMED = 3
 _CLASSES_NAMED = 100
 _BY_NAME = "in alphabetical order, because the labels do not number them"
 _GIVEN = "in the order of --classes"
-# Values of the EXIF orientation of images that are shown as they are stored.
-_UPRIGHT = (None, 0, 1)
 _MISSING = (
     "images that do not exist, left out (pass their folder with --images, or --evaluation_images)"
+)
+
+_TURNED = (
+    "images rotated by an EXIF tag, left out (pass --box_orientation, or save them without the tag)"
 )
 
 
@@ -32,11 +34,12 @@ class LabelledImage:
 
     Attributes:
         path: path of the file.
-        width, height: size of the image, in pixels.
+        width, height: size of the image as it is shown, in pixels.
         boxes: float64 `[N, 4]`, (y0, x0, y1, x1) in pixels, inside the image and of positive area.
         labels: int64 `[N]`, indices of the class names.
         crowds: bool `[N]`, whether a box surrounds a group of objects that are not labelled one by one.
         difficult: bool `[N]`, whether VOC calls an object difficult.
+        is_turned: whether an EXIF tag rotates the image; the boxes are those of the image as it is shown.
     """
 
     path: str
@@ -46,6 +49,7 @@ class LabelledImage:
     labels: np.ndarray
     crowds: np.ndarray
     difficult: np.ndarray
+    is_turned: bool = False
 
     @property
     def has_objects(self) -> bool:
@@ -135,6 +139,8 @@ class Collector:
         chosen: names of the classes in the order that the user chose; empty for those of the labels.
         class_names: names of the classes in the order of the labels; None takes those that occur, in alphabetical order.
         order: where the order of the labels comes from.
+        box_orientation: `shown` or `stored`, the frame of the boxes in images that an EXIF tag rotates, where the labels' width and height do
+            not tell; empty leaves such images out.
     """
 
     def __init__(
@@ -143,17 +149,19 @@ class Collector:
         chosen: tuple[str, ...],
         class_names: tuple[str, ...] | None = None,
         order: str = _BY_NAME,
+        box_orientation: str = "",
     ) -> None:
         self._source = source
         self._given = chosen or class_names
         self._order = _GIVEN if chosen else order
-        self._images: dict[str, tuple[int, int, list[RawObject]]] = {}
+        self._box_orientation = box_orientation
+        self._images: dict[str, tuple[Picture, list[RawObject]]] = {}
         self._problems: dict[str, list[str]] = collections.defaultdict(list)
 
     def add(
         self, path: str, objects: Iterable[RawObject], size: tuple[int, int] | None = None
     ) -> None:
-        """Adds an image, unless it cannot be used. The image is decoded, because a file may be cut off behind a sound beginning.
+        """Adds an image, unless it cannot be used.
 
         Args:
             path: path of the file.
@@ -165,15 +173,7 @@ class Collector:
             self.problem("images listed twice, only the first labels used", path)
             return
         try:
-            limits.check_bytes(os.path.getsize(path))
-            with open(path, "rb") as file:
-                encoded = file.read()
-            with pillow_images.opened(encoded, _FORMATS) as image:
-                found = image.size
-                turned = image.getexif().get(pillow_images.ORIENTATION) not in _UPRIGHT
-                image.load()
-                if image.format in pillow_images.FORMATS:
-                    pillow_images.rgb(image)
+            picture = read_picture(path)
         except limits.TooLarge:
             self.problem(
                 "images that are larger than --max_megapixels or --max_image_megabytes allow, left out",
@@ -185,17 +185,22 @@ class Collector:
                 "images that are damaged or not JPEG, PNG, GIF, BMP, WebP or TIFF, left out", path
             )
             return
-        if turned:
-            # Tools differ in whether their boxes are those of the image as it is stored or as it is shown.
-            self.problem(
-                "images rotated by an EXIF tag, left out (save them without the tag)", path
-            )
-            return
-        if size is not None and size != found:
+        frames = picture.fitting(size)
+        if not frames:
             self.problem("images whose size differs from that in the labels, left out", path)
             return
-        usable = (self._usable(each, path, found) for each in objects)
-        self._images[path] = (*found, [each for each in usable if each is not None])
+        frame = frames[0]
+        if picture.is_turned:
+            if len(frames) > 1:
+                frame = self._box_orientation
+            if not frame:
+                self.problem(_TURNED, path)
+                return
+            self.problem(
+                f"images rotated by an EXIF tag, with boxes in the image as it is {frame}", path
+            )
+        usable = (self._usable(each, path, picture, frame) for each in objects)
+        self._images[path] = (picture, [each for each in usable if each is not None])
 
     def missing(self, name: str) -> None:
         """Counts an image that does not exist, by its name in the labels."""
@@ -207,21 +212,21 @@ class Collector:
 
     def result(self) -> LabelledBoxes:
         """Returns all images; raises `RunError` if there are none, or no objects."""
-        objects = [each for *_, found in self._images.values() for each in found]
+        objects = [each for _, found in self._images.values() for each in found]
         names = self._given or tuple(sorted({each.name for each in objects}))
         index = {name: place for place, name in enumerate(names)}
         images = []
         for path in sorted(self._images):
-            width, height, found = self._images[path]
+            picture, found = self._images[path]
             images.append(
                 LabelledImage(
                     path,
-                    width,
-                    height,
+                    *picture.size,
                     np.array([each.box for each in found], np.float64).reshape(-1, 4),
                     np.array([index[each.name] for each in found], np.int64),
                     np.array([each.crowd for each in found], bool),
                     np.array([each.difficult for each in found], bool),
+                    picture.is_turned,
                 )
             )
         labels = LabelledBoxes(
@@ -239,14 +244,15 @@ class Collector:
             )
         return labels
 
-    def _usable(self, raw: RawObject, path: str, size: tuple[int, int]) -> RawObject | None:
-        """Returns an object with its box in pixels and inside the image; None if it cannot be used."""
+    def _usable(self, raw: RawObject, path: str, picture: Picture, frame: str) -> RawObject | None:
+        """Returns an object with its box in pixels of the shown image and inside it; None if it cannot be used."""
         if self._given is not None and raw.name not in self._given:
             self.problem(
                 f"boxes of the class {raw.name}, which is not among the classes, left out", path
             )
             return None
-        limit = np.array([size[1], size[0]] * 2, np.float64)
+        width, height = picture.size_in(frame)
+        limit = np.array([height, width] * 2, np.float64)
         box = np.array(raw.box, np.float64)
         if box.shape != (4,) or not np.isfinite(box).all():
             self.problem("boxes that are not four finite numbers, left out", path)
@@ -263,6 +269,8 @@ class Collector:
             self.problem("boxes that extend beyond their image, clipped", path)
         if raw.crowd:
             self.problem("boxes around crowds", path)
+        if frame == STORED:
+            inside = picture.shown(inside[np.newaxis])[0]
         return dataclasses.replace(raw, box=tuple(inside.tolist()), relative=False)
 
 

@@ -24,10 +24,12 @@ class _Labels(NamedTuple):
     size: tuple[int, int] | None
 
 
-def read(path: str, images: str = "", classes: tuple[str, ...] = ()) -> LabelledBoxes:
+def read(
+    path: str, images: str = "", classes: tuple[str, ...] = (), box_orientation: str = ""
+) -> LabelledBoxes:
     """Reads all xml files of a folder; see `boxes.read`. Coordinates are used as they are, as in TFDS and in the Object Detection API."""
     files = sorted(glob.glob(os.path.join(glob.escape(path), "*.xml")))
-    collector = Collector(path, classes)
+    collector = Collector(path, classes, box_orientation=box_orientation)
     labels: dict[str, _Labels] = {}
     for file in files:
         try:

@@ -23,6 +23,7 @@ def read(
     images: str = "",
     classes: tuple[str, ...] = (),
     numbered: tuple[str, ...] = (),
+    box_orientation: str = "",
 ) -> LabelledBoxes:
     """Reads all txt files of a folder; see `boxes.read`. An image without a txt file has no objects.
 
@@ -34,7 +35,7 @@ def read(
             f"{path} contains no class names; add a classes.txt with one name per line in the order of their numbers, "
             "or pass the names with --classes or --label_map"
         )
-    collector = Collector(path, classes, names, order)
+    collector = Collector(path, classes, names, order, box_orientation)
     files = {
         os.path.splitext(os.path.basename(file))[0]: file
         for file in sorted(glob.glob(os.path.join(glob.escape(path), "*.txt")))
