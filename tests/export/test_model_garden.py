@@ -168,6 +168,14 @@ def test_mistakes_in_the_flags_of_own_boxes_are_reported(run, tmp_path, capsys, 
     assert not (tmp_path / "garden").exists()
 
 
+def test_an_export_never_replaces_its_label_map(tmp_path, capsys):
+    path = tmp_path / "map.pbtxt"
+    path.write_text("item { id: 1 name: 'cat' }")
+    flags = [f"--output={tmp_path}", "--labels=elsewhere.json", f"--label_map={path}"]
+    assert main(["--from=weights.h5", *flags, "--overwrite"]) == 2
+    assert "would replace" in capsys.readouterr().err and path.exists()
+
+
 @pytest.mark.thorough
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="TensorFlow 2.15 requires Python 3.11")
 @pytest.mark.parametrize("file", OWN_EXPERIMENTS)
