@@ -47,7 +47,7 @@ def feature_errors(data):
     maps = backbone(255 * data["images"] - MEAN, training=False)
     return {
         name: float(np.abs(found - data[name]).max() / np.abs(data[name]).max())
-        for name, found in zip(("c3", "c4", "c5"), maps[-3:])
+        for name, found in zip(("c3", "c4", "c5"), maps[-3:], strict=True)
     }
 
 
