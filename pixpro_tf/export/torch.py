@@ -34,8 +34,10 @@ def export(
     network: str | None = None,
     allow_unfinished: bool = False,
     overwrite: bool = False,
-) -> list[str]:
+) -> tuple[list[str], str]:
     """Writes the weights of a backbone, without a classifier.
+
+    A `.safetensors` file also contains how the images are scaled and normalised, in its metadata.
 
     Args:
         source: run, imported weights, SavedModel or published weights; see `trained_weights.open_weights`.
@@ -45,7 +47,8 @@ def export(
         overwrite: whether to replace an existing file.
 
     Returns:
-        Lines of Python that load the file, of which only those for libraries that have the architecture.
+        Lines of Python that load the file, of which only those for libraries that have the architecture; and the images that the network
+        takes, e.g. "RGB in [0, 1], minus (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225)".
 
     Raises:
         UserError: if the source does not contain a backbone that PyTorch's libraries build in the same way, or the file cannot be written.
@@ -67,10 +70,10 @@ def export(
     weights = state_dict_of_timm(state_dict(backbone), ARCHITECTURES[backbone.architecture])
     with atomic_output(output, overwrite) as path:
         if output.endswith(_SAFETENSORS):
-            safetensors_files.write(path, weights)
+            safetensors_files.write(path, weights, backbone.channels)
         else:
             files.write(path, weights)
-    return _lines_that_load(backbone, output)
+    return _lines_that_load(backbone, output), backbone.channels.preparation
 
 
 def state_dict_of_timm(

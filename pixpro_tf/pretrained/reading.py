@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.data import limits
+from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import DAMAGED_JSON, RunError, first_line
 from pixpro_tf.keras2 import LEGACY_KERAS_VARIABLE
 from pixpro_tf.pretrained import downloads, keras_files, keras_names, recognition, safetensors_files
@@ -48,11 +49,13 @@ class Pretrained:
     Attributes:
         architecture, layout: see `resnet.ResNet`.
         arrays: weights by PyTorch's names and in its layouts, for images that this project has normalised; see `torch_names`.
+        channels: channels of the images, with which they are normalised.
     """
 
     architecture: str
     layout: str
     arrays: dict[str, np.ndarray]
+    channels: Channels = RGB
 
 
 def is_pretrained(handle: str) -> bool:
@@ -70,7 +73,7 @@ def read(handle: str) -> Pretrained:
             `keras:ResNet50` (or ResNet101, ResNet152): ImageNet weights of Keras Applications, which Keras downloads;
             `keras_hub:resnet_50_imagenet`: preset of KerasHub, or a folder of one, for which KerasHub need not be installed;
             a `.h5`, `.weights.h5` or `.keras` file of a network of either, with or without its classifier;
-            a `.safetensors` file with the names of torchvision, timm or MMLab's tools.
+            a `.safetensors` file with the names of torchvision, timm or MMLab's tools, for RGB unless `export.torch` wrote its channels.
 
     Raises:
         RunError: if the weights cannot be downloaded or read, or are not those of a known ResNet.
@@ -82,7 +85,7 @@ def read(handle: str) -> Pretrained:
             return _of_preset(handle.removeprefix(HUB))
         _check_file(os.path.expanduser(handle))
         if handle.endswith(_SAFETENSORS):
-            return _of_torch(_safetensors(handle))
+            return _of_torch(*_safetensors(handle))
         return _of_keras(keras_files.read_layers(handle))
     except RunError as error:
         raise RunError(f"{handle} {error}") from error
@@ -189,7 +192,7 @@ def _of_keras(layers: keras_files.Layers, normalisation: Normalisation | None = 
     return Pretrained(recognition.architecture_of(weights), layout, weights)
 
 
-def _safetensors(path: str) -> dict[str, np.ndarray]:
+def _safetensors(path: str) -> tuple[dict[str, np.ndarray], Channels]:
     try:
         with tf.io.gfile.GFile(os.path.expanduser(path), "rb") as file:
             return safetensors_files.read(file.read())
@@ -197,10 +200,11 @@ def _safetensors(path: str) -> dict[str, np.ndarray]:
         raise RunError(f"cannot be read: {first_line(error)}") from error
 
 
-def _of_torch(weights: dict[str, np.ndarray]) -> Pretrained:
+def _of_torch(weights: dict[str, np.ndarray], channels: Channels) -> Pretrained:
     weights = {_stem_name(name.removeprefix("module.")): array for name, array in weights.items()}
     found = recognition.recognise(weights)
-    return Pretrained(found.backbone, "torchvision", recognition.below(weights, found.prefix))
+    arrays = recognition.below(weights, found.prefix)
+    return Pretrained(found.backbone, "torchvision", arrays, channels)
 
 
 def _stem_name(name: str) -> str:

@@ -151,7 +151,9 @@ def open_weights(
 def weights_of_pretrained(handle: str) -> Weights:
     """Returns published weights; see `pretrained.read` for the handle and errors."""
     found = pretrained.read(handle)
-    return Weights(handle, "", found.architecture, found.layout, 32, arrays=found.arrays)
+    return Weights(
+        handle, "", found.architecture, found.layout, 32, found.channels, arrays=found.arrays
+    )
 
 
 def weights_of_saved_model(folder: str, card: dict) -> Weights:

@@ -1,5 +1,7 @@
 """State dicts with the names of torchvision and timm: files, mistakes, and features in their networks."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,7 +15,7 @@ from pixpro_tf.export.commands import torch as torch_command
 from pixpro_tf.interop.torch import files
 from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import trained_weights
-from tests.support.models import FOUR_CHANNELS, make_run, settle
+from tests.support.models import FOUR_CHANNELS, OTHER_MEAN, make_run, settle
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,41 @@ def test_unknown_architectures_have_no_lines(tmp_path, capsys):
     run = make_run(tmp_path / "run", backbone="resnet10w0.5")
     output = tmp_path / "mine.safetensors"
     assert torch_command.main([f"--from={run}", f"--output={output}"]) == 0
-    assert capsys.readouterr().out == f"Wrote {output}\n"
+    assert capsys.readouterr().out == (
+        f"Wrote {output}\n"
+        "Images: RGB in [0, 1], minus (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225)\n"
+    )
+
+
+def test_the_file_and_the_command_say_how_images_are_scaled_and_normalised(tmp_path, capsys):
+    run = make_run(tmp_path / "run", backbone="resnet10w0.5", **FOUR_CHANNELS)
+    output = tmp_path / "mine.safetensors"
+    assert torch_command.main([f"--from={run}", f"--output={output}"]) == 0
+    expected = (
+        "(values - [100.0, 0.0, 50.0, 200.0]) / ([3000.0, 4095.0, 3500.0, 4000.0] - [100.0, 0.0, 50.0, 200.0]), limited to [0, 1], "
+        "minus (0.3, 0.4, 0.5, 0.6), divided by (0.1, 0.2, 0.25, 0.15)"
+    )
+    assert f"Images: {expected}\n" in capsys.readouterr().out
+    with safe_open(output, "np") as file:
+        metadata = file.metadata()
+    assert metadata["pixpro_tf.input"] == expected
+    flags = {
+        f"channel_{key}": value for key, value in json.loads(metadata["pixpro_tf.channels"]).items()
+    }
+    assert flags == {name: list(FOUR_CHANNELS[name]) for name in flags} and len(flags) == 4
+    # They are read back with the weights.
+    source, found = (trained_weights.restore_backbone(str(each)) for each in (run, output))
+    assert found.channels == source.channels
+    for ours, theirs in zip(found.variables, source.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_pytorchs_own_format_says_it_on_the_screen(tmp_path, capsys):
+    pytest.importorskip("torch")
+    run = make_run(tmp_path / "run", backbone="resnet10w0.5", **OTHER_MEAN)
+    assert torch_command.main([f"--from={run}", f"--output={tmp_path / 'mine.pth'}"]) == 0
+    said = "Images: RGB in [0, 1], minus (0.1, 0.7, 0.4), divided by (0.05, 0.3, 0.1)\n"
+    assert said in capsys.readouterr().out
 
 
 def test_mistakes_are_reported_in_one_line(run, tmp_path, capsys):

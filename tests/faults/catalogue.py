@@ -1578,4 +1578,11 @@ FAULTS = (
         old="relative = np.clip((column - below) / (above - below), 0, 1)",
         new="relative = column",
     ),
+    Fault(
+        name="safetensors_files_forget_their_channels",
+        area="channels",
+        path="pixpro_tf/export/torch.py",
+        old="safetensors_files.write(path, weights, backbone.channels)",
+        new="safetensors_files.write(path, weights)",
+    ),
 )

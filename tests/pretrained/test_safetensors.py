@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from pixpro_tf import pretrained
 from pixpro_tf.backbones import resnet
+from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.errors import RunError
 from pixpro_tf.pretrained import recognition, safetensors_files, torch_names
 from pixpro_tf.storage import trained_weights
@@ -101,9 +102,30 @@ def test_a_changed_byte_of_an_own_file_is_detected(tmp_path):
     weights = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(3)}
     safetensors_files.write(str(path), weights)
     content = path.read_bytes()
-    np.testing.assert_equal(safetensors_files.read(content), {"a": weights["a"]})
-    with pytest.raises(RunError, match="its checksum differs; export the weights again"):
-        safetensors_files.read(content[:-1] + b"\1")
+    found, channels = safetensors_files.read(content)
+    np.testing.assert_equal(found, {"a": weights["a"]})
+    assert channels == RGB
+    for damaged in (content[:-1] + b"\1", content.replace(b"[0.485, 0.456", b"[0.485, 0.556", 1)):
+        with pytest.raises(RunError, match="its checksum differs; export the weights again"):
+            safetensors_files.read(damaged)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "{",
+        "[]",
+        '{"low": [0]}',
+        '{"low": [0, 0], "high": [1], "mean": [0], "std": [1]}',
+        '{"low": [0], "high": [0], "mean": [0], "std": [1]}',
+        '{"low": [0], "high": [1], "mean": [0], "std": [0]}',
+    ],
+)
+def test_damaged_channels_are_reported_in_one_line(tmp_path, stored):
+    path = tmp_path / "own.safetensors"
+    save_file({"a": np.ones(2)}, str(path), metadata={"pixpro_tf.channels": stored})
+    with pytest.raises(RunError, match=r"its metadata pixpro_tf\.channels is damaged; export"):
+        safetensors_files.read(path.read_bytes())
 
 
 def test_unknown_networks_are_refused(tmp_path):

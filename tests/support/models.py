@@ -21,6 +21,8 @@ FOUR_CHANNELS = {
     "channel_mean": (0.3, 0.4, 0.5, 0.6),
     "channel_std": (0.1, 0.2, 0.25, 0.15),
 }
+# Flags of RGB images with 8 bits whose statistics differ from ImageNet's.
+OTHER_MEAN = {"channel_mean": (0.1, 0.7, 0.4), "channel_std": (0.05, 0.3, 0.1)}
 SMALL = {"image_size": 64, "projector_hidden": 32, "projector_dim": 16}
 
 

@@ -50,6 +50,14 @@ class Channels:
         return f"(values - {low}) / ({high} - {low})"
 
     @property
+    def preparation(self) -> str:
+        """How stored values become the input of a network, for people."""
+        scaled = "RGB in [0, 1]"
+        if not self.is_photograph:
+            scaled = f"{self.scaling}, limited to [0, 1]"
+        return f"{scaled}, minus {self.mean}, divided by {self.std}"
+
+    @property
     def has_colour(self) -> bool:
         """Whether the channels are treated as red, green and blue by the photometric augmentation."""
         return self.count == RGB.count

@@ -34,10 +34,11 @@ class Settings(ExportSettings):
 def _run(settings: Settings) -> None:
     from pixpro_tf.export.torch import export
 
-    lines = export(settings.source, settings.output, **settings.common_arguments)
+    lines, images = export(settings.source, settings.output, **settings.common_arguments)
     print(f"Wrote {settings.output}" + ("; load it with" if lines else ""))
     for line in lines:
         print(f"  {line}")
+    print(f"Images: {images}")
 
 
 main = command(Settings, "torch", __doc__, _run)
