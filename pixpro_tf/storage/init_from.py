@@ -11,9 +11,10 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from pixpro_tf import pretrained
 from pixpro_tf.backbones.resnet import ResNet, build
+from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.errors import RunError, first_line
 from pixpro_tf.pixpro import PixPro
-from pixpro_tf.storage import checkpoint_files, hub_handles, model_card, trained_weights
+from pixpro_tf.storage import checkpoint_files, hub_handles, model_card, stems, trained_weights
 from pixpro_tf.storage.checkpoint_files import UNREADABLE
 from pixpro_tf.storage.checkpoints import restore_part
 from pixpro_tf.storage.runs import Run, is_run
@@ -103,7 +104,8 @@ def _load_run(model: PixPro, checkpoint: str, other_layout: bool) -> tuple[str, 
     backbone = model.online.backbone
     layout, channels = backbone.layout, backbone.channels
     # A checkpoint outside a run folder records neither its layout nor the channels.
-    if is_run(checkpoint):
+    recorded = is_run(checkpoint)
+    if recorded:
         config = Run.open(checkpoint).config
         layout, channels = config.backbone_layout, config.image_channels
     weights = Weights(
@@ -122,7 +124,15 @@ def _load_run(model: PixPro, checkpoint: str, other_layout: bool) -> tuple[str, 
         for label, (path, part) in _heads_of_run(model).items()
         if _same_shapes(stored, path, part)
     }
-    return layout, _load(model, weights, parts)
+    loaded = _load(model, weights, parts)
+    return layout, loaded if recorded else loaded + _unrecorded(model)
+
+
+def _unrecorded(model: PixPro) -> str:
+    """Returns what is assumed about weights without a record of their channels, for the line of `initialize_from`."""
+    if model.online.backbone.channels == RGB:
+        return ""
+    return "; the range, mean and std of its images are not recorded and assumed to be those of this run"
 
 
 def _heads_of_run(model: PixPro) -> dict[str, tuple[str, tf.keras.layers.Layer]]:
@@ -145,7 +155,7 @@ def _load_saved_model(model: PixPro, handle: str, other_layout: bool) -> tuple[s
         card = model_card.read(folder)
         if card is None:
             loaded = _load_by_names(model, handle, folder)
-            return model.online.backbone.layout, loaded
+            return model.online.backbone.layout, loaded + _unrecorded(model)
         weights = trained_weights.weights_of_saved_model(folder, card)
         if weights.architecture != model.online.backbone.architecture:
             raise _another_backbone(
@@ -171,17 +181,18 @@ def _load(
 
 
 def _load_backbone(model: PixPro, weights: Weights) -> str:
-    """Loads the backbone, adapts its first convolution to the channels of the model, and returns a label."""
+    """Loads the backbone, converts its first convolution to the channels of the model, and returns a label."""
     backbone = model.online.backbone
     network = _network_of(weights, backbone)
     weights.load_backbone(network)
-    if network is backbone:
-        return "backbone"
-    found, wanted = network.channels.count, backbone.channels.count
-    for variable, value in zip(backbone.variables, network.variables, strict=True):
-        kernel = value.numpy()
-        variable.assign(kernel if value.shape == variable.shape else adapted_kernel(kernel, wanted))
-    return f"backbone (first convolution adapted from {found} to {wanted} channels)"
+    found, wanted = weights.channels, backbone.channels
+    if network is not backbone:
+        for variable, value in zip(backbone.variables, network.variables, strict=True):
+            if variable.shape == value.shape:
+                variable.assign(value)
+    stems.convert(backbone, found, wanted, source=network)
+    done = stems.description(found, wanted)
+    return f"backbone (first convolution {done})" if done else "backbone"
 
 
 def _network_of(weights: Weights, backbone: ResNet) -> ResNet:
@@ -191,31 +202,6 @@ def _network_of(weights: Weights, backbone: ResNet) -> ResNet:
     return build(
         backbone.architecture, weights.layout, backbone.output_stride, channels=weights.channels
     )
-
-
-def adapted_kernel(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Adapts the kernel of a first convolution to images with another number of channels.
-
-    A single channel gets the sum over all channels, so that grey images have the same features as before. Otherwise the channels are
-    repeated as often as necessary, and scaled such that the responses keep their size.
-
-    Args:
-        kernel: `[h, w, C, filters]`.
-        channels: number of channels of the images.
-
-    Returns:
-        `[h, w, channels, filters]`.
-
-    Examples:
-        >>> import numpy as np
-        >>> from pixpro_tf.storage.init_from import adapted_kernel
-        >>> adapted_kernel(np.ones([7, 7, 3, 64]), 6).shape
-        (7, 7, 6, 64)
-    """
-    found = kernel.shape[2]
-    if channels == 1:
-        return kernel.sum(axis=2, keepdims=True)
-    return kernel[:, :, np.arange(channels) % found] * (found / channels)
 
 
 def _another_backbone(model: PixPro, what: str, architecture: str = "") -> RunError:

@@ -16,14 +16,14 @@ from pixpro_tf.backbones import resnet
 from pixpro_tf.data import limits
 from pixpro_tf.data.scenes import builder as scenes
 from pixpro_tf.data.scenes import renderer
-from pixpro_tf.data.views.channels import RGB
+from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.export import label_map, records
 from pixpro_tf.export.commands.od_api import main
 from pixpro_tf.export.od_api import checkpoint, pipeline, tasks
 from pixpro_tf.storage import trained_weights
-from tests.support.models import make_run, settle
+from tests.support.models import OTHER_MEAN, make_run, settle
 
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939], np.float32)
 # The consumer pads with zeros after it has subtracted its mean, which is a slightly different colour than in this project. The difference
@@ -85,6 +85,23 @@ def test_folded_stem_gives_the_same_output():
     found = (pixel - CAFFE_MEAN) @ folded[0, 0] - folded_mean
     found /= np.sqrt(folded_variance + 1e-5)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_another_mean_and_deviation_are_folded_too():
+    channels = Channels(RGB.low, RGB.high, *OTHER_MEAN.values())
+    backbone = resnet.build("resnet50", "od_api", channels=channels)
+    norm = backbone.stem[1]
+    rng = np.random.default_rng(0)
+    norm.moving_mean.assign(rng.normal(size=64))
+    norm.moving_variance.assign(rng.uniform(0.5, 2, 64))
+    keras = checkpoint.keras_resnet(backbone)
+    images = skimage.data.rocket()[np.newaxis, :128, :128].astype(np.float32)
+    expected = norm(backbone.stem[0](normalize(images / 255, channels))).numpy()
+    stem = tf.keras.Model(keras.input, keras.get_layer("conv1_bn").output)
+    found = stem(images - CAFFE_MEAN).numpy()
+    np.testing.assert_allclose(
+        found[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], atol=1e-4 * np.abs(expected).max()
+    )
 
 
 @pytest.mark.slow
@@ -157,7 +174,8 @@ def test_exported_folder_is_complete(exported, run):
         "feature_extractor/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE",
     )
     ours = trained_weights.restore_backbone(str(run)).stem[0].kernel.numpy()
-    scale = (0.229 + 0.224 + 0.225) / 3 / 0.224
+    # The scale of each channel, relative to the mean of the scales.
+    scale = 3 / 0.224 / (1 / 0.229 + 1 / 0.224 + 1 / 0.225)
     np.testing.assert_allclose(kernel[..., 1, :], ours[..., 1, :] * scale, rtol=1e-6)
     readme = (output / "README.md").read_text()
     assert "60 images for training, 7 for evaluation" in readme

@@ -858,9 +858,9 @@ FAULTS = (
     Fault(
         name="epsilon_does_not_grow_with_the_variance",
         area="od_api",
-        path="pixpro_tf/export/od_api/checkpoint.py",
-        old="scale**2 * (moving_variance.astype(np.float64) + EPSILON) - EPSILON",
-        new="scale**2 * moving_variance.astype(np.float64)",
+        path="pixpro_tf/pretrained/normalisation.py",
+        old="        variance / size**2 - EPSILON,\n",
+        new="        moving_variance / size**2,\n",
     ),
     Fault(
         name="labels_begin_at_zero",
@@ -1033,7 +1033,7 @@ FAULTS = (
         name="colours_of_keras_are_not_reordered",
         area="published weights",
         path="pixpro_tf/pretrained/normalisation.py",
-        old="        exact = exact[:, :, ::-1]\n",
+        old="        kernel = kernel[:, :, ::-1]\n",
         new="        pass\n",
     ),
     Fault(
@@ -1546,7 +1546,7 @@ FAULTS = (
     Fault(
         name="an_adapted_kernel_keeps_its_size",
         area="channels",
-        path="pixpro_tf/storage/init_from.py",
+        path="pixpro_tf/storage/stems.py",
         old="np.arange(channels) % found] * (found / channels)",
         new="np.arange(channels) % found]",
     ),
@@ -1577,6 +1577,20 @@ FAULTS = (
         path="pixpro_tf/data/channel_statistics.py",
         old="relative = np.clip((column - below) / (above - below), 0, 1)",
         new="relative = column",
+    ),
+    Fault(
+        name="weights_of_another_mean_are_not_converted",
+        area="channels",
+        path="pixpro_tf/storage/init_from.py",
+        old="    stems.convert(backbone, found, wanted, source=network)\n",
+        new="    stems.convert(backbone, wanted, wanted, source=network)\n",
+    ),
+    Fault(
+        name="values_of_eight_bits_are_taken_as_those_of_more",
+        area="channels",
+        path="pixpro_tf/pretrained/normalisation.py",
+        old="        low, high = new_low, new_high\n",
+        new="        pass\n",
     ),
     Fault(
         name="safetensors_files_forget_their_channels",

@@ -12,12 +12,15 @@ from safetensors.numpy import save_file
 
 from pixpro_tf.backbones import resnet
 from pixpro_tf.config import Config
+from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError
+from pixpro_tf.export import savedmodel as savedmodel_export
+from pixpro_tf.export import torch as torch_export
 from pixpro_tf.pretrained import torch_names
-from pixpro_tf.storage import init_from
+from pixpro_tf.storage import init_from, trained_weights
 from pixpro_tf.storage.checkpoints import checkpoint_of
 from pixpro_tf.storage.run_folder import RunFolder, start_run_folder
-from tests.support.models import assert_target_follows, make_model, settle
+from tests.support.models import OTHER_MEAN, assert_target_follows, make_model, make_run, settle
 
 
 def values(part):
@@ -145,7 +148,9 @@ def test_the_program_of_a_saved_model_is_not_run(tmp_path, monkeypatch):
     tf.saved_model.save(stranger, str(tmp_path))
     (tmp_path / "saved_model.pb").write_bytes(b"no program")
     kernel = tf.Variable(tf.zeros([3]), name="conv1/kernel")
-    backbone = types.SimpleNamespace(architecture="tiny", layout="torchvision", variables=[kernel])
+    backbone = types.SimpleNamespace(
+        architecture="tiny", layout="torchvision", channels=RGB, variables=[kernel]
+    )
     online = types.SimpleNamespace(backbone=backbone)
     model = types.SimpleNamespace(online=online, start_target_from_online=lambda: None)
     init_from.initialize_from(model, str(tmp_path))
@@ -274,3 +279,54 @@ def test_the_difference_of_equal_layouts_is_zero():
     settle(backbone)
     assert init_from.layout_difference(backbone, "torchvision") == 0
     assert init_from.layout_difference(backbone, "mirror") > 0.001
+
+
+OTHER_CHANNELS = Channels(RGB.low, RGB.high, *OTHER_MEAN.values())
+
+
+def inner_map(backbone, channels):
+    """Returns c2 of an image away from its border, where zero padding stands for another colour after a conversion."""
+    image = np.random.default_rng(0).uniform(size=[1, 32, 32, 3]).repeat(4, 1).repeat(4, 2)
+    normalised = (image - channels.mean) / channels.std
+    return backbone(normalised.astype(np.float32))["c2"].numpy()[:, 6:-6, 6:-6]
+
+
+@pytest.mark.parametrize("kind", ["run", pytest.param("saved", marks=pytest.mark.slow), "torch"])
+def test_weights_are_converted_to_the_mean_and_std_of_the_run(tmp_path, kind):
+    run = str(make_run(tmp_path / "run", backbone="resnet10", **OTHER_MEAN))
+    handle = run
+    if kind == "saved":
+        handle = str(tmp_path / "saved")
+        savedmodel_export.export(run, handle)
+    if kind == "torch":
+        handle = str(tmp_path / "mine.safetensors")
+        torch_export.export(run, handle)
+    source = trained_weights.restore_backbone(run)
+    expected = inner_map(source, OTHER_CHANNELS)
+    for flags, channels in (({}, RGB), (OTHER_MEAN, OTHER_CHANNELS)):
+        model = make_model(**flags)
+        line = init_from.initialize_from(model, handle)
+        found = inner_map(model.online.backbone, channels)
+        np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
+        assert_target_follows(model)
+        said = "(first convolution converted to --channel_mean, --channel_std of this run)"
+        assert (said in line) == (channels == RGB)
+    assert_equal(model.online.backbone, source)
+
+
+def test_published_weights_are_converted_to_the_mean_and_std_of_the_run(tmp_path):
+    backbone = resnet.build("resnet10")
+    settle(backbone)
+    path = str(tmp_path / "published.safetensors")
+    save_file(torch_names.state_dict(backbone), path)
+    model = make_model(**OTHER_MEAN)
+    assert "converted to --channel_mean" in init_from.initialize_from(model, path)
+    expected = inner_map(backbone, RGB)
+    found = inner_map(model.online.backbone, OTHER_CHANNELS)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
+
+
+def test_what_is_assumed_about_a_lone_checkpoint_is_said(saved):
+    assert "not recorded" not in init_from.initialize_from(make_model(), saved[1])
+    line = init_from.initialize_from(make_model(**OTHER_MEAN), saved[1])
+    assert "the range, mean and std of its images are not recorded and assumed to be those" in line

@@ -21,8 +21,9 @@ from pixpro_tf.evaluation.sources import load_backbone_and_neck
 from pixpro_tf.export.commands import detectron2, savedmodel
 from pixpro_tf.interop.torch.exporting import export_checkpoint
 from pixpro_tf.storage import model_card, trained_weights
-from pixpro_tf.storage.init_from import adapted_kernel, initialize_from
+from pixpro_tf.storage.init_from import initialize_from
 from pixpro_tf.storage.saved_model import load_backbone
+from pixpro_tf.storage.stems import adapted_kernel
 from pixpro_tf.training import results
 from tests.support.models import FOUR_CHANNELS, SMALL, make_run
 

@@ -44,6 +44,11 @@ class Channels:
         return (self.low, self.high) == (RGB.low, RGB.high)
 
     @property
+    def has_8_bits(self) -> bool:
+        """Whether the range of every channel is that of 8 bits, 0 to 255."""
+        return set(self.low) == {0.0} and set(self.high) == {255.0}
+
+    @property
     def scaling(self) -> str:
         """Formula that scales stored values to the range from 0 to 1, for people."""
         low, high = list(self.low), list(self.high)
@@ -56,6 +61,10 @@ class Channels:
         if not self.is_photograph:
             scaled = f"{self.scaling}, limited to [0, 1]"
         return f"{scaled}, minus {self.mean}, divided by {self.std}"
+
+    def repeated(self, count: int) -> "Channels":
+        """Returns `count` channels that are all equal to the only one."""
+        return Channels(*(values * count for values in dataclasses.astuple(self)))
 
     @property
     def has_colour(self) -> bool:

@@ -10,11 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.backbones.resnet import ResNet
-from pixpro_tf.data.views.channels import IMAGENET_MEAN, IMAGENET_STD
 from pixpro_tf.layers.batch_norm import BatchNorm
-from pixpro_tf.pretrained.normalisation import CAFFE, EPSILON
+from pixpro_tf.pretrained import normalisation
 
-CAFFE_MEAN = -np.array(CAFFE.offset)
+CAFFE_MEAN = -np.array(normalisation.CAFFE.offset)
 KERAS_RESNETS = {"resnet50": "ResNet50", "resnet101": "ResNet101", "resnet152": "ResNet152"}
 
 
@@ -27,12 +26,9 @@ def folded_stem(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Folds the normalisation of images into the stem, so that it takes RGB in 0..255 minus `CAFFE_MEAN`.
 
-    Let u be the new input and d the deviation. A normalised image is `u / (255 d) + s / d` with `s = CAFFE_MEAN / 255 - mean`. The kernel
-    is divided by 255 d, and its response to the constant `s / d` is subtracted from the running mean of the BN after it. Kernel, running
-    mean and running deviation are then multiplied by the same number, 255 times the mean of d, which the BN cancels. Without this factor,
-    the kernel would be 57 times smaller on inputs that are 57 times larger, which gives the same features but a gradient that is 3000
-    times larger relative to the kernel: the first steps of fine-tuning would destroy it. The consumer's zero padding corresponds to
-    `s / d` instead of 0 in normalised images, a difference of at most 0.009 of a standard deviation.
+    Let u be the new input and d the deviation. A normalised image is `u / (255 d) + s / d` with `s = CAFFE_MEAN / 255 - mean`; see
+    `normalisation.folded_stem` for what follows. The consumer's zero padding corresponds to `s / d` instead of 0 in normalised images, for
+    the mean and deviation of ImageNet a difference of at most 0.009 of a standard deviation.
 
     Args:
         kernel: kernel of the stem, `[h, w, 3, filters]`.
@@ -42,21 +38,15 @@ def folded_stem(
     Returns:
         New kernel, running mean and running variance, float32.
     """
-    exact = kernel.astype(np.float64)
-    constant = np.einsum("hwco,c->o", exact, (CAFFE_MEAN / 255 - mean) / deviation)
-    scale = 255 * deviation.mean()
-    folded = exact * scale / (255 * deviation[:, np.newaxis])
-    folded_mean = scale * (moving_mean - constant)
-    # BN adds a fixed epsilon, so the variance also has to account for the scaling of epsilon.
-    folded_variance = scale**2 * (moving_variance.astype(np.float64) + EPSILON) - EPSILON
-    return tuple(part.astype(np.float32) for part in (folded, folded_mean, folded_variance))
+    scale, offset = 1 / (255 * deviation), (CAFFE_MEAN / 255 - mean) / deviation
+    return normalisation.folded_stem(kernel, moving_mean, moving_variance, scale, offset)
 
 
 def keras_resnet(backbone: ResNet) -> tf.keras.Model:
     """Returns Keras' own ResNet with the weights of a backbone, for RGB in 0..255 minus `CAFFE_MEAN`.
 
     Args:
-        backbone: `ResNet` of the layout od_api, one of `KERAS_RESNETS`.
+        backbone: `ResNet` of the layout od_api, one of `KERAS_RESNETS`, for RGB with 8 bits and any mean and deviation.
 
     Returns:
         `tf.keras.applications.ResNet50(include_top=False)`, or its deeper variants. The biases of its convolutions, which the API's
@@ -69,8 +59,8 @@ def keras_resnet(backbone: ResNet) -> tf.keras.Model:
         kernel,
         norm[2],
         norm[3],
-        np.array(IMAGENET_MEAN, np.float64),
-        np.array(IMAGENET_STD, np.float64),
+        np.array(backbone.channels.mean),
+        np.array(backbone.channels.std),
     )
     _assign(model, "conv1", kernel, norm)
     for stage, blocks in enumerate(backbone.stages):
