@@ -10,6 +10,7 @@ import numpy as np
 
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.cli.outputs import atomic_output, check_output
+from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError
 from pixpro_tf.export.sources import restore_for
 from pixpro_tf.pretrained import torch_names
@@ -87,12 +88,13 @@ def neck_settings(neck: Neck) -> list[str]:
     return lines
 
 
-def settings(architecture: str, output_stride: int) -> list[str]:
+def settings(architecture: str, output_stride: int, channels: Channels = RGB) -> list[str]:
     """Returns Detectron2's settings that match a backbone.
 
     Args:
         architecture: one of `BACKBONES`.
         output_stride: 32, or 16 for an architecture with bottleneck blocks.
+        channels: channels of the images, RGB in 8 bits with any mean and deviation.
 
     Returns:
         Lines of a configuration, e.g. `MODEL.RESNETS.DEPTH: 50`.
@@ -113,8 +115,8 @@ def settings(architecture: str, output_stride: int) -> list[str]:
         *lines,
         "MODEL.BACKBONE.FREEZE_AT: 0",
         "INPUT.FORMAT: RGB",
-        "MODEL.PIXEL_MEAN: [123.675, 116.28, 103.53]",
-        "MODEL.PIXEL_STD: [58.395, 57.12, 57.375]",
+        f"MODEL.PIXEL_MEAN: {[round(255 * mean, 6) for mean in channels.mean]}",
+        f"MODEL.PIXEL_STD: {[round(255 * std, 6) for std in channels.std]}",
     ]
 
 
@@ -165,5 +167,5 @@ def export(
             file,
             protocol=4,
         )
-    lines = settings(backbone.architecture, backbone.output_stride)
+    lines = settings(backbone.architecture, backbone.output_stride, backbone.channels)
     return lines if neck is None else [*lines, *neck_settings(neck)]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from pixpro_tf.cli.commands import called
-from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.errors import RunError
 from pixpro_tf.storage import trained_weights
 
@@ -28,7 +27,7 @@ def restore_for(
         architectures: architectures that the consumer supports.
         layout: layout in which the consumer builds them. Weights have the same shapes in every layout, but compute different features.
         output_strides: output strides that the consumer supports.
-        any_channels: whether the consumer takes images with any channels; otherwise only RGB in 8 bits, normalised as for ImageNet.
+        any_channels: whether the consumer takes images with any channels; otherwise only RGB in 8 bits, with any mean and deviation.
 
     Returns:
         A `ResNet`, and the `Neck` that was trained with it or None, both in float32.
@@ -51,10 +50,10 @@ def restore_for(
                 raise RunError(
                     f"{source} was pre-trained with --{flag}={found}, which {consumer} does not support; {advice}"
                 )
-        if not any_channels and weights.channels != RGB:
+        if not any_channels and not weights.channels.is_photograph:
             export = called("python -m export.savedmodel", "pixpro-export savedmodel")
             raise RunError(
-                f"{source} was pre-trained on images with other channels (--channels={weights.channels.count}) or another normalisation, "
-                f"which {consumer} does not support; export it with `{export}`"
+                f"{source} was pre-trained on images with other channels (--channels={weights.channels.count}) or another range than RGB in "
+                f"8 bits, which {consumer} does not support; export it with `{export}`"
             )
         return trained_weights.restore_with_neck(weights)

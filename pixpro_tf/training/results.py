@@ -6,7 +6,6 @@ import sys
 
 from pixpro_tf.cli.commands import is_installed_command
 from pixpro_tf.config import Config
-from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.storage.run_folder import RunFolder
 
 
@@ -79,7 +78,7 @@ def next_commands(folder: RunFolder, config: Config) -> str:
 def export_of(config: Config) -> tuple[str, str]:
     """Returns the name of the export that suits the backbone of a run, and its further flags."""
     architectures, flags = _EXPORTS.get(config.backbone_layout, ((), ""))
-    reads = config.image_channels == RGB and config.backbone in architectures
+    reads = config.image_channels.is_photograph and config.backbone in architectures
     if not reads or config.output_stride != 32:
         return "savedmodel", ""
     return config.backbone_layout, flags

@@ -11,7 +11,7 @@ from pixpro_tf.export.commands import detectron2 as detectron2_command
 from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import trained_weights
 from pixpro_tf.storage.runs import Run
-from tests.support.models import make_run
+from tests.support.models import OTHER_MEAN, make_run
 
 # Detectron2's names in a bottleneck ResNet, taken from its modules: a stem, and stages res2 to res5 of blocks with three convolutions.
 # The first block of a stage has a projected shortcut, and each convolution contains a norm.
@@ -105,6 +105,18 @@ def test_settings_match_the_backbone(backbone, stride, lines):
     found = detectron2.settings(backbone, stride)
     assert {f"MODEL.RESNETS.{line}" for line in lines} <= set(found)
     assert any("RES5_DILATION" in line for line in found) == (stride == 16)
+
+
+def test_settings_have_the_mean_and_deviation_of_the_run(tmp_path, capsys):
+    # Detectron2's own values, those of ImageNet.
+    found = detectron2.settings("resnet18", 32)
+    assert "MODEL.PIXEL_MEAN: [123.675, 116.28, 103.53]" in found
+    assert "MODEL.PIXEL_STD: [58.395, 57.12, 57.375]" in found
+    run = make_run(tmp_path / "run", backbone="resnet18", **OTHER_MEAN)
+    assert detectron2_command.main([f"--from={run}", f"--output={tmp_path / 'out.pkl'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "MODEL.PIXEL_MEAN: [25.5, 178.5, 102.0]" in printed
+    assert "MODEL.PIXEL_STD: [12.75, 76.5, 25.5]" in printed
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from pixpro_tf.export.model_garden.experiments import (
 )
 from pixpro_tf.storage import trained_weights
 from tests.support.labelled import write_coco, write_images
-from tests.support.models import make_run
+from tests.support.models import OTHER_MEAN, make_run
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,38 @@ def test_exported_folder_is_complete(exported):
         # YAML 1.1 reads numbers without a point, such as 1e-05, as strings.
         assert not re.search(r":.*\b\d+e-", text)
         assert experiment.name in (exported / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_another_mean_and_deviation_are_folded_into_the_stem(exported, tmp_path):
+    """The Garden subtracts ImageNet's mean from RGB in [0, 1] and divides by its standard deviation."""
+    run = make_run(
+        tmp_path / "run", backbone="resnet50", backbone_layout="model_garden", **OTHER_MEAN
+    )
+    output = tmp_path / "garden"
+    assert main([f"--from={run}", f"--output={output}"]) == 0
+
+    def stored(name):
+        key = f"backbone/{name}/.ATTRIBUTES/VARIABLE_VALUE"
+        return tf.train.load_variable(str(output / "checkpoint" / "ckpt-1"), key)
+
+    def response(image, kernel, mean, variance):
+        convolved = tf.nn.conv2d(image.astype(np.float32), kernel, 2, "VALID")
+        return ((convolved - mean) / np.sqrt(variance + 1e-5)).numpy()
+
+    image = np.random.default_rng(0).uniform(size=[1, 32, 32, 3])
+    convolution, norm = trained_weights.restore_backbone(str(run)).stem
+    expected = response(
+        (image - OTHER_MEAN["channel_mean"]) / OTHER_MEAN["channel_std"],
+        *(each.numpy() for each in (convolution.kernel, norm.moving_mean, norm.moving_variance)),
+    )
+    names = ("layer-1/kernel", "layer-2/moving_mean", "layer-2/moving_variance")
+    normalised = (image - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    found = response(normalised, *map(stored, names))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    folded = "those of pre-training are folded into the first"
+    assert folded in (output / "README.md").read_text()
+    assert folded not in (exported / "README.md").read_text()
 
 
 # Peak learning rates of Detectron2's 1x schedules with batch size 16.

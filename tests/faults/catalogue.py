@@ -1554,7 +1554,7 @@ FAULTS = (
         name="consumers_of_rgb_take_any_channels",
         area="channels",
         path="pixpro_tf/export/sources.py",
-        old="if not any_channels and weights.channels != RGB:",
+        old="if not any_channels and not weights.channels.is_photograph:",
         new="if False:",
     ),
     Fault(
@@ -1591,6 +1591,13 @@ FAULTS = (
         path="pixpro_tf/pretrained/normalisation.py",
         old="        low, high = new_low, new_high\n",
         new="        pass\n",
+    ),
+    Fault(
+        name="the_garden_normalises_with_the_mean_of_the_run",
+        area="channels",
+        path="pixpro_tf/export/model_garden/exporting.py",
+        old="    stems.convert(backbone, backbone.channels, RGB)\n",
+        new="",
     ),
     Fault(
         name="safetensors_files_forget_their_channels",

@@ -24,7 +24,7 @@ from pixpro_tf.storage.run_folder import RunFolder, read_config, read_descriptio
 from pixpro_tf.storage.runs import Run
 from tests.conftest import ROOT
 from tests.support import warm
-from tests.support.models import make_run
+from tests.support.models import OTHER_MEAN, make_run
 
 torch = pytest.importorskip("torch")
 
@@ -234,6 +234,34 @@ def test_run_is_exported_with_its_step(whole_run, tmp_path):
     model = Run.open(str(whole_run[0])).load_model()
     assert_state(model, {name.removeprefix("module."): tensor for name, tensor in state.items()})
     assert state["module.encoder.bn1.num_batches_tracked"] == 120
+
+
+@pytest.mark.slow
+def test_another_mean_and_deviation_are_folded_into_both_networks(tmp_path):
+    """The authors' code subtracts ImageNet's mean from RGB in [0, 1] and divides by its standard deviation."""
+    folder = make_run(tmp_path / "run", backbone="resnet10", **OTHER_MEAN)
+    assert run("export", f"--from={folder}", f"--output={tmp_path / 'run.pth'}") == 0
+    state = torch.load(tmp_path / "run.pth", weights_only=True)["model"]
+    image = np.random.default_rng(0).uniform(size=[1, 32, 32, 3])
+
+    def normalised(mean, std):
+        return ((image - mean) / std).astype(np.float32)
+
+    theirs = torch.from_numpy(normalised((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    for network, prefix in (("online", "encoder"), ("target", "encoder_k")):
+        weights = {name.removeprefix(f"module.{prefix}."): tensor for name, tensor in state.items()}
+        convolved = torch.nn.functional.conv2d(
+            theirs.permute(0, 3, 1, 2), weights["conv1.weight"], stride=2
+        )
+        norm = [
+            weights[f"bn1.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        ]
+        found = torch.nn.functional.batch_norm(convolved, *norm).permute(0, 2, 3, 1).numpy()
+        backbone = trained_weights.restore_backbone(str(folder), network)
+        ours = normalised(*OTHER_MEAN.values())
+        kernel, norm = backbone.stem[0].kernel, backbone.stem[1]
+        expected = norm(tf.nn.conv2d(ours, kernel, 2, "VALID")).numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 class Bomb:
@@ -571,6 +599,10 @@ def test_resnet50_is_converted_within_seconds_and_a_gigabyte(tmp_path):
         ({"backbone_layout": "od_api"}, "--backbone_layout=od_api"),
         ({"backbone_layout": "mirror"}, "--backbone_layout=mirror"),
         ({"projector_final_norm": True}, "--projector_final_norm=True"),
+        (
+            {"dataset": "folder:tiles", "channel_high": (4095.0,) * 3},
+            "another range than 8 bits (--channel_low, --channel_high)",
+        ),
     ],
 )
 def test_network_that_the_authors_code_does_not_support_is_not_exported(

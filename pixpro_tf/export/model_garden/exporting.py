@@ -3,6 +3,7 @@
 import os
 
 from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
+from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.export.label_map import Label, label_map
 from pixpro_tf.export.model_garden.checkpoint import RESNETS, write_checkpoint
 from pixpro_tf.export.model_garden.experiments import (
@@ -16,6 +17,7 @@ from pixpro_tf.export.model_garden.experiments import (
 from pixpro_tf.export.own_labels import OwnLabels, check_classes, open_labels
 from pixpro_tf.export.records import Written, write_records
 from pixpro_tf.export.sources import restore_for
+from pixpro_tf.storage import stems
 
 _README = """\
 # A {backbone} pre-trained with PixPro, for TF Model Garden
@@ -26,7 +28,7 @@ To restore `checkpoint/ckpt-1` into `official.vision.modeling.backbones.ResNet({
 tf.train.Checkpoint(backbone=backbone).read("checkpoint/ckpt-1").expect_partial().assert_existing_objects_matched()
 ```
 
-The Garden normalises images as in pre-training. The epsilon of batch norm must be `norm_epsilon: 0.00001`, which is not the Garden's
+{normalisation} The epsilon of batch norm must be `norm_epsilon: 0.00001`, which is not the Garden's
 default; the files in this folder set it.
 
 | file | experiment |
@@ -42,6 +44,11 @@ and scales them at random by 0.8 to 1.25, whereas the paper draws the shorter si
 python -m official.vision.train --experiment=EXPERIMENT --config_file=FILE --mode=train_and_eval --model_dir=training
 ```
 {notes}"""
+_SAME_NORMALISATION = "The Garden normalises images as in pre-training."
+_FOLDED_NORMALISATION = (
+    "The Garden normalises images with ImageNet's mean and standard deviation; those of pre-training are folded into the first\n"
+    "convolution, so that features differ only along the border of an image."
+)
 _OF_PAPER = "The schedules are the paper's if the paper uses the detector."
 _SCALED = "The schedules are COCO's, scaled to {steps} steps."
 _PATHS = "Set the paths of the data in the file, then"
@@ -97,6 +104,8 @@ def export(
         architectures=tuple(RESNETS),
         layout="model_garden",
     )
+    # The Garden normalises images with ImageNet's mean and standard deviation.
+    stems.convert(backbone, backbone.channels, RGB)
     model_id, depth_multiplier = RESNETS[backbone.architecture]
     experiments = {
         file: experiment
@@ -130,6 +139,9 @@ def export(
             backbone=backbone.architecture,
             arguments=f"{model_id}{width}, norm_epsilon=1e-5",
             rows="\n".join(f"| `{file}` | `{each.name}` |" for file, each in experiments.items()),
+            normalisation=_SAME_NORMALISATION
+            if backbone.channels == RGB
+            else _FOLDED_NORMALISATION,
             notes=_notes(fits, levels),
             schedules=_SCALED.format(steps=data.steps) if own else _OF_PAPER,
             data=_OWN_DATA.format(**counts) if own else _PATHS,

@@ -43,8 +43,8 @@ The API has no setting for these details of the paper:
 
 ## What the checkpoint contains
 
-The backbone takes what the API feeds it, RGB in 0..255 minus (123.68, 116.779, 103.939); the division by the standard deviation of
-pre-training is folded into the stem. Do not change the preprocessing, and keep the epsilon of batch norm at 0.00001 if
+The backbone takes what the API feeds it, RGB in 0..255 minus (123.68, 116.779, 103.939); the mean and standard deviation of
+pre-training are folded into the stem. Do not change the preprocessing, and keep the epsilon of batch norm at 0.00001 if
 `override_base_feature_extractor_hyperparams` is on; the API's sample configurations set it to 0.001.
 
 The API's backbone pools with SAME padding. For heights and widths that leave a remainder of 0 or 3 when divided by 4, this padding starts

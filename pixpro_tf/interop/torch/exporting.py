@@ -8,13 +8,15 @@ from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.errors import RunError
 from pixpro_tf.interop.torch.files import require_torch, write
 from pixpro_tf.pretrained import torch_names
-from pixpro_tf.storage import trained_weights
+from pixpro_tf.storage import stems, trained_weights
 from pixpro_tf.storage.checkpoint_files import step_of
 from pixpro_tf.storage.runs import Run
 
 
 def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list[str]:
     """Writes the weights of a run as `{"model": state dict}`, with the prefix `module.` before each name.
+
+    Another mean and standard deviation than ImageNet's are folded into the first convolution.
 
     Args:
         run: folder of a run or of imported weights.
@@ -50,19 +52,31 @@ def _check_run(run: Run) -> None:
                 f"{run.name} was pre-trained with --{name}={value}, which the authors' code does not support; "
                 f"pre-train with --{name}={wanted}"
             )
+    if not run.config.image_channels.is_photograph:
+        raise RunError(
+            f"{run.name} was pre-trained on images with another range than 8 bits (--channel_low, --channel_high), which the authors' code "
+            "does not support; export the backbone with export.torch"
+        )
 
 
 def _weights_of(run: Run) -> dict[str, np.ndarray]:
     stored = [name for name, _ in tf.train.list_variables(run.checkpoint)]
+    # The authors' code normalises images with ImageNet's mean and standard deviation.
+    channels = run.config.image_channels
     if any(name.startswith("online/projectors/") for name in stored):
-        weights = torch_names.state_dict(run.load_model())
+        model = run.load_model()
+        for network in (model.online, model.target):
+            stems.convert(network.backbone, channels, RGB)
+        weights = torch_names.state_dict(model)
     else:
         backbone = trained_weights.restore_backbone(run.name)
+        stems.convert(backbone, channels, RGB)
         weights = {
             f"encoder.{name}": array for name, array in torch_names.state_dict(backbone).items()
         }
         if any(name.startswith("target/backbone/") for name in stored):
             backbone = trained_weights.restore_backbone(run.name, "target")
+            stems.convert(backbone, channels, RGB)
             target = torch_names.state_dict(backbone)
             weights |= {f"encoder_k.{name}": array for name, array in target.items()}
     counter = np.array(_batches_tracked(run), np.int64)
