@@ -1,5 +1,6 @@
 """Summary that a finished run prints: where its results are, and which commands to run next."""
 
+import itertools
 import os
 import shlex
 import sys
@@ -55,7 +56,7 @@ def next_commands(folder: RunFolder, config: Config) -> str:
     run = shlex.quote(folder.path)
     name = os.path.basename(folder.path.rstrip("/"))
     exported, pictured = (
-        shlex.quote(os.path.join(each, name)) for each in ("exported", "pictures")
+        shlex.quote(_unused(os.path.join(each, name))) for each in ("exported", "pictures")
     )
     images = shlex.quote(config.dataset) + "".join(
         f" --{name}={shlex.quote(str(getattr(config, name)))}"
@@ -73,6 +74,12 @@ def next_commands(folder: RunFolder, config: Config) -> str:
   {visualize} --from={run} --images={images} --output={pictured}
   {compare}
   {export} --from={run} --output={exported}{flags}{unfinished}"""
+
+
+def _unused(path: str) -> str:
+    """Returns a path that does not exist: outputs are not overwritten, and another run may have had the same name."""
+    paths = itertools.chain([path], (f"{path}-{number}" for number in itertools.count(2)))
+    return next(each for each in paths if not os.path.lexists(each))
 
 
 def export_of(config: Config) -> tuple[str, str]:

@@ -103,6 +103,14 @@ def test_next_commands_read_the_images_that_the_run_read(tmp_path):
     assert (settings.data_dir, settings.split) == ("some data", "train[:9]")
 
 
+def test_next_commands_do_not_name_what_exists(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("exported/run", "exported/run-2", "pictures/run"):
+        (tmp_path / name).mkdir(parents=True)
+    text = results.next_commands(RunFolder("runs/run"), Config())
+    assert "--output=pictures/run-2\n" in text and text.endswith("--output=exported/run-3")
+
+
 def test_exports_are_found_outside_a_checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = results.next_commands(RunFolder("run"), Config())
