@@ -175,10 +175,10 @@ def score(
     detector: Detector, batches: tf.data.Dataset, class_names: Sequence[str]
 ) -> AveragePrecision:
     """Computes the `AveragePrecision` of a detector on batches of `object_batches`."""
-    find = _finder(detector)
+    find = _finder(detector, batches.element_spec["image"].shape)
     truth, found = [], []
     for batch in counted(batches, int(batches.cardinality()), "batches scored"):
-        detections = [each.numpy() for each in find(batch["image"])]
+        detections = [each.numpy() for each in find(tf.cast(batch["image"], tf.float32))]
         objects = (batch[name].numpy() for name in ("boxes", "labels", "crowds"))
         for places, labels, crowds in zip(*objects, strict=True):
             kept = labels != NO_OBJECT
@@ -188,12 +188,12 @@ def score(
     return average_precision(truth, found, class_names)
 
 
-def _finder(detector: Detector) -> Callable[[tf.Tensor], Detections]:
-    """Returns a function from images to `Detections`."""
+def _finder(detector: Detector, shape: Sequence[int]) -> Callable[[tf.Tensor], Detections]:
+    """Returns a function from images of the shape `[B, H, W, 3]` to `Detections`, traced once for any B."""
+    height, width = shape[1:3]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3])])
     def find(images: tf.Tensor) -> Detections:
-        height, width = images.shape[1:3]
         return detect(detector(images), detector.bins(height, width), height, width)
 
     return find
@@ -201,7 +201,8 @@ def _finder(detector: Detector) -> Callable[[tf.Tensor], Detections]:
 
 def detected(detector: Detector, batch: dict[str, np.ndarray]) -> Detections:
     """Returns the detections of a detector on a batch of `object_batches`, as NumPy arrays."""
-    found = _finder(detector)(tf.constant(batch["image"]))
+    images = tf.constant(batch["image"], tf.float32)
+    found = _finder(detector, images.shape)(images)
     return Detections(*(each.numpy() for each in found))
 
 
