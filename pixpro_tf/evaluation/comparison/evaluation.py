@@ -111,12 +111,16 @@ def _described(settings: Settings) -> Described:
         loaded[RANDOM] = RANDOM_OF + first.removeprefix(RANDOM_OF)
     found, necks, strides = {}, {}, {}
     for source in settings.sources:
-        with open_backbone(loaded[source]) as weights:
+        if source == RANDOM:
+            continue
+        with open_backbone(source) as weights:
             found[source] = weights.architecture, weights.layout
-            if not loaded[source].startswith(RANDOM_OF):
+            if not source.startswith(RANDOM_OF):
                 strides[source] = weights.output_stride
                 if weights.neck is not None:
                     necks[source] = weights.neck
+    if RANDOM in settings.sources:
+        found[RANDOM] = found[first]
     for index, name in enumerate(("architecture", "layout")):
         if len({each[index] for each in found.values()}) > 1:
             each_of = ", ".join(f"{source} has {each[index]}" for source, each in found.items())
