@@ -71,8 +71,7 @@ def _prepare_data(plan: Plan, data_dir: str):
             prepared_builder(dataset, data_dir)
     for method in plan.methods:
         if method.kind == "pretrained":
-            start = [f"--init_from={method.init_from}"] if method.init_from else []
-            config = command_line.parse(Config, [*plan.training_flags(method), *start])
+            config = command_line.parse(Config, plan.training_flags(method))
             assert config is not None
             open_source(
                 config.dataset,

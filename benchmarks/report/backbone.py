@@ -58,15 +58,14 @@ def _backbone_source(plan, place, run) -> str:
         return f"random:{plan.backbone}"
     if run.method.kind == "supervised":
         return _supervised(plan, place, run)
+    start = place.run_dir(plan.start_of(run)) if run.method.init_from else ""
     flags = [
-        *plan.training_flags(run.method),
+        *plan.training_flags(run.method, start),
         f"--base_lr={run.rate}",
         f"--seed={run.seed}",
         f"--data_dir={place.data_dir}",
         f"--run_dir={place.run_dir(run)}",
     ]
-    if run.method.init_from:
-        flags.append(f"--init_from={place.run_dir(plan.start_of(run))}")
     config = command_line.parse(Config, [*flags])
     assert config is not None
     if code := train(config):

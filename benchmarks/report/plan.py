@@ -132,14 +132,20 @@ class Plan:
     fine_tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
     of_lengths: bool = False
 
-    def training_flags(self, method: Method | None = None) -> list[str]:
-        """Returns the flags of `train.py` for all pre-training or one method, without learning rate, seed and folders."""
+    def training_flags(self, method: Method | None = None, start: str = "") -> list[str]:
+        """Returns the flags of `train.py` for all pre-training or one method, without learning rate, seed and folders.
+
+        Args:
+            method: method to train; None for what all have in common.
+            start: folder of the backbone from which the method starts, if it does; empty for the name of that backbone's method.
+        """
         return [
             f"--flagfile={self.common}",
             f"--dataset={self.dataset}",
             f"--backbone={self.backbone}",
             f"--output_stride={self.output_stride}",
             *(method.flags if method else ()),
+            *([f"--init_from={start or method.init_from}"] if method and method.init_from else ()),
         ]
 
     def grid(self, method: Method) -> tuple[float, ...]:
