@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from pixpro_tf.data.progress import Progress
 from pixpro_tf.errors import RunError, why_unwritable
+from pixpro_tf.storage.checkpoint_files import written_atomically
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -71,7 +72,7 @@ def _kept(folder: str, print_line: Callable[[str], None]) -> list[Arrays]:
             with np.load(path) as arrays:
                 # NumPy reads a member, whose checksum the archive contains, when it is asked for.
                 named: dict[str, Any] = {name: arrays[name] for name in arrays.files}
-            first, columns = int(named.pop("first")), len(named)
+            first, columns = int(named.pop("first")), int(named.pop("columns"))
             if first != len(found):
                 raise ValueError(f"batch {len(found)} is missing")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -79,9 +80,8 @@ def _kept(folder: str, print_line: Callable[[str], None]) -> list[Arrays]:
             os.remove(path)
             continue
         # Batches may differ in size, and are therefore stored one by one.
-        each = int(columns and named.pop("columns"))
         values = [named[f"array_{index}"] for index in range(len(named))]
-        found += [tuple(values[at : at + each]) for at in range(0, len(values), each)]
+        found += [tuple(values[at : at + columns]) for at in range(0, len(values), columns)]
     return found
 
 
@@ -93,10 +93,7 @@ def _keep(folder: str, first: int, batches: list[Arrays]) -> None:
     arrays = {f"array_{at}": array for at, array in enumerate(itertools.chain(*batches))}
     try:
         os.makedirs(folder, exist_ok=True)
-        with open(f"{path}.incomplete", "wb") as file:
+        with written_atomically(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, first=first, columns=len(batches[0]), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(f"{path}.incomplete", path)
-    except OSError as error:
+    except (OSError, tf.errors.OpError) as error:
         raise RunError(f"{folder} cannot be written: {why_unwritable(error)}") from error

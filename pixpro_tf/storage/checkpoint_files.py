@@ -161,9 +161,15 @@ def list_for_tensorflow(folder: str, checkpoints: list[str]) -> None:
 
 def write_atomically(path: str, text: str) -> None:
     """Writes a file atomically: it appears complete or not at all."""
-    temporary = f"{path}{_INCOMPLETE}"
-    with tf.io.gfile.GFile(temporary, "w") as file:
+    with written_atomically(path) as temporary, tf.io.gfile.GFile(temporary, "w") as file:
         file.write(text)
+
+
+@contextlib.contextmanager
+def written_atomically(path: str) -> Iterator[str]:
+    """Yields the path of a file to write, which replaces the one at `path` when the block succeeds."""
+    temporary = f"{path}{_INCOMPLETE}"
+    yield temporary
     # Otherwise a power cut can leave an empty file under the name.
     _flush(temporary)
     tf.io.gfile.rename(temporary, path, overwrite=True)
