@@ -69,17 +69,17 @@ def _prepare_data(plan: Plan, data_dir: str):
     for dataset in dict.fromkeys((plan.dataset, *(method.dataset for method in plan.methods))):
         if dataset:
             prepared_builder(dataset, data_dir)
-    for method in plan.methods:
-        if method.kind == "pretrained":
-            config = command_line.parse(Config, plan.training_flags(method))
-            assert config is not None
-            open_source(
-                config.dataset,
-                data_dir=data_dir,
-                split=config.split,
-                shuffle_buffer=config.shuffle_buffer,
-                channels=config.image_channels,
-            )
+    flags = [plan.training_flags(each) for each in plan.methods if each.kind == "pretrained"]
+    configs = [command_line.parse(Config, each) for each in flags]
+    # Most methods have the same images.
+    for config in {each.dataset: each for each in configs if each is not None}.values():
+        open_source(
+            config.dataset,
+            data_dir=data_dir,
+            split=config.split,
+            shuffle_buffer=config.shuffle_buffer,
+            channels=config.image_channels,
+        )
 
 
 def measure_all(
