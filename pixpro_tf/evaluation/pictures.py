@@ -219,14 +219,15 @@ def scores_picture(scores: Mapping[str, Sequence[float]], title: str) -> matplot
     """Plots the scores of several backbones, a dot for each seed and a line at their mean.
 
     Args:
-        scores: scores of the seeds, by the name of the backbone, which are shown from top to bottom.
+        scores: scores of the seeds, which may be none, by the name of the backbone, which are shown from top to bottom.
         title: title of the figure.
     """
     figure = matplotlib.figure.Figure(figsize=(7, 1.2 + 0.5 * len(scores)), layout="constrained")
     axes = figure.subplots()
     for row, values in enumerate(scores.values()):
         axes.scatter(values, [row] * len(values), s=36, color=_RIGHT[1], alpha=0.6, zorder=3)
-        axes.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=_INK, linewidth=2)
+        if values:
+            axes.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=_INK, linewidth=2)
     axes.set_yticks(range(len(scores)), list(scores))
     axes.set_ylim(len(scores) - 0.5, -0.5)
     axes.margins(x=0.1)

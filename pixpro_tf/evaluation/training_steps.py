@@ -14,6 +14,12 @@ from pixpro_tf.errors import RunError, first_line, is_of_full_disk
 from pixpro_tf.storage import checkpoint_files
 
 _SECONDS_BETWEEN_CHECKPOINTS = 120
+# Reading the loss waits for the device.
+_STEPS_BETWEEN_CHECKS = 50
+
+
+class DivergedError(RunError):
+    """Training whose loss is not finite any more; scores would look like those of poor features."""
 
 
 def run(
@@ -35,7 +41,8 @@ def run(
         print_line: function that prints a line about the progress.
 
     Raises:
-        RunError: if the last loss is not finite, or a checkpoint cannot be written.
+        DivergedError: if the loss is not finite.
+        RunError: if a checkpoint cannot be written.
     """
     done, loss = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0)
     checkpoint = tf.train.Checkpoint(done=done, loss=loss, **trained)
@@ -49,7 +56,15 @@ def run(
     first, last_saved = int(done), time.monotonic()
     progress = Progress(steps, "steps", first, print_line)
 
+    def check() -> None:
+        value = float(loss)
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"training diverged: the loss is {value} after step {int(done)} of {steps}; use a lower --rate (--rates with dense)"
+            )
+
     def save() -> None:
+        check()
         if not folder:
             return
         path = os.path.join(folder, f"step-{int(done)}")
@@ -69,20 +84,13 @@ def run(
             loss.assign(step(*batch) if isinstance(batch, tuple) else step(batch))
             done.assign_add(1)
             progress.add(1)
+            if int(done) % _STEPS_BETWEEN_CHECKS == 0:
+                check()
             if time.monotonic() - last_saved > _SECONDS_BETWEEN_CHECKPOINTS:
                 save()
                 last_saved = time.monotonic()
     except KeyboardInterrupt:
         save()
         raise
-    check_finite(float(loss))
     if int(done) > first:
         save()
-
-
-def check_finite(loss: float) -> None:
-    """Raises `RunError` if the last loss shows that training has diverged; its scores would look like poor features."""
-    if not math.isfinite(loss):
-        raise RunError(
-            f"training on the features ended with a loss of {loss}; use a lower --rate (--rates with dense)"
-        )

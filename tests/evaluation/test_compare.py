@@ -13,6 +13,7 @@ pytest.importorskip("pycocotools")
 from pixpro_tf.evaluation import compare
 from pixpro_tf.evaluation.comparison import evaluation
 from pixpro_tf.evaluation.sources import load_backbone
+from pixpro_tf.evaluation.training_steps import DivergedError
 from tests.support.labelled import write_coco, write_images
 from tests.support.models import make_run
 
@@ -56,6 +57,48 @@ def test_scores_are_compared_by_seed(fake, capsys):
         "AP of random:resnet10 minus random:resnet18: +50.00 ± 0.00; higher with 3 of 3 seeds"
     )
     assert "The backbones differ in architecture" in lines[0]
+
+
+def test_a_backbone_whose_training_diverges_does_not_end_the_comparison(
+    monkeypatch, tmp_path, capsys
+):
+    class Task(FakeTask):
+        def evaluate(self, settings, folder):
+            if (settings.source, settings.seed) in diverging:
+                raise DivergedError("training diverged: the loss is nan after step 7 of 9")
+            return super().evaluate(settings, folder)
+
+        def figure(self, predictions, title):
+            pictured.append(list(predictions))
+            return matplotlib.figure.Figure()
+
+    pictured = []
+    monkeypatch.setattr(evaluation, "_TASKS", {"detection": Task})
+    names = ["random:resnet10", "random:resnet18"]
+    output = tmp_path / "compared"
+    flags = [*(f"--from={name}" for name in names), "--labels=a.json", f"--output={output}"]
+
+    diverging = {(names[1], 0)}
+    assert compare.main(flags) == 0
+    printed = capsys.readouterr().out
+    assert "  training diverged: the loss is nan after step 7 of 9\n  no score, " in printed
+    assert "AP of random:resnet10 minus random:resnet18: +50.00 ± 0.00; higher with 2 of 2" in (
+        printed
+    )
+    assert "Training from random:resnet18 diverged with 1 of 3 seeds, which are left out" in printed
+    scores = json.loads((output / "results.json").read_text())["scores"]
+    assert scores[names[1]][0] is None and scores[names[1]][1]["ap"] == 0.01
+    assert pictured == [names[:1]]
+
+    diverging = {(names[1], seed) for seed in range(3)}
+    assert compare.main([*flags, "--overwrite"]) == 0
+    printed = capsys.readouterr().out
+    row = next(line for line in printed.splitlines() if line.startswith("  random:resnet18"))
+    assert row.split() == ["random:resnet18", "diverged", "diverged"] and "minus" not in printed
+
+    diverging = {(name, seed) for name in names for seed in range(3)}
+    assert compare.main([*flags, "--overwrite"]) == 1
+    assert "training diverged from every backbone; use a lower --rate" in capsys.readouterr().err
 
 
 def test_random_weights_have_the_architecture_of_the_first_backbone(monkeypatch, capsys):

@@ -324,4 +324,21 @@ def test_diverged_training_has_no_score(colours, capsys):
     flags = ["--mode=finetune", "--crop_size=16", "--batch_size=8", "--rates=1e30", "--epochs=2"]
     assert command(colours, *flags) == 1
     error = capsys.readouterr().err
-    assert "ended with a loss of nan; use a lower --rate" in error and error.count("\n") == 1
+    assert "the loss is nan after step" in error and error.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "mode", [["--level=c2"], ["--mode=finetune", "--crop_size=16", "--batch_size=8"]]
+)
+def test_a_learning_rate_that_diverges_is_passed_over(colours, capsys, tmp_path, mode):
+    flags = [*mode, "--epochs=2", "--selection_split=validation", "--split=test"]
+    output = tmp_path / "out"
+    assert command(colours, *flags, "--rates=1e38,1e-2", f"--output={output}") == 0
+    printed = capsys.readouterr().out
+    assert "learning rate 1e+38: training diverged: the loss is" in printed
+    assert "Learning rate 1e+38: diverged\nLearning rate 0.01: mIoU" in printed
+    results = json.loads((output / "results.json").read_text())
+    assert results["rate"] == 0.01 and results["selection"]["1e+38"] is None
+    assert command(colours, *flags, "--rates=1e38,2e38") == 1
+    assert "the loss is nan after step" in capsys.readouterr().err

@@ -57,6 +57,36 @@ def test_an_untrained_detector_predicts_few_objects(small):
     np.testing.assert_allclose(tf.reduce_mean(probability), 0.01, rtol=0.3)
 
 
+def test_distances_are_exponential_up_to_a_limit_and_then_linear_with_the_same_slope():
+    logarithms = tf.constant([-3.0, 0.0, 4.0, np.log(62.5) + 1, 1e4])
+    with tf.GradientTape() as tape:
+        tape.watch(logarithms)
+        distances = detector._distances(logarithms)
+    np.testing.assert_allclose(distances[:3], np.exp([-3, 0, 4]), rtol=1e-6)
+    np.testing.assert_allclose(distances[3:], [125, 62.5 * (1e4 + 1 - np.log(62.5))], rtol=1e-5)
+    slopes = tape.gradient(distances, logarithms)
+    np.testing.assert_allclose(slopes, [np.exp(-3), 1, np.exp(4), 62.5, 62.5], rtol=1e-6)
+
+
+def test_maps_with_large_values_give_a_finite_loss_and_gradient():
+    """Keras' ResNet-50 with random weights has them: distances of 1e26 pixels ended training after a few steps."""
+    tf.keras.utils.set_random_seed(0)
+    found = Detector(resnet.build("resnet10"), 3, channels=8, head_layers=1)
+    for lateral in found.fpn.laterals.values():
+        lateral.kernel.assign(1e3 * lateral.kernel)
+    bins = found.bins(64, 64)
+    boxes = tf.constant([[[8.0, 8.0, 40.0, 40.0]]])
+    targets = detector.assign(bins, boxes, tf.zeros([1, 1], tf.int64))
+    images = tf.random.stateless_uniform([1, 64, 64, 3], [0, 1], 0.0, 255.0)
+    with tf.GradientTape() as tape:
+        predictions = found(images, training=True)
+        loss = detector.detection_loss(predictions, targets)
+    # The exponential of these would not be finite.
+    assert tf.reduce_max(predictions.sides) > 62.5 * 90 * 8
+    for value in (loss, *tape.gradient(loss, found.trainable_variables)):
+        assert np.all(np.isfinite(value))
+
+
 def test_a_bin_is_assigned_the_smallest_object_around_it():
     # A large object, a small one in its centre, and a padding row.
     boxes = tf.constant(

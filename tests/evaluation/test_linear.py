@@ -131,7 +131,7 @@ def test_a_split_without_classes_is_rejected():
 
 
 def test_diverged_training_has_no_score(colours):
-    with pytest.raises(RunError, match=r"ended with a loss of .*; use a lower --rate"):
+    with pytest.raises(RunError, match=r"the loss is .* after step .*; use a lower --rate"):
         evaluation.evaluate(settings_of(colours, epochs=2, rate=3e38))
 
 

@@ -151,8 +151,22 @@ def test_a_full_disk_is_reported_with_what_to_do(tmp_path, monkeypatch):
 def test_a_loss_that_is_not_finite_is_an_error():
     trained = Trained()
     trained.layer.set_weights([np.full([3, 1], np.nan), np.zeros(1)])
-    with pytest.raises(RunError, match="ended with a loss of nan; use a lower --rate"):
+    with pytest.raises(RunError, match="the loss is nan after step 6 of 6; use a lower --rate"):
         trained.run("")
+
+
+def test_training_that_diverges_is_stopped_and_leaves_a_checkpoint_from_before(
+    tmp_path, monkeypatch
+):
+    with pytest.raises(KeyboardInterrupt):
+        Trained(interrupted_at=4).run(str(tmp_path))
+    monkeypatch.setattr(training_steps, "_STEPS_BETWEEN_CHECKS", 1)
+    trained = Trained()
+    step = trained.step
+    trained.step = lambda *batch: np.nan * step(*batch)
+    with pytest.raises(training_steps.DivergedError, match="the loss is nan after step 4 of 6"):
+        trained.run(str(tmp_path))
+    assert checkpoint_files.checkpoints_in(str(tmp_path)) == [f"{tmp_path}/step-3"]
 
 
 def flags_of(output, **changes):

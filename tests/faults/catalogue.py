@@ -1201,6 +1201,20 @@ FAULTS = (
         new="tf.sqrt(_evenness(sides, 0, 2) * _evenness(sides, 0, 2))",
     ),
     Fault(
+        name="distances_overflow",
+        area="evaluation",
+        path="pixpro_tf/evaluation/object_detection/detector.py",
+        old="sides = _distances(scale * located[..., :4])",
+        new="sides = tf.exp(scale * located[..., :4])",
+    ),
+    Fault(
+        name="diverged_weights_are_saved",
+        area="evaluation",
+        path="pixpro_tf/evaluation/training_steps.py",
+        old="        check()\n        if not folder:",
+        new="        if not folder:",
+    ),
+    Fault(
         name="parts_of_a_batch_are_not_checked",
         area="flags",
         path="pixpro_tf/config/optimisation.py",

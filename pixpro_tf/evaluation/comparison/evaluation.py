@@ -24,6 +24,10 @@ from pixpro_tf.evaluation.comparison.tasks import (
 from pixpro_tf.evaluation.settings import MapSettings
 from pixpro_tf.evaluation.sources import RANDOM as RANDOM_OF
 from pixpro_tf.evaluation.sources import open_backbone
+from pixpro_tf.evaluation.training_steps import DivergedError
+
+# Scores in [0, 1] by name.
+Scores = dict[str, float]
 
 _SCORES, _PREDICTIONS = "scores.json", "predictions.npz"
 _TASKS = {"detection": Detection, "segmentation": Segmentation, "matching": Matching}
@@ -35,12 +39,12 @@ class Result:
 
     Attributes:
         task: what the backbones were compared on.
-        scores: list of the scores for each seed, by backbone.
+        scores: list of the scores for each seed, None where training diverged, by backbone.
         predictions: predictions of the first seed, by backbone.
     """
 
     task: Task
-    scores: dict[str, list[dict[str, float]]]
+    scores: dict[str, list[Scores | None]]
     predictions: dict[str, Predictions]
 
 
@@ -56,7 +60,7 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
     """
     described = _described(settings)
     task: Any = _TASKS[settings.task](settings.evaluation(settings.sources[0], settings.seed))
-    scores: dict[str, list[dict[str, float]]] = {source: [] for source in settings.sources}
+    scores: dict[str, list[Scores | None]] = {source: [] for source in settings.sources}
     predictions: dict[str, Predictions] = {}
     total, started, done_here = len(settings.sources) * settings.seeds, time.monotonic(), 0
     # A seed is finished for all backbones before the next one begins, so that an early look at the lines compares like with like.
@@ -69,17 +73,24 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
             print(f"{source}, seed {seed} ({number} of {total})", flush=True)
             chosen = settings.evaluation(described.loaded[source], seed)
             chosen = _comparable(chosen, source, described)
-            kept = task.evaluate(chosen, part)
+            try:
+                kept = task.evaluate(chosen, part)
+            except DivergedError as error:
+                print(f"  {error}", flush=True)
+                kept = None, {}
             _keep(part, *kept)
             done_here += 1
             # Graphs of finished evaluations would stay in memory.
             tf.keras.backend.clear_session()
             left = (total - number) * (time.monotonic() - started) / done_here
             name, label = _decisive(task)
-            line = f"  {label} {100 * kept[0][name]:.2f}"
+            line = f"  {label} {100 * kept[0][name]:.2f}" if kept[0] else "  no score"
             print(f"{line}, {duration(left)} left" if number < total else line, flush=True)
         scores[source].append(kept[0])
-        predictions.setdefault(source, kept[1])
+        if kept[0] and seed == settings.seed:
+            predictions[source] = kept[1]
+    if not any(any(each) for each in scores.values()):
+        raise DivergedError("training diverged from every backbone; use a lower --rate")
     return Result(task, scores, predictions)
 
 
@@ -153,7 +164,7 @@ def _comparable(settings: Any, source: str, described: Described) -> Any:
     )
 
 
-def _kept(part: str) -> tuple[dict[str, float], Predictions] | None:
+def _kept(part: str) -> tuple[Scores | None, Predictions] | None:
     """Returns what `_keep` has kept; None if there is nothing."""
     if not part or not os.path.isfile(os.path.join(part, _SCORES)):
         return None
@@ -163,7 +174,7 @@ def _kept(part: str) -> tuple[dict[str, float], Predictions] | None:
         return scores, dict(arrays)
 
 
-def _keep(part: str, scores: dict[str, float], predictions: Predictions) -> None:
+def _keep(part: str, scores: Scores | None, predictions: Predictions) -> None:
     """Keeps the result of one evaluation instead of its checkpoints."""
     if not part:
         return
@@ -180,7 +191,7 @@ def _decisive(task: Task) -> tuple[str, str]:
 
 
 def results(settings: Settings, result: Result) -> dict[str, Any]:
-    """Returns the contents of results.json: scores in [0, 1] of each backbone, a list with one entry for each seed."""
+    """Returns the contents of results.json: scores in [0, 1] of each backbone, a list with one entry for each seed, null where training diverged."""
     return {"settings": dataclasses.asdict(settings), "scores": result.scores}
 
 
@@ -194,22 +205,31 @@ def describe(settings: Settings, result: Result) -> str:
     lines = [f"In %, {result.task.evaluated}, {of_seeds}:"]
     lines.append(f"  {'backbone':{width}}" + "".join(f"{name:<16}" for name in metrics.values()))
     for source, scores in result.scores.items():
-        cells = [_spread([100 * each[name] for each in scores]) for name in metrics]
+        cells = [_spread([100 * each[name] for each in scores if each]) for name in metrics]
         lines.append(f"  {source:{width}}" + "".join(f"{cell:<16}" for cell in cells))
     name, label = _decisive(result.task)
     first, *others = settings.sources
     for other in others:
         pairs = zip(result.scores[first], result.scores[other], strict=True)
-        differences = [100 * (mine[name] - its[name]) for mine, its in pairs]
+        differences = [100 * (mine[name] - its[name]) for mine, its in pairs if mine and its]
+        if not differences:
+            continue
         line = f"{label} of {first} minus {other}: {_spread(differences, sign='+')}"
         if settings.seeds > 1:
             higher = sum(difference > 0 for difference in differences)
-            line += f"; higher with {higher} of {settings.seeds} seeds"
+            line += f"; higher with {higher} of {len(differences)} seeds"
         lines.append(line)
+    for source, scores in result.scores.items():
+        if diverged := scores.count(None):
+            lines.append(
+                f"Training from {source} diverged with {diverged} of {settings.seeds} seeds, which are left out; use a lower --rate"
+            )
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _spread(values: list[float], sign: str = "") -> str:
+    if not values:
+        return "diverged"
     mean = format(statistics.fmean(values), f"{sign}.2f")
     return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
@@ -218,7 +238,8 @@ def draw(settings: Settings, result: Result) -> dict[str, Any]:
     """Returns the figures to save next to results.json, by name."""
     name, label = _decisive(result.task)
     values = {
-        source: [100 * each[name] for each in scores] for source, scores in result.scores.items()
+        source: [100 * each[name] for each in scores if each]
+        for source, scores in result.scores.items()
     }
     return {
         "scores": pictures.scores_picture(values, f"{label} in %, {result.task.evaluated}"),

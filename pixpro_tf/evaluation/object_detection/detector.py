@@ -20,6 +20,9 @@ CENTRE_RADIUS = 1.5
 # Limit of the largest distance from a bin's centre to a side of its object, in bins. A level predicts objects from half of this limit up
 # to it, the finest level from 0, and the coarsest without a limit. FCOS uses 8, for images whose sides are hundreds of pixels.
 _REACH_IN_BINS = 4
+# Distance in bins from which predictions grow linearly instead of exponentially. Activations of random weights can be so large that an
+# exponential overflows; it is the limit of Faster R-CNN's box regression, 1000 / 16.
+_LINEAR_FROM = 62.5
 # Probability that a bin contains an object, as predicted before training.
 _PRIOR = 0.01
 _FAR = 1e8
@@ -133,7 +136,7 @@ class Detector(tf.keras.Model):
         for level, scale in zip(self.levels, self.scales, strict=True):
             of_classes, of_boxes = (tower(pyramid[level]) for tower in self.towers)
             located = self.locate(of_boxes)
-            sides = tf.exp(scale * located[..., :4]) * _stride_of(level)
+            sides = _distances(scale * located[..., :4]) * _stride_of(level)
             each = (self.classify(of_classes), sides, located[..., 4:])
             batch = tf.shape(images)[0]
             parts.append([tf.reshape(part, [batch, -1, part.shape[-1]]) for part in each])
@@ -166,6 +169,12 @@ class Detector(tf.keras.Model):
 
 def _stride_of(level: str) -> int:
     return 2 ** int(level[1:])
+
+
+def _distances(logarithms: tf.Tensor) -> tf.Tensor:
+    """Exponential up to `_LINEAR_FROM`, and its tangent beyond, so that the gradient brings back a box that is far too large."""
+    limit = math.log(_LINEAR_FROM)
+    return tf.exp(tf.minimum(logarithms, limit)) + _LINEAR_FROM * tf.nn.relu(logarithms - limit)
 
 
 class Targets(NamedTuple):

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -31,6 +31,7 @@ from pixpro_tf.evaluation.segmentation.segmenter import (
     train,
 )
 from pixpro_tf.evaluation.sources import load_backbone
+from pixpro_tf.evaluation.training_steps import DivergedError
 
 PICTURED = 6
 
@@ -45,14 +46,14 @@ class Result:
     Attributes:
         scores: `SegmentationScores` on the evaluated split.
         rate: learning rate that was chosen.
-        selection: mIoU on the selection split by learning rate; empty if there was only one.
+        selection: mIoU on the selection split by learning rate, None where training diverged; empty if there was only one rate.
         segmenter: segmenter that was scored.
         data: dataset that it was scored on.
     """
 
     scores: Any
     rate: float
-    selection: dict[float, float]
+    selection: dict[float, float | None]
     segmenter: Any
     data: Any
 
@@ -92,22 +93,34 @@ def _evaluate(settings: Settings, data: SegmentationData, folder: str) -> Result
         total = int(batches.cardinality())
         return score(segmenter, counted(batches, total, "batches scored"), len(data.class_names))
 
-    selection: dict[float, float] = {}
-    best = None
+    selection: dict[float, float | None] = {}
+    best, highest = None, -math.inf
     examples, num_classes = splits[settings.train_split], len(data.class_names)
-    for rate, segmenter in _trained(settings, examples, num_classes, folder):
+    train_with = _trainer(settings, examples, num_classes, folder)
+    for rate in settings.rates:
+        try:
+            segmenter = train_with(rate)
+        except DivergedError as error:
+            if not settings.selection_split:
+                raise
+            print(f"learning rate {rate:g}: {error}", flush=True)
+            selection[rate], last_error = None, error
+            continue
         if settings.selection_split:
-            selection[rate] = scored(segmenter, settings.selection_split).mean_iou
-        if best is None or selection[rate] > selection[best[0]]:
-            best = rate, segmenter
-    assert best is not None
+            selection[rate] = value = scored(segmenter, settings.selection_split).mean_iou
+            if value <= highest:
+                continue
+            highest = value
+        best = rate, segmenter
+    if best is None:
+        raise last_error
     return Result(scored(best[1], settings.split), best[0], selection, best[1], data)
 
 
-def _trained(
+def _trainer(
     settings: Settings, examples: tf.data.Dataset, num_classes: int, folder: str
-) -> Iterator[tuple[float, Segmenter]]:
-    """Yields each learning rate and the segmenter that was trained with it."""
+) -> Callable[[float], Segmenter]:
+    """Returns a function that trains a segmenter with a learning rate."""
 
     def backbone() -> ResNet:
         # Random weights of the backbone and the head are the same for each learning rate.
@@ -121,37 +134,46 @@ def _trained(
         return found
 
     if settings.mode == "finetune":
-        for rate in settings.rates:
+
+        def train_all(rate: float) -> Segmenter:
             segmenter = Segmenter(backbone(), settings.level, FCNHead(num_classes), True)
-            yield rate, _trained_on_crops(settings, examples, segmenter, rate, folder)
-    elif settings.crop_size:
-        frozen_backbone = backbone()
+            return _trained_on_crops(settings, examples, segmenter, rate, folder)
+
+        return train_all
+
+    frozen_backbone = backbone()
+    if settings.crop_size:
         crops = _crops(settings, examples).take(_BATCHES_OF_MOMENTS)
         function = frozen.map_function(frozen_backbone, settings.level)
         mean, deviation = frozen.moments(function(images).numpy() for images, _ in crops)
-        for rate in settings.rates:
+
+        def train_head_on_crops(rate: float) -> Segmenter:
             head = LinearHead(num_classes, mean, deviation)
             segmenter = Segmenter(frozen_backbone, settings.level, head, False)
-            yield rate, _trained_on_crops(settings, examples, segmenter, rate, folder)
-    else:
-        frozen_backbone = backbone()
-        maps, masks = frozen.maps_and_masks(
-            frozen.map_function(frozen_backbone, settings.level, settings.margin),
-            image_batches(examples, settings.batch_size),
-            os.path.join(folder, "maps") if folder else "",
+            return _trained_on_crops(settings, examples, segmenter, rate, folder)
+
+        return train_head_on_crops
+
+    maps, masks = frozen.maps_and_masks(
+        frozen.map_function(frozen_backbone, settings.level, settings.margin),
+        image_batches(examples, settings.batch_size),
+        os.path.join(folder, "maps") if folder else "",
+    )
+
+    def train_head_on_maps(rate: float) -> Segmenter:
+        head = frozen.train_linear(
+            maps,
+            masks,
+            num_classes,
+            rate=rate,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            folder=_folder_of(rate, folder),
         )
-        for rate in settings.rates:
-            head = frozen.train_linear(
-                maps,
-                masks,
-                num_classes,
-                rate=rate,
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                seed=settings.seed,
-                folder=_folder_of(rate, folder),
-            )
-            yield rate, Segmenter(frozen_backbone, settings.level, head, False, settings.margin)
+        return Segmenter(frozen_backbone, settings.level, head, False, settings.margin)
+
+    return train_head_on_maps
 
 
 def _folder_of(rate: float, folder: str) -> str:
@@ -208,9 +230,10 @@ def describe(settings: Settings, result: Result) -> str:
     lines.append(f"Pixel accuracy: {100 * scores.pixel_accuracy:.2f} %")
     for rate, iou in result.selection.items():
         chosen = " (chosen)" if rate == result.rate else ""
-        lines.append(
-            f"Learning rate {rate:g}: mIoU {100 * iou:.2f} on {settings.selection_split}{chosen}"
+        found = (
+            f"mIoU {100 * iou:.2f} on {settings.selection_split}" if iou is not None else "diverged"
         )
+        lines.append(f"Learning rate {rate:g}: {found}{chosen}")
     return "\n".join(lines)
 
 

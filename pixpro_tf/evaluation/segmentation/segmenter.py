@@ -156,7 +156,7 @@ def train(
         folder, print_line: see `training_steps.run`.
 
     Raises:
-        RunError: if the last loss is not finite.
+        DivergedError: if the loss is not finite.
     """
     optimizer.build(variables)
 
