@@ -52,12 +52,10 @@ def check_conditions(plan: Plan, place: Place) -> None:
         json.dump(before | now, file, indent=2)
 
 
-def _check_packages():
-    """Checks for packages and images that measuring needs, of which a missing one would be noticed only hours later."""
+def _check_photographs():
+    """Opens the photographs, because missing ones would be noticed only hours later."""
     from pixpro_tf.data.sources.folders import photographs
-    from pixpro_tf.evaluation.object_detection.coco import require_pycocotools
 
-    require_pycocotools()
     photographs()
 
 
@@ -200,7 +198,7 @@ def _run(flags: Settings) -> None:
     plan = read_plan(flags.plan)
     place = Place(flags.work_dir, flags.data_dir)
     check_conditions(plan, place)
-    _check_packages()
+    _check_photographs()
     _prepare_data(plan, flags.data_dir)
     started = time.monotonic()
     if plan.starts():

@@ -474,7 +474,6 @@ def test_a_lead_within_the_noise_does_not_count(plan, place):
 
 @pytest.mark.thorough
 def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("pycocotools")
     (tmp_path / "common.flags").write_text(
         "--image_size=32\n--projector_hidden=16\n--projector_dim=8\n--batch_size=4\n--epochs=1\n"
         "--warmup_epochs=0\n--steps_per_epoch=2\n--optimizer=adamw\n"

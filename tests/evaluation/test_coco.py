@@ -4,9 +4,6 @@ import json
 
 import numpy as np
 import pytest
-
-pytest.importorskip("pycocotools")
-
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("pycocotools")
-
 from pixpro_tf.evaluation import compare
 from pixpro_tf.evaluation.comparison import evaluation
 from pixpro_tf.evaluation.sources import load_backbone

@@ -7,8 +7,6 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-pytest.importorskip("pycocotools")
-
 from pixpro_tf.data.labelled import detection as data
 from pixpro_tf.data.labelled.detection import NO_OBJECT
 from pixpro_tf.errors import ConfigError

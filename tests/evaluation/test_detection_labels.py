@@ -8,8 +8,6 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-pytest.importorskip("pycocotools")
-
 from pixpro_tf.backbones import resnet
 from pixpro_tf.data.labelled import boxes
 from pixpro_tf.data.labelled import detection as data

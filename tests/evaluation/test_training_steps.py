@@ -254,7 +254,6 @@ def test_folders_of_others_and_of_running_commands_are_refused(tmp_path):
 
 @pytest.mark.slow
 def test_an_interrupted_detector_continues_to_the_bit(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("pycocotools")
     write_images(tmp_path / "images")
     labels = write_coco(tmp_path)
     flags = ["--from=random:resnet10w0.5", f"--labels={labels}", f"--evaluation_labels={labels}"]

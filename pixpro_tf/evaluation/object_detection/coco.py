@@ -2,13 +2,11 @@
 
 import contextlib
 import dataclasses
-import importlib.util
 import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-
-from pixpro_tf.errors import RunError
+from pycocotools import coco, cocoeval
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,14 +43,6 @@ class AveragePrecision:
     class_ap: dict[str, float | None]
 
 
-def require_pycocotools() -> None:
-    """Raises `RunError` with instructions if pycocotools is not installed."""
-    if importlib.util.find_spec("pycocotools") is None:
-        raise RunError(
-            "average precision requires pycocotools; install it with `pip install pycocotools`"
-        )
-
-
 def average_precision(
     truth: Sequence[Objects], found: Sequence[Objects], class_names: Sequence[str]
 ) -> AveragePrecision:
@@ -65,8 +55,6 @@ def average_precision(
     Raises:
         ValueError: if the ground truth contains no objects, or the numbers of images differ.
     """
-    from pycocotools import coco, cocoeval
-
     annotations = [
         {
             "id": 0,

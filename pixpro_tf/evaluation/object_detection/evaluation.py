@@ -26,7 +26,6 @@ from pixpro_tf.evaluation.object_detection.coco import (
     AveragePrecision,
     Objects,
     average_precision,
-    require_pycocotools,
 )
 from pixpro_tf.evaluation.object_detection.detector import (
     Detections,
@@ -85,7 +84,6 @@ def evaluate(settings: Settings, folder: str = "", opened: Opened | None = None)
     Raises:
         UserError: if something is wrong that the user can fix.
     """
-    require_pycocotools()
     of = "labels" if settings.labels else "dataset"
     with reading(settings.labels or settings.dataset, of):
         opened = opened or open_data(settings)
