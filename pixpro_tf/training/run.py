@@ -179,7 +179,7 @@ def _description(session: Session) -> str:
     return (
         f"{config.dataset}: {source.num_images} images, {data_steps} batches of {config.batch_size} an epoch"
         + (f", each in {parts} micro-batches" if parts > 1 else "")
-        + (f", {left_over} images left over each epoch" if left_over else "")
+        + (f", {left_over} left over each epoch" if left_over else "")
         + f"\n{config.backbone} ({config.backbone_layout}) in {config.precision} on {strategy.num_replicas_in_sync} x {device}, "
         f"{config.epochs} epochs, {session.steps.last} steps, "
         f"{session.ema_schedule.generations(session.steps.last):.1f} generations of the target network"

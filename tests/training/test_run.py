@@ -492,7 +492,7 @@ def test_bad_files_are_counted_listed_and_skipped(train, tiny_flags, photos, tmp
     flags = [f"--run_dir={run_dir}", "--on_bad_image=skip"]
     process = train(*with_dataset(tiny_flags, folder), *flags, "--max_steps=3")
     assert "Skipped unreadable images: 1 of 10 (letter.jpg)" in process.stdout
-    assert "9 images, 1 batches of 8 an epoch, 1 images left over" in process.stdout
+    assert "9 images, 1 batches of 8 an epoch, 1 left over" in process.stdout
     assert json.loads((run_dir / "bad_images.json").read_text()) == ["letter.jpg"]
     # The run continues with the same images in another place.
     folder.rename(tmp_path / "moved")
