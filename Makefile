@@ -8,8 +8,8 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # Quarter of the tests marked thorough; four consecutive commits run all of them. A tree without a git history uses the day of the year.
 QUARTER ?= $(shell echo $$(($$(git rev-list --count HEAD 2>/dev/null || date +%-j) % 4 + 1)))
 
-# What the demo compares at its end; no labels were used before.
-BEFORE_AND_AFTER := --from=runs/demo --from=random --dataset=scenes/128_plain --data_dir=data --seeds=1
+# What the demo compares at its end, on maps of twice the resolution; no labels were used before.
+BEFORE_AND_AFTER := --from=runs/demo --from=random --dataset=scenes/128_plain --data_dir=data --output_stride=8 --seeds=1
 
 .PHONY: help setup setup-dev demo docs notebook report report-quick test test-quick test-all test-quarter faults lint format clean
 

@@ -13,7 +13,7 @@ described there).
 |---|---|
 | `checkpoint/ckpt-1` | the backbone, for `fine_tune_checkpoint_type: "classification"` |
 | `pipeline.config` | model and schedule |
-| `label_map.pbtxt` | the {num_labels} classes |
+| `label_map.pbtxt` | the classes ({num_labels}) |
 | `records/` | {records} |
 
 Paths in `pipeline.config` are relative to this folder, so run the API's commands in it:
