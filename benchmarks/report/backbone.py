@@ -41,12 +41,12 @@ def measure(plan: Plan, place: Place, run: Run, stage: str) -> None:
     """
     path = place.result_file(run, stage)
     parts = Parts(f"{path}.parts")
-    started = time.monotonic()
+    started = time.process_time()
     try:
         source = _backbone_source(plan, place, run)
     finally:
         # Also the time of training that was stopped, and that the next start goes on with.
-        parts.spent("training", time.monotonic() - started)
+        parts.spent("training", time.process_time() - started)
     found = {} if stage == TRAINING else _measured(plan, place, run, source, stage, parts)
     write_json(path, found | {"seconds": parts.seconds})
     parts.remove()
@@ -125,6 +125,9 @@ def _measured(plan, place, run, source, stage, parts) -> dict[str, Any]:
     if stage == CHOICE:
         return found
     found |= _length(place, run) if run.method.kind == "pretrained" else {}
+    for other in plan.other_splits:
+        scores = parts(f"linear on {other}", functools.partial(linear, split=other))
+        found.setdefault("other_splits", {})[other] = scores["mean_iou"]
     if not run.method.of:
         with_margin = parts("margin", lambda: linear(margin=plan.margin))
         found["margin_mean_iou"] = with_margin["mean_iou"]

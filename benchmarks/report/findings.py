@@ -29,8 +29,8 @@ def findings(plan: Plan, found: Mapping[str, Measured]) -> str:
             f"{_mark(fit)} On a suitable dataset, training with labels reaches at least 50 mIoU, and random weights at most half of its "
             f"score: they reach {100 * ceiling:.1f} and {100 * floor:.1f}."
         )
-        if "pixpro" in found and ceiling > floor:
-            lines.append(_gap(found["pixpro"], main, floor, ceiling))
+        if plan.closes_gap and ceiling > floor:
+            lines.append(_gap(found[plan.closes_gap], main, floor, ceiling))
     lines += [_lead(lead, found) for lead in plan.leads]
     ordered = sorted(main, key=lambda each: each.mean_iou.mean)
     order = ", ".join(f"{each.method.title} ({each.mean_iou.text(100)})" for each in ordered)
@@ -38,16 +38,16 @@ def findings(plan: Plan, found: Mapping[str, Measured]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _gap(pixpro: Measured, main: Sequence[Measured], floor: float, ceiling: float) -> str:
+def _gap(expected: Measured, main: Sequence[Measured], floor: float, ceiling: float) -> str:
     shares = {
         each.method.title: (each.mean_iou.mean - floor) / (ceiling - floor)
         for each in main
         if each.method.kind == "pretrained"
     }
-    share = shares.pop(pixpro.method.title)
+    share = shares.pop(expected.method.title)
     others = ", ".join(f"{title} {100 * value:.0f} %" for title, value in shares.items())
     return (
-        f"{_mark(share >= GAP)} PixPro was expected to close a third of the gap between random weights and training with labels: it closes "
+        f"{_mark(share >= GAP)} {expected.method.title} was expected to close a third of the gap between random weights and training with labels: it closes "
         f"{100 * share:.0f} %{f' ({others})' if others else ''}."
     )
 
@@ -56,15 +56,15 @@ def _lead(lead: Lead, found: Mapping[str, Measured]) -> str:
     first, second = found[lead.method], found[lead.over]
     if lead.images:
         # The seeds of both have trained with the same labelled images.
-        pairs = difference_of_pairs(
-            *(fine_tuned(each, lead.images, "mean_iou") for each in (first, second))
-        )
-        difference, error = pairs.mean, pairs.standard_error
+        samples = [fine_tuned(each, lead.images, "mean_iou") for each in (first, second)]
+        error = difference_of_pairs(*samples).standard_error
         condition = f", fine-tuned with {lead.images} labelled images,"
     else:
-        difference = first.mean_iou.mean - second.mean_iou.mean
-        error = standard_error_of_difference(first.mean_iou, second.mean_iou)
+        samples = [first.mean_iou, second.mean_iou]
+        error = standard_error_of_difference(*samples)
         condition = ""
+    pairs = difference_of_pairs(*samples)
+    difference = pairs.mean
     met = 100 * difference >= lead.points and difference >= lead.standard_errors * error
     # A single seed has no standard error.
     spread = (
@@ -74,7 +74,8 @@ def _lead(lead: Lead, found: Mapping[str, Measured]) -> str:
     )
     return (
         f"{_mark(met)} {first.method.title}{condition} was expected to lead {second.method.title} by at least {lead.points:g} points and "
-        f"{lead.standard_errors:g} standard errors: its lead is {100 * difference:.1f} points, {spread}."
+        f"{lead.standard_errors:g} standard errors: its lead is {100 * difference:.1f} points, {spread} (by seed: "
+        f"{', '.join(f'{100 * value:+.1f}' for value in pairs.values)})."
     )
 
 

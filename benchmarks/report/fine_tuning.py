@@ -19,7 +19,8 @@ class FineTuning:
         images: numbers of labelled images to train with. Seed 0 trains with the first of them, seed 1 with the next ones, and so on, as far
             as the split reaches; all methods train with the same ones.
         steps, batch_size: number of steps, whatever the number of images, and largest batch size.
-        crop_size, segmentation_rate: crops and learning rate of the segmenter, see `evaluation.dense`.
+        crop_size, segmentation_rate: crops and learning rate of the segmenter, see `evaluation.dense`. Images are not scaled: other scales
+            than that of scoring cost many points in training of a few hundred steps.
         detection_rate: learning rate of the detector, see `evaluation.detection`.
     """
 
@@ -69,6 +70,8 @@ def measure(
             mode="finetune",
             output_stride=plan.output_stride,
             crop_size=settings.crop_size,
+            min_scale=1.0,
+            max_scale=1.0,
             rates=(settings.segmentation_rate,),
             **common,
         )

@@ -1,6 +1,7 @@
 """Page of the report: Markdown, tables, plots and figures from the measured results."""
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -50,12 +51,14 @@ def write_page(
             _setting(output, plan_file, plan),
             "## Summary",
             findings(plan, found),
+            # What the plan is about comes first.
+            curves.lengths(folder, found) if plan.of_lengths else "",
+            curves.few_labels(folder, plan, main),
             "## Methods",
             _methods_table(plan, main),
             "![mIoU by method](methods.png)",
             _explanations(plan, main),
-            curves.lengths(folder, found) if plan.of_lengths else _ablations(plan, found),
-            curves.few_labels(folder, plan, main),
+            "" if plan.of_lengths else _ablations(plan, found),
             "## Content or position?",
             _content_table(plan, main),
             "## Classes",
@@ -169,6 +172,10 @@ def _methods_table(plan, main):
         for column in _METHOD_COLUMNS
         if plan.detection_seeds or not column[0].startswith("AP")
     ]
+    for split in plan.other_splits:
+        figure = functools.partial(lambda result, name: result["other_splits"][name], name=split)
+        shown.insert(1, (f"mIoU on `{split}`", figure, 100, 1))
+    shown.append(("generations of the target", lambda result: result.get("generations"), 1, 1))
     return _columns(main, shown)
 
 
@@ -280,7 +287,7 @@ def _rates_table(plan, place, rates):
 
 def _draw_plots(folder, plan, found, main):
     lines = []
-    if "random" in found and "supervised" in found:
+    if plan.closes_gap:
         floor, ceiling = found["random"].mean_iou.mean, found["supervised"].mean_iou.mean
         lines = [("a third of the gap", floor + GAP * (ceiling - floor))]
     figure = plots.mean_iou_plot(main, "Linear segmentation of held-out images", lines)
@@ -349,7 +356,7 @@ def _notes(plan_file):
 
 
 def _core_hours(plan, place, rates):
-    """Sums the core hours of all training and measuring; each backbone used one core, and each stage counts only its own work."""
+    """Sums the processor time of all training and measuring in hours; each stage counts only its own work."""
     runs = [(run, CHOICE) for run in (*plan.starts(), *selection_runs(plan, place))]
     runs += [(run, MEASUREMENT) for run in plan.measured_runs(rates)]
     spent = (read_result(place, run, stage).get("seconds", {}) for run, stage in runs)
@@ -363,7 +370,7 @@ python -m pixpro_tf.visualize --from={place.work_dir}/runs/NAME --images=photogr
 ```
 
 The first command creates this page, the second figures of the backbone NAME, which is a folder in `{place.work_dir}/runs`. Training and
-measuring took {core_hours:.1f} hours of one core, without that of processes that were killed. `results.json` contains the measurements of every seed."""
+measuring took {core_hours:.1f} hours of processor time, without that of processes that were killed. `results.json` contains the measurements of every seed."""
 
 
 def _all_results(found):

@@ -96,6 +96,9 @@ class Plan:
         extra_rates: largest number of values by which the grid of a method is extended, by factors of two, while its best value is at an end.
         supervised_rates: grid of Adam's learning rates for supervised training.
         split: split on which backbones are measured: "test", or "validation" for a plan that only shows that everything runs.
+        other_splits: further splits on which the linear layer is scored, such as "test_new_things".
+        closes_gap: name of the method that is expected to close a third of the gap between random weights and training with labels; empty
+            for none.
         selection_seed: seed of the runs among which a learning rate is chosen, on the validation split.
         seeds: seeds of the measured runs.
         ablation_seeds: seeds of the ablations; the first of `seeds`, so that each run of an ablation has a counterpart.
@@ -129,6 +132,8 @@ class Plan:
     correspondence: dict[str, Any]
     detection: dict[str, Any]
     margin: int
+    other_splits: tuple[str, ...] = ()
+    closes_gap: str = ""
     fine_tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
     of_lengths: bool = False
 
@@ -191,6 +196,8 @@ class Plan:
         names = ["dataset", "backbone", "output_stride", "split", "probe", "supervised"]
         names += ["correspondence", "detection", "detection_seeds", "margin", "fine_tuning"]
         found = {name: getattr(self, name) for name in names} | {"common": common}
+        if self.other_splits:
+            found["other_splits"] = self.other_splits
         for each in self.methods:
             start = [value for value in (each.init_from, each.dataset) if value]
             found[f"method {each.name}"] = [each.kind, each.flags, *start]
@@ -268,6 +275,7 @@ def _problems(plan: Plan) -> Iterator[str]:
             )
     for name in (
         *plan.pictured,
+        *filter(None, [plan.closes_gap]),
         *(name for each in plan.leads for name in (each.method, each.over)),
     ):
         if name not in names:

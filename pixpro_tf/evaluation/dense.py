@@ -9,7 +9,7 @@ import sys
 
 from pixpro_tf.cli.settings import check_files
 from pixpro_tf.config.data import on_bad_image_flag
-from pixpro_tf.config.flag import flag, required
+from pixpro_tf.config.flag import check_used, flag, required
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation.settings import MapSettings, command
 
@@ -45,6 +45,21 @@ class Settings(MapSettings):
         "side of the random crops to train on; 0 trains on whole images, which must all have the same size",
         unit="pixels",
         minimum=0,
+    )
+    min_scale: float = flag(
+        0.5,
+        "Evaluation",
+        "smallest factor by which images are scaled at random before they are cropped; 1, with --max_scale=1, if all objects have the same "
+        "distance from the camera",
+        minimum=0.01,
+        maximum=100,
+    )
+    max_scale: float = flag(
+        2.0,
+        "Evaluation",
+        "largest factor by which images are scaled at random before they are cropped",
+        minimum=0.01,
+        maximum=100,
     )
     margin: int = flag(
         0,
@@ -83,6 +98,11 @@ class Settings(MapSettings):
         if len(self.rates) == 1 and self.selection_split:
             raise ConfigError(
                 f"--selection_split={self.selection_split} has no effect with a single learning rate; pass several --rates, or remove it"
+            )
+        check_used(self, bool(self.crop_size), ["min_scale", "max_scale"], "--crop_size=0")
+        if self.min_scale > self.max_scale:
+            raise ConfigError(
+                f"--min_scale={self.min_scale:g} must be at most --max_scale={self.max_scale:g}"
             )
         if self.margin and self.crop_size:
             raise ConfigError(

@@ -1,6 +1,9 @@
 """Advice on flags that are allowed but unlikely to work."""
 
+import math
+
 from pixpro_tf.config import Config
+from pixpro_tf.config.optimisation import AUTOMATIC_STEPS
 from pixpro_tf.optimizers.schedules import EmaSchedule
 
 # Number of times that the online network has renewed the target network, below which the target is still near its random start; see
@@ -9,6 +12,9 @@ ENOUGH_GENERATIONS = 20
 
 # Number of steps below which no loss changes the features much: the runs of docs/report with the fewest steps have some hundred.
 SOME_STEPS = 200
+
+# Smallest momentum that is suggested; a target that moves faster than this is hardly a mean.
+_SMALLEST_MOMENTUM = 0.95
 
 
 def advice_on_length(config: Config, steps: int) -> str:
@@ -38,9 +44,17 @@ def advice_on_length(config: Config, steps: int) -> str:
     generations = EmaSchedule(config.ema_momentum, steps).generations(steps)
     if generations >= ENOUGH_GENERATIONS:
         return ""
-    needed = round(2 * ENOUGH_GENERATIONS / share)
+    # The share falls to 0 along half a cosine; its mean over the steps is half of the first one.
+    needed = math.ceil(2 * ENOUGH_GENERATIONS / share)
+    automatic = ", e.g. with --epochs=auto" if needed <= AUTOMATIC_STEPS else ""
+    remedies = [
+        f"use at least {needed} steps with --ema_momentum={config.ema_momentum:g}{automatic}"
+    ]
+    momentum = math.floor(1000 * (1 - 2 * ENOUGH_GENERATIONS / steps)) / 1000
+    if momentum >= _SMALLEST_MOMENTUM:
+        remedies.append(f"--ema_momentum={momentum:g}")
+    remedies.append("start from trained weights with --init_from")
     return (
         f"warning: {steps} steps are too few to learn good features: they renew the target network {generations:.1f} times, and it takes "
-        f"about {ENOUGH_GENERATIONS} generations to leave its random start; use at least {needed} steps with "
-        f"--ema_momentum={config.ema_momentum:g}, e.g. with --epochs=auto, or start from trained weights with --init_from"
+        f"about {ENOUGH_GENERATIONS} generations to leave its random start; {', or '.join(remedies)}"
     )

@@ -350,7 +350,7 @@ def test_page_agrees_with_the_results(plan, place, tmp_path, monkeypatch):
     assert "| PixPro | 30.0 |  |" in text and "| gamma 1 | 25.0 | -5.0 |" in text
     assert "The chance levels are 2.0 and 3.0." in text
     assert "**0.2: 20.0**" in text
-    assert "took 2.0 hours of one core" in text
+    assert "took 2.0 hours of processor time" in text
     assert "| striped ball | 20.0 ± 0.0 | 20.0 ± 0.0 |" in text
     assert f"--work_dir={place.work_dir} --output={tmp_path / 'page'}" in text
     links = re.findall(r"\]\((\.\./[^)]+)\)", text)
@@ -381,7 +381,31 @@ def test_page_plots_scores_against_generations(plan, place, tmp_path, monkeypatc
     assert "| PixPro | 100 | 3.2 | 20.0 ± 0.0 |" in text
     assert "| PixPro | 400 | 13.0 | 20.0 ± 0.0 |" in text
     assert "![mIoU against generations](lengths.png)" in text and "## Ablations" not in text
+    assert text.index("## Length of pre-training") < text.index("## Methods")
+    # Of the shortest runs, which the table of methods shows, and of random weights.
+    assert re.search(r"\| PixPro \| 20.0 .* \| 3.2 ± 0.0 \|", text)
+    assert re.search(r"\| random weights \| 20.0 .* \| – \|", text)
     assert (tmp_path / "page" / "lengths.png").stat().st_size > 1000
+
+
+def test_page_shows_the_scores_on_other_splits(plan, place, tmp_path, monkeypatch):
+    from benchmarks.report import page
+
+    monkeypatch.setattr(page, "_draw_pictures", lambda *_: "(pictures)")
+    before = plan.conditions()
+    plan = dataclasses.replace(plan, other_splits=("test_new_things",), closes_gap="")
+    assert before | {"other_splits": ["test_new_things"]} == plan.conditions()
+    rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2, "gamma_1": 0.2}
+    for run in selection_runs(plan, place):
+        put(place, run, CHOICE)
+    for run in plan.measured_runs(rates):
+        put(place, run, MEASUREMENT, other_splits={"test_new_things": 0.15 + 0.02 * run.seed})
+    write_page(str(tmp_path / "page"), "configs/report/full.json", plan, place, rates)
+    text = (tmp_path / "page" / "README.md").read_text()
+    assert "|  | mIoU | mIoU on `test_new_things` |" in text
+    assert "| PixPro | 20.0 ± 0.0 | 16.0 ± 1.4 |" in text
+    # No such target was set.
+    assert "a third of the gap" not in text
 
 
 def test_page_shows_the_gain_over_the_start_by_number_of_labels(plan, tmp_path):
@@ -419,6 +443,7 @@ def test_page_shows_the_gain_over_the_start_by_number_of_labels(plan, tmp_path):
     met, missed, _ = findings(plan, found).splitlines()
     assert met.startswith("- **Met.** PixPro, fine-tuned with 10 labelled images, was expected to")
     assert "its lead is 4.0 points, with a standard error of the difference of 1.0" in met
+    assert met.endswith("(by seed: +5.0, +3.0).")
     assert missed.startswith("- **Missed.**")
     for task in ("segmentation", "detection"):
         assert (tmp_path / f"labels_{task}.png").stat().st_size > 1000

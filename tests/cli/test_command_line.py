@@ -37,6 +37,7 @@ COMMANDS = (
     "benchmarks.data",
     "benchmarks.loss_curves",
     "benchmarks.memory",
+    "benchmarks.photographs",
     "benchmarks.propagation",
     "benchmarks.report.__main__",
     "benchmarks.scaling",

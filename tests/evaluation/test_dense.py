@@ -196,6 +196,11 @@ def test_ignored_pixels_add_nothing_to_the_loss():
             "--margin=12 must be a multiple of c5's stride of 8",
         ),
         (["--margin=16", "--crop_size=16"], "--margin=16 requires whole images"),
+        (["--min_scale=1"], "--min_scale=1.0 is unused with --crop_size=0"),
+        (
+            ["--crop_size=16", "--min_scale=3"],
+            "--min_scale=3 must be at most --max_scale=2",
+        ),
         (
             ["--rates=0.1,0.2"],
             "--rates has 2 values; to choose the best of them, pass a --selection_split",
@@ -241,6 +246,19 @@ def test_unknown_weights_are_rejected(colours, capsys):
 def test_an_existing_output_is_kept(colours, tmp_path, capsys):
     assert command(colours, f"--output={tmp_path}") == 2
     assert f"--output={tmp_path} already exists" in capsys.readouterr().err
+
+
+def test_crops_have_the_scales_of_the_flags(colours, monkeypatch):
+    seen = []
+
+    def crops(examples, size, seed, *scales):
+        seen.append(scales)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(evaluation, "random_crops", crops)
+    for flags in ([], ["--min_scale=1", "--max_scale=1.5"]):
+        assert command(colours, "--crop_size=16", *flags) == 2
+    assert seen == [(0.5, 2.0), (1.0, 1.5)]
 
 
 def test_a_margin_hides_the_border_from_the_features():

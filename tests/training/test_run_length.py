@@ -1,6 +1,7 @@
 """Length of a run: what `auto` chooses, and the warning about runs that are too short."""
 
 import json
+import re
 
 import pytest
 
@@ -65,9 +66,22 @@ def test_short_runs_are_warned_about():
     assert said.startswith("warning: 310 steps are too few") and "at least 4000 steps" in said
     # (1 - 0.99) * 311 / 2.
     assert "they renew the target network 1.6 times" in said
+    assert "e.g. with --epochs=auto, or start from trained weights" in said
     assert advice_on_length(Config(), 4000) == ""
     assert advice_on_length(Config(ema_momentum=0.9), 400) == ""
     assert advice_on_length(Config(ema_momentum=1.0), 10**6).startswith("warning: with --ema")
+
+
+@pytest.mark.parametrize(("momentum", "steps"), [(0.99, 2000), (0.999, 3000), (0.9999, 20_000)])
+def test_what_is_advised_makes_a_run_long_enough(momentum, steps):
+    said = advice_on_length(Config(ema_momentum=momentum), steps)
+    needed = int(re.search(r"use at least (\d+) steps", said)[1])
+    assert advice_on_length(Config(ema_momentum=momentum), needed) == ""
+    assert advice_on_length(Config(ema_momentum=momentum), needed - 50) != ""
+    # --epochs=auto gives 20 000 steps, if not more.
+    assert ("--epochs=auto" in said) == (needed <= 20_000)
+    other = float(re.search(r", or --ema_momentum=([\d.]+), or", said)[1])
+    assert other < momentum and advice_on_length(Config(ema_momentum=other), steps) == ""
 
 
 def test_runs_that_need_no_moving_target_are_not_warned_about():

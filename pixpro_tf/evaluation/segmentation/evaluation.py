@@ -181,7 +181,8 @@ def _folder_of(rate: float, folder: str) -> str:
 
 
 def _crops(settings: Settings, examples: tf.data.Dataset) -> tf.data.Dataset:
-    crops = random_crops(examples, settings.crop_size, settings.seed)
+    scales = settings.min_scale, settings.max_scale
+    crops = random_crops(examples, settings.crop_size, settings.seed, *scales)
     return crops.batch(settings.batch_size, drop_remainder=True).prefetch(2)
 
 
