@@ -9,7 +9,7 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 QUARTER ?= $(shell echo $$(($$(git rev-list --count HEAD 2>/dev/null || date +%-j) % 4 + 1)))
 
 # What the demo compares at its end, on maps of twice the resolution; no labels were used before.
-BEFORE_AND_AFTER := --from=runs/demo --from=random --dataset=scenes/128_plain --data_dir=data --output_stride=8 --seeds=1
+BEFORE_AND_AFTER := --from=runs/demo --from=random --dataset=scenes/128_plain --split=test --data_dir=data --output_stride=8 --seeds=1
 
 .PHONY: help setup setup-dev demo docs notebook report report-quick test test-quick test-all test-quarter faults lint format clean
 
