@@ -8,7 +8,12 @@ from benchmarks.report.markdown import table
 from benchmarks.report.plan import Plan
 from benchmarks.report.results import Measured, Sample, difference_of_pairs, fine_tuned
 
-_FEW_LABELS = (("mean_iou", "mIoU", "segmentation"), ("ap", "AP", "detection"))
+# Metric in the results, its name on the page, the name of its plot, and the title.
+_FEW_LABELS = (
+    ("linear_mean_iou", "mIoU of a linear layer", "linear", "Frozen features: a linear layer"),
+    ("mean_iou", "mIoU", "segmentation", "All weights fine-tuned: segmentation"),
+    ("ap", "AP", "detection", "All weights fine-tuned: detection"),
+)
 
 
 def lengths(folder: str, found: Mapping[str, Measured]) -> str:
@@ -82,11 +87,12 @@ def few_labels(folder: str, plan: Plan, main: Sequence[Measured]) -> str:
     counts = plan.fine_tuning["images"]
     parts = [
         "## Few labels",
-        f"All weights are fine-tuned with some of the labelled images, for {plan.fine_tuning['steps']} steps whatever their number. All methods train "
+        "A linear layer on frozen features, and then all weights of a segmenter and of a detector, are trained with some of the labelled images, for "
+        f"{plan.fine_tuning['steps']} steps whatever their number. All methods train "
         "with the same images; each seed has its own, as far as there are enough. *Gain* is the mean difference from the start without pre-training over the seeds, ± its "
         "standard error.",
     ]
-    for name, metric, task in _FEW_LABELS:
+    for name, metric, task, title in _FEW_LABELS:
         samples = {
             each.method.name: [fine_tuned(each, count, name) for count in counts] for each in main
         }
@@ -94,7 +100,7 @@ def few_labels(folder: str, plan: Plan, main: Sequence[Measured]) -> str:
             (each.method.title, list(zip(counts, samples[each.method.name], strict=True)))
             for each in main
         ]
-        figure = plots.curves(series, ("labelled images", f"{metric}, %"), f"Fine-tuned: {task}")
+        figure = plots.curves(series, ("labelled images", f"{metric}, %"), title)
         figure.savefig(os.path.join(folder, f"labels_{task}.png"), dpi=110)
         header = ["", *(f"{metric}, {count} images" for count in counts)]
         rows = [

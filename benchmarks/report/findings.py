@@ -56,9 +56,11 @@ def _lead(lead: Lead, found: Mapping[str, Measured]) -> str:
     first, second = found[lead.method], found[lead.over]
     if lead.images:
         # The seeds of both have trained with the same labelled images.
-        samples = [fine_tuned(each, lead.images, "mean_iou") for each in (first, second)]
+        metric = "linear_mean_iou" if lead.frozen else "mean_iou"
+        samples = [fine_tuned(each, lead.images, metric) for each in (first, second)]
         error = difference_of_pairs(*samples).standard_error
-        condition = f", fine-tuned with {lead.images} labelled images,"
+        trained = "frozen under a linear layer trained" if lead.frozen else "fine-tuned"
+        condition = f", {trained} with {lead.images} labelled images,"
     else:
         samples = [first.mean_iou, second.mean_iou]
         error = standard_error_of_difference(*samples)

@@ -1,4 +1,4 @@
-"""Fine-tunes backbones of the report with some of the labels, to find how many labels pre-training is worth."""
+"""Trains backbones of the report, and linear layers on them, with some of the labels, to find how many labels pre-training is worth."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ from pixpro_tf.evaluation.segmentation.evaluation import evaluate as evaluate_se
 
 @dataclasses.dataclass(frozen=True)
 class FineTuning:
-    """Settings of fine-tuning; `fine_tuning` of a plan.
+    """Settings of training with some of the labels; `fine_tuning` of a plan.
 
     Attributes:
         images: numbers of labelled images to train with. Seed 0 trains with the first of them, seed 1 with the next ones, and so on, as far
@@ -22,6 +22,7 @@ class FineTuning:
         crop_size, segmentation_rate: crops and learning rate of the segmenter, see `evaluation.dense`. Images are not scaled: other scales
             than that of scoring cost many points in training of a few hundred steps.
         detection_rate: learning rate of the detector, see `evaluation.detection`.
+        linear_rate: learning rate of a linear layer on frozen features, see `evaluation.dense`.
     """
 
     images: tuple[int, ...]
@@ -30,6 +31,7 @@ class FineTuning:
     crop_size: int
     segmentation_rate: float
     detection_rate: float
+    linear_rate: float
 
     def split(self, images: int, seed: int, available: int) -> str:
         """Returns the part of a training split with a number of available images with which a seed trains."""
@@ -45,7 +47,7 @@ class FineTuning:
 def measure(
     plan: Plan, place: Place, run: Run, source: str, images: int, split: str
 ) -> dict[str, float]:
-    """Fine-tunes a backbone as a segmenter and as a detector; returns the mIoU and AP of both.
+    """Fine-tunes a backbone as a segmenter and as a detector, and trains a linear layer on it; returns the mIoU, AP and the layer's mIoU.
 
     Args:
         plan, place: plan and folders of the report.
@@ -65,16 +67,22 @@ def measure(
         "seed": run.seed,
     }
     common |= settings.training(images)
+    maps: dict[str, Any] = {"output_stride": plan.output_stride}
+    layer = evaluate_segmentation(dense.Settings(rates=(settings.linear_rate,), **maps, **common))
     segmenter = evaluate_segmentation(
         dense.Settings(
             mode="finetune",
-            output_stride=plan.output_stride,
             crop_size=settings.crop_size,
             min_scale=1.0,
             max_scale=1.0,
             rates=(settings.segmentation_rate,),
+            **maps,
             **common,
         )
     )
     detector = evaluate_detection(detection.Settings(rate=settings.detection_rate, **common))
-    return {"mean_iou": segmenter.scores.mean_iou, "ap": detector.scores.ap}
+    return {
+        "mean_iou": segmenter.scores.mean_iou,
+        "ap": detector.scores.ap,
+        "linear_mean_iou": layer.scores.mean_iou,
+    }

@@ -49,7 +49,8 @@ class Lead:
         method, over: names of the two methods.
         points: smallest difference of their mean mIoU, in percentage points.
         standard_errors: smallest difference, in standard errors of it.
-        images: number of labelled images with which all weights are fine-tuned before; 0 for a linear layer on frozen features.
+        images: number of labelled images to train with; 0 for all of them and a linear layer on frozen features.
+        frozen: whether a linear layer on frozen features is trained with those images; else, all weights are fine-tuned.
     """
 
     method: str
@@ -57,6 +58,7 @@ class Lead:
     points: float
     standard_errors: float
     images: int = 0
+    frozen: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

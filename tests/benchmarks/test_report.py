@@ -423,8 +423,8 @@ def test_page_shows_the_gain_over_the_start_by_number_of_labels(plan, tmp_path):
                 {
                     "mean_iou": 0.1,
                     "fine_tuned": {
-                        "10": {"mean_iou": value, "ap": 0.1},
-                        "100": {"mean_iou": 0.5, "ap": 0.2},
+                        "10": {"mean_iou": value, "ap": 0.1, "linear_mean_iou": 1 - value},
+                        "100": {"mean_iou": 0.5, "ap": 0.2, "linear_mean_iou": 0.3},
                     },
                 }
                 for value in scores[method.name]
@@ -445,7 +445,11 @@ def test_page_shows_the_gain_over_the_start_by_number_of_labels(plan, tmp_path):
     assert "its lead is 4.0 points, with a standard error of the difference of 1.0" in met
     assert met.endswith("(by seed: +5.0, +3.0).")
     assert missed.startswith("- **Missed.**")
-    for task in ("segmentation", "detection"):
+    plan = dataclasses.replace(plan, leads=(Lead("pixpro", "start", 2, 2, 10, frozen=True),))
+    line = findings(plan, found).splitlines()[0]
+    assert line.startswith("- **Missed.** PixPro, frozen under a linear layer trained with 10")
+    assert line.endswith("(by seed: -5.0, -3.0).")
+    for task in ("linear", "segmentation", "detection"):
         assert (tmp_path / f"labels_{task}.png").stat().st_size > 1000
 
 
@@ -457,6 +461,7 @@ def test_seeds_fine_tune_with_different_images_for_the_same_number_of_steps():
         crop_size=96,
         segmentation_rate=0.01,
         detection_rate=0.001,
+        linear_rate=0.01,
     )
     assert [settings.split(10, seed, 1000) for seed in (0, 1)] == ["train[0:10]", "train[10:20]"]
     assert [settings.split(1000, seed, 1000) for seed in (0, 1)] == 2 * ["train[0:1000]"]
@@ -524,6 +529,7 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
             "crop_size": 64,
             "segmentation_rate": 0.01,
             "detection_rate": 0.001,
+            "linear_rate": 0.01,
         },
     }
     wanted = {"random", "supervised", "pixpro", "threshold_1.4"}
