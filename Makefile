@@ -53,6 +53,7 @@ notebook: setup-dev
 
 report: setup-dev
 	@$(RUN) -m benchmarks.report --plan=configs/report/full.json --work_dir=runs/report --output=docs/report/methods
+	@[ -d data/photographs ] || $(RUN) -m benchmarks.photographs
 	@for plan in matched long composites labels; do \
 		$(RUN) -m benchmarks.report --plan=configs/report/$$plan.json --work_dir=runs/$$plan --output=docs/report/$$plan || exit; \
 	done
