@@ -20,7 +20,7 @@ from pixpro_tf.cli.settings import CheckedSettings, overwrite_flag
 from pixpro_tf.config.flag import flag
 from pixpro_tf.errors import RunError
 
-_PACKAGE, _ARCHIVE = "ufoai-textures", "usr/share/games/ufoai/base/0textures.pk3"
+_PACKAGE, _ARCHIVE = "ufoai-textures", "games/ufoai/base/0textures.pk3"
 # Folders of the archive, chosen by hand: the others are mostly drawn, plain or rendered.
 _MATERIALS = (
     "tex_buildings",
@@ -96,11 +96,10 @@ def is_material(name: str) -> bool:
 
 
 def _archive(data_dir: str) -> str:
-    unpacked = os.path.join(data_dir, "debian")
-    for place in (unpacked, os.sep):
-        path = os.path.join(place, _ARCHIVE)
-        if os.path.isfile(path):
-            return path
+    from pixpro_tf.data.composites.builder import found
+
+    for path in found([_ARCHIVE], data_dir):
+        return path
     raise RunError(
         f"photographs of materials are missing; install {_PACKAGE}, or unpack it without root: `cd {data_dir} && apt-get download {_PACKAGE} && "
         f"dpkg-deb -x {_PACKAGE}_*.deb debian`"

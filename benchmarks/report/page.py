@@ -69,7 +69,7 @@ def write_page(
             pictures,
             _notes(plan_file),
             "## Reproducing this page",
-            _commands(output, plan_file, place, _core_hours(plan, place, rates)),
+            _commands(output, plan_file, place, _processor_hours(plan, place, rates)),
         ]
         with open(os.path.join(folder, "README.md"), "w") as file:
             file.write("\n\n".join(part for part in parts if part) + "\n")
@@ -355,7 +355,7 @@ def _notes(plan_file):
         return file.read().strip()
 
 
-def _core_hours(plan, place, rates):
+def _processor_hours(plan, place, rates):
     """Sums the processor time of all training and measuring in hours; each stage counts only its own work."""
     runs = [(run, CHOICE) for run in (*plan.starts(), *selection_runs(plan, place))]
     runs += [(run, MEASUREMENT) for run in plan.measured_runs(rates)]
@@ -363,14 +363,14 @@ def _core_hours(plan, place, rates):
     return sum(sum(seconds.values()) for seconds in spent) / 3600
 
 
-def _commands(output, plan_file, place, core_hours):
+def _commands(output, plan_file, place, processor_hours):
     return f"""```bash
 python -m benchmarks.report --plan={plan_file} --work_dir={place.work_dir} --output={output}
 python -m pixpro_tf.visualize --from={place.work_dir}/runs/NAME --images=photographs --output=pictures
 ```
 
 The first command creates this page, the second figures of the backbone NAME, which is a folder in `{place.work_dir}/runs`. Training and
-measuring took {core_hours:.1f} hours of processor time, without that of processes that were killed. `results.json` contains the measurements of every seed."""
+measuring took {processor_hours:.1f} hours of processor time, without that of processes that were killed. `results.json` contains the measurements of every seed."""
 
 
 def _all_results(found):

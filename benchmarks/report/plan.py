@@ -282,6 +282,8 @@ def _problems(plan: Plan) -> Iterator[str]:
     ):
         if name not in names:
             yield f"{name!r} is not one of the methods"
+    if plan.closes_gap and not {"random", "supervised"} <= set(names):
+        yield f"closes_gap={plan.closes_gap} requires the methods random and supervised, between which the gap is"
     if plan.split not in ("test", "validation"):
         yield f"split must be test or validation (got {plan.split!r})"
     for name in ("rates", "supervised_rates", "seeds", "ablation_seeds"):

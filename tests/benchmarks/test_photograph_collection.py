@@ -15,7 +15,7 @@ NATURE = "textures/tex_nature"
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
     """Unpacked packages with the names of the real ones, and with contents that say what they are."""
-    archive = tmp_path / "debian" / photographs._ARCHIVE
+    archive = tmp_path / "debian/usr/share" / photographs._ARCHIVE
     archive.parent.mkdir(parents=True)
     with zipfile.ZipFile(archive, "w") as file:
         for name in ("rock.jpg", "rock_nm.png", "rock_sm.jpg", "rock_gm.png", "old_nm_wall.png"):
@@ -53,7 +53,7 @@ def test_photographs_are_collected_without_computed_maps(packages, capsys):
 
 
 def test_a_missing_package_is_named_with_what_to_do(packages, capsys, monkeypatch):
-    monkeypatch.setattr(photographs, "_ARCHIVE", "usr/share/games/nothing.pk3")
+    monkeypatch.setattr(photographs, "_ARCHIVE", "games/nothing.pk3")
     assert photographs.main([f"--data_dir={packages}", f"--output={packages / 'out'}"]) == 1
     error = capsys.readouterr().err
     assert "apt-get download ufoai-textures" in error and error.count("\n") == 1

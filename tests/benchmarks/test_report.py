@@ -188,6 +188,15 @@ def test_reports_a_missing_result(plan, place):
         ({"common": "nowhere.flags"}, "flag file not found: nowhere.flags"),
         ({"unknown": 1}, "is not a valid plan"),
         ({"pictured": ["none"]}, "'none' is not one of the methods"),
+        (
+            {
+                "closes_gap": "a",
+                "methods": [{"name": "a", "title": "A"}],
+                "pictured": [],
+                "leads": [],
+            },
+            "closes_gap=a requires the methods random and supervised",
+        ),
         ({"methods": [{"name": "a", "title": "A", "kind": "magic"}]}, "unknown kind 'magic'"),
         ({"methods": [{"name": "a", "title": "A", "of": "b"}]}, "ablation of 'b'"),
         ({"methods": 2 * [{"name": "a", "title": "A"}]}, "methods must have different names"),

@@ -150,9 +150,8 @@ class Photographs:
         Raises:
             RunError: if a package is missing; the message says how to get it without root.
         """
-        places = (os.path.join(data_dir, _UNPACKED, "usr/share"), _INSTALLED)
-        things = {name: _found(files.things_of(name), places) for name in files.THINGS}
-        behind = {name: _found(files.backgrounds_of(name), places) for name in files.BACKGROUNDS}
+        things = {name: found(files.things_of(name), data_dir) for name in files.THINGS}
+        behind = {name: found(files.backgrounds_of(name), data_dir) for name in files.BACKGROUNDS}
         missing = [] if all(things.values()) else [files.THINGS_PACKAGE]
         missing += [name for name, paths in behind.items() if not paths]
         if missing:
@@ -174,12 +173,25 @@ class Photographs:
         return things, _part(self.backgrounds, part)
 
 
-def _found(paths: Sequence[str], places: Sequence[str]) -> list[str]:
-    """Returns paths in the first of some folders that contains all of them; an empty list if none does."""
-    for place in places:
-        found = [os.path.join(place, path) for path in paths]
-        if all(map(os.path.isfile, found)):
-            return found
+def found(paths: Sequence[str], data_dir: str) -> list[str]:
+    """Finds files of Debian's packages, unpacked in a data directory or installed.
+
+    Args:
+        paths: paths relative to /usr/share.
+        data_dir: data directory.
+
+    Returns:
+        Paths of all of them, or an empty list if any is missing.
+
+    Examples:
+        >>> from pixpro_tf.data.composites.builder import found
+        >>> found(["nowhere.png"], "data")
+        []
+    """
+    for place in (os.path.join(data_dir, _UNPACKED, "usr/share"), _INSTALLED):
+        present = [os.path.join(place, path) for path in paths]
+        if all(map(os.path.isfile, present)):
+            return present
     return []
 
 
