@@ -52,10 +52,10 @@ notebook: setup-dev
 	$(RUN) scripts/run_notebook.py examples/pretrain.ipynb
 
 report: setup-dev
-	@$(RUN) -m benchmarks.report --plan=configs/report/full.json --work_dir=runs/report --output=docs/report/methods
 	@[ -d data/photographs ] || $(RUN) -m benchmarks.photographs
-	@for plan in matched long composites labels; do \
-		$(RUN) -m benchmarks.report --plan=configs/report/$$plan.json --work_dir=runs/$$plan --output=docs/report/$$plan || exit; \
+	@for plan in methods matched long composites labels; do \
+		$(RUN) -m benchmarks.report --plan=configs/report/$$plan.json --work_dir=runs/$$plan \
+			--measurements=docs/report/measurements/$$plan --output=docs/report/$$plan || exit; \
 	done
 
 report-quick: setup-dev

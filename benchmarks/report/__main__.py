@@ -1,8 +1,8 @@
 """Compares pre-training methods on dense tasks: trains and measures every method of a plan, and writes a page of results.
 
-    python -m benchmarks.report --plan=configs/report/full.json --output=docs/report/methods
+    python -m benchmarks.report --plan=configs/report/methods.json --output=docs/report/methods
 
-Finished work stays in `--work_dir`, and the same command resumes from there. With `--train_only`, an accelerator trains the backbones, and
+Finished work stays in `--work_dir`, and the same command resumes from there; on another machine, from `--measurements`. With `--train_only`, an accelerator trains the backbones, and
 another machine measures them later. Learning rates are chosen on the validation split; after that,
 the test split is read once per backbone.
 """
@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from benchmarks.measuring import reason
 from benchmarks.report.page import write_page
+from benchmarks.report.parts import write_json
 from benchmarks.report.place import CHOICE, MEASUREMENT, TRAINING, Place
 from benchmarks.report.plan import Plan, Run, read_plan
 from benchmarks.report.results import chosen_rates, read_result, selection_runs
@@ -32,24 +33,27 @@ from pixpro_tf.errors import RunError
 
 
 def check_conditions(plan: Plan, place: Place) -> None:
-    """Records the conditions of the results, and rejects results that were measured under other conditions.
+    """Records the conditions of the runs and results, and rejects those of other conditions.
 
     Raises:
-        RunError: if the results in `work_dir` come from a plan that differs in what results depend on.
+        RunError: if `work_dir` or `measurements` comes from a plan that differs in what results depend on.
     """
-    path = os.path.join(place.work_dir, "conditions.json")
-    now, before = plan.conditions(), {}
-    if os.path.exists(path):
-        with open(path) as file:
-            before = json.load(file)
-    differing = [name for name in now if before.get(name, now[name]) != now[name]]
-    if differing:
-        raise RunError(
-            f"--work_dir={place.work_dir} contains results of a different plan, which differs in {', '.join(differing)}; use another folder"
-        )
-    os.makedirs(place.work_dir, exist_ok=True)
-    with open(path, "w") as file:
-        json.dump(before | now, file, indent=2)
+    now, recorded = plan.conditions(), {}
+    for flag_name in ("work_dir", "measurements"):
+        folder = getattr(place, flag_name)
+        path = os.path.join(folder, "conditions.json")
+        before = {}
+        if os.path.exists(path):
+            with open(path) as file:
+                before = json.load(file)
+        differing = [name for name in now if before.get(name, now[name]) != now[name]]
+        if differing:
+            raise RunError(
+                f"--{flag_name}={folder} contains results of a different plan, which differs in {', '.join(differing)}; use another folder"
+            )
+        recorded[path] = before | now
+    for path, conditions in recorded.items():
+        write_json(path, conditions)
 
 
 def _check_photographs():
@@ -95,6 +99,10 @@ def measure_all(
         RunError: if a run fails, with the last line of its log.
     """
     left = [run for run in runs if not os.path.exists(place.result_file(run, stage))]
+    # Where results come from another machine, the backbones from which others start may be missing.
+    starts = dict.fromkeys(plan.start_of(run) for run in left if run.method.init_from)
+    if starts:
+        measure_all(plan_file, plan, place, [*starts], TRAINING, jobs)
     done = len(runs) - len(left)
     print(f"{stage}: {done} of {len(runs)} backbones are finished", flush=True)
     cores = _shared_out(sorted(os.sched_getaffinity(0)), jobs)
@@ -129,7 +137,8 @@ def measure_all(
 
 
 def _start(plan_file, place, run, stage, cores) -> subprocess.Popen:
-    command = ["benchmarks.report.one", plan_file, place.work_dir, place.data_dir]
+    command = ["benchmarks.report.one", plan_file]
+    command += [place.work_dir, place.data_dir, place.measurements]
     command += [run.method.name, f"{run.rate!r}", str(run.seed), stage]
     log = _log(place, run, stage)
     os.makedirs(os.path.dirname(log), exist_ok=True)
@@ -173,12 +182,18 @@ def _last_line_of(path: str) -> str:
 class Settings(CheckedSettings):
     """Plan to carry out, and its folders."""
 
-    plan: str = flag("configs/report/full.json", "Report", "JSON file of the methods to compare")
+    plan: str = flag("configs/report/methods.json", "Report", "JSON file of the methods to compare")
     output: str = flag(
         "docs/report/methods", "Report", "folder of the page; an older page is replaced"
     )
     work_dir: str = flag(
         "runs/report", "Report", "folder of the runs and results; use one per plan", path=True
+    )
+    measurements: str = flag(
+        "",
+        "Report",
+        "folder of the results, to go on with them on another machine; empty for the folder measurements in --work_dir",
+        path=True,
     )
     data_dir: str = flag("data", "Report", "folder of prepared TFDS datasets", path=True)
     jobs: int = flag(
@@ -196,7 +211,8 @@ class Settings(CheckedSettings):
 
 def _run(flags: Settings) -> None:
     plan = read_plan(flags.plan)
-    place = Place(flags.work_dir, flags.data_dir)
+    measurements = flags.measurements or os.path.join(flags.work_dir, "measurements")
+    place = Place(flags.work_dir, flags.data_dir, measurements)
     check_conditions(plan, place)
     _check_photographs()
     _prepare_data(plan, flags.data_dir)
@@ -217,6 +233,7 @@ def _run(flags: Settings) -> None:
         if rate:
             print(f"{name}: learning rate {rate:g}")
     measure_all(flags.plan, plan, place, plan.measured_runs(rates), MEASUREMENT, flags.jobs)
+    measure_all(flags.plan, plan, place, plan.pictured_runs(rates), TRAINING, flags.jobs)
     write_page(flags.output, flags.plan, plan, place, rates)
     print(f"Wrote {flags.output}; this command took {duration(time.monotonic() - started)}")
 

@@ -39,8 +39,7 @@ def measure(plan: Plan, place: Place, run: Run, stage: str) -> None:
         run: backbone to measure.
         stage: `TRAINING`, `CHOICE` or `MEASUREMENT`.
     """
-    path = place.result_file(run, stage)
-    parts = Parts(f"{path}.parts")
+    parts = Parts(place.parts_file(run, stage))
     started = time.process_time()
     try:
         source = _backbone_source(plan, place, run)
@@ -48,7 +47,7 @@ def measure(plan: Plan, place: Place, run: Run, stage: str) -> None:
         # Also the time of training that was stopped, and that the next start goes on with.
         parts.spent("training", time.process_time() - started)
     found = {} if stage == TRAINING else _measured(plan, place, run, source, stage, parts)
-    write_json(path, found | {"seconds": parts.seconds})
+    write_json(place.result_file(run, stage), found | {"seconds": parts.seconds})
     parts.remove()
 
 

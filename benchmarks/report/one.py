@@ -1,6 +1,6 @@
 """Trains one backbone of the report and measures it, in its own process.
 
-python -m benchmarks.report.one PLAN WORK_DIR DATA_DIR METHOD RATE SEED STAGE
+python -m benchmarks.report.one PLAN WORK_DIR DATA_DIR MEASUREMENTS METHOD RATE SEED STAGE
 """
 
 import sys
@@ -12,17 +12,17 @@ from pixpro_tf.errors import RunError
 
 
 def _main(arguments: list[str]) -> None:
-    if len(arguments) != 7:
+    if len(arguments) != 8:
         raise RunError(
-            f"seven arguments are required (got {len(arguments)}): PLAN WORK_DIR DATA_DIR METHOD RATE SEED STAGE"
+            f"eight arguments are required (got {len(arguments)}): PLAN WORK_DIR DATA_DIR MEASUREMENTS METHOD RATE SEED STAGE"
         )
-    plan_file, work_dir, data_dir, method, rate, seed, stage = arguments
+    plan_file, work_dir, data_dir, measurements, method, rate, seed, stage = arguments
     quiet_libraries()
     from benchmarks.report.backbone import measure
 
     plan = read_plan(plan_file)
     run = Run(plan.method(method), float(rate), int(seed))
-    measure(plan, Place(work_dir, data_dir), run, stage)
+    measure(plan, Place(work_dir, data_dir, measurements), run, stage)
 
 
 if __name__ == "__main__":

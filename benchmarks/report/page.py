@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,7 +29,7 @@ Figure = Callable[[dict[str, Any]], float | None]
 def write_page(
     output: str, plan_file: str, plan: Plan, place: Place, rates: dict[str, float]
 ) -> None:
-    """Writes README.md, results.json, plots and figures into a folder, replacing its previous content.
+    """Writes README.md, plots and figures into a folder, replacing its previous content.
 
     Args:
         output: folder of the page.
@@ -73,9 +72,6 @@ def write_page(
         ]
         with open(os.path.join(folder, "README.md"), "w") as file:
             file.write("\n\n".join(part for part in parts if part) + "\n")
-        with open(os.path.join(folder, "results.json"), "w") as file:
-            json.dump(_all_results(found), file, indent=1)
-            file.write("\n")
 
 
 def _setting(output, plan_file, plan):
@@ -365,16 +361,10 @@ def _processor_hours(plan, place, rates):
 
 def _commands(output, plan_file, place, processor_hours):
     return f"""```bash
-python -m benchmarks.report --plan={plan_file} --work_dir={place.work_dir} --output={output}
+python -m benchmarks.report --plan={plan_file} --work_dir={place.work_dir} --measurements={place.measurements} --output={output}
 python -m pixpro_tf.visualize --from={place.work_dir}/runs/NAME --images=photographs --output=pictures
 ```
 
 The first command creates this page, the second figures of the backbone NAME, which is a folder in `{place.work_dir}/runs`. Training and
-measuring took {processor_hours:.1f} hours of processor time, without that of processes that were killed. `results.json` contains the measurements of every seed."""
-
-
-def _all_results(found):
-    return {
-        name: {"title": each.method.title, "rate": each.rate, "seeds": list(each.results)}
-        for name, each in found.items()
-    }
+measuring took {processor_hours:.1f} hours of processor time, without that of processes that were killed. `{place.measurements}` contains the measurements
+of every seed, from which the first command goes on."""

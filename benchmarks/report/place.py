@@ -1,4 +1,4 @@
-"""Folders of the runs and results of the report, and its two stages of measurement."""
+"""Folders of the runs and results of the report, and the stages of a run."""
 
 import dataclasses
 import os
@@ -15,17 +15,27 @@ class Place:
     """Folders of the runs and results of the report.
 
     Attributes:
-        work_dir: folder of both runs and results.
+        work_dir: folder of the runs.
         data_dir: folder of prepared TFDS datasets.
+        measurements: folder of the results, which are small enough for a repository; with it, another machine goes on without the runs.
     """
 
     work_dir: str
     data_dir: str
+    measurements: str
 
     def run_dir(self, run: Run) -> str:
         """Returns the run folder of a backbone."""
         return os.path.join(self.work_dir, "runs", run.name)
 
     def result_file(self, run: Run, stage: str) -> str:
-        """Returns the path of the JSON file with the measurements of a backbone in a stage."""
-        return os.path.join(self.work_dir, "results", f"{run.name}.{stage}.json")
+        """Returns the path of the JSON file with the measurements of a backbone in a stage.
+
+        That of `TRAINING` says that the backbone is in its run folder, and is therefore beside it.
+        """
+        folder = os.path.join(self.work_dir, "trained") if stage == TRAINING else self.measurements
+        return os.path.join(folder, f"{run.name}.{stage}.json")
+
+    def parts_file(self, run: Run, stage: str) -> str:
+        """Returns the path of the JSON file with the finished parts of a measurement."""
+        return os.path.join(self.work_dir, "parts", f"{run.name}.{stage}.json")

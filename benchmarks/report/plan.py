@@ -192,6 +192,19 @@ class Plan:
             for seed in (self.ablation_seeds if method.of else self.seeds)
         ]
 
+    def pictured_runs(self, rates: dict[str, float]) -> list[Run]:
+        """Returns the trained runs whose features are plotted, those of the first seed.
+
+        Args:
+            rates: learning rate of each method, by its name.
+        """
+        methods = [self.method(name) for name in self.pictured]
+        return [
+            Run(method, rates[method.name], self.seeds[0])
+            for method in methods
+            if method.kind != "random"
+        ]
+
     def conditions(self) -> dict[str, Any]:
         """Returns, as JSON, all conditions of a result besides the method, learning rate and seed in the name of its run."""
         common = _flags_of(self.common)

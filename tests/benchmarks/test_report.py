@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 import signal
 import subprocess
 
@@ -43,7 +44,7 @@ def at_the_root(monkeypatch):
 @pytest.fixture
 def plan():
     return dataclasses.replace(
-        read_plan("configs/report/full.json"),
+        read_plan("configs/report/methods.json"),
         rates=(0.1, 0.2),
         supervised_rates=(0.3,),
         leads=(),
@@ -61,7 +62,7 @@ def plan():
 
 @pytest.fixture
 def place(tmp_path):
-    return Place(str(tmp_path / "work"), str(tmp_path / "data"))
+    return Place(str(tmp_path / "work"), str(tmp_path / "data"), str(tmp_path / "measurements"))
 
 
 def put(place, run, split, **figures):
@@ -204,7 +205,7 @@ def test_reports_a_missing_result(plan, place):
     ],
 )
 def test_rejects_an_invalid_plan(tmp_path, change, message):
-    content = json.loads((ROOT / "configs/report/full.json").read_text()) | change
+    content = json.loads((ROOT / "configs/report/methods.json").read_text()) | change
     (tmp_path / "plan.json").write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=message):
         read_plan(str(tmp_path / "plan.json"))
@@ -281,6 +282,12 @@ def test_rejects_results_of_a_different_plan(plan, place, tmp_path):
     message = "of a different plan, which differs in {}; use another folder"
     with pytest.raises(RunError, match=message.format("margin")):
         command.check_conditions(dataclasses.replace(plan, margin=8), place)
+    # Both folders count: runs with new results, and results with new runs.
+    for name in ("work_dir", "measurements"):
+        other = dataclasses.replace(place, **{name: str(tmp_path / f"new_{name}")})
+        with pytest.raises(RunError, match=message.format("margin")):
+            command.check_conditions(dataclasses.replace(plan, margin=8), other)
+        assert not (tmp_path / f"new_{name}").exists()
     changed = dataclasses.replace(plan.methods[-1], flags=("--gamma=3",))
     with pytest.raises(RunError, match=message.format("method gamma_1")):
         command.check_conditions(
@@ -309,7 +316,7 @@ def test_rejects_results_of_a_different_plan(plan, place, tmp_path):
 def test_a_failed_run_shows_the_last_line_of_its_log(plan, place, tmp_path):
     runs = [Run(Method("nothing", "is not in the plan"), 0.1, 0)]
     with pytest.raises(RunError, match=r"nothing-rate0.1-seed0 failed: \w+.*; see .*logs"):
-        command.measure_all("configs/report/full.json", plan, place, runs, CHOICE, 1)
+        command.measure_all("configs/report/methods.json", plan, place, runs, CHOICE, 1)
 
 
 def test_an_error_terminates_the_processes():
@@ -345,7 +352,7 @@ def test_page_agrees_with_the_results(plan, place, tmp_path, monkeypatch):
         ap = {"random": 0.3, "pixpro": 0.2}.get(run.method.name)
         detection = {"detection": {"ap": ap, "ap_50": ap, "ap_75": ap}} if ap else {}
         put(place, run, MEASUREMENT, mean_iou=level + 0.01 * run.seed, **detection)
-    write_page(str(tmp_path / "page"), "configs/report/full.json", plan, place, rates)
+    write_page(str(tmp_path / "page"), "configs/report/methods.json", plan, place, rates)
     text = (tmp_path / "page" / "README.md").read_text()
     assert re.search(
         r"\*\*Met.\*\* On a suitable dataset, .* at most half of its score: they reach 60.5 and 10.5",
@@ -361,14 +368,13 @@ def test_page_agrees_with_the_results(plan, place, tmp_path, monkeypatch):
     assert "**0.2: 20.0**" in text
     assert "took 2.0 hours of processor time" in text
     assert "| striped ball | 20.0 ± 0.0 | 20.0 ± 0.0 |" in text
-    assert f"--work_dir={place.work_dir} --output={tmp_path / 'page'}" in text
+    folders = f"--work_dir={place.work_dir} --measurements={place.measurements}"
+    assert f"{folders} --output={tmp_path / 'page'}" in text
     links = re.findall(r"\]\((\.\./[^)]+)\)", text)
     targets = [(tmp_path / "page" / link).resolve() for link in links]
-    assert targets == [ROOT / "configs/report/full.json", ROOT / "configs/report/common.flags"]
-    for name in ("methods.png", "ablations_pixpro.png", "results.json"):
+    assert targets == [ROOT / "configs/report/methods.json", ROOT / "configs/report/common.flags"]
+    for name in ("methods.png", "ablations_pixpro.png"):
         assert (tmp_path / "page" / name).stat().st_size > 1000
-    results = json.loads((tmp_path / "page" / "results.json").read_text())
-    assert [seed["mean_iou"] for seed in results["pixpro"]["seeds"]] == pytest.approx([0.3, 0.31])
 
 
 def test_page_plots_scores_against_generations(plan, place, tmp_path, monkeypatch):
@@ -385,7 +391,7 @@ def test_page_plots_scores_against_generations(plan, place, tmp_path, monkeypatc
     for run in plan.measured_runs(rates):
         times = 4 if run.method == longer else 1
         put(place, run, MEASUREMENT, steps=100 * times, generations=3.25 * times, mean_iou=0.2)
-    write_page(str(tmp_path / "page"), "configs/report/full.json", plan, place, rates)
+    write_page(str(tmp_path / "page"), "configs/report/methods.json", plan, place, rates)
     text = (tmp_path / "page" / "README.md").read_text()
     assert "| PixPro | 100 | 3.2 | 20.0 ± 0.0 |" in text
     assert "| PixPro | 400 | 13.0 | 20.0 ± 0.0 |" in text
@@ -409,7 +415,7 @@ def test_page_shows_the_scores_on_other_splits(plan, place, tmp_path, monkeypatc
         put(place, run, CHOICE)
     for run in plan.measured_runs(rates):
         put(place, run, MEASUREMENT, other_splits={"test_new_things": 0.15 + 0.02 * run.seed})
-    write_page(str(tmp_path / "page"), "configs/report/full.json", plan, place, rates)
+    write_page(str(tmp_path / "page"), "configs/report/methods.json", plan, place, rates)
     text = (tmp_path / "page" / "README.md").read_text()
     assert "|  | mIoU | mIoU on `test_new_things` |" in text
     assert "| PixPro | 20.0 ± 0.0 | 16.0 ± 1.4 |" in text
@@ -552,6 +558,7 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
     flags = [
         f"--plan={tmp_path / 'plan.json'}",
         f"--work_dir={tmp_path / 'work'}",
+        f"--measurements={tmp_path / 'measurements'}",
         f"--output={tmp_path / 'page'}",
         f"--data_dir={scenes_dir}",
     ]
@@ -562,12 +569,18 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
     assert "## Ablations" in text and "| PixPro |" in text and "| gain of PixPro |" in text
     for shown in set(re.findall(r"\]\((?!\.\.|http)([^)]+)\)", text)):
         assert (tmp_path / "page" / shown).is_file(), shown
-    results = json.loads((tmp_path / "page" / "results.json").read_text())
-    (found,) = results["pixpro"]["seeds"]
+    (path,) = (tmp_path / "measurements").glob("pixpro-*.measurement.json")
+    found = json.loads(path.read_text())
     assert 0 < found["mean_iou"] < 0.5 and 0 <= found["fine_tuned"]["4"]["ap"] <= 1
     assert found["steps"] == 2 and found["generations"] > 0
     config = json.loads(next((tmp_path / "work" / "runs").glob("pixpro*/config.json")).read_text())
     assert "supervised-rate0.001-seed0" in json.dumps(config)
-    # Nothing is measured twice.
+    # With the results alone, as on another machine, nothing is measured again; what is plotted, and its start, are trained again.
+    before = {path.name: path.read_text() for path in (tmp_path / "measurements").iterdir()}
+    shutil.rmtree(tmp_path / "work")
     assert command.main(flags) == 0
-    assert "measurement: 4 of 4 backbones are finished" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "measurement: 4 of 4 backbones are finished" in printed
+    assert printed.count("training: 1 of 1") == 2
+    assert before == {path.name: path.read_text() for path in (tmp_path / "measurements").iterdir()}
+    assert (tmp_path / "page" / "README.md").read_text() == text
