@@ -24,15 +24,7 @@ def lengths(folder: str, found: Mapping[str, Measured]) -> str:
         found: results of each method, by its name; ablations are the same method at other lengths.
     """
     series, rows = [], []
-    for base in found.values():
-        family = [
-            each
-            for each in found.values()
-            if base.method.name in (each.method.name, each.method.of)
-        ]
-        if base.method.of or len(family) == 1:
-            continue
-        points = sorted(((*_length(each), each) for each in family), key=lambda point: point[0])
+    for base, points in by_length(found):
         series.append((base.method.title, [(passed, each.mean_iou) for _, passed, each in points]))
         rows += [
             [
@@ -67,6 +59,23 @@ def lengths(folder: str, found: Mapping[str, Measured]) -> str:
             table(header, rows),
         ]
     )
+
+
+def by_length(
+    found: Mapping[str, Measured],
+) -> list[tuple[Measured, list[tuple[int, float, Measured]]]]:
+    """Returns each method that was trained at several lengths, with its steps, generations and results at each of them."""
+    families = []
+    for base in found.values():
+        family = [
+            each
+            for each in found.values()
+            if base.method.name in (each.method.name, each.method.of)
+        ]
+        if not base.method.of and len(family) > 1:
+            points = [(*_length(each), each) for each in family]
+            families.append((base, sorted(points, key=lambda point: point[0])))
+    return families
 
 
 def _length(each: Measured) -> tuple[int, float]:

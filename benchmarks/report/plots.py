@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
+import matplotlib.axes
 import matplotlib.figure
 import matplotlib.lines
 
@@ -116,9 +117,14 @@ def curves(
     axes.set_xlabel(axes_labels[0])
     axes.set_ylabel(axes_labels[1])
     axes.set_title(title, fontsize=11)
+    plain(axes)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def plain(axes: matplotlib.axes.Axes) -> None:
+    """Gives axes a light grid behind the data, and no frame."""
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    return figure

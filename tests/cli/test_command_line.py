@@ -40,6 +40,7 @@ COMMANDS = (
     "benchmarks.photographs",
     "benchmarks.propagation",
     "benchmarks.report.__main__",
+    "benchmarks.report.opening",
     "benchmarks.scaling",
     "benchmarks.scenes",
     "benchmarks.sources",

@@ -1,0 +1,83 @@
+"""Tests of the figure with which the report opens."""
+
+import json
+
+import pytest
+
+from benchmarks.report import opening
+from benchmarks.report.place import CHOICE, MEASUREMENT, Place
+from benchmarks.report.plan import read_plan
+from benchmarks.report.results import chosen_rates, selection_runs
+from tests.conftest import ROOT
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    """The paths of flag files in plans are relative to the root."""
+    monkeypatch.chdir(ROOT)
+
+
+def put_plan(measurements, name):
+    """Writes results of a plan: mIoU 0.2, 0.21 and so on by method, plus a thousandth for each seed and image."""
+    plan = read_plan(f"configs/report/{name}.json")
+    place = Place("", "", str(measurements / name))
+    (measurements / name).mkdir()
+
+    def put(run, stage, found):
+        with open(place.result_file(run, stage), "w") as file:
+            json.dump(found, file)
+
+    for run in selection_runs(plan, place):
+        # The best learning rate is inside the grid, which is therefore not extended.
+        put(run, CHOICE, {"mean_iou": 0.2 - abs(run.rate - sorted(plan.grid(run.method))[1])})
+    names = [each.name for each in plan.methods]
+    for run in plan.measured_runs(chosen_rates(plan, place)):
+        score = 0.2 + 0.01 * names.index(run.method.name) + 0.001 * run.seed
+        length = {"short": 1, "long": 16}.get(run.method.name.split("_")[-1], 4)
+        tuned = {count: {"linear_mean_iou": score + 0.001 * count} for count in (10, 100, 1000)}
+        found = {"mean_iou": score, "steps": 372 * length, "generations": 1.86 * length}
+        put(run, MEASUREMENT, found | {"fine_tuned": tuned})
+    return plan
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_each_measured_plan_has_a_panel(tmp_path):
+    for name in ("matched", "long", "labels"):
+        put_plan(tmp_path, name)
+    figure, missing = opening.draw("configs/report", str(tmp_path))
+    assert not missing
+    pairs, lengths, labels = figure.axes
+    names = [text.get_text() for text in pairs.get_yticklabels()]
+    assert names[0] == "random weights" and names[-1] == "pixel contrast (PixContrast)"
+    assert len(names) == 5
+    # Methods are the first ones of the plan; each has the seeds 0 to 4.
+    widths = [bar.get_width() for bar in pairs.patches]
+    assert widths == pytest.approx([20.2, 21.2, 22.2, 23.2, 24.2])
+    assert texts(lengths) == ["instance regression", "PixPro", "PixContrast", "random weights"]
+    instance = lengths.lines[0]
+    assert instance.get_xdata() == pytest.approx([1.86, 7.44, 29.76])
+    # In the order of steps: instance_short, instance and instance_long, which are methods 2, 1 and 3; seeds 0 and 1.
+    assert instance.get_ydata() == pytest.approx([22.05, 21.05, 23.05])
+    assert texts(labels)[:2] == ["random weights", "the start itself"]
+    assert labels.lines[1].get_ydata() == pytest.approx([22.2, 31.2, 121.2])
+    assert [text.get_text() for text in labels.get_xticklabels()] == ["10", "100", "1000"]
+
+
+def test_a_plan_without_results_has_no_panel(tmp_path, capsys):
+    flags = [f"--measurements={tmp_path}", f"--output={tmp_path / 'opening.png'}"]
+    assert opening.main(flags) != 0
+    assert "has no finished plan" in capsys.readouterr().err
+    assert not (tmp_path / "opening.png").exists()
+    put_plan(tmp_path, "long")
+    assert opening.main(flags) == 0
+    printed = capsys.readouterr().out
+    assert "No panel of matched: " in printed and "No panel of labels: " in printed
+    assert (tmp_path / "opening.png").stat().st_size > 10_000
+
+
+def test_names_at_the_ends_of_curves_do_not_overlap():
+    assert opening._apart([3.0, 1.0, 1.5, 10.0], 1.0) == [3.0, 1.0, 2.0, 10.0]
+    assert opening._apart([1.0, 1.0, 1.0], 0.5) == [1.0, 1.5, 2.0]
