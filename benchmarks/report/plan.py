@@ -181,15 +181,16 @@ class Plan:
         return next(each for each in self.starts() if (each.method.name, each.seed) == named)
 
     def measured_runs(self, rates: dict[str, float]) -> list[Run]:
-        """Returns the runs that are measured.
+        """Returns the runs that are measured, by seed: a report that is interrupted has measured all methods with the first ones.
 
         Args:
             rates: learning rate of each method, by its name.
         """
         return [
             Run(method, rates[method.name], seed)
+            for seed in self.seeds
             for method in self.methods
-            for seed in (self.ablation_seeds if method.of else self.seeds)
+            if not method.of or seed in self.ablation_seeds
         ]
 
     def pictured_runs(self, rates: dict[str, float]) -> list[Run]:
