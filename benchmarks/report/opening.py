@@ -127,17 +127,9 @@ def _labels(axes, plan: Plan, found: dict[str, Measured]) -> None:
 
 def _curves(axes, lines: Sequence[tuple[Measured, Sequence[tuple[float, Sample]]]]) -> None:
     """Draws curves through means, with a dot for each seed and the name of the method at the end."""
-    axes.set_xscale("log")
     for each, points in lines:
-        colour = _COLOURS[each.method.name]
-        means = [100 * sample.mean for _, sample in points]
-        axes.plot([place for place, _ in points], means, color=colour, linewidth=2)
-        for place, sample in points:
-            values = [100 * value for value in sample.values]
-            axes.scatter([place] * len(values), values, s=12, color=colour, zorder=3)
-    places = [place for place, _ in lines[0][1]]
-    axes.set_xticks(places, [f"{round(place, 1):g}" for place in places])
-    axes.set_xticks([], minor=True)
+        plots.curve(axes, points, _COLOURS[each.method.name], each.method.title)
+    plots.mark(axes, [place for place, _ in lines[0][1]])
     axes.set_ylabel(_PROBE)
     ends = [100 * points[-1][1].mean for _, points in lines]
     low, high = axes.get_ylim()

@@ -101,25 +101,48 @@ def curves(
     """
     figure = matplotlib.figure.Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    axes.set_xscale("log")
     for name, value in lines:
         axes.axhline(scale * value, color=_LINE, linestyle="--", linewidth=1, label=name)
     for (name, points), colour in zip(series, itertools.cycle(_SERIES)):
-        places = [place for place, _ in points]
-        means = [scale * sample.mean for _, sample in points]
-        axes.plot(places, means, color=colour, linewidth=2, label=name)
-        for place, sample in points:
-            values = [scale * value for value in sample.values]
-            axes.scatter([place] * len(values), values, s=22, color=colour, alpha=0.75, zorder=3)
-    positions = sorted({place for _, points in series for place, _ in points})
-    axes.set_xticks(positions, [f"{place:.3g}" for place in positions])
-    axes.set_xticks([], minor=True)
+        curve(axes, points, colour, name, scale)
+    mark(axes, [place for _, points in series for place, _ in points])
     axes.set_xlabel(axes_labels[0])
     axes.set_ylabel(axes_labels[1])
     axes.set_title(title, fontsize=11)
     plain(axes)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
+
+
+def curve(
+    axes: matplotlib.axes.Axes,
+    points: Sequence[tuple[float, Sample]],
+    colour: str,
+    name: str,
+    scale: float = 100.0,
+) -> None:
+    """Plots a curve through means, with a dot for each seed.
+
+    Args:
+        axes: axes to plot on.
+        points: position and values of each point.
+        colour: colour of the curve.
+        name: name of the curve in a legend.
+        scale: factor by which values are multiplied.
+    """
+    means = [scale * sample.mean for _, sample in points]
+    axes.plot([place for place, _ in points], means, color=colour, linewidth=2, label=name)
+    for place, sample in points:
+        values = [scale * value for value in sample.values]
+        axes.scatter([place] * len(values), values, s=22, color=colour, alpha=0.75, zorder=3)
+
+
+def mark(axes: matplotlib.axes.Axes, positions: Sequence[float]) -> None:
+    """Makes the horizontal axis logarithmic, with a label at each of some positions."""
+    places = sorted(set(positions))
+    axes.set_xscale("log")
+    axes.set_xticks(places, [f"{round(place, 2):g}" for place in places])
+    axes.set_xticks([], minor=True)
 
 
 def plain(axes: matplotlib.axes.Axes) -> None:
