@@ -23,6 +23,8 @@ def read_result(place: Place, run: Run, stage: str) -> dict[str, Any]:
     try:
         with open(path) as file:
             return json.load(file)
+    except FileNotFoundError:
+        raise RunError(f"{path} cannot be read: it has not been measured yet") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}; remove it and measure again") from None
 
