@@ -2,9 +2,9 @@
 
     python -m benchmarks.report --plan=configs/report/methods.json --output=docs/report/methods
 
-Finished work stays in `--work_dir`, and the same command resumes from there; on another machine, from `--measurements`. With `--train_only`, an accelerator trains the backbones, and
-another machine measures them later. Learning rates are chosen on the validation split; after that,
-the test split is read once per backbone.
+Finished work stays in `--work_dir`, and the same command resumes from there; on another machine, from `--measurements`. With
+`--train_only`, an accelerator trains the backbones, and another machine measures them later. Learning rates are chosen on the validation
+split; after that, the test split is read once per backbone.
 """
 
 import contextlib

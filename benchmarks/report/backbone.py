@@ -46,7 +46,11 @@ def measure(plan: Plan, place: Place, run: Run, stage: str) -> None:
     finally:
         # Also the time of training that was stopped, and that the next start goes on with.
         parts.spent("training", time.process_time() - started)
-    found = {} if stage == TRAINING else _measured(plan, place, run, source, stage, parts)
+    found = {}
+    if stage != TRAINING:
+        # What starts from this backbone, or shows its features, need not train it again.
+        write_json(place.result_file(run, TRAINING), {})
+        found = _measured(plan, place, run, source, stage, parts)
     write_json(place.result_file(run, stage), found | {"seconds": parts.seconds})
     parts.remove()
 

@@ -565,6 +565,8 @@ def test_a_small_report_from_end_to_end(scenes_dir, tmp_path, monkeypatch, capsy
     assert command.main(flags) == 0
     printed = capsys.readouterr().out
     assert "choice: 2 of 2" in printed and "measurement: 4 of 4" in printed
+    # What is measured is trained, and is not started once more as the start of others or for its picture.
+    assert "training: 1 of 1 backbones are finished" in printed and "trained;" not in printed
     text = (tmp_path / "page" / "README.md").read_text()
     assert "## Ablations" in text and "| PixPro |" in text and "| gain of PixPro |" in text
     for shown in set(re.findall(r"\]\((?!\.\.|http)([^)]+)\)", text)):
