@@ -5,13 +5,13 @@ RUN := $(VENV)/bin/python
 # Tests spend much of their time tracing graphs, which uses one core. tests/conftest.py orders the files.
 PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
-# Quarter of the tests marked thorough; four consecutive commits run all of them. A tree without a git history uses the day of the year.
-QUARTER ?= $(shell echo $$(($$(git rev-list --count HEAD 2>/dev/null || date +%-j) % 4 + 1)))
+# Part of the tests marked thorough, of eight; eight consecutive commits run all. A tree without a git history uses the day of the year.
+PART ?= $(shell echo $$(($$(git rev-list --count HEAD 2>/dev/null || date +%-j) % 8 + 1)))
 
 # What the demo compares at its end, on maps of twice the resolution; no labels were used before.
 BEFORE_AND_AFTER := --from=runs/demo --from=random --dataset=scenes/128_plain --split=test --data_dir=data --output_stride=8 --seeds=1
 
-.PHONY: help setup setup-dev demo docs notebook report report-quick test test-quick test-all test-quarter faults lint format clean
+.PHONY: help setup setup-dev demo docs notebook report report-quick test test-quick test-all test-part faults lint format clean
 
 help:
 	@echo "make demo        pre-trains a small backbone on embedded images and shows what it has learnt; five minutes on two cores"
@@ -21,7 +21,7 @@ help:
 	@echo "make test        checks format, lint and types, and runs all tests except the thorough ones"
 	@echo "make test-quick  runs all tests except the slow and the thorough ones"
 	@echo "make test-all    runs all tests, with coverage: every backbone, every ablation, and consumers of exports in their own environments"
-	@echo "make test-quarter  runs a quarter of the thorough tests, a different one for each commit; QUARTER=3 selects one"
+	@echo "make test-part   runs an eighth of the thorough tests, a different one for each commit; PART=3 selects one"
 	@echo "make faults      plants deliberate faults one at a time, which make test must catch; several hours on two cores"
 	@echo "make format      formats the code"
 	@echo "make clean       removes $(VENV), the environments of tests and files of tools; keeps runs/ and data/"
@@ -75,9 +75,9 @@ test-quick: setup-dev
 test-all: lint
 	$(RUN) -m pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered
 
-test-quarter: setup-dev
-	@echo "== quarter $(QUARTER) of 4 of the thorough tests"
-	$(RUN) -m pytest $(PARALLEL) -m thorough --part=$(QUARTER)/4
+test-part: setup-dev
+	@echo "== part $(PART) of 8 of the thorough tests"
+	$(RUN) -m pytest $(PARALLEL) -m thorough --part=$(PART)/8
 
 faults: setup-dev
 	$(RUN) -m tests.faults --map
