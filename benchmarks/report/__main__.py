@@ -25,6 +25,7 @@ from benchmarks.report.plan import Plan, Run, read_plan
 from benchmarks.report.results import chosen_rates, read_result, selection_runs
 from pixpro_tf.cli import command_line
 from pixpro_tf.cli.commands import Command
+from pixpro_tf.cli.outputs import locked
 from pixpro_tf.cli.settings import CheckedSettings
 from pixpro_tf.config import Config
 from pixpro_tf.config.flag import flag
@@ -213,6 +214,14 @@ def _run(flags: Settings) -> None:
     plan = read_plan(flags.plan)
     measurements = flags.measurements or os.path.join(flags.work_dir, "measurements")
     place = Place(flags.work_dir, flags.data_dir, measurements)
+    os.makedirs(flags.work_dir, exist_ok=True)
+    # A report that was terminated may still be saving checkpoints.
+    refusal = f"--work_dir={flags.work_dir} is in use by another report; wait until it has ended"
+    with locked(os.path.join(flags.work_dir, ".lock"), refusal):
+        _carry_out(flags, plan, place)
+
+
+def _carry_out(flags: Settings, plan: Plan, place: Place) -> None:
     check_conditions(plan, place)
     _check_photographs()
     _prepare_data(plan, flags.data_dir)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import re
 import shutil
 import signal
@@ -28,6 +29,7 @@ from benchmarks.report.results import (
     standard_error_of_difference,
 )
 from pixpro_tf.cli import command_line
+from pixpro_tf.cli.outputs import locked
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError
 from tests.conftest import ROOT
@@ -269,6 +271,17 @@ def test_a_machine_may_only_train(tmp_path, monkeypatch):
         if each.kind == "pretrained"
     }
     assert not (tmp_path / "page").exists()
+
+
+def test_two_reports_do_not_share_a_folder(tmp_path, capsys):
+    work = tmp_path / "work"
+    work.mkdir()
+    flags = ["--plan=configs/report/quick.json", f"--work_dir={work}"]
+    with locked(str(work / ".lock"), "unused"):
+        assert command.main([*flags, f"--output={tmp_path / 'page'}"]) == 2
+    message = f"--work_dir={work} is in use by another report; wait until it has ended"
+    assert message in capsys.readouterr().err
+    assert os.listdir(work) == [".lock"]
 
 
 def test_rejects_results_of_a_different_plan(plan, place, tmp_path):
