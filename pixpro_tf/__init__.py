@@ -2,7 +2,7 @@
 
     import pixpro_tf  # before tensorflow, on Python 3.12 and newer
 
-    run = pixpro_tf.pretrain("folder:photos", "runs/mine", backbone="resnet50", epochs=100)
+    run = pixpro_tf.pretrain("folder:photos", "runs/mine", flagfile="own_images")
     run.export_savedmodel("exported/mine")
     layer = pixpro_tf.load_backbone("exported/mine", trainable=True)
 

@@ -1,5 +1,6 @@
 """Pre-training with one function call, and the run that it returns."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.build import build_objectives
+from pixpro_tf.cli import command_line
 from pixpro_tf.config import Config
 from pixpro_tf.errors import RunError
 from pixpro_tf.export import savedmodel
@@ -92,7 +94,7 @@ def pretrain(
     data: str,
     run_dir: str,
     *,
-    backbone: str = "resnet50",
+    flagfile: str = "",
     objectives: Callable[[Config], Sequence[Objective]] = build_objectives,
     **flags: Any,
 ) -> Run:
@@ -103,9 +105,9 @@ def pretrain(
     Args:
         data: images to train on: `folder:PATH`, `zip:FILE`, `tfrecord:GLOB`, `scenes/128`, or a TFDS dataset.
         run_dir: folder of the run.
-        backbone: name of the architecture, e.g. "resnet50".
+        flagfile: file of flags, or the name of a configuration of this project, e.g. "own_images"; "" for the defaults of `train.py`.
         objectives: function that returns the objectives for a `Config`; by default those that the flags describe. See docs/objectives.md.
-        flags: other flags of `train.py` by name, e.g. `batch_size=64`; `Config` lists them.
+        flags: other flags of `train.py` by name, e.g. `backbone="resnet18"`; `Config` lists them. They override those of `flagfile`.
 
     Returns:
         The finished run.
@@ -118,10 +120,13 @@ def pretrain(
 
     Examples:
         >>> import pixpro_tf
-        >>> run = pixpro_tf.pretrain("folder:photos", "runs/mine", epochs=100, batch_size=64)  # doctest: +SKIP
+        >>> run = pixpro_tf.pretrain("folder:photos", "runs/mine", flagfile="own_images")  # doctest: +SKIP
         >>> run.export_savedmodel("exported/mine")  # doctest: +SKIP
     """
-    config = Config(dataset=data, run_dir=run_dir, backbone=backbone, **flags)
+    common = [f"--flagfile={flagfile}", f"--dataset={data}", f"--run_dir={run_dir}"]
+    config = command_line.parse(Config, common)
+    assert config is not None
+    config = dataclasses.replace(config, **flags)
     config.check_surroundings()
     if code := train(config, objectives):
         raise KeyboardInterrupt(f"stopped by signal {code - 128}; the same call resumes the run")

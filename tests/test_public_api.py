@@ -43,8 +43,10 @@ import pixpro_tf
 import tensorflow as tf
 
 photos, folder = sys.argv[1:]
+with open(f"{folder}/small.flags", "w") as file:
+    file.write("--epochs=1\\n--warmup_epochs=0\\n--steps_per_epoch=5\\n--pictures_every=1000\\n")
 small = dict(backbone="resnet10w0.5", image_size=32, output_stride=16, projector_hidden=16, projector_dim=8, batch_size=8)
-run = pixpro_tf.pretrain(f"folder:{photos}", f"{folder}/run", epochs=1, warmup_epochs=0, steps_per_epoch=2, pictures_every=1000, **small)
+run = pixpro_tf.pretrain(f"folder:{photos}", f"{folder}/run", flagfile=f"{folder}/small.flags", steps_per_epoch=2, **small)
 run.export_savedmodel(f"{folder}/exported")
 images = tf.random.uniform([2, 32, 32, 3])
 ours = run.backbone()(images)

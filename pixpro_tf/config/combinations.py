@@ -100,11 +100,16 @@ def check_hosts(config: "Config") -> None:
             "requires 8-bit RGB images, but the run has other channels or ranges; remove it",
         )
     config.check_replicas(max(config.num_devices, 1))
-    if config.instance_loss == "contrastive" and config.batch_size == config.gradient_accumulation:
-        refuse(
-            "gradient_accumulation",
-            "leaves --instance_loss=contrastive only one image per micro-batch, and nothing to compare it with; use fewer micro-batches",
-        )
+    for name, value in (
+        ("instance_loss", "contrastive"),
+        ("negatives", "batch"),
+        ("negatives", "both"),
+    ):
+        if getattr(config, name) == value and config.batch_size == config.gradient_accumulation:
+            refuse(
+                "gradient_accumulation",
+                f"leaves --{name}={value} only one image per micro-batch, and nothing to compare it with; use fewer micro-batches",
+            )
 
 
 def _check_remote_places(config: "Config") -> None:

@@ -35,7 +35,7 @@ class OptimisationFlags:
         1,
         "Optimisation",
         "number of micro-batches that a batch is split into; they are computed one after the other, with the activations of only one in "
-        "memory; equivalent to the full batch, except that batch norm and --instance_loss=contrastive see one micro-batch at a time",
+        "memory; equivalent to the full batch, except that batch norm, and losses that compare images with each other, see one micro-batch at a time",
         unit="micro-batches",
         minimum=1,
     )

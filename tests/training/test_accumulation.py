@@ -100,7 +100,12 @@ def test_batch_that_cannot_be_split_is_rejected():
     message = "--gradient_accumulation on 2 replicas; use a multiple of 4, e.g."
     with pytest.raises(ConfigError, match=f"{message} --batch_size=8$"):
         Config(batch_size=10, gradient_accumulation=2, num_devices=2)
-    with pytest.raises(ConfigError, match=r"nothing to compare it with; use fewer micro-batches$"):
-        Config(
-            batch_size=4, gradient_accumulation=4, instance_weight=1, instance_loss="contrastive"
-        )
+    for contrasts in (
+        {"instance_weight": 1, "instance_loss": "contrastive"},
+        {"pixel_loss": "pixcontrast", "negatives": "batch"},
+        {"pixel_loss": "pixcontrast", "negatives": "both"},
+    ):
+        message = "nothing to compare it with; use fewer micro-batches$"
+        with pytest.raises(ConfigError, match=message):
+            Config(batch_size=4, gradient_accumulation=4, **contrasts)
+        Config(batch_size=8, gradient_accumulation=4, **contrasts)
