@@ -9,6 +9,7 @@ split; after that, the test split is read once per backbone.
 
 import contextlib
 import dataclasses
+import glob
 import json
 import os
 import signal
@@ -37,7 +38,7 @@ def check_conditions(plan: Plan, place: Place) -> None:
     """Records the conditions of the runs and results, and rejects those of other conditions.
 
     Raises:
-        RunError: if `work_dir` or `measurements` comes from a plan that differs in what results depend on.
+        RunError: if `work_dir` or `measurements` comes from a plan that differs in what results depend on, or from an unknown one.
     """
     now, recorded = plan.conditions(), {}
     for flag_name in ("work_dir", "measurements"):
@@ -47,6 +48,10 @@ def check_conditions(plan: Plan, place: Place) -> None:
         if os.path.exists(path):
             with open(path) as file:
                 before = json.load(file)
+        elif glob.glob(os.path.join(glob.escape(folder), "*.json")):
+            raise RunError(
+                f"--{flag_name}={folder} contains results without their conditions, which would be in {path}; use another folder"
+            )
         differing = [name for name in now if before.get(name, now[name]) != now[name]]
         if differing:
             raise RunError(

@@ -39,6 +39,8 @@ def measure(plan: Plan, place: Place, run: Run, stage: str) -> None:
         run: backbone to measure.
         stage: `TRAINING`, `CHOICE` or `MEASUREMENT`.
     """
+    # Pre-training switches it on by itself.
+    tf.config.experimental.enable_op_determinism()
     parts = Parts(place.parts_file(run, stage))
     started = time.process_time()
     try:

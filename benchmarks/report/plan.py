@@ -216,6 +216,8 @@ class Plan:
             found["other_splits"] = self.other_splits
         for each in self.methods:
             start = [value for value in (each.init_from, each.dataset) if value]
+            if each.init_from:
+                start += self.grid(self.method(each.init_from))
             found[f"method {each.name}"] = [each.kind, each.flags, *start]
         return json.loads(json.dumps(found))
 

@@ -301,6 +301,12 @@ def test_rejects_results_of_a_different_plan(plan, place, tmp_path):
         with pytest.raises(RunError, match=message.format("margin")):
             command.check_conditions(dataclasses.replace(plan, margin=8), other)
         assert not (tmp_path / f"new_{name}").exists()
+    # Results without conditions may come from anywhere.
+    (tmp_path / "copied").mkdir()
+    (tmp_path / "copied" / "pixpro-rate0.1-seed0.choice.json").write_text("{}")
+    copied = dataclasses.replace(place, measurements=str(tmp_path / "copied"))
+    with pytest.raises(RunError, match=r"copied contains results without their conditions, "):
+        command.check_conditions(plan, copied)
     changed = dataclasses.replace(plan.methods[-1], flags=("--gamma=3",))
     with pytest.raises(RunError, match=message.format("method gamma_1")):
         command.check_conditions(
