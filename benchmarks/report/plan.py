@@ -215,7 +215,7 @@ class Plan:
         if self.other_splits:
             found["other_splits"] = self.other_splits
         for each in self.methods:
-            start = [value for value in (each.init_from, each.dataset) if value]
+            start: list[Any] = [value for value in (each.init_from, each.dataset) if value]
             if each.init_from:
                 start += self.grid(self.method(each.init_from))
             found[f"method {each.name}"] = [each.kind, each.flags, *start]
