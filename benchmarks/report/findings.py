@@ -19,11 +19,9 @@ GAP = 1 / 3
 def findings(plan: Plan, found: Mapping[str, Measured]) -> str:
     """Compares the numbers with what was expected before they were measured."""
     main = [each for each in found.values() if not each.method.of]
-    # A start that was trained with other labels does not count as a ceiling.
-    kinds = {each.method.kind: each for each in main if not each.method.dataset}
     lines = []
-    if "random" in kinds and "supervised" in kinds:
-        floor, ceiling = (kinds[kind].mean_iou.mean for kind in ("random", "supervised"))
+    if plan.ceiling and "random" in found:
+        floor, ceiling = (found[name].mean_iou.mean for name in ("random", plan.ceiling.name))
         fit = ceiling >= _FIT_SUPERVISED and floor <= _FIT_RANDOM * ceiling
         lines.append(
             f"{_mark(fit)} On a suitable dataset, training with labels reaches at least 50 mIoU, and random weights at most half of its "
@@ -34,7 +32,13 @@ def findings(plan: Plan, found: Mapping[str, Measured]) -> str:
     lines += [_lead(lead, found) for lead in plan.leads]
     ordered = sorted(main, key=lambda each: each.mean_iou.mean)
     order = ", ".join(f"{each.method.title} ({each.mean_iou.text(100)})" for each in ordered)
-    lines.append(f"From the lowest score to the highest: {order}.")
+    trained = next((each for each in main if each.method.kind == "pretrained"), None)
+    when = (
+        f"After {trained.results[0]['steps']} steps, from"
+        if plan.of_lengths and trained
+        else "From"
+    )
+    lines.append(f"{when} the lowest score to the highest: {order}.")
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -70,15 +74,19 @@ def _lead(lead: Lead, found: Mapping[str, Measured]) -> str:
     met = 100 * difference >= lead.points and difference >= lead.standard_errors * error
     # A single seed has no standard error.
     spread = (
-        f"with a standard error of the difference of {100 * error:.1f}"
+        f"with a standard error of the difference of {100 * error:.1f} over {len(pairs.values)} seeds"
         if error >= 0
         else "with a single seed and therefore no estimate of the spread"
     )
     return (
-        f"{_mark(met)} {first.method.title}{condition} was expected to lead {second.method.title} by at least {lead.points:g} points and "
+        f"{_mark(met)} {_capital(first.method.title)}{condition} was expected to lead {second.method.title} by at least {lead.points:g} points and "
         f"{lead.standard_errors:g} standard errors: its lead is {100 * difference:.1f} points, {spread} (by seed: "
         f"{', '.join(f'{100 * value:+.1f}' for value in pairs.values)})."
     )
+
+
+def _capital(title: str) -> str:
+    return title[:1].upper() + title[1:]
 
 
 def _mark(met: bool) -> str:

@@ -19,9 +19,8 @@ from benchmarks.report.results import (
     selection_runs,
     selection_scores,
 )
-from pixpro_tf.cli import command_line
+from benchmarks.report.setting import setting
 from pixpro_tf.cli.outputs import atomic_output
-from pixpro_tf.config import Config
 
 Figure = Callable[[dict[str, Any]], float | None]
 
@@ -47,13 +46,14 @@ def write_page(
         pictures = _draw_pictures(folder, plan, place, rates)
         parts = [
             f"# {plan.title}",
-            _setting(output, plan_file, plan),
+            setting(output, plan_file, plan),
             "## Summary",
             findings(plan, found),
             # What the plan is about comes first.
             curves.lengths(folder, found) if plan.of_lengths else "",
             curves.few_labels(folder, plan, main),
             "## Methods",
+            _length(plan, main),
             _methods_table(plan, main),
             "![mIoU by method](methods.png)",
             _explanations(plan, main),
@@ -74,61 +74,12 @@ def write_page(
             file.write("\n\n".join(part for part in parts if part) + "\n")
 
 
-def _setting(output, plan_file, plan):
-    config = command_line.parse(Config, [*plan.training_flags()])
-    assert config is not None
-    seeds = len(plan.seeds)
-    steps = f" of {config.steps_per_epoch} steps" if config.steps_per_epoch else ""
-    return (
-        f"Backbones are pre-trained without labels on the split `unlabelled` of `{plan.dataset}` and evaluated on other "
-        f"images: a linear layer on frozen c5 maps is trained on the split `train` and scored on `{plan.split}`. The backbone is a "
-        f"`{plan.backbone}` with output stride {plan.output_stride}. Pre-training takes {config.epochs} epochs{steps} with batch size "
-        f"{config.batch_size} at {config.image_size} pixels, `--optimizer={config.optimizer}` and `--augmentation={config.augmentation}`.{_start(plan)} "
-        f"{_choice(plan)} Results are means over {seeds} seed{'s' if seeds > 1 else ''} ± the standard deviation over seeds; the number of "
-        f"seeds is {f'{len(plan.detection_seeds)} for AP and ' if plan.detection_seeds else ''}{len(plan.ablation_seeds)} for the ablations. "
-        f"{_link(output, plan_file)} and {_link(output, plan.common)} contain the seeds, grids and settings."
-    )
-
-
-def _link(output, path):
-    return f"[`{path}`]({os.path.relpath(path, output)})"
-
-
-def _start(plan):
-    """Describes the backbones from which pre-training starts; "" for random weights."""
-    names = dict.fromkeys(method.init_from for method in plan.methods if method.init_from)
-    starts = [plan.method(name).dataset or plan.dataset for name in names]
-    if not starts:
+def _length(plan, main):
+    """Says which of several lengths of pre-training the following sections are about; "" for one length."""
+    if not plan.of_lengths:
         return ""
-    datasets = " or ".join(f"`{dataset}`" for dataset in starts)
-    return (
-        f" It starts from a backbone that was trained with the labels of {datasets} for {plan.supervised['steps']} steps with batch size "
-        f"{plan.supervised['batch_size']}."
-    )
-
-
-def _choice(plan):
-    choosing = [method for method in plan.methods if len(plan.grid(method)) > 1]
-    if not choosing and plan.split == "validation":
-        return (
-            f"All methods of pre-training use the same learning rate, and scores are on `{plan.split}`: this page only shows that everything runs; "
-            "it does not compare methods."
-        )
-    if not choosing:
-        return "The learning rates are those of the plan."
-    extended = (
-        ", extended by factors of two while the best one was at an end," if plan.extra_rates else ""
-    )
-    with_labels = any(method.kind == "supervised" for method in choosing)
-    labels = (
-        f", and training with labels the best of its own {len(plan.supervised_rates)}"
-        if with_labels
-        else ""
-    )
-    return (
-        f"Each method of pre-training uses the best of the same {len(plan.rates)} learning rates{extended} by mIoU on `validation`{labels}; "
-        f"`{plan.split}` was used only after that."
-    )
+    steps = next(each.results[0]["steps"] for each in main if each.method.kind == "pretrained")
+    return f"From here on, all tables are of the runs of {steps} steps, for which the learning rates were chosen."
 
 
 def _average_precision(result: dict[str, Any]) -> float | None:
@@ -181,7 +132,7 @@ def _explanations(plan, main):
         for figure in (lambda r: r["chance_held_out"], lambda r: r["chance_photographs"])
     )
     parts = ["mIoU and pixel accuracy are those of the linear layer, in %."]
-    if plan.has_kind("supervised"):
+    if plan.ceiling:
         parts.append(
             "*With labels*: the backbone and a linear layer are trained together on the "
             f"split `train` for {plan.supervised['steps']} steps with batch size {plan.supervised['batch_size']}; then a new layer is trained as for the "
@@ -196,7 +147,7 @@ def _explanations(plan, main):
     parts.append(
         "*Matching* is the dense matching accuracy: two views of an image are cropped, "
         "colour-jittered and blurred independently; of the bins that both views show, it is the share, in %, whose nearest feature in the other view "
-        f"lies within one bin of the correct position, on held-out scenes and on the photographs of scikit-image. The chance levels are {chance}."
+        f"lies within one bin of the correct position, on held-out images and on the photographs of scikit-image. The chance levels are {chance}."
     )
     return " ".join(parts)
 
@@ -229,7 +180,7 @@ def _ablations(plan, found):
             )
         seeds = ", ".join(map(str, plan.ablation_seeds))
         parts += [
-            f"Each ablation changes one setting of {base.method.title}. All rows, including {base.method.title}, are over the seeds {seeds}.",
+            f"Each row below {base.method.title} changes what its name says. All rows, including {base.method.title}, are over the seeds {seeds}.",
             table(["", "mIoU", "difference", "matching, held-out images", "feature spread"], text),
             f"![Ablations of {name}](ablations_{name}.png)",
         ]
@@ -256,7 +207,7 @@ def _class_text(each: Measured, name: str) -> str:
 
 
 def _rates_table(plan, place, rates):
-    rows = []
+    rows, shown_methods = [], []
     for method in plan.choosing():
         scores = selection_scores(plan, place, method)
         if len(scores) > 1:
@@ -267,16 +218,24 @@ def _rates_table(plan, place, rates):
                 for rate, score in scores.items()
             ]
             rows.append([method.title, ", ".join(cells)])
+            shown_methods.append(method)
     if not rows:
         return "There was only one learning rate to choose from."
     lines = [["", "learning rate: mIoU on `validation`"], ["---", "---"], *rows]
     shown = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     labels = (
-        " and Adam's learning rate of supervised training" if plan.has_kind("supervised") else ""
+        " and Adam's learning rate of supervised training"
+        if any(method.kind == "supervised" for method in shown_methods)
+        else ""
+    )
+    ablations = (
+        " Ablations that are not listed use the learning rate of the method that they change."
+        if any(method.of and not method.rates for method in plan.methods) and not plan.of_lengths
+        else ""
     )
     return (
         f"`--base_lr` of pre-training (the learning rate is `--base_lr` times the batch size over 256){labels}, "
-        f"seed {plan.selection_seed}; the chosen one is in bold. Ablations that are not listed use the learning rate of the method that they change."
+        f"seed {plan.selection_seed}; the chosen one is in bold.{ablations}"
         f"\n\n{shown}"
     )
 
@@ -303,9 +262,9 @@ def _draw_pictures(folder, plan, place, rates) -> str:
     parts = []
     kinds = {
         "components": "First three principal components of c5 over four held-out images",
-        "propagation": "Weights with which a propagation with gamma 2 mixes features into three points, computed from the projections of c3 where "
-        "a method has them and from c5 otherwise; of the methods here, only PixPro is trained with propagation",
-        "neighbours": "Nearest neighbours, in other scenes, of the features at three points of the first scene",
+        "propagation": "Weights with which a propagation with gamma 2 mixes features into three points, computed from the projections of the "
+        "first level of a pixel-level method, and from c5 of the others; only PixPro is trained with propagation",
+        "neighbours": "Nearest neighbours, in other images, of the features at three points of the first image",
         "matches": "Dense matches of bins between two views",
     }
     made = []
@@ -366,5 +325,5 @@ python -m pixpro_tf.visualize --from={place.work_dir}/runs/NAME --images=photogr
 ```
 
 The first command creates this page, the second figures of the backbone NAME, which is a folder in `{place.work_dir}/runs`. Training and
-measuring took {processor_hours:.1f} hours of processor time, without that of processes that were killed. `{place.measurements}` contains the measurements
+measuring took {processor_hours:.1f} hours of processor time, without that of processes that were killed, and of backbones that were trained again on another machine. `{place.measurements}` contains the measurements
 of every seed, from which the first command goes on."""

@@ -221,9 +221,14 @@ class Plan:
             found[f"method {each.name}"] = [each.kind, each.flags, *start]
         return json.loads(json.dumps(found))
 
-    def has_kind(self, kind: str) -> bool:
-        """Returns whether any method is of a kind."""
-        return any(method.kind == kind for method in self.methods)
+    @property
+    def ceiling(self) -> Method | None:
+        """Method that is trained with all labels of the plan's own dataset; a start, which others continue from, does not count."""
+        starts = {method.init_from for method in self.methods}
+        for method in self.methods:
+            if method.kind == "supervised" and not method.dataset and method.name not in starts:
+                return method
+        return None
 
     def method(self, name: str) -> Method:
         """Returns the method with a name."""

@@ -1,14 +1,12 @@
 """Tests of the figure with which the report opens."""
 
-import json
-
 import pytest
 
 from benchmarks.report import opening
-from benchmarks.report.place import CHOICE, MEASUREMENT, Place
+from benchmarks.report.place import Place
 from benchmarks.report.plan import read_plan
-from benchmarks.report.results import chosen_rates, selection_runs
 from tests.conftest import ROOT
+from tests.support.report_results import put_plan
 
 
 @pytest.fixture(autouse=True)
@@ -17,27 +15,10 @@ def at_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def put_plan(measurements, name):
-    """Writes results of a plan: mIoU 0.2, 0.21 and so on by method, plus a thousandth for each seed and image."""
-    plan = read_plan(f"configs/report/{name}.json")
-    place = Place("", "", str(measurements / name))
-    (measurements / name).mkdir()
-
-    def put(run, stage, found):
-        with open(place.result_file(run, stage), "w") as file:
-            json.dump(found, file)
-
-    for run in selection_runs(plan, place):
-        # The best learning rate is inside the grid, which is therefore not extended.
-        put(run, CHOICE, {"mean_iou": 0.2 - abs(run.rate - sorted(plan.grid(run.method))[1])})
-    names = [each.name for each in plan.methods]
-    for run in plan.measured_runs(chosen_rates(plan, place)):
-        score = 0.2 + 0.01 * names.index(run.method.name) + 0.001 * run.seed
-        length = {"short": 1, "long": 16}.get(run.method.name.split("_")[-1], 4)
-        tuned = {count: {"linear_mean_iou": score + 0.001 * count} for count in (10, 100, 1000)}
-        found = {"mean_iou": score, "steps": 372 * length, "generations": 1.86 * length}
-        put(run, MEASUREMENT, found | {"fine_tuned": tuned})
-    return plan
+def put_results(measurements, *names):
+    for name in names:
+        plan = read_plan(f"configs/report/{name}.json")
+        put_plan(Place("", "", str(measurements / name)), plan)
 
 
 def texts(axes):
@@ -45,8 +26,7 @@ def texts(axes):
 
 
 def test_each_measured_plan_has_a_panel(tmp_path):
-    for name in ("matched", "long", "labels"):
-        put_plan(tmp_path, name)
+    put_results(tmp_path, "matched", "long", "labels")
     figure, missing = opening.draw("configs/report", str(tmp_path))
     assert not missing
     pairs, lengths, labels = figure.axes
@@ -71,7 +51,7 @@ def test_a_plan_without_results_has_no_panel(tmp_path, capsys):
     assert opening.main(flags) != 0
     assert "has no finished plan" in capsys.readouterr().err
     assert not (tmp_path / "opening.png").exists()
-    put_plan(tmp_path, "long")
+    put_results(tmp_path, "long")
     assert opening.main(flags) == 0
     printed = capsys.readouterr().out
     assert "No panel of matched: " in printed and "No panel of labels: " in printed

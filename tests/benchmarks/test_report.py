@@ -33,6 +33,7 @@ from pixpro_tf.cli.outputs import locked
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError
 from tests.conftest import ROOT
+from tests.support.report_results import put, put_plan
 
 PLANS = sorted((ROOT / "configs" / "report").glob("*.json"))
 
@@ -65,24 +66,6 @@ def plan():
 @pytest.fixture
 def place(tmp_path):
     return Place(str(tmp_path / "work"), str(tmp_path / "data"), str(tmp_path / "measurements"))
-
-
-def put(place, run, split, **figures):
-    path = place.result_file(run, split)
-    found = {
-        "mean_iou": 0.2,
-        "margin_mean_iou": 0.1,
-        "pixel_accuracy": 0.4,
-        "class_iou": {"sand": 0.1, "striped_ball": 0.2},
-        "figures": {"feature_spread": 0.9, "cross_image_cosine": 0.1, "position_share": 0.02},
-        "found_held_out": 0.3,
-        "found_photographs": 0.2,
-        "chance_held_out": 0.02,
-        "chance_photographs": 0.03,
-    } | figures
-    (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        json.dump(found, file)
 
 
 def put_all(plan, place, rates):
@@ -420,6 +403,61 @@ def test_page_plots_scores_against_generations(plan, place, tmp_path, monkeypatc
     assert re.search(r"\| PixPro \| 20.0 .* \| 3.2 ± 0.0 \|", text)
     assert re.search(r"\| random weights \| 20.0 .* \| – \|", text)
     assert (tmp_path / "page" / "lengths.png").stat().st_size > 1000
+
+
+def page_of(name, place, tmp_path, monkeypatch):
+    """Writes the page of a plan of the project with made-up results; returns its text."""
+    from benchmarks.report import page
+
+    monkeypatch.setattr(page, "_draw_pictures", lambda *_: "(pictures)")
+    plan_file = f"configs/report/{name}.json"
+    plan = read_plan(plan_file)
+    put_plan(place, plan)
+    write_page(str(tmp_path / "page"), plan_file, plan, place, chosen_rates(plan, place))
+    return (tmp_path / "page" / "README.md").read_text()
+
+
+def test_page_of_matched_pairs(place, tmp_path, monkeypatch):
+    text = page_of("matched", place, tmp_path, monkeypatch)
+    assert "takes 9 epochs with batch size 32" in text
+    assert "4 learning rates by mIoU on `validation`, some ablations the best of a grid" in text
+    assert "at an end, it was extended by a factor of two, at most 3 times. `test` was" in text
+    assert (
+        "± the standard deviation over seeds; the number of seeds is 2 for the ablations." in text
+    )
+    assert (
+        "- **Missed.** Pixel contrast (PixContrast) was expected to lead instance contrast" in text
+    )
+    assert "| negatives from all images | 0.008: " in text and "Ablations that are not" in text
+    assert "training with labels" not in text and "held-out scenes" not in text
+
+
+def test_page_of_lengths(place, tmp_path, monkeypatch):
+    text = page_of("long", place, tmp_path, monkeypatch)
+    assert "takes 6, 24 or 96 epochs of 62 steps with batch size 32" in text
+    assert "the standard deviation over seeds. [" in text and "blation" not in text
+    lead = "PixPro (4 times the steps) was expected to lead instance regression (4 times the steps)"
+    assert f"- **Met.** {lead}" in text
+    assert "with a standard error of the difference of 0.1 over 2 seeds" in text
+    assert "After 1488 steps, from the lowest score to the highest: random weights" in text
+    assert "## Methods\n\nFrom here on, all tables are of the runs of 1488 steps," in text
+
+
+def test_page_of_composites(place, tmp_path, monkeypatch):
+    text = page_of("composites", place, tmp_path, monkeypatch)
+    assert "of `composites/128` and evaluated" in text and "scenes" not in text
+    assert "On a suitable dataset, training with labels reaches" in text
+    assert "*With labels*: the backbone" in text and "training with labels the best of its" in text
+    assert "and Adam's learning rate of supervised training" in text
+
+
+def test_page_of_few_labels(place, tmp_path, monkeypatch):
+    text = page_of("labels", place, tmp_path, monkeypatch)
+    assert "trained with the labels of `composites/128` for 600 steps" in text
+    # The start has the labels of other images, and nothing was chosen for it; there are no ablations.
+    assert "With labels" not in text and "supervised training" not in text
+    assert "suitable dataset" not in text and "blation" not in text
+    assert "| gain of PixContrast | +3.0 ± 0.0 |" in text
 
 
 def test_page_shows_the_scores_on_other_splits(plan, place, tmp_path, monkeypatch):
