@@ -10,6 +10,7 @@ from pixpro_tf.backbones.encoder import Encoder
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.config import Config
 from pixpro_tf.data.views import photometric
+from pixpro_tf.errors import ConfigError
 from pixpro_tf.layers.heads import ProjectorSettings
 from pixpro_tf.objectives.base import Objective
 from pixpro_tf.objectives.consistency import PixelConsistency
@@ -129,7 +130,28 @@ def build_model(
         policy = "float32" if precision == "float32" else f"mixed_{precision}"
     with building_in(policy):
         chosen = build_objectives(config) if objectives is None else objectives
+        _check_levels(config, chosen)
         return _build_model(config, total_steps, chosen)
+
+
+def _check_levels(config: Config, objectives: Sequence[Objective]) -> None:
+    """Raises `ConfigError` if objectives need maps that the model does not have, or leave some of its layers untrained."""
+    used = {level for objective in objectives for level in objective.levels}
+    available = {"c2", "c3", "c4", "c5", *config.fpn_levels}
+    if missing := sorted(used - available):
+        raise ConfigError(
+            f"an objective uses {missing[0]}, which is not among the maps of the model ({', '.join(sorted(available))}); "
+            "maps of an FPN are listed in --pixel_levels"
+        )
+    if unused := [level for level in config.fpn_levels if level not in used]:
+        raise ConfigError(
+            f"{config.pixel_levels} adds {unused[0]} to the model, which no objective uses; use --pixel_levels=c5, or an objective that compares it",
+            of="pixel_levels",
+        )
+    if not config.fpn_levels and "c5" not in used:
+        raise ConfigError(
+            f"the objectives use {', '.join(sorted(used))} only, which leaves the later stages of the backbone untrained; let one of them use c5"
+        )
 
 
 def _build_model(config: Config, total_steps: int, objectives: Sequence[Objective]) -> PixPro:

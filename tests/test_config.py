@@ -177,6 +177,7 @@ REFUSALS = [
     ({"optimizer": "sgd", "trust_coefficient": 0.1}, "trust_coefficient", "--optimizer=sgd"),
     ({"lr_drops": "30"}, "lr_drops", "--schedule=cosine"),
     ({"loss_scale": "128"}, "loss_scale", "--precision=float32"),
+    ({"precision": "auto", "loss_scale": "128"}, "loss_scale", "--precision=auto"),
     ({"keep_checkpoints": 0}, "keep_checkpoints", "the minimum is 1"),
 ]
 CHOICES = [name for name, field in FIELDS.items() if field.metadata["choices"]]

@@ -10,7 +10,10 @@ import tensorflow as tf
 
 from pixpro_tf.build import build_model
 from pixpro_tf.config import Config
+from pixpro_tf.errors import ConfigError
 from pixpro_tf.layers.batch_norm import BatchNorm
+from pixpro_tf.layers.heads import ProjectorSettings
+from pixpro_tf.objectives.consistency import PixelConsistency
 from pixpro_tf.storage import trained_weights
 from tests.support.models import SMALL, assert_target_follows, make_model, make_run
 
@@ -68,6 +71,22 @@ def batch(size=64):
         for view in (1, 2)
     }
     return views | {name: np.float32([[0, 0, 1, 1]] * 2) for name in ("box_1", "box_2")}
+
+
+def test_maps_of_objectives_and_model_must_agree():
+    def build(level, pixel_levels):
+        make_model(
+            "resnet10w0.5",
+            [PixelConsistency([level], ProjectorSettings(8, 4))],
+            pixel_levels=pixel_levels,
+        )
+
+    with pytest.raises(ConfigError, match=r"^pixel_levels=p3,p4 adds p4 to the model, which no"):
+        build("p3", "p3,p4")
+    with pytest.raises(ConfigError, match=r"^an objective uses p3, which is not among the maps of"):
+        build("p3", "c5")
+    with pytest.raises(ConfigError, match=r"^the objectives use c4 only, which leaves the later"):
+        build("c4", "c5")
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ class HardwareFlags:
         "dynamic",
         "Hardware",
         "loss scale of --precision=float16: dynamic, none or a number",
-        used_by={"precision": ("auto", "float16")},
+        used_by={"precision": ("float16",)},
     )
     jit: str = flag(
         "ppm",

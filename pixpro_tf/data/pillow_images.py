@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -81,7 +82,8 @@ def opened(encoded: bytes, formats: tuple[str, ...] = FORMATS) -> Iterator[Image
     except UnidentifiedImageError:
         known = f"{', '.join(formats[:-1])} or {formats[-1]}"
         raise ValueError(f"damaged, or not a {known}") from None
-    except (OSError, SyntaxError, EOFError) as error:
+    # The last one comes from metadata that end too early.
+    except (OSError, SyntaxError, EOFError, struct.error) as error:
         raise ValueError(f"damaged: {error}") from None
 
 

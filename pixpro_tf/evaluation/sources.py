@@ -35,7 +35,7 @@ def load_backbone(
     """
     with open_backbone(source, network) as weights:
         if not any_channels:
-            _check_channels(source, weights)
+            check_channels(source, weights)
         if output_stride:
             weights = dataclasses.replace(weights, output_stride=output_stride)
         return _restored(source, weights)
@@ -47,7 +47,7 @@ def load_backbone_and_neck(source: str, network: str = "") -> tuple[resnet.ResNe
     The arguments and errors are those of `load_backbone`.
     """
     with open_backbone(source, network) as weights:
-        _check_channels(source, weights)
+        check_channels(source, weights)
         weights = dataclasses.replace(weights, output_stride=32)
         if source.startswith(RANDOM):
             return _restored(source, weights), None
@@ -97,7 +97,7 @@ def _loading(source: str) -> Iterator[None]:
         raise RunError(f"--from={source} cannot be read: {first_line(error)}") from error
 
 
-def _check_channels(source: str, weights: trained_weights.Weights) -> None:
+def check_channels(source: str, weights: trained_weights.Weights) -> None:
     if not weights.channels.is_photograph:
         raise RunError(
             f"{source} was pre-trained on images other than 8-bit RGB (--channels={weights.channels.count}), "

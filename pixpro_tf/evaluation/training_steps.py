@@ -71,8 +71,9 @@ def run(
         try:
             checkpoint.write(path)
             checkpoint_files.sync(path)
-            for older in checkpoint_files.checkpoints_in(folder)[1:]:
-                checkpoint_files.delete(older)
+            # Not by their numbers: a damaged checkpoint of a later step may be among them.
+            for other in checkpoint_files.checkpoints_beside(path):
+                checkpoint_files.delete(other)
         except (OSError, tf.errors.OpError) as error:
             advice = "free some space" if is_of_full_disk(error) else "make it writable"
             raise RunError(

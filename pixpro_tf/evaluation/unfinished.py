@@ -49,9 +49,20 @@ def unfinished(settings: Any, inputs: Sequence[str]) -> Iterator[str]:
             if set(os.listdir(folder)) - {_DESCRIPTION, _LOCK}:
                 print(f"Finished parts are in {folder}; run the same command again to continue")
             else:
-                shutil.rmtree(made)
+                shutil.rmtree(folder)
+                _remove_empty(made, parent)
             raise
         shutil.rmtree(folder)
+
+
+def _remove_empty(first: str, last: str) -> None:
+    """Removes folders that were created for the output, from `last` up to `first`, unless another command has put something there."""
+    while len(last) >= len(first):
+        try:
+            os.rmdir(last)
+        except OSError:
+            return
+        last = os.path.dirname(last)
 
 
 def _begin(folder: str, description: str) -> str:

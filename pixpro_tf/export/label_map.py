@@ -6,8 +6,10 @@ from collections.abc import Iterable
 
 from pixpro_tf.errors import RunError, first_line
 
-# Name of an item of a label map, in single or double quotes.
-_NAME = r"""\bname\s*:\s*(["'])((?:\\.|(?!\1).)*)\1"""
+# Text in double or single quotes; it may contain the other characters that have a meaning.
+_QUOTED = r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
+_NAME = rf"\bname\s*:\s*({_QUOTED})"
+_ITEM = rf"\bitem\s*:?\s*\{{((?:{_QUOTED}|[^\}}\"'])*)\}}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,17 +40,20 @@ def read_label_map(path: str) -> tuple[Label, ...]:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            text = re.sub(r"#.*", "", file.read())
+            text = re.sub(rf"({_QUOTED})|#.*", lambda found: found[1] or "", file.read())
     except (OSError, ValueError) as error:
         raise RunError(f"--label_map={path} cannot be read: {first_line(error)}") from error
     labels = []
-    for item in re.findall(r"\bitem\s*:?\s*\{(.*?)\}", text, re.S):
-        number, name = re.search(r"\bid\s*:\s*(\d+)", item), re.search(_NAME, item)
+    for item in re.findall(_ITEM, text):
+        number, name = (
+            re.search(r"\bid\s*:\s*(\d+)", re.sub(_QUOTED, "", item)),
+            re.search(_NAME, item),
+        )
         if number and name:
-            labels.append(Label(int(number[1]), re.sub(r"\\(.)", r"\1", name[2])))
+            labels.append(Label(int(number[1]), re.sub(r"\\(.)", r"\1", name[1][1:-1])))
     labels.sort(key=lambda label: label.id)
     numbers, names = {label.id for label in labels}, {label.name for label in labels}
-    num_items = len(re.findall(r"\bitem\s*:?\s*\{", text))
+    num_items = len(re.findall(r"\bitem\s*:?\s*\{", re.sub(_QUOTED, "", text)))
     if not labels or labels[0].id < 1 or {len(numbers), len(names), len(labels)} != {num_items}:
         raise RunError(
             f"--label_map={path} is not a label map: each item needs an id of at least 1 and a name, all of them unique"

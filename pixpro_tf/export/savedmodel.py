@@ -4,6 +4,7 @@
 `hub.KerasLayer("exported/mine", trainable=True, dtype="float32", arguments=dict(return_endpoints=True))` returns c2 to c5.
 """
 
+import contextlib
 import json
 import tarfile
 from collections.abc import Callable
@@ -119,7 +120,7 @@ def export(
         description=opened.description,
         step=progress.step,
         total_steps=progress.total_steps,
-        metrics=_last_metrics(opened.folder.metrics),
+        metrics=_metrics_at(progress.step, opened.folder.metrics),
         licence=licence or "no licence stated",
     )
     with atomic_output(output, overwrite) as path:
@@ -156,16 +157,19 @@ def _with_heads(run: Run, network: str) -> "tuple[ResNet, dict[str, tf.keras.lay
     return getattr(model, network).backbone, heads
 
 
-def _last_metrics(path: str) -> dict[str, Any] | None:
-    if not tf.io.gfile.exists(path):
+def _metrics_at(step: int | None, path: str) -> dict[str, Any] | None:
+    """Returns the last metrics up to a step; those of later steps are not those of its checkpoint."""
+    if step is None or not tf.io.gfile.exists(path):
         return None
     with tf.io.gfile.GFile(path) as file:
         lines = file.read().splitlines()
-    try:
-        return json.loads(lines[-1])
-    except (IndexError, ValueError):
-        # A run that was killed may have written an incomplete last line.
-        return None
+    for line in reversed(lines):
+        # A run that was killed may have written an incomplete line.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            metrics = json.loads(line)
+            if metrics["step"] <= step:
+                return metrics
+    return None
 
 
 def _readme(card: dict[str, Any]) -> str:

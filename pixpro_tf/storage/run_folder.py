@@ -275,8 +275,8 @@ def _check_same_run(config: Config, folder: RunFolder) -> None:
             f"start from them with --init_from={config.run_dir} and another --run_dir"
         )
     begun_with = dict(description["flags"])
-    if "images_digest" in description:
-        # The same images in another place are accepted; they are compared when they have been listed.
+    if "images_digest" in description or "imported" in description:
+        # The same images in another place are accepted; they are compared when they have been listed. An imported run knows only their number.
         begun_with.pop("dataset", None)
     differing = config.differing_flags(begun_with)
     if differing:

@@ -304,7 +304,7 @@ class Checkpoints(StepCallback):
         self._pace = Pace(seconds_between)
         self._agree = agree
         self._agree_every = agree_every
-        self._leaving = leaving or Leaving()
+        self._leaving = leaving or Leaving(steps=agree_every)
         self.left_on: int | None = None
 
     def catching_signals(self) -> contextlib.AbstractContextManager[None]:

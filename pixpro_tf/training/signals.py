@@ -42,15 +42,22 @@ class Leaving:
 
     Args:
         end: function that takes the number of the signal and a reason for the user, and ends the process.
-        patience: number of seconds in which a step must finish.
+        patience: number of seconds in which the run must stop, unless its steps take longer.
+        steps: number of steps after which training stops at the latest.
 
     Attributes:
         told: number of the first signal; None before it.
     """
 
-    def __init__(self, end: Callable[[int, str], None] = _end, patience: float = _PATIENCE) -> None:
+    def __init__(
+        self,
+        end: Callable[[int, str], None] = _end,
+        patience: float = _PATIENCE,
+        steps: int = 1,
+    ) -> None:
         self._end = end
         self._patience = patience
+        self._steps = steps
         self._step_began: float | None = None
         self._longest_step = 0.0
         self._is_saving = False
@@ -79,7 +86,10 @@ class Leaving:
 
     @contextlib.contextmanager
     def catching(self) -> Iterator[None]:
-        """Context in which signals are handled as the class describes; must be entered in the main thread."""
+        """Context in which signals are handled as the class describes; outside of the main thread, which alone receives them, it does nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
 
         def receive(number: int, frame: types.FrameType | None) -> None:
             self.told = number
@@ -129,7 +139,7 @@ class Leaving:
                 if number in SIGNALS:
                     patience = _LAST_PATIENCE
                     if not told and self._has_made_steps:
-                        patience = max(self._patience, 3 * self._longest_step)
+                        patience = max(self._patience, (self._steps + 2) * self._longest_step)
                     told.append(number)
                     deadline = min(deadline, time.monotonic() + patience)
         if not self._has_made_steps:

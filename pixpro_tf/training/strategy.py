@@ -1,5 +1,6 @@
 """Hardware of a run: `tf.distribute` strategy and numerical settings. Must run before TensorFlow initialises a device."""
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -34,7 +35,9 @@ def make_strategy(
         return _tpu_strategy(tpu)
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+        # It cannot be set once TensorFlow has used the GPU in this process, or for GPUs that are divided into logical ones.
+        with contextlib.suppress(RuntimeError, ValueError):
+            tf.config.experimental.set_memory_growth(gpu, True)
     if name == "multi_worker":
         if cluster == "slurm":
             os.environ["TF_CONFIG"] = json.dumps(slurm_cluster())

@@ -25,8 +25,8 @@ def check_workers_agree(strategy: tf.distribute.Strategy, start_step: int, num_i
         ("has {} images", num_images, "--dataset must be the same for all workers"),
     ):
         mean = total(value) / replicas
-        # The mean of the squares exceeds the square of the mean if any values differ.
-        if total(value**2) / replicas > mean**2 * (1 + 1e-12):
+        # The deviations of different integers add up to 1 or more.
+        if total(abs(value - mean)) > 0.5:
             raise RunError(
                 f"the workers differ: this worker {what.format(value)}, the mean of all workers is {mean:.1f}; {remedy}"
             )

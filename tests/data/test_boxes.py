@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +66,19 @@ def test_broken_boxes_are_counted_by_kind_with_their_images(folder, kind):
     np.testing.assert_allclose(found.images[0].boxes, [[2, 1, 40, 30]])
     np.testing.assert_allclose(found.images[1].boxes, [[3, 0, 30, 20]])
     assert f"{found.source}: boxes without area, left out: 2 (a.jpg, b.png)" in found.report
+
+
+def test_objects_without_a_class_are_counted(folder):
+    labels = write_voc(folder)
+    path = next(
+        path for path in sorted(Path(labels).rglob("*.xml")) if "<name>" in path.read_text()
+    )
+    before = sum(len(each.labels) for each in boxes.read(labels).images)
+    path.write_text(re.sub(r"<name>\w+</name>", "<name> </name>", path.read_text(), count=1))
+    found = boxes.read(labels)
+    assert "" not in found.class_names
+    assert sum(len(each.labels) for each in found.images) == before - 1
+    assert len(found.problems["boxes without a class, left out"]) == 1
 
 
 def test_images_that_cannot_be_used_are_named(folder):

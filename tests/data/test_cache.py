@@ -76,6 +76,18 @@ def test_batches_are_the_same_and_come_from_the_cache(images, tmp_path, kind, wh
         assert_all_same(batches(kept, host), expected[host])
 
 
+def test_files_of_the_cache_can_be_read_by_those_who_can_read_the_folder(tmp_path):
+    store = cache.FolderStore(str(tmp_path))
+    store.put([3, 4], [b"a", b"b"])
+    (tmp_path / "other").write_bytes(b"")
+    usual = (tmp_path / "other").stat().st_mode
+    files = [path for path in tmp_path.rglob("*") if path.name.isdecimal() and path.is_file()]
+    assert sorted(path.name for path in files) == ["3", "4"]
+    assert {path.stat().st_mode for path in files} == {usual}
+    (tmp_path / "other").unlink()
+    assert cache.FolderStore(str(tmp_path)).found == {3, 4}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["ram", "disk"])
 def test_images_that_were_left_out_stay_left_out(images, tmp_path, where):

@@ -569,6 +569,17 @@ def test_any_bytes_have_an_orientation():
         assert 1 <= int(found(tf.constant(bytes(data)))) <= 8
 
 
+def test_metadata_that_end_too_early_are_damage():
+    # A BigTIFF header without the offset that it announces.
+    file = io.BytesIO()
+    Image.new("RGB", (24, 16)).save(file, "WEBP", exif=b"Exif\0\0II+\0\x08\0\0\0")
+    with (
+        pytest.raises(ValueError, match=r"^damaged: "),
+        pillow_images.opened(file.getvalue()) as image,
+    ):
+        pillow_images.orientation_of(image)
+
+
 def test_upper_bits_of_16_bit_images_are_used():
     values = np.random.default_rng(0).integers(0, 2**16, [16, 24]).astype(np.uint16)
     image = Image.fromarray(values)
@@ -752,6 +763,7 @@ def test_names_of_a_tfds_dataset_are_unique_and_the_same_in_each_epoch(data_dir)
         ("train[13:14]", 1),
         ("train+validation", 57),
         ("train[:10%]+test", 10),
+        ("train[:10]+train[20:]", 40),
     ],
 )
 def test_splits_have_the_same_meaning_as_in_tfds(data_dir, split, count):
@@ -775,6 +787,13 @@ def test_two_configurations_are_combined_and_image_names_are_unique(data_dir):
     rest = source.without(names[:3]).without([names[4], names[0]])
     assert rest.num_images == 76
     assert sorted(names_of(rest)) == sorted([names[3], *names[5:]])
+
+
+def test_an_image_is_left_out_of_one_of_two_parts_of_a_shard(data_dir):
+    source = open_tiny(data_dir, split="train[:10]+train[20:]")
+    for name in names_of(source):
+        rest = source.without([name])
+        assert rest.num_images == len(names_of(rest)) == 39
 
 
 def test_images_of_a_tfds_dataset_can_be_left_out(data_dir):

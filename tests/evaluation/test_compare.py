@@ -152,6 +152,25 @@ def test_random_weights_have_the_layout_and_channels_of_the_first_backbone(
     )
 
 
+def test_backbones_of_other_images_are_rejected_before_anything_is_trained(
+    fake, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(FakeTask, "evaluate", lambda *_: pytest.fail("trains"))
+    run = make_run(
+        tmp_path / "run",
+        backbone="resnet10w0.5",
+        dataset="folder:images",
+        channels=4,
+        channel_low=(0.0,) * 4,
+        channel_high=(255.0,) * 4,
+        channel_mean=(0.5,) * 4,
+        channel_std=(0.2,) * 4,
+    )
+    flags = ["--from=random:resnet10w0.5", f"--from={run}", "--labels=a.json"]
+    assert compare.main(flags) == 1
+    assert f"{run} was pre-trained on images other than 8-bit RGB" in capsys.readouterr().err
+
+
 def test_new_fpns_are_as_wide_as_one_that_was_pretrained(monkeypatch, tmp_path, capsys):
     seen = []
 

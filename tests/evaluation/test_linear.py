@@ -192,6 +192,36 @@ def test_a_folder_without_images_is_rejected(tmp_path, capsys):
     assert "SPLIT/CLASS/NAME.jpg" in capsys.readouterr().err
 
 
+def test_classes_of_a_folder_are_mixed(colours):
+    from pixpro_tf.data.labelled.classification import open_classification
+
+    data = open_classification(f"folder:{colours}")
+    labels = [int(label) for _, label in data.split("train")]
+    assert sorted(labels) == sorted(12 * [*range(len(COLOURS))])
+    assert labels == [int(label) for _, label in data.split("train")]
+    # Also in a part of a split, and in every stretch of it.
+    assert len({int(label) for _, label in data.split("train[:50%]")}) == len(COLOURS)
+    assert all(len(set(labels[start : start + 12])) > 3 for start in range(0, len(labels) - 12, 6))
+
+
+def test_large_images_are_not_shuffled_in_a_large_buffer(monkeypatch):
+    from pixpro_tf.data.labelled import classification
+
+    buffers = []
+    shuffle = tf.data.Dataset.shuffle
+
+    def recorded(self, size, **options):
+        buffers.append(size)
+        return shuffle(self, size, **options)
+
+    monkeypatch.setattr(tf.data.Dataset, "shuffle", recorded)
+    monkeypatch.setattr(classification, "_SHUFFLED_BYTES", 10_000)
+    images = np.zeros([8, 20, 24, 3], np.uint8)
+    examples = tf.data.Dataset.from_tensor_slices((images, np.arange(8)))
+    classification.random_views(examples, 16, 4, 0.3, 0)
+    assert buffers == [1 + 10_000 // (20 * 24 * 3)]
+
+
 def test_random_views_are_a_function_of_the_seed():
     from pixpro_tf.data.labelled.classification import random_views
 

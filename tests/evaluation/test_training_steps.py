@@ -111,6 +111,17 @@ def test_steps_of_a_damaged_checkpoint_are_repeated(tmp_path, damage):
         assert line.endswith("so its steps are repeated")
 
 
+def test_a_damaged_checkpoint_of_a_later_step_does_not_replace_new_ones(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        Trained(interrupted_at=4).run(str(tmp_path))
+    for file in tmp_path.glob("step-3.*"):
+        (tmp_path / file.name.replace("step-3", "step-5")).write_bytes(file.read_bytes()[:50])
+        file.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        Trained(interrupted_at=3).run(str(tmp_path))
+    assert {file.name for file in tmp_path.glob("*.index")} == {"step-2.index"}
+
+
 def killed_at(step, number):
     calls = []
 
@@ -193,6 +204,15 @@ def test_failures_leave_no_folders_on_the_way_to_the_output(tmp_path):
         assert (tmp_path / "a" / "b" / "partial_made").is_dir()
         raise RunError("no data")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_the_results_of_other_commands(tmp_path):
+    with pytest.raises(RunError), unfinished(flags_of(tmp_path / "a" / "b" / "made"), []):
+        (tmp_path / "a" / "other").mkdir()
+        (tmp_path / "a" / "other" / "results.json").write_text("{}")
+        raise RunError("no data")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["other"]
+    assert (tmp_path / "a" / "other" / "results.json").exists()
 
 
 def test_an_output_that_cannot_be_written_is_reported_before_any_work(tmp_path):

@@ -109,8 +109,11 @@ def test_an_export_with_heads_has_the_projections_of_its_run(run, tmp_path):
     np.testing.assert_allclose(of_export.function(images), expected, atol=1e-5 * largest)
 
 
-def test_random_weights_have_no_projections():
-    assert find_projections("random:resnet10") is None
+@pytest.mark.parametrize(
+    "source", ["random:resnet10", "keras:ResNet50", "weights.h5", "model.safetensors"]
+)
+def test_random_and_published_weights_have_no_projections(source):
+    assert find_projections(source) is None
 
 
 def test_propagation_weights_are_powers_of_cosines():

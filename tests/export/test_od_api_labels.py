@@ -118,6 +118,13 @@ def test_images_that_only_pillow_reads_become_png(tmp_path):
         assert np.abs(image.numpy().astype(int) - [200, 100, 50]).max() <= 3
 
 
+def test_names_in_a_label_map_may_contain_any_character(tmp_path):
+    names = ("C#", "a } b", "item {", 'say "id: 7"', "it's", "back\\slash")
+    labels = label_map.number(names)
+    (tmp_path / "map.pbtxt").write_text(f"# comment\n{label_map.label_map(labels)}# end }}\n")
+    assert label_map.read_label_map(str(tmp_path / "map.pbtxt")) == labels
+
+
 def test_records_contain_the_boxes_and_the_numbers_of_the_label_map(folder):
     path = folder / "map.pbtxt"
     path.write_text(label_map.label_map((label_map.Label(4, "dog"), label_map.Label(9, "cat"))))

@@ -333,6 +333,14 @@ def test_card_contains_the_last_metrics_and_the_licence(run, tmp_path):
     assert savedmodel_command.main(flags) == 0
     card = model_card.read(str(tmp_path / "out"))
     assert card["metrics"] == lines[1]
+    # Not those of a later step than that of the checkpoint, nor of a line that was cut.
+    lines.append({"step": 10**6, "loss": 0.0})
+    metrics = str(measured / "metrics.jsonl")
+    with open(metrics, "w") as file:
+        file.write("".join(f"{json.dumps(line)}\n" for line in lines) + '{"step": 2, "lo')
+    assert savedmodel._metrics_at(3, metrics) == lines[1]
+    assert savedmodel._metrics_at(2, metrics) == lines[0]
+    assert savedmodel._metrics_at(0, metrics) is None
     assert card["licence"]["weights"] == "CC BY 4.0"
     assert "Licence of the weights: CC BY 4.0." in (tmp_path / "out" / "README.md").read_text()
 

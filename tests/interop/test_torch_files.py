@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -14,13 +15,13 @@ import tensorflow as tf
 
 from pixpro_tf import build
 from pixpro_tf.backbones import resnet
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.interop import torch as names
 from pixpro_tf.interop.torch import files
 from pixpro_tf.interop.torch.__main__ import main
 from pixpro_tf.storage import trained_weights
 from pixpro_tf.storage.checkpoints import CheckpointStore
-from pixpro_tf.storage.run_folder import RunFolder, read_config, read_description
+from pixpro_tf.storage.run_folder import RunFolder, find_run_folder, read_config, read_description
 from pixpro_tf.storage.runs import Run
 from tests.conftest import ROOT
 from tests.support import warm
@@ -503,6 +504,11 @@ def test_run_of_the_authors_code_is_resumed(tmp_path, capsys, optimizer_name):
     folder = RunFolder(str(output))
     assert read_description(folder)["num_images"] == 9
     config = read_config(folder)
+    # The file does not say where the images are.
+    elsewhere = dataclasses.replace(config, dataset="folder:images", run_dir=str(output))
+    find_run_folder(elsewhere)
+    with pytest.raises(ConfigError, match="contains a run with different flags: --gamma"):
+        find_run_folder(dataclasses.replace(elsewhere, gamma=3.0))
     rate = build.build_schedule(config, steps_per_epoch=2)
     model = build.build_compiled_model(config, rate, total_steps=6)
     assert CheckpointStore(folder.checkpoints, model).restore() == 2
@@ -599,6 +605,11 @@ def test_resnet50_is_converted_within_seconds_and_a_gigabyte(tmp_path):
         ({"backbone_layout": "od_api"}, "--backbone_layout=od_api"),
         ({"backbone_layout": "mirror"}, "--backbone_layout=mirror"),
         ({"projector_final_norm": True}, "--projector_final_norm=True"),
+        ({"projector_layers": 3}, "--projector_layers=3"),
+        (
+            {"pixel_levels": "c4,c5", "shared_projector": False, "output_stride": 16},
+            "--pixel_levels=c4,c5",
+        ),
         (
             {"dataset": "folder:tiles", "channel_high": (4095.0,) * 3},
             "another range than 8 bits (--channel_low, --channel_high)",

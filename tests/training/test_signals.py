@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -94,6 +95,33 @@ def test_long_steps_get_more_time(leaving, ends):
         assert not ends
         wait_for(ends)
     assert ends
+
+
+def test_workers_that_agree_every_few_steps_get_the_time_of_all_of_them(ends):
+    leaving = Leaving(end=lambda *told: ends.append(told), patience=0.1, steps=5)
+    with leaving.catching():
+        leaving.step_ended()
+        time.sleep(0.1)
+        leaving.step_ended()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.55)
+        assert not ends
+        wait_for(ends)
+    assert ends
+
+
+def test_nothing_is_caught_outside_of_the_main_thread(leaving):
+    handler = signal.getsignal(signal.SIGTERM)
+    done = []
+
+    def enter():
+        with leaving.catching():
+            done.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert done == [handler]
 
 
 # While the main thread waits for a lock outside Python, Python's signal handlers do not run.

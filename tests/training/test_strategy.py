@@ -1,11 +1,12 @@
 import json
 import os
+import threading
 
 import pytest
 import tensorflow as tf
 
 from pixpro_tf.errors import RunError
-from pixpro_tf.training import strategy
+from pixpro_tf.training import strategy, workers
 
 
 @pytest.mark.parametrize("name", ["auto", "one_device"])
@@ -13,6 +14,17 @@ def test_one_device_is_used_without_several_gpus(name):
     made = strategy.make_strategy(name)
     assert isinstance(made, tf.distribute.OneDeviceStrategy)
     assert strategy.is_chief(made)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+def test_gpus_that_are_in_use_already_keep_their_settings(monkeypatch, error):
+    def refused(gpu, enable):
+        raise error("Physical devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", refused)
+    monkeypatch.setattr(tf.distribute, "OneDeviceStrategy", lambda device: device)
+    assert strategy.make_strategy("one_device") == "/gpu:0"
 
 
 def test_mirrored_on_a_cpu_has_one_replica():
@@ -90,3 +102,45 @@ def test_slurm_step_becomes_a_cluster(nodes, tasks, rank, addresses, monkeypatch
         "task": {"type": "worker", "index": rank},
     }
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("steps", "images", "said"),
+    [
+        ((7, 7), (1_281_167, 1_281_167), ""),
+        ((7, 8), (100, 100), "starts at step"),
+        ((0, 0), (1_281_167, 1_281_166), "has 12811"),
+    ],
+)
+def test_workers_that_differ_are_rejected(steps, images, said, monkeypatch):
+    class Workers(tf.distribute.MultiWorkerMirroredStrategy):
+        def __init__(self):
+            pass
+
+        num_replicas_in_sync = 2
+
+    values, together = [0.0, 0.0], threading.Barrier(2)
+    errors = ["", ""]
+
+    def work(number):
+        def total(value):
+            values[number] = value
+            together.wait()
+            found = sum(values)
+            together.wait()
+            return found
+
+        own.total = total
+        try:
+            workers.check_workers_agree(Workers(), steps[number], images[number])
+        except RunError as error:
+            errors[number] = str(error)
+
+    own = threading.local()
+    monkeypatch.setattr(workers, "_sum_over_replicas", lambda strategy: own.total)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(said in error and bool(said) == bool(error) for error in errors), errors

@@ -9,13 +9,13 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.data.images import decode, is_hidden, is_image_name
-from pixpro_tf.data.labelled.reading import readable
+from pixpro_tf.data.labelled.reading import mixed, readable
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import part_of, prepared_builder, read_split
 from pixpro_tf.data.views import crops, randomness
 from pixpro_tf.errors import ConfigError, RunError, why_not_a_folder
 
-_SHUFFLED = 2000
+_SHUFFLED, _SHUFFLED_BYTES = 2000, 1 << 30
 # Side of a central view as a share of the image's shorter side: 224 of 256 pixels.
 _CENTRE = 224 / 256
 
@@ -27,8 +27,8 @@ class ClassificationData:
     Attributes:
         name: name of the dataset, as the user passed it.
         class_names: names of the classes 0, 1, ...
-        split: function from the name of a split to its examples, `(uint8 [H, W, 3], int64 scalar)`, always in the same order. Raises
-            `ConfigError` for an unknown split.
+        split: function from the name of a split to its examples, `(uint8 [H, W, 3], int64 scalar)`, always in the same order, in which
+            classes are mixed. Raises `ConfigError` for an unknown split.
     """
 
     name: str
@@ -100,6 +100,8 @@ def _of_folder(dataset: str, path: str, skip_bad: bool) -> ClassificationData:
         raise RunError(
             f"{dataset} contains no images; name them {path}/SPLIT/CLASS/NAME.jpg", of="dataset"
         )
+    # A part of a split, too, must have all classes.
+    files = {split: mixed(found) for split, found in files.items()}
     class_names = sorted({name for found in files.values() for _, name in found})
 
     def read(path: tf.Tensor) -> tf.Tensor:
@@ -172,6 +174,9 @@ def random_views(
         key = randomness.image_key(seed, tf.zeros([], tf.int64), index)
         return crops.make_view(image, key, 1, size, min_area)[0], label
 
-    shuffled = examples.shuffle(_SHUFFLED, seed=seed).repeat().enumerate()
+    # The bytes of the first image stand for those of all.
+    image, _ = next(examples.take(1).as_numpy_iterator())
+    buffer = min(_SHUFFLED, 1 + _SHUFFLED_BYTES // image.nbytes)
+    shuffled = examples.shuffle(buffer, seed=seed).repeat().enumerate()
     views = shuffled.map(crop, num_parallel_calls=num_cores())
     return untuned(views.batch(batch_size, drop_remainder=True).prefetch(2))

@@ -186,7 +186,9 @@ def random_object_batches(
             example = flipped(example)
         return example
 
-    shuffled = examples.cache().shuffle(_SHUFFLED, seed=seed).repeat()
+    # Before `prepare`, an example is little more than a path, so all of them can be shuffled.
+    buffer = _SHUFFLED if prepare is None else max(_SHUFFLED, int(examples.cardinality()))
+    shuffled = examples.cache().shuffle(buffer, seed=seed).repeat()
     chosen = shuffled.enumerate().map(flip, num_parallel_calls=num_cores())
     return untuned(_padded(chosen, batch_size, drop_remainder=True).prefetch(2))
 

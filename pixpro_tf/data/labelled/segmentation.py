@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pixpro_tf.data import pillow_images
 from pixpro_tf.data.images import IMAGE_SUFFIXES, decode, is_hidden
-from pixpro_tf.data.labelled.reading import readable
+from pixpro_tf.data.labelled.reading import mixed, readable
 from pixpro_tf.data.labelled.user_files import read_lines, read_text
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import OF_THIS_PROJECT, prepared_builder, read_split
@@ -195,7 +195,7 @@ def _of_files(
 
     @functools.cache
     def split(name: str) -> tf.data.Dataset:
-        files = files_of(name)
+        files = mixed(files_of(name))
         images, masks = zip(
             *(readable(files, example, dataset) if skip_bad else files), strict=True
         )

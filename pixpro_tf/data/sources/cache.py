@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import tempfile
+import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 
@@ -118,11 +118,13 @@ class FolderStore:
             folder = os.path.join(self._folder, str(index // _PER_FOLDER))
             os.makedirs(folder, exist_ok=True)
             # The file gets its name last, so that it is always complete, even if other processes or machines write the same image.
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            path = os.path.join(folder, str(index))
+            # Not by `tempfile`, whose files only their owner can read.
+            with open(f"{path}.{uuid.uuid4().hex}", "xb") as file:
                 try:
                     file.write(image)
                     file.flush()
-                    os.replace(file.name, os.path.join(folder, str(index)))
+                    os.replace(file.name, path)
                 except BaseException:
                     os.unlink(file.name)
                     raise

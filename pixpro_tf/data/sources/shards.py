@@ -1,5 +1,6 @@
 """Images as records in TFRecord files: the shards of a prepared TFDS dataset, or other files."""
 
+import collections
 import hashlib
 import os
 from collections.abc import Iterable
@@ -54,9 +55,14 @@ class ShardSource:
         self._contents = contents
         files, skips, takes = (list(column) for column in zip(*instructions, strict=True))
         names = _without_common_folder(files)
+        places = collections.defaultdict(list)
+        for name in left_out:
+            shard, _, place = name.rpartition(b"#")
+            places[shard].append(int(place))
         counts = [
-            take - sum(name.startswith(f"{shard}#".encode()) for name in left_out)
-            for shard, take in zip(names, takes, strict=True)
+            # A split may use several parts of a shard.
+            take - sum(skip <= place < skip + take for place in places[shard.encode()])
+            for shard, skip, take in zip(names, skips, takes, strict=True)
         ]
         self.num_images = sum(counts)
         self.num_lanes = min(len(instructions), _MAX_LANES)

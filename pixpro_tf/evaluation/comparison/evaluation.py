@@ -23,7 +23,7 @@ from pixpro_tf.evaluation.comparison.tasks import (
 )
 from pixpro_tf.evaluation.settings import MapSettings
 from pixpro_tf.evaluation.sources import RANDOM as RANDOM_OF
-from pixpro_tf.evaluation.sources import open_backbone
+from pixpro_tf.evaluation.sources import check_channels, open_backbone
 from pixpro_tf.evaluation.training_steps import DivergedError
 
 # Scores in [0, 1] by name.
@@ -113,7 +113,7 @@ def _described(settings: Settings) -> Described:
     """Describes the backbones, and prints what sets them apart.
 
     Raises:
-        RunError: if a backbone is not found, before anything is trained.
+        RunError: if a backbone is not found, or is for other images than those with labels, before anything is trained.
     """
     # Padding and strides of another layout would be a difference of their own.
     first = next(source for source in settings.sources if source != RANDOM)
@@ -125,6 +125,8 @@ def _described(settings: Settings) -> Described:
         if source == RANDOM:
             continue
         with open_backbone(source) as weights:
+            if settings.task != "matching":
+                check_channels(source, weights)
             found[source] = weights.architecture, weights.layout
             if not source.startswith(RANDOM_OF):
                 strides[source] = weights.output_stride

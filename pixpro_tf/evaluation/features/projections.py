@@ -12,6 +12,7 @@ from pixpro_tf.evaluation.sources import RANDOM
 from pixpro_tf.layers.propagation import similarity
 from pixpro_tf.objectives.pixel import PixelObjective
 from pixpro_tf.ops.numerics import unit_length
+from pixpro_tf.pretrained.reading import is_pretrained
 from pixpro_tf.storage import hub_handles, model_card
 from pixpro_tf.storage.checkpoint_files import find_checkpoint
 from pixpro_tf.storage.runs import Run
@@ -41,12 +42,12 @@ def find_projections(source: str, network: str = "") -> Projections | None:
         network: network of a run, "online" or "target"; empty for the online one.
 
     Returns:
-        The projections of the first level; None for random or imported weights, a run without pixel loss, or a SavedModel without heads.
+        The projections of the first level; None for random, published or imported weights, a run without pixel loss, or a SavedModel without heads.
 
     Raises:
         RunError: if the weights are not found.
     """
-    if source.startswith(RANDOM):
+    if source.startswith(RANDOM) or is_pretrained(source):
         return None
     if find_checkpoint(source) is not None:
         return _of_run(source, network or "online")

@@ -43,7 +43,10 @@ def _check_run(run: Run) -> None:
     """Rejects a network that the authors' code builds differently: weights have the same shapes in every layout."""
     for name, wanted in (
         ("backbone_layout", "torchvision"),
+        ("projector_layers", 2),
         ("projector_final_norm", False),
+        ("pixel_levels", "c5"),
+        ("shared_projector", True),
         ("channels", RGB.count),
     ):
         value = getattr(run.config, name)

@@ -246,6 +246,9 @@ class Collector:
 
     def _usable(self, raw: RawObject, path: str, picture: Picture, frame: str) -> RawObject | None:
         """Returns an object with its box in pixels of the shown image and inside it; None if it cannot be used."""
+        if not raw.name:
+            self.problem("boxes without a class, left out", path)
+            return None
         if self._given is not None and raw.name not in self._given:
             self.problem(
                 f"boxes of the class {raw.name}, which is not among the classes, left out", path
