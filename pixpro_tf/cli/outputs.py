@@ -184,7 +184,9 @@ def write_texts(folder: str, texts: dict[str, str]) -> None:
     """Writes texts into files of a folder; `texts` is a dict from file names to contents."""
     for name, text in texts.items():
         # Names of the user's files may contain bytes that are not UTF-8.
-        with open(os.path.join(folder, name), "w", errors="surrogateescape") as file:
+        with open(
+            os.path.join(folder, name), "w", encoding="utf-8", errors="surrogateescape"
+        ) as file:
             file.write(text)
 
 

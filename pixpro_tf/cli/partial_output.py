@@ -39,6 +39,8 @@ class PartialOutput:
         if not self._is_remote:
             self._output = os.path.abspath(os.path.expanduser(output))
         self._overwrite = overwrite
+        # Whether the folder is of no more use.
+        self._is_done = False
         # The output's name does not begin this folder's name: some remote file systems look for files by the beginning of their names.
         parent, name = os.path.split(self._output)
         self.folder = os.path.join(parent, f"partial_{name}")
@@ -61,12 +63,18 @@ class PartialOutput:
         """
         with self._writing():
             self._begin(plan)
-        with self._locked():
-            try:
-                yield
-            except (UserError, KeyboardInterrupt):
-                self._leave(plan)
-                raise
+        try:
+            with self._locked():
+                try:
+                    yield
+                except (UserError, KeyboardInterrupt):
+                    self._leave(plan)
+                    raise
+        finally:
+            # After the lock has been released: network file systems keep a file that is open, and with it the folder.
+            if self._is_done:
+                with self._writing():
+                    tf.io.gfile.rmtree(self.folder)
 
     def _begin(self, plan: Plan) -> None:
         """Creates the folder, or checks that an existing one is of the same plan."""
@@ -110,6 +118,8 @@ class PartialOutput:
 
     def _leave(self, plan: Plan) -> None:
         """Says how many shards are complete; removes the folder if there are none."""
+        if self._is_done:
+            return
         with contextlib.suppress(OSError, tf.errors.OpError, RunError):
             complete = len(plan.shards) - len(self.missing(plan))
             if complete:
@@ -117,12 +127,11 @@ class PartialOutput:
                     f"Kept {complete} of {len(plan.shards)} shards in {self.folder}; run the same command again to continue"
                 )
             else:
-                tf.io.gfile.rmtree(self.folder)
+                self._is_done = True
 
     def discard(self) -> None:
-        """Removes the folder, so that the next command begins again."""
-        with self._writing():
-            tf.io.gfile.rmtree(self.folder)
+        """Lets the folder be removed, so that the next command begins again."""
+        self._is_done = True
 
     def finish(self, plan: Plan) -> None:
         """Makes the folder of the shards the output, and removes the rest.
@@ -144,7 +153,7 @@ class PartialOutput:
                 replace(self._output, self.shards, replaced)
             else:
                 os.rename(self.shards, self._output)
-            tf.io.gfile.rmtree(self.folder)
+        self._is_done = True
 
     def _move_shards(self, plan: Plan) -> None:
         if not self._exists(self._moving):

@@ -193,7 +193,7 @@ class Settings(DownloadLimits, BoxSettings):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Paths that the comparison reads, without datasets of TFDS."""
-        return *self.sources, *self.files_of_labels
+        return *self.sources, *self.files_of_labels, self.dataset
 
 
 main = command(Settings, "compare", __doc__, library="pixpro_tf.evaluation.comparison.evaluation")

@@ -49,7 +49,7 @@ def of_all_batches(
     kept, last_kept = len(found), time.monotonic()
     progress = Progress(total, unit, kept, print_line)
     try:
-        for batch in itertools.islice(batches, kept, None):
+        for batch in itertools.islice(batches, kept, None) if kept < total else ():
             found.append(compute(*batch) if isinstance(batch, tuple) else compute(batch))
             progress.add(1)
             if folder and time.monotonic() - last_kept > _SECONDS_BETWEEN_FILES:

@@ -63,7 +63,7 @@ class Settings(settings.Settings, BoxSettings):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        return self.source, *self.files_of_labels
+        return self.source, *self.files_of_labels, self.dataset
 
     @property
     def evaluated(self) -> str:

@@ -61,7 +61,7 @@ class Settings(EvaluatedBackbone):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Paths that the evaluation reads, without datasets of TFDS."""
-        return (self.source,)
+        return self.source, self.dataset
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -81,7 +81,8 @@ def run(
             ) from error
 
     try:
-        for batch in itertools.islice(batches, first, steps):
+        # Passing over batches takes as long as reading them.
+        for batch in itertools.islice(batches, first, steps) if first < steps else ():
             loss.assign(step(*batch) if isinstance(batch, tuple) else step(batch))
             done.assign_add(1)
             progress.add(1)

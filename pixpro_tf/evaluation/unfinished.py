@@ -2,14 +2,19 @@
 
 import contextlib
 import dataclasses
+import glob
+import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pixpro_tf._version import __version__
 from pixpro_tf.cli.outputs import in_use, locked
 from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.storage.checkpoint_files import write_atomically
 
 _DESCRIPTION, _LOCK = "evaluation.json", "lock"
 
@@ -49,10 +54,19 @@ def unfinished(settings: Any, inputs: Sequence[str]) -> Iterator[str]:
             if set(os.listdir(folder)) - {_DESCRIPTION, _LOCK}:
                 print(f"Finished parts are in {folder}; run the same command again to continue")
             else:
-                shutil.rmtree(folder)
+                _remove(folder, stack)
                 _remove_empty(made, parent)
             raise
-        shutil.rmtree(folder)
+        _remove(folder, stack)
+
+
+def _remove(folder: str, lock: contextlib.ExitStack) -> None:
+    """Removes the folder after its lock has been released: network file systems keep a file that is open, and with it the folder."""
+    # No other command can begin in it meanwhile.
+    unnamed = f"{folder}.{uuid.uuid4().hex}"
+    os.rename(folder, unnamed)
+    lock.close()
+    shutil.rmtree(unnamed)
 
 
 def _remove_empty(first: str, last: str) -> None:
@@ -83,7 +97,7 @@ def _begin(folder: str, description: str) -> str:
         with open(path) as file:
             if file.read() != description:
                 raise ConfigError(
-                    f"{folder} contains an unfinished evaluation with other flags, or of backbones or labels that have changed since; "
+                    f"{folder} contains an unfinished evaluation with other flags, or of backbones, labels or images that have changed since; "
                     "repeat the command that created it, or delete the folder"
                 )
     elif os.path.isdir(folder) and os.listdir(folder):
@@ -93,28 +107,49 @@ def _begin(folder: str, description: str) -> str:
         )
     else:
         os.makedirs(folder, exist_ok=True)
-        with open(path, "w") as file:
-            file.write(description)
+        write_atomically(path, description)
     return made
 
 
 def _described(settings: Any, inputs: Sequence[str]) -> str:
     flags = dataclasses.asdict(settings)
     del flags["overwrite"]
-    return json.dumps({"flags": flags, "changed": {path: _changed(path) for path in inputs}})
+    contents = {path: _state_of(path) for path in inputs}
+    return json.dumps({"version": __version__, "flags": flags, "contents": contents})
 
 
-def _changed(path: str) -> float | None:
-    """Returns when a local file, or the newest file directly in a folder or its folders, was changed; None for anything else."""
-    path = os.path.expanduser(path.partition(":")[2] or path)
-    if not os.path.exists(path):
-        return None
-    entries = [path]
+def _state_of(path: str) -> str | None:
+    """Returns a digest of the names, sizes and times of the local files that a path stands for; None without any."""
+    path = os.path.expanduser(path)
     try:
-        for folder in (path, os.path.join(path, "checkpoints"), os.path.join(path, "variables")):
-            if os.path.isdir(folder):
-                entries.append(folder)
-                entries += [entry.path for entry in os.scandir(folder) if entry.is_file()]
-        return max(os.stat(entry).st_mtime for entry in entries)
+        files = _files_of(path) or _files_of(os.path.expanduser(path.partition(":")[2]))
+        entries = [(file, os.stat(file)) for file in files]
     except OSError as error:
         raise RunError(f"{error.filename} cannot be read: {error.strerror}") from error
+    lines = sorted(f"{file} {found.st_size} {found.st_mtime_ns}" for file, found in entries)
+    if not lines:
+        return None
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def _files_of(path: str) -> list[str]:
+    """Returns the files of a run, export, dataset or folder of labels, or the files that a pattern or the name of a checkpoint stands for."""
+    if not os.path.isdir(path):
+        return glob.glob(path) or glob.glob(f"{glob.escape(path)}.*") if path else []
+    parts = [os.path.join(path, part) for part in ("checkpoints", "variables")]
+    if any(map(os.path.isdir, parts)):
+        folders = [path, *filter(os.path.isdir, parts)]
+        return [each.path for folder in folders for each in os.scandir(folder) if each.is_file()]
+    found = []
+    for folder, inner, names in os.walk(path, followlinks=True, onerror=_raise):
+        # The results of evaluations may be inside what they evaluate.
+        inner[:] = [name for name in inner if not name.startswith("partial_")]
+        if "results.json" in names:
+            inner.clear()
+        else:
+            found += [os.path.join(folder, name) for name in names]
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,8 +1,11 @@
 """Classes of a detector with their numbers, and the label maps that list them."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable
+
+from google.protobuf import text_encoding
 
 from pixpro_tf.errors import RunError, first_line
 
@@ -39,7 +42,7 @@ def read_label_map(path: str) -> tuple[Label, ...]:
         RunError: if the file cannot be read, or is not a label map with unique numbers from 1 and unique names.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(os.path.expanduser(path), encoding="utf-8") as file:
             text = re.sub(rf"({_QUOTED})|#.*", lambda found: found[1] or "", file.read())
     except (OSError, ValueError) as error:
         raise RunError(f"--label_map={path} cannot be read: {first_line(error)}") from error
@@ -50,7 +53,7 @@ def read_label_map(path: str) -> tuple[Label, ...]:
             re.search(_NAME, item),
         )
         if number and name:
-            labels.append(Label(int(number[1]), re.sub(r"\\(.)", r"\1", name[1][1:-1])))
+            labels.append(Label(int(number[1]), _unquoted(name[1])))
     labels.sort(key=lambda label: label.id)
     numbers, names = {label.id for label in labels}, {label.name for label in labels}
     num_items = len(re.findall(r"\bitem\s*:?\s*\{", re.sub(_QUOTED, "", text)))
@@ -59,6 +62,11 @@ def read_label_map(path: str) -> tuple[Label, ...]:
             f"--label_map={path} is not a label map: each item needs an id of at least 1 and a name, all of them unique"
         )
     return tuple(labels)
+
+
+def _unquoted(text: str) -> str:
+    """Returns the content of a quoted string of a text-format protocol buffer, which may contain the bytes of UTF-8 as octal numbers."""
+    return text_encoding.CUnescape(text[1:-1]).decode("utf-8", "surrogateescape")
 
 
 def quoted(text: str) -> str:

@@ -220,7 +220,10 @@ def _example(
 
 
 def _bytes(values: Iterable[str | bytes]) -> tf.train.Feature:
-    encoded = [os.fsencode(value) if isinstance(value, str) else value for value in values]
+    encoded = [
+        value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+        for value in values
+    ]
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
 
 

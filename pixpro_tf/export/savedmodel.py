@@ -7,7 +7,6 @@
 import contextlib
 import json
 import tarfile
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -19,7 +18,7 @@ from pixpro_tf.errors import RunError
 from pixpro_tf.storage import model_card, trained_weights
 from pixpro_tf.storage.hub_handles import is_archive
 from pixpro_tf.storage.runs import Run
-from pixpro_tf.storage.saved_model import heads_of, reusable
+from pixpro_tf.storage.saved_model import averaged_over_replicas, heads_of, reusable
 
 _README = """\
 # {title}
@@ -103,7 +102,7 @@ def export(
     progress = opened.progress
     if not allow_unfinished:
         progress.require_finished(run)
-    with tf.variable_creator_scope(_averaged_over_replicas):
+    with averaged_over_replicas():
         if include_heads:
             backbone, heads = _with_heads(opened, network)
         else:
@@ -132,16 +131,6 @@ def export(
             _pack(saved, path)
 
 
-def _averaged_over_replicas(create: "Callable[..., tf.Variable]", **arguments: Any) -> tf.Variable:
-    """Creates a variable; running averages become the mean over a consumer's replicas.
-
-    A consumer's replicas compute different running averages from their own images, whereas in this project all replicas compute the same.
-    """
-    if arguments.get("synchronization") == tf.VariableSynchronization.ON_READ:
-        arguments["aggregation"] = tf.VariableAggregation.MEAN
-    return create(**arguments)
-
-
 def _with_heads(run: Run, network: str) -> "tuple[ResNet, dict[str, tf.keras.layers.Layer]]":
     try:
         model = run.load_model()
@@ -161,7 +150,7 @@ def _metrics_at(step: int | None, path: str) -> dict[str, Any] | None:
     """Returns the last metrics up to a step; those of later steps are not those of its checkpoint."""
     if step is None or not tf.io.gfile.exists(path):
         return None
-    with tf.io.gfile.GFile(path) as file:
+    with tf.io.gfile.GFile(path, "rb") as file:
         lines = file.read().splitlines()
     for line in reversed(lines):
         # A run that was killed may have written an incomplete line.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from safetensors import SafetensorError, deserialize
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import DAMAGED_JSON, RunError, first_line
@@ -45,7 +45,9 @@ def write(path: str, weights: dict[str, np.ndarray], channels: Channels = RGB) -
         _INPUT: channels.preparation,
         _CHECKSUM: _sha256(entries, stored),
     }
-    save_file(weights, path, metadata=metadata)
+    # Python's own files tell why they cannot be written.
+    with open(path, "wb") as file:
+        file.write(save(weights, metadata=metadata))
 
 
 def read(content: bytes) -> tuple[dict[str, np.ndarray], Channels]:

@@ -70,6 +70,10 @@ def _is_local_archive(path: str) -> bool:
 
 
 def _unpacked(path: str, stack: contextlib.ExitStack) -> str:
+    if not hasattr(tarfile, "data_filter"):
+        raise RunError(
+            "this version of Python cannot unpack archives safely; use 3.10.12, 3.11.4 or a newer one, or unpack it yourself"
+        )
     folder = stack.enter_context(temporary_folder())
     _check_archive(path)
     with tarfile.open(path) as archive:

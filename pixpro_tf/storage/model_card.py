@@ -87,7 +87,8 @@ def compose(
         metrics: last metrics that the run logged; None if it logged none.
         licence: licence of the weights, in the words of their owner.
     """
-    imported = description.get("imported")
+    # A run that another program has begun is a run of this one, too.
+    imported = None if description["num_images"] else description.get("imported")
     # Our flags do not describe how another program trained.
     recipe = (
         None

@@ -1,7 +1,8 @@
 """Backbones as Reusable SavedModels: saving them, and loading them as Keras layers."""
 
+import concurrent.futures
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -17,6 +18,22 @@ from pixpro_tf.objectives.pixel import PixelObjective
 from pixpro_tf.pixpro import PixPro
 from pixpro_tf.storage import checkpoint_files, hub_handles, model_card, trained_weights
 from pixpro_tf.storage.model_card import output_name
+
+
+@contextlib.contextmanager
+def averaged_over_replicas() -> Iterator[None]:
+    """Context in which variables are created for a SavedModel: running averages become the mean over a consumer's replicas.
+
+    A consumer's replicas compute different running averages from their own images, whereas in this project all replicas compute the same.
+    """
+
+    def create(default: Callable[..., tf.Variable], **arguments: Any) -> tf.Variable:
+        if arguments.get("synchronization") == tf.VariableSynchronization.ON_READ:
+            arguments["aggregation"] = tf.VariableAggregation.MEAN
+        return default(**arguments)
+
+    with tf.variable_creator_scope(create):
+        yield
 
 
 def reusable(
@@ -148,6 +165,13 @@ def heads_of(model: PixPro, network: str) -> dict[str, tf.keras.layers.Layer]:
     return heads
 
 
+def _save(handle: str, folder: str) -> None:
+    """Saves the backbone of a run as a SavedModel."""
+    with trained_weights.open_weights(handle) as weights, averaged_over_replicas():
+        root, _ = reusable(*trained_weights.restore_with_neck(weights))
+    tf.saved_model.save(root, folder)
+
+
 def load_backbone(
     handle: str, trainable: bool = False, return_endpoints: bool = False
 ) -> tf.keras.layers.Layer:
@@ -186,9 +210,9 @@ def load_backbone(
     with contextlib.ExitStack() as stack:
         if checkpoint_files.find_checkpoint(handle) is not None:
             folder = stack.enter_context(hub_handles.temporary_folder())
-            with trained_weights.open_weights(handle) as weights:
-                root, _ = reusable(*trained_weights.restore_with_neck(weights))
-            tf.saved_model.save(root, folder)
+            # A thread of its own is outside of the caller's `strategy.scope()`, in which nothing can be saved.
+            with concurrent.futures.ThreadPoolExecutor(max_workers=1) as thread:
+                thread.submit(_save, handle, folder).result()
         else:
             folder = stack.enter_context(hub_handles.local_copy(handle))
             model_card.read(folder)

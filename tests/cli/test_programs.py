@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 import sys
 import types
 
@@ -12,6 +13,7 @@ from pixpro_tf.evaluation.__main__ import main as evaluate
 from pixpro_tf.export.__main__ import main as export
 from pixpro_tf.interop.__main__ import main as importing
 from pixpro_tf.interop.torch.__main__ import main as torch_commands
+from tests.conftest import ROOT
 
 PROGRAMS = {program.name: program for program in (evaluate, export, importing, torch_commands)}
 COMMANDS = [(name, command) for name, program in PROGRAMS.items() for command in program.modules]
@@ -69,3 +71,11 @@ def test_errors_of_the_machine_are_reported_in_one_line_and_other_ones_raised(ca
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
     with pytest.raises(ConnectionRefusedError):
         commands.exit_code_of(lambda: fail(errno.ECONNREFUSED))
+
+
+def test_texts_are_utf8_in_any_locale(tmp_path):
+    code = "import sys; from pixpro_tf.cli.outputs import write_texts; write_texts(sys.argv[1], {'a': '\\u732b \\udcff'})"
+    environment = os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-X", "utf8=0", "-c", code, str(tmp_path)]
+    subprocess.run(command, env=environment, cwd=ROOT, check=True)
+    assert (tmp_path / "a").read_bytes() == "\u732b ".encode() + b"\xff"

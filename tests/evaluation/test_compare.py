@@ -296,14 +296,16 @@ def test_an_interrupted_comparison_continues_with_the_next_evaluation(
     # Other flags would mix results that cannot be compared.
     assert compare.main([*flags, "--rate=0.1"]) == 2
     assert "unfinished evaluation with other flags" in capsys.readouterr().err
+    # A power cut leaves empty files.
+    (tmp_path / "partial_compared" / "1_0" / "scores.json").write_text("")
     assert compare.main(flags) == 0
-    # Two evaluations were finished before, and the third is repeated.
-    assert calls == ["random:resnet10", "random:resnet18"] + 2 * ["random:resnet10"] + [
-        "random:resnet18"
-    ]
+    assert "1_0 is damaged (" in capsys.readouterr().out
+    # One evaluation was finished before; the second is damaged, and the third was interrupted.
+    names = ["random:resnet10", "random:resnet18"]
+    assert calls == [*names, names[0], names[1], *names]
     scores = json.loads((output / "results.json").read_text())["scores"]
     assert [each["ap"] for each in scores["random:resnet10"]] == [0.5, 0.51]
-    assert shown == [{"random:resnet10": [1], "random:resnet18": [2]}]
+    assert shown == [{"random:resnet10": [1], "random:resnet18": [4]}]
     assert not (tmp_path / "partial_compared").exists()
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from pixpro_tf.cli.commands import exit_code_of
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import detection, training_steps
+from pixpro_tf.evaluation import unfinished as unfinished_module
 from pixpro_tf.evaluation.unfinished import unfinished
 from pixpro_tf.storage import checkpoint_files
 from tests.support.labelled import write_coco, write_images
@@ -74,6 +75,18 @@ def test_finished_steps_are_not_repeated(tmp_path):
     for expected, found in zip(whole, repeated.run(folder), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert repeated.done == 0
+
+
+def test_batches_of_finished_steps_are_not_read_again(tmp_path):
+    def nothing():
+        raise AssertionError("is read")
+        yield
+
+    folder = str(tmp_path)
+    Trained().run(folder)
+    trained = Trained()
+    parts = {"layer": trained.layer, "optimizer": trained.optimizer}
+    training_steps.run(trained.step, nothing(), STEPS, parts, folder)
 
 
 def test_checkpoints_are_written_as_time_passes(tmp_path, monkeypatch):
@@ -244,8 +257,49 @@ def test_unfinished_work_is_not_mixed_with_other_flags_labels_or_runs(tmp_path):
     with pytest.raises(ConfigError, match="with other flags"):
         leave(flags_of(tmp_path / "made", seed=1), inputs)
     (run / "step-2.index").write_text("")
-    with pytest.raises(ConfigError, match="or of backbones or labels that have changed since"):
+    with pytest.raises(
+        ConfigError, match="or of backbones, labels or images that have changed since"
+    ):
         leave(settings, inputs)
+
+
+@pytest.mark.parametrize("kind", ["folder", "run", "checkpoint", "files", "colon"])
+def test_changes_of_inputs_are_noticed_and_own_output_is_none(tmp_path, kind):
+    inside = tmp_path / "in" / "lr:0.1" / "checkpoints"
+    inside.mkdir(parents=True)
+    (inside / "step-1.index").write_text("1")
+    (inside / "step-1.data-00000-of-00001").write_text("1")
+    images = tmp_path / "images" / "train" / "cats"
+    images.mkdir(parents=True)
+    (images / "a.png").write_text("1")
+    source, changed = {
+        "folder": (f"folder:{tmp_path / 'images'}", images / "b.png"),
+        "run": (str(tmp_path / "in" / "lr:0.1"), inside / "step-2.index"),
+        "checkpoint": (str(inside / "step-1"), inside / "step-1.index"),
+        "files": (f"tfrecord:{images}/*", images / "c.png"),
+        "colon": (f"random:{tmp_path / 'in' / 'lr:0.1'}", inside / "step-2.index"),
+    }[kind]
+    # The output is inside of what is evaluated.
+    settings = flags_of((inside.parent if "lr" in source else tmp_path / "images") / "made")
+    leave(settings, [source])
+    leave(settings, [source])
+    changed.write_text("22")
+    with pytest.raises(ConfigError, match="that have changed since"):
+        leave(settings, [source])
+
+
+def test_an_unfinished_folder_whose_description_could_not_be_written_is_not_left(
+    tmp_path, monkeypatch
+):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(unfinished_module, "write_atomically", full)
+    with pytest.raises(RunError, match="cannot be written: No space left on device"):
+        leave(flags_of(tmp_path / "made"), [])
+    assert not (tmp_path / "partial_made" / "evaluation.json").exists()
+    monkeypatch.undo()
+    leave(flags_of(tmp_path / "made"), [])
 
 
 def test_an_unreadable_input_is_not_reported_as_the_output(tmp_path, monkeypatch):

@@ -118,6 +118,14 @@ def test_images_that_only_pillow_reads_become_png(tmp_path):
         assert np.abs(image.numpy().astype(int) - [200, 100, 50]).max() <= 3
 
 
+def test_label_maps_of_protobuf_are_read(tmp_path, monkeypatch):
+    # As `text_format.MessageToString` writes it.
+    text = 'item {\n  name: "K\\303\\244fer\\n\\"x\\""\n  id: 1\n}\n'
+    (tmp_path / "map.pbtxt").write_text(text)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert label_map.read_label_map("~/map.pbtxt") == label_map.number(['Käfer\n"x"'])
+
+
 def test_names_in_a_label_map_may_contain_any_character(tmp_path):
     names = ("C#", "a } b", "item {", 'say "id: 7"', "it's", "back\\slash")
     labels = label_map.number(names)

@@ -26,6 +26,7 @@ from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import RunError
 from pixpro_tf.export import savedmodel
 from pixpro_tf.export.commands import savedmodel as savedmodel_command
+from pixpro_tf.interop.torch import exporting
 from pixpro_tf.storage import init_from, model_card, trained_weights
 from pixpro_tf.storage.run_folder import RunFolder, write_description
 from pixpro_tf.storage.runs import Run
@@ -201,13 +202,13 @@ def test_any_batch_and_image_size_is_accepted(exported):
 
 # Script that runs a strategy of two replicas, each of which sees different images.
 REPLICATED = """
-import sys, numpy as np, tensorflow as tf
+import sys, numpy as np, pixpro_tf, tensorflow as tf
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 images = np.load(sys.argv[2])
 with strategy.scope():
-    model = tf.saved_model.load(sys.argv[1])
+    model = pixpro_tf.load_backbone(sys.argv[1], trainable=True)
 averages = next(v for v in model.variables if "moving_mean" in v.name)
 def step():
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -219,10 +220,12 @@ np.savez(sys.argv[3], each=np.stack(each), together=averages.numpy())
 
 
 @pytest.mark.slow
-def test_running_averages_are_the_mean_over_the_replicas_of_a_consumer(exported, tmp_path):
+@pytest.mark.parametrize("where", ["exported", "run"])
+def test_running_averages_are_the_mean_over_the_replicas_of_a_consumer(where, request, tmp_path):
     images = np.random.default_rng(3).uniform(size=(2, 2, 32, 32, 3)).astype("f")
     np.save(tmp_path / "images.npy", images)
-    arguments = [exported, tmp_path / "images.npy", tmp_path / "found.npz"]
+    handle = request.getfixturevalue(where)
+    arguments = [handle, tmp_path / "images.npy", tmp_path / "found.npz"]
     subprocess.run(warm.python("-c", REPLICATED, *arguments), check=True)
     found = np.load(tmp_path / "found.npz")
     assert np.any(found["each"][0] != found["each"][1])
@@ -341,8 +344,24 @@ def test_card_contains_the_last_metrics_and_the_licence(run, tmp_path):
     assert savedmodel._metrics_at(3, metrics) == lines[1]
     assert savedmodel._metrics_at(2, metrics) == lines[0]
     assert savedmodel._metrics_at(0, metrics) is None
+    with open(metrics, "ab") as file:
+        file.write(b"\xff\n")
+    assert savedmodel._metrics_at(3, metrics) == lines[1]
     assert card["licence"]["weights"] == "CC BY 4.0"
     assert "Licence of the weights: CC BY 4.0." in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_run_that_another_program_began_is_described_as_a_run(run, tmp_path):
+    further = tmp_path / "run"
+    shutil.copytree(run, further)
+    description = json.loads((further / "config.json").read_text())
+    description["imported"] = {"file": "epoch_10.pth", "kind": "authors", "batches_tracked": 3}
+    (further / "config.json").write_text(json.dumps(description))
+    flags = [f"--from={further}", f"--output={tmp_path / 'out'}", "--allow_unfinished"]
+    assert savedmodel_command.main(flags) == 0
+    card = model_card.read(str(tmp_path / "out"))
+    assert card["imported"] is None and card["recipe"]["backbone"] and card["data"]["images"]
+    assert exporting._batches_tracked(Run.open(str(further))) == 2 * card["training"]["step"]
 
 
 def test_readme_describes_the_model(exported):

@@ -1,6 +1,7 @@
 """State dicts with the names of torchvision and timm: files, mistakes, and features in their networks."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pixpro_tf.export.commands import torch as torch_command
 from pixpro_tf.interop.torch import files
 from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import trained_weights
+from tests.support import warm
 from tests.support.models import FOUR_CHANNELS, OTHER_MEAN, make_run, settle
 
 
@@ -110,6 +112,22 @@ def test_pytorchs_own_format_says_it_on_the_screen(tmp_path, capsys):
     assert torch_command.main([f"--from={run}", f"--output={tmp_path / 'mine.pth'}"]) == 0
     said = "Images: RGB in [0, 1], minus (0.1, 0.7, 0.4), divided by (0.05, 0.3, 0.1)\n"
     assert said in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["backbone.safetensors", "backbone.pth"])
+def test_a_full_disk_is_reported_in_one_line(run, tmp_path, name):
+    code = (
+        "import resource, sys; from pixpro_tf.export.commands import torch\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
+        "sys.exit(torch.main(sys.argv[1:]))"
+    )
+    flags = [f"--from={run}", f"--output={tmp_path / name}", "--allow_unfinished"]
+    process = subprocess.run(warm.python("-c", code, *flags), capture_output=True, text=True)
+    assert process.returncode == 1
+    (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
+    assert f"--output={tmp_path / name} cannot be written: " in line and "File too large" in line
+    assert "Traceback" not in process.stderr and not list(tmp_path.iterdir())
 
 
 def test_mistakes_are_reported_in_one_line(run, tmp_path, capsys):

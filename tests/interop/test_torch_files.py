@@ -606,6 +606,8 @@ def test_resnet50_is_converted_within_seconds_and_a_gigabyte(tmp_path):
         ({"backbone_layout": "mirror"}, "--backbone_layout=mirror"),
         ({"projector_final_norm": True}, "--projector_final_norm=True"),
         ({"projector_layers": 3}, "--projector_layers=3"),
+        ({"ppm_layers": 3}, "--ppm_layers=3"),
+        ({"output_stride": 8}, "--output_stride=8"),
         (
             {"pixel_levels": "c4,c5", "shared_projector": False, "output_stride": 16},
             "--pixel_levels=c4,c5",

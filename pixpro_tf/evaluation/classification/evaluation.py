@@ -138,7 +138,9 @@ def _train_layer(
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 
-    layer.build(pooled(next(iter(views))[0]).shape)
+    # Not from a batch: another pass over the views would change their order.
+    images = tf.zeros([1, settings.image_size, settings.image_size, 3], tf.uint8)
+    layer.build(pooled(images).shape)
     optimizer.build(layer.trainable_variables)
     trained = {"layer": layer, "optimizer": optimizer}
     training_steps.run(step, views, settings.epochs * epoch_steps, trained, folder)

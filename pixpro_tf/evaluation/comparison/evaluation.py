@@ -5,6 +5,7 @@ import json
 import os
 import statistics
 import time
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from pixpro_tf.cli.outputs import atomic_output
 from pixpro_tf.data.progress import duration
+from pixpro_tf.errors import first_line
 from pixpro_tf.evaluation import pictures
 from pixpro_tf.evaluation.compare import RANDOM, Settings
 from pixpro_tf.evaluation.comparison.tasks import (
@@ -170,10 +172,14 @@ def _kept(part: str) -> tuple[Scores | None, Predictions] | None:
     """Returns what `_keep` has kept; None if there is nothing."""
     if not part or not os.path.isfile(os.path.join(part, _SCORES)):
         return None
-    with open(os.path.join(part, _SCORES)) as file:
-        scores = json.load(file)
-    with np.load(os.path.join(part, _PREDICTIONS)) as arrays:
-        return scores, dict(arrays)
+    try:
+        with open(os.path.join(part, _SCORES)) as file:
+            scores = json.load(file)
+        with np.load(os.path.join(part, _PREDICTIONS)) as arrays:
+            return scores, dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        print(f"{part} is damaged ({first_line(error)}), so its evaluation is repeated")
+        return None
 
 
 def _keep(part: str, scores: Scores | None, predictions: Predictions) -> None:

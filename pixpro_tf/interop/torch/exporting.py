@@ -42,18 +42,20 @@ def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list
 def _check_run(run: Run) -> None:
     """Rejects a network that the authors' code builds differently: weights have the same shapes in every layout."""
     for name, wanted in (
-        ("backbone_layout", "torchvision"),
-        ("projector_layers", 2),
-        ("projector_final_norm", False),
-        ("pixel_levels", "c5"),
-        ("shared_projector", True),
-        ("channels", RGB.count),
+        ("backbone_layout", ["torchvision"]),
+        ("projector_layers", [2]),
+        ("projector_final_norm", [False]),
+        ("pixel_levels", ["c5"]),
+        ("shared_projector", [True]),
+        ("channels", [RGB.count]),
+        ("output_stride", [32, 16]),
+        ("ppm_layers", [1, 0, 2]),
     ):
         value = getattr(run.config, name)
-        if value != wanted:
+        if value not in wanted:
             raise RunError(
                 f"{run.name} was pre-trained with --{name}={value}, which the authors' code does not support; "
-                f"pre-train with --{name}={wanted}"
+                f"pre-train with --{name}={wanted[0]}"
             )
     if not run.config.image_channels.is_photograph:
         raise RunError(
@@ -92,7 +94,7 @@ def _weights_of(run: Run) -> dict[str, np.ndarray]:
 def _batches_tracked(run: Run) -> int:
     """Returns the number of batches that each BN has seen; PyTorch counts them, and some of its tools require the count."""
     imported = run.description.get("imported")
-    if imported is not None:
+    if imported is not None and not run.description["num_images"]:
         return imported["batches_tracked"]
     # Each step has two views.
     return 2 * step_of(run.checkpoint)

@@ -8,6 +8,7 @@ import concurrent.futures
 import dataclasses
 import importlib.metadata
 import importlib.util
+import io
 import multiprocessing
 import os
 import pickle
@@ -106,7 +107,11 @@ def write(path: str, weights: dict[str, np.ndarray], entry: str = "") -> None:
     import torch
 
     tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
-    torch.save({entry: tensors} if entry else tensors, path)
+    content = io.BytesIO()
+    torch.save({entry: tensors} if entry else tensors, content)
+    # Python's own files tell why they cannot be written.
+    with open(path, "wb") as file:
+        file.write(content.getbuffer())
 
 
 def require_torch() -> None:
