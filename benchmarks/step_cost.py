@@ -90,7 +90,7 @@ def random_batch(config: Config, batch_size: int) -> dict:
     """Returns a random batch in the format of the input pipeline."""
 
     def view(seed):
-        shape = [batch_size, config.image_size, config.image_size, 3]
+        shape = [batch_size, config.image_size, config.image_size, config.image_channels.count]
         if config.augment_on == "device":
             levels = tf.random.stateless_uniform(shape, [0, seed], 0, 256, tf.int32)
             return tf.cast(levels, tf.uint8)

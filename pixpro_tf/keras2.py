@@ -21,10 +21,10 @@ def select_keras_2() -> None:
         # TensorFlow 2.15 includes Keras 2; the variable would replace it with tf-keras, another package.
         os.environ.pop(LEGACY_KERAS_VARIABLE, None)
         return
-    chosen = os.environ.setdefault(LEGACY_KERAS_VARIABLE, "1")
-    if "keras" in sys.modules or (
-        "tensorflow" in sys.modules and chosen.lower() not in ("1", "true")
-    ):
+    was_chosen = os.environ.get(LEGACY_KERAS_VARIABLE, "").lower() in ("1", "true")
+    chosen = os.environ.setdefault(LEGACY_KERAS_VARIABLE, "1").lower() in ("1", "true")
+    # With the variable, tf.keras is Keras 2 even if the program has imported keras, which is Keras 3.
+    if ("keras" in sys.modules and not was_chosen) or ("tensorflow" in sys.modules and not chosen):
         raise ImportError(
             "tf.keras is Keras 3 in this process, but pixpro_tf requires Keras 2; "
             f"import pixpro_tf before tensorflow, or set {LEGACY_KERAS_VARIABLE}=1"

@@ -1,6 +1,5 @@
 """Pre-training with one function call, and the run that it returns."""
 
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ import tensorflow as tf
 from pixpro_tf.build import build_objectives
 from pixpro_tf.cli import command_line
 from pixpro_tf.config import Config
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.export import savedmodel
 from pixpro_tf.objectives.base import Objective
 from pixpro_tf.storage import runs
@@ -124,10 +123,12 @@ def pretrain(
         >>> run.export_savedmodel("exported/mine")  # doctest: +SKIP
     """
     common = [f"--flagfile={flagfile}", f"--dataset={data}", f"--run_dir={run_dir}"]
-    config = command_line.parse(Config, common)
-    assert config is not None
-    config = dataclasses.replace(config, **flags)
+    values = command_line.values_of(Config, common)
+    assert values is not None
+    if unknown := [name for name in flags if name not in values]:
+        raise ConfigError(f"--{unknown[0]} is unknown; train.py --help lists the flags")
+    config = Config(**(values | flags))
     config.check_surroundings()
-    if code := train(config, objectives):
+    if code := train(config, objectives, ends_process=False):
         raise KeyboardInterrupt(f"stopped by signal {code - 128}; the same call resumes the run")
     return Run.open(config.run_dir)

@@ -1,6 +1,7 @@
 """Tests of the installed package: contents of the wheel, and commands outside a checkout."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -102,3 +103,41 @@ def test_an_installed_package_trains_and_exports(wheel, photos, tmp_path):
 @pytest.mark.thorough
 def test_an_installed_package_includes_its_dependencies(wheel, photos, tmp_path):
     train_export_and_load(install(tmp_path / "env", str(wheel)), photos, tmp_path)
+
+
+def test_machines_with_tpus_have_all_dependencies():
+    def names(file, wanted):
+        lines = (ROOT / file).read_text().splitlines()
+        pinned = [line for line in lines if line and not line.startswith("#") and wanted(line)]
+        return {re.split("[=<>;]", line)[0] for line in pinned}
+
+    current = names("requirements.txt", lambda line: 'python_version < "3.12"' not in line)
+    on_tpus = names("requirements-tpu.txt", lambda line: True)
+    assert current - {"tensorflow"} == on_tpus - {"tensorflow-tpu", "libtpu"}
+
+
+def test_the_path_of_a_python_may_contain_spaces(tmp_path):
+    (tmp_path / "my python").mkdir()
+    path = tmp_path / "my python" / "python"
+    path.symlink_to(sys.executable)
+    command = [ROOT / "scripts" / "find_python", path]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == str(path)
+
+
+KERAS = """
+import os, sys, types
+sys.modules["keras"] = types.ModuleType("keras")
+sys.version_info = (3, 13)
+import pixpro_tf.keras2
+pixpro_tf.keras2.select_keras_2()
+"""
+
+
+@pytest.mark.parametrize(("variable", "accepted"), [("1", True), ("True", True), ("0", False)])
+def test_keras_3_beside_keras_2_is_accepted_where_it_was_chosen(variable, accepted):
+    environment = os.environ | {"TF_USE_LEGACY_KERAS": variable, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", KERAS]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert (process.returncode == 0) == accepted, process.stderr
+    assert accepted or "tf.keras is Keras 3 in this process" in process.stderr

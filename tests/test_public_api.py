@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 import pixpro_tf
+from pixpro_tf import pretraining
 from tests.conftest import ROOT
 from tests.support import warm
 
@@ -63,6 +64,21 @@ print(json.dumps({
     "losses": losses,
 }))
 """
+
+
+def test_flags_of_a_call_override_those_of_the_file(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pretraining, "train", lambda config, *_, **__: seen.append(config))
+    monkeypatch.setattr(pretraining.Run, "open", lambda folder: folder)
+    # This file is valid only with a dataset of TFDS.
+    (tmp_path / "mine.flags").write_text("--split=train[:10%]\n--gamma=3\n")
+    (tmp_path / "photos").mkdir()
+    flags = {"flagfile": str(tmp_path / "mine.flags"), "split": ""}
+    pixpro_tf.pretrain(f"folder:{tmp_path / 'photos'}", str(tmp_path / "run"), **flags)
+    (config,) = seen
+    assert config.gamma == 3 and config.split == "" and config.backbone == "resnet50"
+    with pytest.raises(pixpro_tf.ConfigError, match=r"^--batch_sizes is unknown"):
+        pixpro_tf.pretrain("folder:photos", str(tmp_path / "run"), batch_sizes=3)
 
 
 @pytest.mark.slow

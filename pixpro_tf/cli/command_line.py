@@ -38,6 +38,12 @@ def parse(settings: type[Settings], arguments: list[str]) -> Settings | None:
     Raises:
         ConfigError: if a flag is unknown, missing, unreadable, or inconsistent with other flags.
     """
+    given = values_of(settings, arguments)
+    return None if given is None else settings(**given)
+
+
+def values_of(settings: type[Settings], arguments: list[str]) -> dict[str, Any] | None:
+    """Parses a command line into the values of settings, which are not checked together; arguments and errors are those of `parse`."""
     values = _defined(settings)
     expanded = _expanded(arguments)
     try:
@@ -53,12 +59,9 @@ def parse(settings: type[Settings], arguments: list[str]) -> Settings | None:
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise ConfigError(f"{' and '.join(missing)} {verb} missing; --help lists the flags")
-    return settings(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in given.items()
-        }
-    )
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
 
 
 def arguments_of(settings: Any) -> list[str]:
@@ -231,7 +234,8 @@ def _flagfile(path: str) -> str:
 
     A path that does not exist, such as `configs/pixpro.flags` or just `pixpro`, refers to a flag file that comes with this package.
     """
-    if os.path.exists(path):
+    # A folder of images may have the name of a flag file.
+    if os.path.isfile(path):
         return path
     package = os.path.dirname(os.path.abspath(pixpro_tf.__file__))
     name = path.removeprefix("configs/").removesuffix(".flags") + ".flags"

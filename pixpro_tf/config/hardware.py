@@ -58,7 +58,7 @@ class HardwareFlags:
     loss_scale: str = flag(
         "dynamic",
         "Hardware",
-        "loss scale of --precision=float16: dynamic, none or a number",
+        "loss scale of --precision=float16: dynamic or a number",
         used_by={"precision": ("float16",)},
     )
     jit: str = flag(
@@ -85,15 +85,8 @@ class HardwareFlags:
             )
         if self.tpu and self.strategy != "tpu":
             refuse(self, "tpu", f"is unused with --strategy={self.strategy}; add --strategy=tpu")
-        if self.precision in ("auto", "float16") and self.loss_scale == "none":
-            float16 = "may select float16, which " if self.precision == "auto" else ""
-            refuse(
-                self,
-                "precision",
-                f"{float16}loses small gradients without loss scaling; use --loss_scale=dynamic, or --precision=bfloat16",
-            )
-        if self.loss_scale not in ("dynamic", "none") and not _is_positive_number(self.loss_scale):
-            refuse(self, "loss_scale", "must be dynamic, none or a number greater than 0")
+        if self.loss_scale != "dynamic" and not _is_positive_number(self.loss_scale):
+            refuse(self, "loss_scale", "must be dynamic or a number greater than 0")
         if self.strategy == "tpu" and self.precision == "float16":
             refuse(self, "precision", "is not supported on TPUs; use --precision=bfloat16")
 
@@ -125,7 +118,8 @@ def _check_cluster(flags: HardwareFlags, text: str) -> None:
         addresses = {role: list(cluster["cluster"][role]) for role in cluster["cluster"]}
         role, index = cluster["task"]["type"], cluster["task"]["index"]
         others = sorted({role, *addresses} - _ROLES)
-        valid = bool(others) or 0 <= index < len(addresses[role])
+        one_chief = len(addresses.get("chief", [])) <= 1
+        valid = bool(others) or (one_chief and 0 <= index < len(addresses[role]))
     except (ValueError, KeyError, TypeError):
         others, valid = [], False
     if others:

@@ -100,7 +100,9 @@ class TrainingLog(StepCallback):
         self._print = print_line
         self._pending: list[dict[str, tf.Tensor | float]] = []
         self._unwritten: list[str] = []
-        self._lines_dropped = False
+        # Steps whose lines are in the file; later lines are those of a run that was killed, or have been written in part.
+        self._written = start_step
+        self._is_clean = False
         self._writer: tf.summary.SummaryWriter | None = None
         self._seconds_per_step: float | None = None
         self._alarms: set[str] = set()
@@ -174,12 +176,14 @@ class TrainingLog(StepCallback):
 
     def _write_lines(self) -> None:
         with writing(self._folder.metrics):
-            if not self._lines_dropped:
-                self._drop_lines_after(self.start_step)
-                self._lines_dropped = True
+            if not self._is_clean:
+                self._drop_lines_after(self._written)
+            self._is_clean = not self._unwritten
             if self._unwritten:
                 with tf.io.gfile.GFile(self._folder.metrics, "a") as file:
                     file.write("".join(self._unwritten))
+                self._written = int(_step_of(self._unwritten[-1]))
+                self._is_clean = True
                 self._unwritten.clear()
 
     def _watch(self, values: dict[str, float]) -> None:
@@ -295,7 +299,7 @@ class Checkpoints(StepCallback):
         seconds_between: float = 0.0,
         agree: Callable[[bool], bool] = bool,
         agree_every: int = 1,
-        leaving: Leaving | None = None,
+        ends_process: bool = True,
     ) -> None:
         super().__init__(start_step)
         self._store = store
@@ -304,7 +308,7 @@ class Checkpoints(StepCallback):
         self._pace = Pace(seconds_between)
         self._agree = agree
         self._agree_every = agree_every
-        self._leaving = leaving or Leaving(steps=agree_every)
+        self._leaving = Leaving(steps=agree_every, ends_process=ends_process)
         self.left_on: int | None = None
 
     def catching_signals(self) -> contextlib.AbstractContextManager[None]:

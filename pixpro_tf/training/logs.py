@@ -38,7 +38,8 @@ def summaries(folder: RunFolder, step: int) -> Iterator[None]:
         # Whatever the block writes has no writer.
         yield
         return
-    with writer.as_default(step):
+    # On its exit, the writer flushes.
+    with writing(folder.tensorboard), writer.as_default(step):
         yield
     with writing(folder.tensorboard):
         writer.close()

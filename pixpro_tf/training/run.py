@@ -44,13 +44,19 @@ _SECONDS_BETWEEN = 180.0
 _SECONDS_FOR_A_CHECKPOINT = 60.0
 
 
-def train(config: Config, make_objectives: BuildObjectives = build.build_objectives) -> int:
+def train(
+    config: Config,
+    make_objectives: BuildObjectives = build.build_objectives,
+    *,
+    ends_process: bool = True,
+) -> int:
     """Trains until the last step of the run, or until a signal stops it.
 
     Args:
         config: configuration of the run.
         make_objectives: function that returns the objectives for a configuration; by default those that the configuration selects. See
             docs/objectives.md.
+        ends_process: whether signals may end the process; see `Leaving`.
 
     Returns:
         The exit code: 0, or 128 plus the number of the signal that stopped the run early.
@@ -83,7 +89,7 @@ def train(config: Config, make_objectives: BuildObjectives = build.build_objecti
             # This comes last, so that a rejected start leaves the folder unchanged.
             if chief and session.store.latest is None:
                 start_run_folder(config, folder, source.num_images, bad_images, images_digest)
-            return _train_session(session)
+            return _train_session(session, ends_process)
 
 
 def _with_choices(config: Config, folder: RunFolder) -> Config:
@@ -126,7 +132,7 @@ def _open_session(
     return Session(config, folder, strategy, source, steps, learning_rate, model, store, start_step)
 
 
-def _train_session(session: Session) -> int:
+def _train_session(session: Session, ends_process: bool) -> int:
     print(_description(session))
     if advice := advice_on_length(session.config, session.steps.total):
         print(advice)
@@ -143,6 +149,7 @@ def _train_session(session: Session) -> int:
         every=config.checkpoint_every or session.steps.per_epoch,
         last_step=last_step,
         seconds_between=0.0 if config.checkpoint_every else _SECONDS_BETWEEN,
+        ends_process=ends_process,
         **workers.agreement(session.strategy),
     )
     watchers = _watchers(session) if is_chief(session.strategy) else []

@@ -44,6 +44,8 @@ class Leaving:
         end: function that takes the number of the signal and a reason for the user, and ends the process.
         patience: number of seconds in which the run must stop, unless its steps take longer.
         steps: number of steps after which training stops at the latest.
+        ends_process: whether signals may end the process when nothing can be saved; otherwise, as in a notebook, a signal before the first
+            step has its usual effect, and a step that does not finish goes on.
 
     Attributes:
         told: number of the first signal; None before it.
@@ -54,13 +56,16 @@ class Leaving:
         end: Callable[[int, str], None] = _end,
         patience: float = _PATIENCE,
         steps: int = 1,
+        ends_process: bool = True,
     ) -> None:
         self._end = end
         self._patience = patience
         self._steps = steps
+        self._ends_process = ends_process
         self._step_began: float | None = None
         self._longest_step = 0.0
         self._is_saving = False
+        self._saved_at = -math.inf
         self.told: int | None = None
 
     def step_ended(self) -> None:
@@ -77,6 +82,7 @@ class Leaving:
         self._is_saving = True
         try:
             yield
+            self._saved_at = time.monotonic()
         finally:
             self._is_saving = False
 
@@ -93,9 +99,14 @@ class Leaving:
 
         def receive(number: int, frame: types.FrameType | None) -> None:
             self.told = number
-            signal.signal(number, previous[number])
+            # The system repeats SIGXCPU every second; only other signals mean more the second time.
+            repeated = number == signal.SIGXCPU
+            signal.signal(number, signal.SIG_IGN if repeated else previous[number])
             if not self._has_made_steps:
-                self._end_before_a_step(number)
+                if self._ends_process:
+                    self._end_before_a_step(number)
+                else:
+                    signal.raise_signal(number)
 
         previous = {number: signal.getsignal(number) for number in SIGNALS}
         previous = {
@@ -104,7 +115,8 @@ class Leaving:
         heard, hears = os.pipe()
         os.set_blocking(hears, False)
         previous_hears = signal.set_wakeup_fd(hears, warn_on_full_buffer=False)
-        watcher = threading.Thread(target=self._watch, args=(heard,), daemon=True)
+        watch = self._watch if self._ends_process else lambda heard: None
+        watcher = threading.Thread(target=watch, args=(heard,), daemon=True)
         watcher.start()
         try:
             for number in previous:
@@ -112,7 +124,8 @@ class Leaving:
             yield
         finally:
             for number, handler in previous.items():
-                signal.signal(number, handler)
+                if number != self.told or number != signal.SIGXCPU:
+                    signal.signal(number, handler)
             signal.set_wakeup_fd(previous_hears)
             os.close(hears)
             watcher.join()
@@ -131,12 +144,17 @@ class Leaving:
                 if len(told) == 1 and self._is_saving:
                     deadline = time.monotonic() + _LAST_PATIENCE
                     continue
+                # After the checkpoint, there is time again to finish the rest.
+                after = self._saved_at + self._patience
+                if len(told) == 1 and deadline < after:
+                    deadline = after
+                    continue
                 break
             numbers = os.read(heard, 64)
             if not numbers:
                 return
             for number in numbers:
-                if number in SIGNALS:
+                if number in SIGNALS and not (told and number == signal.SIGXCPU):
                     patience = _LAST_PATIENCE
                     if not told and self._has_made_steps:
                         patience = max(self._patience, (self._steps + 2) * self._longest_step)
@@ -144,6 +162,8 @@ class Leaving:
                     deadline = min(deadline, time.monotonic() + patience)
         if not self._has_made_steps:
             self._end_before_a_step(told[0])
+        elif math.isfinite(self._saved_at):
+            self._end(told[0], "the checkpoint has been saved; the same command resumes from it.")
         else:
             self._end(
                 told[0],

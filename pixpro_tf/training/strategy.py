@@ -3,16 +3,13 @@
 import contextlib
 import json
 import os
-from typing import Any
 
 import tensorflow as tf
 
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError, first_line
 from pixpro_tf.ops.graphs import is_tensorflow_for_tpus
-
-# Ports of Slurm jobs: jobs on the same host have different ones.
-_FIRST_PORT, _NUM_PORTS = 12000, 40000
+from pixpro_tf.training.slurm import slurm_cluster
 
 
 def make_strategy(
@@ -59,25 +56,6 @@ def make_strategy(
             [f"/gpu:{i}" for i in range(num_devices or len(gpus))]
         )
     return tf.distribute.MirroredStrategy(_logical_cpus(max(num_devices, 1)))
-
-
-def slurm_cluster() -> dict[str, Any]:
-    """Returns the description of a Slurm job step in the form of TF_CONFIG, from the environment of one of its processes.
-
-    Each process uses the GPUs that Slurm lets it see.
-    """
-    port = _FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % _NUM_PORTS
-    tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
-    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        port_base=port,
-        # TensorFlow's resolver would distribute GPUs to the processes, which it counts with nvidia-smi; Slurm has done so already.
-        gpus_per_node=tasks,
-        gpus_per_task=1,
-        auto_set_gpu=False,
-    )
-    cluster = resolver.cluster_spec().as_dict()
-    role, index = resolver.get_task_info()
-    return {"cluster": cluster, "task": {"type": role, "index": index}}
 
 
 def _logical_cpus(count: int) -> list[str]:

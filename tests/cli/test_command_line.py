@@ -7,6 +7,7 @@ import pytest
 
 from pixpro_tf.cli import command_line
 from pixpro_tf.cli.settings import CheckedSettings
+from pixpro_tf.config import Config
 from pixpro_tf.config.flag import INTERNAL, flag, flag_name, required
 from pixpro_tf.errors import ConfigError
 from tests.conftest import ROOT
@@ -101,6 +102,12 @@ def test_flag_file_is_read(tmp_path):
     settings = parse(f"--flagfile={path}", "--side=6")
     assert settings.side == 6 and settings.switch is False
     assert parse("--flagfile", str(path)).side == 7
+
+
+def test_a_folder_does_not_hide_a_flag_file_of_the_project(tmp_path, monkeypatch):
+    (tmp_path / "own_images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert command_line.parse(Config, ["--flagfile=own_images"]).batch_size == 64
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from pixpro_tf.errors import RunError
 from pixpro_tf.storage.run_folder import RunFolder
-from pixpro_tf.training import callbacks
+from pixpro_tf.training import callbacks, logs
 
 pytestmark = pytest.mark.usefixtures("default_signals")
 
@@ -155,6 +155,37 @@ def test_metrics_are_kept_until_they_can_be_written(log, tmp_path, capsys):
     made.on_train_batch_end(2, HEALTHY)
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
     assert capsys.readouterr().out.count("warning") == 1
+
+
+def test_lines_that_were_written_in_part_are_written_again(log, tmp_path, monkeypatch):
+    made = log(every=1)
+    made.on_train_batch_end(0, HEALTHY)
+    write = tf.io.gfile.GFile.write
+
+    def full(self, text):
+        write(self, text[:20])
+        self.close()
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tf.io.gfile.GFile, "write", full)
+        made.on_train_batch_end(1, HEALTHY)
+    made.on_train_batch_end(2, HEALTHY)
+    made.on_train_batch_end(3, HEALTHY)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_summaries_whose_flush_fails_do_not_end_the_run(tmp_path, monkeypatch, capsys):
+    def failed(*arguments, **options):
+        raise tf.errors.UnavailableError(None, None, "stale file handle")
+
+    with logs.summaries(RunFolder(str(tmp_path)), 1):
+        tf.summary.scalar("a", 1.0)
+        monkeypatch.setattr(tf.summary, "flush", failed)
+        writer = type(tf.summary.create_noop_writer()).__mro__[1]
+        for kind in {writer, *writer.__subclasses__()}:
+            monkeypatch.setattr(kind, "flush", failed)
+    assert "cannot be written: stale file handle; the run continues" in capsys.readouterr().out
 
 
 class Store:

@@ -110,6 +110,43 @@ def test_workers_that_agree_every_few_steps_get_the_time_of_all_of_them(ends):
     assert ends
 
 
+def test_the_rest_of_a_run_has_time_after_the_last_checkpoint(leaving, ends):
+    with leaving.catching():
+        leaving.step_ended()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with leaving.saving():
+            time.sleep(0.3)
+        time.sleep(0.1)
+        assert not ends
+        assert wait_for(ends)[0][1].startswith("the checkpoint has been saved; the same command")
+
+
+def test_a_limit_of_processor_time_is_told_every_second_and_counts_once(leaving, ends):
+    with leaving.catching():
+        leaving.step_ended()
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGXCPU)
+        assert leaving.told == signal.SIGXCPU and not ends
+        with leaving.saving():
+            os.kill(os.getpid(), signal.SIGXCPU)
+    assert not ends and signal.getsignal(signal.SIGXCPU) == signal.SIG_IGN
+
+
+def test_a_notebook_is_not_ended(ends):
+    leaving = Leaving(end=lambda *told: ends.append(told), patience=0.1, ends_process=False)
+    with leaving.catching(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+    with leaving.catching():
+        leaving.step_ended()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+    assert leaving.told == signal.SIGINT and not ends
+
+
 def test_nothing_is_caught_outside_of_the_main_thread(leaving):
     handler = signal.getsignal(signal.SIGTERM)
     done = []

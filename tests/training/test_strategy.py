@@ -5,8 +5,8 @@ import threading
 import pytest
 import tensorflow as tf
 
-from pixpro_tf.errors import RunError
-from pixpro_tf.training import strategy, workers
+from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.training import slurm, strategy, workers
 
 
 @pytest.mark.parametrize("name", ["auto", "one_device"])
@@ -81,14 +81,18 @@ def test_chief_or_else_the_first_worker_writes(cluster, role, index, chief, monk
 @pytest.mark.parametrize(
     ("nodes", "tasks", "rank", "addresses"),
     [
-        ("node[01-02]", "1(x2)", 1, ["node01:13042", "node02:13042"]),
-        ("gpu7", "2", 0, ["gpu7:13042", "gpu7:13043"]),
-        ("a,b", "2,1", 2, ["a:13042", "a:13043", "b:13042"]),
+        ("node[01-02]", "1(x2)", 1, ["node01:P", "node02:P"]),
+        ("gpu7", "2", 0, ["gpu7:P", "gpu7:Q"]),
+        ("a,b", "2,1", 2, ["a:P", "a:Q", "b:P"]),
+        # In the order of the ranks, not in that of their names.
+        ("gpu[9-10]", "1(x2)", 1, ["gpu9:P", "gpu10:P"]),
+        ("x[098-100,7],login-1", "1(x5)", 4, ["x098:P", "x099:P", "x100:P", "x7:P", "login-1:P"]),
     ],
 )
 def test_slurm_step_becomes_a_cluster(nodes, tasks, rank, addresses, monkeypatch):
     for name, value in {
         "SLURM_JOB_ID": "81042",
+        "SLURM_STEP_ID": "0",
         "SLURM_PROCID": str(rank),
         "SLURM_STEP_NODELIST": nodes,
         "SLURM_STEP_NUM_TASKS": str(len(addresses)),
@@ -96,12 +100,46 @@ def test_slurm_step_becomes_a_cluster(nodes, tasks, rank, addresses, monkeypatch
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    found = strategy.slurm_cluster()
+    found = slurm.slurm_cluster()
+    port = int(found["cluster"]["worker"][0].rpartition(":")[2])
+    addresses = [each.replace("P", str(port)).replace("Q", str(port + 1)) for each in addresses]
     assert found == {
         "cluster": {"worker": addresses},
         "task": {"type": "worker", "index": rank},
     }
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    # Neighbouring jobs and steps, which often share a node, do not share ports.
+    ports = set()
+    for job in ("81041", "81042", "81043"):
+        for step in ("0", "1"):
+            monkeypatch.setenv("SLURM_JOB_ID", job)
+            monkeypatch.setenv("SLURM_STEP_ID", step)
+            address = slurm.slurm_cluster()["cluster"]["worker"][0]
+            ports |= {int(address.rpartition(":")[2]) + task for task in range(16)}
+    assert len(ports) == 6 * 16 and min(ports) >= 12000 and max(ports) < 32768
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SLURM_STEP_NODELIST", "rack[1-2]node3", "is not a list of nodes"),
+        ("SLURM_STEP_TASKS_PER_NODE", "two", "is not a list of numbers"),
+        ("SLURM_STEP_TASKS_PER_NODE", "17", "supports up to 16 processes on each node"),
+        ("SLURM_STEP_TASKS_PER_NODE", "1,1", "supports up to 16 processes on each node"),
+    ],
+)
+def test_variables_of_slurm_that_cannot_be_read_are_reported(name, value, said, monkeypatch):
+    values = {
+        "SLURM_JOB_ID": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_STEP_NODELIST": "gpu1",
+        "SLURM_STEP_TASKS_PER_NODE": "1",
+    }
+    for each, text in (values | {name: value}).items():
+        monkeypatch.setenv(each, text)
+    with pytest.raises(ConfigError, match=said) as raised:
+        slurm.slurm_cluster()
+    assert f"{name}={value}" in str(raised.value)
 
 
 @pytest.mark.parametrize(
