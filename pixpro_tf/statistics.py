@@ -30,6 +30,12 @@ class Settings(ImageLimits, CheckedSettings):
         unit="images",
         minimum=1,
     )
+    channels: int = flag(
+        0,
+        "Data",
+        "number of channels; 0 for that of most images. Needed for .npy files that have more channels than rows or columns and are not square",
+        minimum=0,
+    )
     on_bad_image: str = on_bad_image_flag()
     outliers: float = flag(
         0.5,
@@ -54,6 +60,7 @@ def _run(settings: Settings) -> None:
         max_images=settings.max_images,
         outliers=settings.outliers,
         skip_bad=settings.on_bad_image == "skip",
+        channels=settings.channels,
         seed=settings.seed,
     )
     lines = [

@@ -102,6 +102,7 @@ REFUSALS = [
     ({"split": "train", "dataset": "folder:photos"}, "split", "remove it"),
     ({"split": "train", "dataset": "zip:photos.zip"}, "split", "remove it"),
     ({"split": "train", "dataset": "tfrecord:shards/*"}, "split", "remove it"),
+    ({"split": "train", "dataset": "photographs"}, "split", "remove it"),
     ({"strategy": "tpu", "tpu": "my-tpu", "run_dir": "runs/a"}, "run_dir", "gs://bucket/run"),
     (REMOTE_TPU | {"data_dir": "/data"}, "data_dir", "gs://bucket/data"),
     (REMOTE_TPU | {"dataset": "folder:/photos"}, "dataset", "--data_service"),

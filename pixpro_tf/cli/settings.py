@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from pixpro_tf.config import OF_FILES
+from pixpro_tf.config.data import has_splits
 from pixpro_tf.config.flag import check_all_used, check_used, check_values, flag, required
 from pixpro_tf.config.limits import DownloadLimits, ImageLimits
 from pixpro_tf.data.labelled.user_files import OF_OWN_FILES
@@ -120,11 +120,6 @@ class LabelSettings(ImageLimits, CheckedSettings):
         choices=("", "shown", "stored"),
         used_by={"labels": ()},
     )
-
-
-def has_splits(dataset: str) -> bool:
-    """Returns whether the images of `train.py --dataset` have splits: those of TFDS do."""
-    return dataset != "photographs" and not dataset.startswith(OF_FILES)
 
 
 def check_split(settings: CheckedSettings, dataset: str) -> None:

@@ -53,6 +53,8 @@ class Plan:
         # The images may have changed since an earlier call in this process.
         _open.cache_clear()
         source, digest = _open(images)
+        if source.passed_over:
+            print(source.passed_over)
         return cls(images, digest, source.num_images, seed, per_shard)
 
     @property

@@ -12,6 +12,13 @@ from pixpro_tf.errors import why_not_a_folder
 
 # Prefixes of --dataset for images that do not belong to a TFDS dataset.
 OF_FILES = ("folder:", "zip:", "tfrecord:")
+
+
+def has_splits(dataset: str) -> bool:
+    """Returns whether the images of `--dataset` have splits: those of TFDS do."""
+    return dataset != "photographs" and not dataset.startswith(OF_FILES)
+
+
 # Flags with one number for each channel.
 _OF_CHANNELS = ("channel_low", "channel_high", "channel_mean", "channel_std")
 _MEASURE = "python -m pixpro_tf.statistics measures them and writes a flag file"
@@ -162,7 +169,7 @@ class DataFlags:
             self._check_data_service()
         if "://" in self.cache_dir:
             refuse(self, "cache_dir", "is not a local path; use a folder on this machine")
-        if self.split and self.dataset.startswith(OF_FILES):
+        if self.split and not has_splits(self.dataset):
             refuse(
                 self,
                 "split",

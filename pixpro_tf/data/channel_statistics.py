@@ -26,11 +26,13 @@ class _Image:
     Attributes:
         record: its record in the source.
         pixels: values of some of its pixels, `[N, C]`; `[0, 0]` if it cannot be read.
+        is_of_bytes: whether the file stores 8 bits per channel.
         error: why it cannot be read; None if it can.
     """
 
     record: Record
     pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros([0, 0]))
+    is_of_bytes: bool = False
     error: Exception | None = None
 
     @property
@@ -51,6 +53,7 @@ def measure(
     outliers: float = 0.5,
     seed: int = 0,
     skip_bad: bool = False,
+    channels: int = 0,
 ) -> tuple[Channels, int]:
     """Measures the channels of images on random pixels of a random sample.
 
@@ -65,6 +68,7 @@ def measure(
         outliers: share of the values below the range of a channel, and above it, in per cent.
         seed: seed of the sample.
         skip_bad: whether images of the sample that cannot be read, or have another number of channels, are named and left out.
+        channels: number of channels; 0 for that of most images.
 
     Returns:
         The channels, and the number of images that were measured.
@@ -77,13 +81,17 @@ def measure(
             images, data_dir="", split="", shuffle_buffer=max_images, channels=_UNKNOWN
         )
     generator = np.random.default_rng(seed)
+    if source.passed_over:
+        print(source.passed_over)
     number = min(max_images, source.num_images)
     records = source.epoch(seed, tf.constant(0, tf.int64)).take(number)
-    sample = [_read(source, record, generator) for record in counted(records, number, "images")]
+    sample = [
+        _read(source, record, generator, channels) for record in counted(records, number, "images")
+    ]
     counts = collections.Counter(each.count for each in sample if each.count)
     # Of two equally frequent numbers, RGB's: images with other channels can be converted to it.
     count = max(counts, key=lambda each: (counts[each], each == RGB.count, each), default=0)
-    only_bytes = all(each.pixels.dtype == np.uint8 for each in sample if each.count == count)
+    only_bytes = all(each.is_of_bytes for each in sample if each.count == count)
     as_rgb = only_bytes and count == RGB.count
     sample = [
         each if each.count == count else _read_as(source, each, count, as_rgb, generator)
@@ -107,18 +115,18 @@ def measure(
         print(
             f"Skipped images with another number of channels than {count}: {len(others)} of {number} ({names})"
         )
-    good = [each.pixels for each in sample if each.count == count]
-    only_bytes = all(pixels.dtype == np.uint8 for pixels in good)
-    found = np.concatenate(good).astype(np.float64)
+    good = [each for each in sample if each.count == count]
+    only_bytes = all(each.is_of_bytes for each in good)
+    found = np.concatenate([each.pixels for each in good]).astype(np.float64)
     return _channels_of(found, images, None if only_bytes else outliers), len(good)
 
 
-def _read(source: FileSource, record: Record, generator: np.random.Generator) -> _Image:
+def _read(source: FileSource, record: Record, generator: np.random.Generator, count: int) -> _Image:
     try:
-        values = stored_values.read(source.encoded(record).numpy())
+        values, stored = stored_values.read_with_type(source.encoded(record).numpy(), count or None)
     except (ValueError, tf.errors.OpError) as error:
         return _Image(record, error=error)
-    return _Image(record, _pixels(values, generator))
+    return _Image(record, _pixels(values, generator), stored == np.uint8)
 
 
 def _read_as(
@@ -128,10 +136,13 @@ def _read_as(
     try:
         encoded = source.encoded(image.record)
         # The axis of the channels of an array may be unclear without their number.
-        values = decode(encoded) if as_rgb else stored_values.read(encoded.numpy(), count)
+        if as_rgb:
+            values, stored = np.asarray(decode(encoded)), np.dtype(np.uint8)
+        else:
+            values, stored = stored_values.read_with_type(encoded.numpy(), count)
     except (ValueError, tf.errors.OpError):
         return image
-    return _Image(image.record, _pixels(np.asarray(values), generator))
+    return _Image(image.record, _pixels(values, generator), stored == np.uint8)
 
 
 def _pixels(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import struct
 import threading
 from collections.abc import Iterator
 
@@ -17,6 +16,7 @@ from PIL import (
 )
 
 from pixpro_tf.data import limits
+from pixpro_tf.errors import first_line
 
 # Pillow reads many other formats with code that has had little review. It knows those that are named only once their modules are imported.
 FORMATS = (
@@ -82,9 +82,11 @@ def opened(encoded: bytes, formats: tuple[str, ...] = FORMATS) -> Iterator[Image
     except UnidentifiedImageError:
         known = f"{', '.join(formats[:-1])} or {formats[-1]}"
         raise ValueError(f"damaged, or not a {known}") from None
-    # The last one comes from metadata that end too early.
-    except (OSError, SyntaxError, EOFError, struct.error) as error:
-        raise ValueError(f"damaged: {error}") from None
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:
+        # Damaged files and metadata make Pillow raise errors of almost any type.
+        raise ValueError(f"damaged: {first_line(error)}") from None
 
 
 @contextlib.contextmanager

@@ -4,13 +4,14 @@ import contextlib
 import io
 
 import numpy as np
-from PIL import ImageOps, JpegImagePlugin, PngImagePlugin
+from PIL import JpegImagePlugin, PngImagePlugin
 
 from pixpro_tf.data import limits, pillow_images
 from pixpro_tf.errors import first_line
 
 _ARRAY = b"\x93NUMPY"
-_NO_DATA = 42113  # GDAL's tag in GeoTIFFs
+_NO_DATA, _ORIENTATION = 42113, 274  # tags of TIFF; the first is GDAL's
+_PALETTE = 3  # photometric interpretation of TIFF
 _PILLOW = (
     *pillow_images.FORMATS,
     *(
@@ -32,7 +33,8 @@ _PNG_WITH_SEVERAL = (2, 4, 6)
 def read(encoded: bytes, count: int | None = None) -> np.ndarray:
     """Reads the values of an image, without converting or scaling them.
 
-    NumPy's `.npy` files contain `[H, W]`, `[H, W, C]` or `[C, H, W]`; if the first and the last axis could both be the channels, it is the last.
+    NumPy's `.npy` files contain `[H, W]`, `[H, W, C]` or `[C, H, W]`. Without `count`, an image is taken to be square if two axes are equal, and
+    otherwise to have fewer channels than rows and columns; if the first and the last axis could both be the channels, it is the last.
     TIFF and GeoTIFF need the package tifffile (and imagecodecs if they are compressed); bands may be stored as pixels, as planes or as
     pages. Alpha counts as a channel. Indexed colours are resolved.
 
@@ -46,15 +48,21 @@ def read(encoded: bytes, count: int | None = None) -> np.ndarray:
     Raises:
         ValueError: if the image is damaged, too large, of another format, or has another number of channels.
     """
+    return read_with_type(encoded, count)[0]
+
+
+def read_with_type(encoded: bytes, count: int | None = None) -> tuple[np.ndarray, np.dtype]:
+    """Returns what `read` returns, and the type in which the file stores the values, which has no NaN if it is one of integers."""
+    missing = ""
     if encoded.startswith(_ARRAY):
         values = _read_array(encoded, count)
     elif encoded.startswith(pillow_images.TIFF):
-        values = _read_tiff(encoded, count)
+        values, missing = _read_tiff(encoded, count)
     else:
         values = _read_by_pillow(encoded, count)
     if values.dtype.kind not in "uif":
         raise ValueError(f"its values have the type {values.dtype}; save integers or floats")
-    return values
+    return _without(values, missing), values.dtype
 
 
 def scaled(values: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) -> np.ndarray:
@@ -117,14 +125,20 @@ def _axes_of_array(shape: tuple[int, ...], count: int | None) -> tuple[int, ...]
         raise ValueError(
             f"its array has the shape {list(shape)}; save [H, W], [H, W, C] or [C, H, W]"
         )
-    first = shape[0] == count if count else shape[0] < shape[2]
+    if count:
+        first = shape[0] == count
+    elif shape[0] == shape[1] or shape[1] == shape[2]:
+        first = shape[0] != shape[1]
+    else:
+        first = shape[0] < shape[2]
     if first and shape[2] != count:
         return (1, 2, 0)
     _check_count(shape[2], count)
     return (0, 1, 2)
 
 
-def _read_tiff(encoded: bytes, count: int | None) -> np.ndarray:
+def _read_tiff(encoded: bytes, count: int | None) -> tuple[np.ndarray, str]:
+    """Returns the values, and the text of the value that stands for missing ones; "" without one."""
     try:
         import tifffile
     except ModuleNotFoundError:
@@ -135,9 +149,13 @@ def _read_tiff(encoded: bytes, count: int | None) -> np.ndarray:
         try:
             file = stack.enter_context(tifffile.TiffFile(io.BytesIO(encoded)))
             series = file.series[0]
-            shape, axes, tag = series.shape, series.axes, series.keyframe.tags.get(_NO_DATA)
+            shape, axes, tags = series.shape, series.axes, series.keyframe.tags
+            missing, orientation = (tags.valueof(tag) for tag in (_NO_DATA, _ORIENTATION))
+            is_palette = series.keyframe.photometric == _PALETTE
         except Exception as error:
             raise _unreadable(error) from None
+        if is_palette:
+            return _read_by_pillow(encoded, count), ""
         order = [axes.find(axis) for axis in "YX"]
         others = [
             axis
@@ -158,14 +176,23 @@ def _read_tiff(encoded: bytes, count: int | None) -> np.ndarray:
             raise _unreadable(error) from None
     # Axes of size 1 are dropped, wherever they are.
     values = values.transpose(*order, *others, *set(range(values.ndim)).difference(order, others))
-    values = values.reshape(height, width, channels)
-    return values if tag is None else _without(values, str(tag.value))
+    values = _turned(values.reshape(height, width, channels), orientation)
+    return values, "" if missing is None else str(missing)
+
+
+def _turned(values: np.ndarray, orientation: int | None) -> np.ndarray:
+    """Returns an image as it is shown, by the orientation in its metadata."""
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return values[::rows, ::columns]
 
 
 def _without(values: np.ndarray, missing: str) -> np.ndarray:
     """Replaces a value that stands for missing ones, as GDAL writes it, by NaN."""
     try:
-        number = float(missing.strip(" \0"))
+        number = float(missing.strip(" \0"))  # "" is no number
     except ValueError:
         return values
     found = values == number
@@ -182,6 +209,9 @@ def _read_by_pillow(encoded: bytes, count: int | None) -> np.ndarray:
             raise ValueError(
                 "PNGs with 16 bits and several channels are not supported; save it as TIFF or .npy"
             )
+        image.load()
+        # Pillow turns some formats while it loads them, and then says so.
+        orientation = pillow_images.orientation_of(image)
         if image.mode == "P":
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
         elif image.mode == "1":
@@ -189,7 +219,7 @@ def _read_by_pillow(encoded: bytes, count: int | None) -> np.ndarray:
         if image.mode not in _MODES:
             raise ValueError(f"its colour mode {image.mode} is not supported; convert it to RGB")
         _check_count(len(image.getbands()), count)
-        values = np.asarray(ImageOps.exif_transpose(image))
+        values = _turned(np.asarray(image), orientation)
     return values if values.ndim == 3 else values[..., np.newaxis]
 
 

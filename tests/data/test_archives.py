@@ -117,7 +117,7 @@ def test_a_changed_byte_of_a_stored_member_is_detected(tmp_path):
     (tmp_path / "images.zip").write_bytes(content)
     source = sources.open_source(f"zip:{path}", data_dir="", split="", shuffle_buffer=1)
     (record,) = source.epoch(0, epoch_of(0))
-    with pytest.raises(ValueError, match="is damaged at byte 0"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="is damaged at byte 0"):
         source.encoded(record)
 
 
@@ -143,10 +143,25 @@ def test_a_member_that_is_larger_than_declared_is_not_unpacked(tmp_path):
     source = ZipSource(str(path))
     (record,) = source.epoch(0, epoch_of(0))
     tracemalloc.start()
-    with pytest.raises(ValueError, match="is damaged at byte 0"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="is damaged at byte 0"):
         source.encoded(record)
     assert tracemalloc.get_traced_memory()[1] < 10**6
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_damage_is_an_error_of_tensorflow_outside_graphs_too(tmp_path, compression):
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("a.png", b"content " * 99)
+        place = archive.infolist()[0].header_offset + 30 + len("a.png")
+    content = bytearray(path.read_bytes())
+    content[place : place + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    source = sources.open_source(f"zip:{path}", data_dir="", split="", shuffle_buffer=1)
+    (record,) = source.epoch(0, tf.constant(0, tf.int64))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="is damaged at byte 0"):
+        source.encoded(record)
 
 
 def test_damaged_members_are_found_by_name(tmp_path):
@@ -236,7 +251,9 @@ def test_an_archive_that_becomes_shorter_is_an_error(tmp_path):
     source = ZipSource(make_archive(tmp_path / "images.zip", {"a.png": png(7), "b.png": png(8)}))
     os.truncate(tmp_path / "images.zip", 10)
     for record in source.epoch(0, epoch_of(0)):
-        with pytest.raises(ValueError, match="does not contain a member at byte"):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match="does not contain a member at byte"
+        ):
             source.encoded(record)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 import zlib
 
 import numpy as np
@@ -15,7 +16,7 @@ import tensorflow as tf
 
 from pixpro_tf.cli import command_line
 from pixpro_tf.config import Config
-from pixpro_tf.data import images, stored_values
+from pixpro_tf.data import images, pillow_images, stored_values
 from pixpro_tf.data.channel_statistics import measure
 from pixpro_tf.data.sources import find_bad_images, open_source
 from pixpro_tf.data.views import photometric, randomness
@@ -75,6 +76,58 @@ def test_numpy_files_are_read_with_the_channels_last(dtype, order):
 def test_the_last_axis_of_a_numpy_file_is_preferred():
     square = np.arange(4 * 5 * 4).reshape(4, 5, 4).astype(np.uint8)
     np.testing.assert_array_equal(stored_values.read(npy(square), 4), square)
+
+
+@pytest.mark.parametrize("count", [3, 6, 9, 224])
+def test_images_of_an_array_are_square_or_have_few_channels(count, tmp_path):
+    wanted = np.arange(6 * 6 * count).reshape(6, 6, count)
+    for stored in (wanted, wanted.transpose(2, 0, 1)) if count != 6 else (wanted,):
+        np.testing.assert_array_equal(stored_values.read(npy(stored)), wanted)
+    wide = np.arange(5 * 6 * 224).reshape(5, 6, 224)
+    np.testing.assert_array_equal(stored_values.read(npy(wide), 224), wide)
+    (tmp_path / "tiles").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        np.save(tmp_path / "tiles" / f"{number}.npy", rng.integers(0, 999, [5, 6, 224]))
+    channels, _ = measure(f"folder:{tmp_path / 'tiles'}", channels=224)
+    assert channels.count == 224
+
+
+def test_palettes_and_orientations_of_tiffs_are_resolved():
+    colours = Image.fromarray(values_of(3, np.uint8)).quantize(16)
+    wanted = np.asarray(colours.convert("RGB"))
+    file = io.BytesIO()
+    colours.save(file, "TIFF")
+    np.testing.assert_array_equal(stored_values.read(file.getvalue()), wanted)
+    for orientation in range(1, 9):
+        values = values_of(3)
+        encoded = tiff(values, planarconfig="contig", extratags=[(274, 3, 1, orientation, True)])
+        turn = pillow_images._TURNS.get(orientation)
+        planes = [Image.fromarray(plane) for plane in np.moveaxis(values, -1, 0)]
+        shown = [plane.transpose(turn) if turn is not None else plane for plane in planes]
+        np.testing.assert_array_equal(stored_values.read(encoded), np.stack(shown, axis=-1))
+
+
+def test_metadata_that_pillow_cannot_write_are_no_damage():
+    # The orientation 6, and a resolution that is a text.
+    entries = struct.pack("<HHHIIHHI4s", 2, 274, 3, 1, 6, 282, 2, 3, b"72\0\0")
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + entries + bytes(4)
+    file = io.BytesIO()
+    picture = Image.fromarray(values_of(3, np.uint8))
+    picture.save(file, "PNG", exif=exif)
+    turned = np.asarray(picture.transpose(Image.Transpose.ROTATE_270))
+    np.testing.assert_array_equal(stored_values.read(file.getvalue()), turned)
+
+
+def test_eight_bits_keep_their_range_where_values_are_missing(tmp_path):
+    for number in range(3):
+        values = values_of(3, np.uint8, number)
+        values[0, 0] = 0
+        (tmp_path / f"{number}.tif").write_bytes(
+            tiff(values, planarconfig="contig", extratags=[(42113, 2, 0, "0", True)])
+        )
+    channels, _ = measure(f"folder:{tmp_path}")
+    assert channels.low == (0.0,) * 3 and channels.high == (255.0,) * 3
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "f4"])

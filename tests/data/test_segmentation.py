@@ -200,6 +200,19 @@ def test_missing_splits_and_masks_are_rejected(voc, folder):
         examples_of(f"folder:{folder}", "train")
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["sky", "unknown", "unknown"], "contains unknown twice; give each class a name"),
+        ([f"class {number}" for number in range(256)], "contains 256 classes; masks of 8 bits"),
+    ],
+)
+def test_classes_that_masks_cannot_have_are_rejected(folder, names, said):
+    (folder / "classes.txt").write_text("\n".join(names))
+    with pytest.raises(RunError, match=said):
+        open_segmentation(f"folder:{folder}")
+
+
 def test_lists_that_are_empty_or_not_text_are_rejected(voc, folder):
     for content, message in ((b"\n", "contains no class names; write one"), (b"\xff", "UTF-8")):
         (folder / "classes.txt").write_bytes(content)

@@ -789,6 +789,16 @@ def test_two_configurations_are_combined_and_image_names_are_unique(data_dir):
     assert sorted(names_of(rest)) == sorted([names[3], *names[5:]])
 
 
+@pytest.mark.parametrize("split", ["all[:50%]", "train[:50%]+all[3:]"])
+def test_parts_of_all_splits_together_are_rejected(data_dir, split):
+    with pytest.raises(ConfigError, match="is not a split of pixpro_tiny/2001; use one of"):
+        open_tiny(data_dir, split=split)
+
+
+def test_names_from_elsewhere_are_not_in_shards(data_dir):
+    assert open_tiny(data_dir).without([b"x.jpg", b"a#b.jpg"]).num_images == 50
+
+
 def test_an_image_is_left_out_of_one_of_two_parts_of_a_shard(data_dir):
     source = open_tiny(data_dir, split="train[:10]+train[20:]")
     for name in names_of(source):
@@ -889,8 +899,12 @@ def test_imagenet_prepared_as_the_error_says_is_read(tmp_path):
 
 def test_voc_trains_on_train_and_validation():
     class Voc:
+        # Whatever version or configuration the user has named.
+        name = "voc"
+
         class info:
             splits = {"train": None, "validation": None, "test": None}
 
-    assert tfds_datasets._training_split("voc", Voc) == "train+validation"
-    assert tfds_datasets._training_split("imagenet2012", Voc) == "train"
+    assert tfds_datasets._training_split(Voc) == "train+validation"
+    Voc.name = "imagenet2012"
+    assert tfds_datasets._training_split(Voc) == "train"

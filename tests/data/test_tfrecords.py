@@ -106,6 +106,14 @@ def test_shards_contain_what_only_pillow_reads_as_png(tmp_path):
         write(str(tmp_path / "other"))
 
 
+def test_files_of_other_types_are_counted(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "b.heic").write_bytes(b"")
+    write_tfrecords.write(f"folder:{tmp_path / 'images'}", str(tmp_path / "made"), num_workers=1)
+    assert "Skipped files of other types: 1 (1 .heic)" in capsys.readouterr().out
+
+
 def test_no_empty_shard_is_written_if_the_count_divides_evenly(folder, tmp_path):
     write_tfrecords.write(
         f"folder:{folder}", str(tmp_path / "made"), per_shard=COUNT, num_workers=1

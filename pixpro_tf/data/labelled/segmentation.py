@@ -1,5 +1,6 @@
 """Images with a class for every pixel: `scenes`, `composites`, Cityscapes, the folder of Pascal VOC, and folders of images and masks."""
 
+import collections
 import dataclasses
 import functools
 import math
@@ -238,6 +239,12 @@ def _read_classes(dataset: str, path: str) -> list[str]:
     names = read_lines(listing)
     if not names:
         raise RunError(f"{listing} contains no class names; write one on each line")
+    if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
+        raise RunError(f"{listing} contains {twice[0]} twice; give each class a name of its own")
+    if len(names) > IGNORED:
+        raise RunError(
+            f"{listing} contains {len(names)} classes; masks of 8 bits have at most {IGNORED}, because {IGNORED} stands for pixels to ignore"
+        )
     return names
 
 

@@ -58,7 +58,9 @@ class ShardSource:
         places = collections.defaultdict(list)
         for name in left_out:
             shard, _, place = name.rpartition(b"#")
-            places[shard].append(int(place))
+            # Other names are those of images from elsewhere.
+            if place.isdigit():
+                places[shard].append(int(place))
         counts = [
             # A split may use several parts of a shard.
             take - sum(skip <= place < skip + take for place in places[shard.encode()])

@@ -64,6 +64,13 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
         ) from None
     if not builder.info.splits:
         raise RunError(_how_to_prepare(name, builder), of="dataset")
+    file_format = builder.info.file_format.value
+    if file_format != "tfrecord":
+        raise RunError(
+            f"{name} was prepared as {file_format}, not as tfrecord; move {builder.data_dir} away and prepare it again: "
+            f"`{_preparation(name, _root(builder))}`",
+            of="dataset",
+        )
     return builder
 
 
@@ -86,7 +93,7 @@ def read_split(
     decoders = {encoded: tfds.decode.SkipDecoding()} if encoded else None
     try:
         return builder.as_dataset(split=split, decoders=decoders)
-    except (KeyError, ValueError, AssertionError):
+    except (KeyError, ValueError, AssertionError, NotImplementedError):
         raise _unknown_split(dataset, split, builder.info.splits) from None
 
 
@@ -111,7 +118,7 @@ def part_of(dataset: str, splits: Mapping[str, list[Item]], split: str) -> list[
     }
     try:
         parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
-    except (KeyError, ValueError, AssertionError):
+    except (KeyError, ValueError, AssertionError, NotImplementedError):
         raise _unknown_split(dataset, split, splits) from None
     found = [item for part in parts for item in splits[part.splitname][part.from_ : part.to]]
     if not found:
@@ -141,7 +148,7 @@ def image_shards(name: str, data_dir: str, split: str) -> tuple[list[tuple[str, 
         RunError: if the dataset has not been prepared; the message says what to do.
     """
     builder = prepared_builder(name, data_dir)
-    chosen = split or _training_split(name.partition("/")[0], builder)
+    chosen = split or _training_split(builder)
     return _instructions(name, builder, chosen), _image_feature(name, builder)
 
 
@@ -192,7 +199,8 @@ def _preparation(name: str, root: str) -> str:
     return f'python -c "import tensorflow_datasets as tfds; {prepare}"'
 
 
-def _training_split(name: str, builder: "tfds.core.DatasetBuilder") -> str:
+def _training_split(builder: "tfds.core.DatasetBuilder") -> str:
+    name = builder.name
     if name in OF_THIS_PROJECT:
         return "unlabelled"
     # The challenge's "trainval"; its train split is only half of the training data.
@@ -211,7 +219,7 @@ def _instructions(
 ) -> list[tuple[str, int, int]]:
     try:
         found = builder.info.splits[split].file_instructions
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, NotImplementedError):
         raise ConfigError(
             f"{split} is not a split of {name}; use one of {', '.join(builder.info.splits)}",
             of="split",
@@ -220,13 +228,6 @@ def _instructions(
         raise ConfigError(
             f"{split} selects no images of {name}; its splits are {', '.join(builder.info.splits)}",
             of="split",
-        )
-    file_format = builder.info.file_format.value
-    if file_format != "tfrecord":
-        raise RunError(
-            f"{name} was prepared as {file_format}, not as tfrecord; move {builder.data_dir} away and prepare it again: "
-            f"`{_preparation(name, _root(builder))}`",
-            of="dataset",
         )
     return [
         (

@@ -34,6 +34,11 @@ def find_shards(pattern: str) -> tuple[list[tuple[str, int, int]], str]:
     what = f"tfrecord:{pattern}"
     try:
         files = sorted(tf.io.gfile.glob(os.path.expanduser(pattern)))
+    except UnicodeError:
+        raise RunError(
+            f"{what} cannot be read: its path is not valid UTF-8, which TensorFlow requires; rename it",
+            of="dataset",
+        ) from None
     except tf.errors.OpError as error:
         raise RunError(f"{what} cannot be read: {first_line(error)}", of="dataset") from None
     if not files:

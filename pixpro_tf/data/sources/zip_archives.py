@@ -70,6 +70,12 @@ class ZipSource(ListedSource):
 
     def encoded(self, record: Record) -> tf.Tensor:
         """Returns the contents of the image file."""
+        if tf.executing_eagerly():
+            # Outside a graph, TensorFlow does not turn errors into its own.
+            try:
+                return tf.constant(self._read(record["index"].numpy()))
+            except ValueError as error:
+                raise tf.errors.InvalidArgumentError(None, None, str(error)) from error
         # With deterministic operations, tf.data does not run anything in parallel that has a state.
         data = tf.numpy_function(self._read, [record["index"]], tf.string, stateful=False)
         return tf.ensure_shape(data, [])
@@ -92,7 +98,10 @@ class ZipSource(ListedSource):
         data = os.pread(self._file, member.compress_size, start + name_length + extra_length)
         if _is_deflated(member):
             # The data are raw, without zlib's own header, and may be larger than the directory says.
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.file_size + 1)
+            try:
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.file_size + 1)
+            except zlib.error:
+                raise ValueError(f"{printable(self.path)} is damaged at byte {offset}") from None
         if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
             raise ValueError(f"{printable(self.path)} is damaged at byte {offset}")
         return data

@@ -67,6 +67,8 @@ def _evaluate(settings: Settings, backbone: ResNet, folder: str) -> Result:
         shuffle_buffer=2000,
         channels=channels,
     )
+    if source.passed_over:
+        print(source.passed_over)
     if settings.on_bad_image == "skip":
         source = bad_images.leave_out(source, bad_images.decode_all(source), settings.dataset)
     if settings.augmentation in OF_COLOUR and not channels.has_colour:

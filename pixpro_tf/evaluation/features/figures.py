@@ -142,6 +142,8 @@ def _encoded(settings: Settings, channels: Channels) -> list[tf.Tensor]:
             shuffle_buffer=2000,
             channels=channels,
         )
+    if source.passed_over:
+        print(source.passed_over)
     if settings.on_bad_image == "skip":
         with argument_called(dataset="images"):
             source = bad_images.leave_out(source, bad_images.decode_all(source), settings.images)
