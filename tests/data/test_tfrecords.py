@@ -110,7 +110,9 @@ def test_files_of_other_types_are_counted(tmp_path, capsys):
     (tmp_path / "images").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "images" / "a.png")
     (tmp_path / "images" / "b.heic").write_bytes(b"")
-    write_tfrecords.write(f"folder:{tmp_path / 'images'}", str(tmp_path / "made"), num_workers=1)
+    write_tfrecords.write(
+        f"folder:{tmp_path / 'images'}", str(tmp_path / "made"), per_shard=5, num_workers=1
+    )
     assert "Skipped files of other types: 1 (1 .heic)" in capsys.readouterr().out
 
 
