@@ -136,6 +136,9 @@ def build_model(
 
 def _check_levels(config: Config, objectives: Sequence[Objective]) -> None:
     """Raises `ConfigError` if objectives need maps that the model does not have, or leave some of its layers untrained."""
+    if not objectives:
+        # The model says so.
+        return
     used = {level for objective in objectives for level in objective.levels}
     available = {"c2", "c3", "c4", "c5", *config.fpn_levels}
     if missing := sorted(used - available):

@@ -343,7 +343,7 @@ def test_a_label_map_is_read_as_the_api_reads_it(tmp_path):
         "cat\ndog\n",
         "item { id: 0 name: 'a' }",
         "item { id: 1 }",
-        "item { id: 1 name: 'a}b' }",
+        "item { id: 1 name: 'a }",
         "item { id: 1 name: 'a' } item { id: 1 name: 'b' }",
     ],
 )

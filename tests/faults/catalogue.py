@@ -776,10 +776,10 @@ FAULTS = (
         area="callbacks",
         path="pixpro_tf/training/signals.py",
         old=(
-            "            for number, handler in previous.items():\n"
-            "                signal.signal(number, handler)\n"
+            "                if number != self.told or number != signal.SIGXCPU:\n"
+            "                    signal.signal(number, handler)\n"
         ),
-        new="",
+        new="                pass\n",
     ),
     Fault(
         name="a_step_that_does_not_end_is_waited_for",
@@ -792,8 +792,8 @@ FAULTS = (
         name="a_signal_before_the_first_step_is_only_noted",
         area="callbacks",
         path="pixpro_tf/training/signals.py",
-        old="            if not self._has_made_steps:\n                self._end_before",
-        new="            if self._has_made_steps:\n                self._end_before",
+        old="            if not self._has_made_steps:\n                if self._ends_process:",
+        new="            if self._has_made_steps:\n                if self._ends_process:",
     ),
     Fault(
         name="checkpoints_that_stay_wait_too",
@@ -1533,15 +1533,15 @@ FAULTS = (
         name="the_first_axis_of_an_array_is_never_the_channels",
         area="channels",
         path="pixpro_tf/data/stored_values.py",
-        old="first = shape[0] == count if count else shape[0] < shape[2]",
-        new="first = False",
+        old="        first = shape[0] == count\n",
+        new="        first = False\n",
     ),
     Fault(
         name="missing_values_of_a_geotiff_count",
         area="channels",
         path="pixpro_tf/data/stored_values.py",
-        old="return values if tag is None else _without(values, str(tag.value))",
-        new="return values",
+        old="return _without(values, missing), values.dtype",
+        new="return values, values.dtype",
     ),
     Fault(
         name="values_beyond_the_range_wrap_around",
