@@ -134,6 +134,8 @@ def _state_of(path: str) -> str | None:
 
 def _files_of(path: str) -> list[str]:
     """Returns the files of a run, export, dataset or folder of labels, or the files that a pattern or the name of a checkpoint stands for."""
+    if os.path.isfile(path):
+        return [path]
     if not os.path.isdir(path):
         return glob.glob(path) or glob.glob(f"{glob.escape(path)}.*") if path else []
     parts = [os.path.join(path, part) for part in ("checkpoints", "variables")]

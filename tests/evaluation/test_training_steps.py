@@ -263,7 +263,7 @@ def test_unfinished_work_is_not_mixed_with_other_flags_labels_or_runs(tmp_path):
         leave(settings, inputs)
 
 
-@pytest.mark.parametrize("kind", ["folder", "run", "checkpoint", "files", "colon"])
+@pytest.mark.parametrize("kind", ["folder", "run", "checkpoint", "files", "zip", "colon"])
 def test_changes_of_inputs_are_noticed_and_own_output_is_none(tmp_path, kind):
     inside = tmp_path / "in" / "lr:0.1" / "checkpoints"
     inside.mkdir(parents=True)
@@ -272,11 +272,13 @@ def test_changes_of_inputs_are_noticed_and_own_output_is_none(tmp_path, kind):
     images = tmp_path / "images" / "train" / "cats"
     images.mkdir(parents=True)
     (images / "a.png").write_text("1")
+    (tmp_path / "images" / "a[1].zip").write_text("1")
     source, changed = {
         "folder": (f"folder:{tmp_path / 'images'}", images / "b.png"),
         "run": (str(tmp_path / "in" / "lr:0.1"), inside / "step-2.index"),
         "checkpoint": (str(inside / "step-1"), inside / "step-1.index"),
         "files": (f"tfrecord:{images}/*", images / "c.png"),
+        "zip": (f"zip:{tmp_path}/images/a[1].zip", tmp_path / "images" / "a[1].zip"),
         "colon": (f"random:{tmp_path / 'in' / 'lr:0.1'}", inside / "step-2.index"),
     }[kind]
     # The output is inside of what is evaluated.
