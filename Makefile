@@ -16,7 +16,7 @@ BEFORE_AND_AFTER := --from=runs/demo --from=random --dataset=scenes/128_plain --
 help:
 	@echo "make demo        pre-trains a small backbone on embedded images and shows what it has learnt; five minutes on two cores"
 	@echo "make docs        builds the documentation into site; make notebook executes examples/pretrain.ipynb and stores its outputs"
-	@echo "make report      carries out the plans in configs/report, and writes docs/report; about twenty hours on two cores, resumable"
+	@echo "make report      carries out the plans in configs/report, and writes docs/report; about a day on two cores, resumable"
 	@echo "make report-quick  a shorter report, in 15 minutes, too short to learn much; writes runs/report-quick/page"
 	@echo "make test        checks format, lint and types, and runs all tests except the thorough ones"
 	@echo "make test-quick  runs all tests except the slow and the thorough ones"
