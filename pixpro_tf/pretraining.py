@@ -126,7 +126,7 @@ def pretrain(
     values = command_line.values_of(Config, common)
     assert values is not None
     if unknown := [name for name in flags if name not in values]:
-        raise ConfigError(f"--{unknown[0]} is unknown; train.py --help lists the flags")
+        raise ConfigError(command_line.unknown(unknown[0], Config))
     config = Config(**(values | flags))
     config.check_surroundings()
     if code := train(config, objectives, ends_process=False):

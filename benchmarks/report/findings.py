@@ -8,6 +8,7 @@ from benchmarks.report.results import (
     difference_of_pairs,
     fine_tuned,
     standard_error_of_difference,
+    steps_of_pretraining,
 )
 
 # A dataset is suitable if training with labels reaches the first value, and random weights at most the second share of its score.
@@ -32,12 +33,7 @@ def findings(plan: Plan, found: Mapping[str, Measured]) -> str:
     lines += [_lead(lead, found) for lead in plan.leads]
     ordered = sorted(main, key=lambda each: each.mean_iou.mean)
     order = ", ".join(f"{each.method.title} ({each.mean_iou.text(100)})" for each in ordered)
-    trained = next((each for each in main if each.method.kind == "pretrained"), None)
-    when = (
-        f"After {trained.results[0]['steps']} steps, from"
-        if plan.of_lengths and trained
-        else "From"
-    )
+    when = f"After {steps_of_pretraining(main)} steps, from" if plan.of_lengths else "From"
     lines.append(f"{when} the lowest score to the highest: {order}.")
     return "\n".join(f"- {line}" for line in lines)
 

@@ -18,6 +18,7 @@ from benchmarks.report.results import (
     read_result,
     selection_runs,
     selection_scores,
+    steps_of_pretraining,
 )
 from benchmarks.report.setting import setting
 from pixpro_tf.cli.outputs import atomic_output
@@ -78,7 +79,7 @@ def _length(plan, main):
     """Says which of several lengths of pre-training the following sections are about; "" for one length."""
     if not plan.of_lengths:
         return ""
-    steps = next(each.results[0]["steps"] for each in main if each.method.kind == "pretrained")
+    steps = steps_of_pretraining(main)
     return f"From here on, all tables are of the runs of {steps} steps, for which the learning rates were chosen."
 
 

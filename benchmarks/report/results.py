@@ -152,6 +152,11 @@ class Measured:
         return self.sample(lambda result: result["mean_iou"])
 
 
+def steps_of_pretraining(main: Sequence[Measured]) -> int:
+    """Returns the number of steps of the pre-trained methods that are not ablations, which all have as many."""
+    return next(each.results[0]["steps"] for each in main if each.method.kind == "pretrained")
+
+
 def fine_tuned(each: Measured, images: int, metric: str) -> Sample:
     """Returns a metric, "mean_iou" or "ap", after fine-tuning with a number of labelled images."""
     return each.sample(lambda result: result["fine_tuned"][str(images)][metric])

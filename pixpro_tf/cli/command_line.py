@@ -107,7 +107,7 @@ def _in_plain_words(error: Exception, settings: Any) -> str:
     """Returns the message about a command line that absl rejects."""
     said = str(error)
     if isinstance(error, flags.UnrecognizedFlagError):
-        return _unknown(error.flagname, settings)
+        return unknown(error.flagname, settings)
     if not isinstance(error, flags.Error):
         # A boolean flag with both `no` and a value.
         argument = said.removesuffix(" does not take an argument")
@@ -117,7 +117,7 @@ def _in_plain_words(error: Exception, settings: Any) -> str:
     return said if argument == said else f"{argument} {_NO_VALUE}"
 
 
-def _unknown(name: str, settings: Any) -> str:
+def unknown(name: str, settings: Any) -> str:
     """Returns the message about a flag that does not exist, with the name of a similar one."""
     if " " in name:
         # A line of a flag file without its equals sign.

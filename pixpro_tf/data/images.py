@@ -3,6 +3,7 @@
 import collections
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -86,7 +87,9 @@ def decode(encoded: tf.Tensor, pillow: bool = True, channels: Channels = RGB) ->
 
 def decode_turned(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes a photograph that an EXIF tag rotates, of any format, as Pillow's `exif_transpose` shows it; otherwise see `decode`."""
-    image = _by_python(lambda content: pillow_images.decode(content, pillow_images.ALL), encoded)
+    image = by_python(
+        lambda content: pillow_images.decode(content, pillow_images.ALL), encoded, tf.uint8
+    )
     image.set_shape([None, None, RGB.count])
     return image
 
@@ -98,7 +101,7 @@ def _scaled(encoded: tf.Tensor, channels: Channels) -> tf.Tensor:
         values = stored_values.read(content, channels.count)
         return stored_values.scaled(values, channels.low, channels.high)
 
-    return _by_python(read, encoded)
+    return by_python(read, encoded, tf.uint8)
 
 
 def _decode_rgb(encoded: tf.Tensor, pillow: bool) -> tf.Tensor:
@@ -127,25 +130,27 @@ def _decode_rgb(encoded: tf.Tensor, pillow: bool) -> tf.Tensor:
             return by_tensorflow()
 
     def by_pillow() -> tf.Tensor:
-        return _by_python(pillow_images.decode, encoded)
+        return by_python(pillow_images.decode, encoded, tf.uint8)
 
     return tf.cond(tf.io.is_jpeg(encoded), jpeg, other)
 
 
-def _by_python(decode: Callable[[bytes], np.ndarray], encoded: tf.Tensor) -> tf.Tensor:
-    """Applies a Python function to the contents of an image, in a graph or outside of it; it raises `ValueError` for a damaged image."""
+def by_python(function: Callable[[Any], Any], value: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Applies a Python function to a scalar, in a graph or outside of it; its `ValueError` becomes one of TensorFlow's errors in both.
 
-    def decoded(content: bytes | np.ndarray) -> np.ndarray:
-        # Outside a graph, TensorFlow passes an array that contains the bytes, and does not turn errors into its own.
-        if isinstance(content, bytes):
-            return decode(content)
+    Args:
+        function: function of a string as bytes, or of a number.
+        value: its argument.
+        dtype: type of what it returns.
+    """
+    if tf.executing_eagerly():
+        # Outside a graph, TensorFlow does not turn errors into its own.
         try:
-            return decode(content.item())
+            return tf.constant(function(tf.convert_to_tensor(value).numpy()), dtype)
         except ValueError as error:
             raise tf.errors.InvalidArgumentError(None, None, str(error)) from error
-
     # With deterministic operations, tf.data does not run anything in parallel that has a state.
-    return tf.numpy_function(decoded, [encoded], tf.uint8, stateful=False)
+    return tf.numpy_function(function, [value], dtype, stateful=False)
 
 
 def _assert_size(height_and_width: tf.Tensor) -> tf.Operation:

@@ -112,20 +112,27 @@ class Leaving:
         previous = {
             number: handler for number, handler in previous.items() if handler != signal.SIG_IGN
         }
+        with self._watched() if self._ends_process else contextlib.nullcontext():
+            try:
+                for number in previous:
+                    signal.signal(number, receive)
+                yield
+            finally:
+                for number, handler in previous.items():
+                    if number != self.told or number != signal.SIGXCPU:
+                        signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Context in which a thread receives the numbers of signals, too."""
         heard, hears = os.pipe()
         os.set_blocking(hears, False)
         previous_hears = signal.set_wakeup_fd(hears, warn_on_full_buffer=False)
-        watch = self._watch if self._ends_process else lambda heard: None
-        watcher = threading.Thread(target=watch, args=(heard,), daemon=True)
+        watcher = threading.Thread(target=self._watch, args=(heard,), daemon=True)
         watcher.start()
         try:
-            for number in previous:
-                signal.signal(number, receive)
             yield
         finally:
-            for number, handler in previous.items():
-                if number != self.told or number != signal.SIGXCPU:
-                    signal.signal(number, handler)
             signal.set_wakeup_fd(previous_hears)
             os.close(hears)
             watcher.join()

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pixpro_tf.data.labelled import segmentation
+from pixpro_tf.data.labelled import order, segmentation
 from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.labelled.segmentation import (
     IGNORED,
@@ -272,5 +272,5 @@ def test_large_examples_are_neither_cached_nor_shuffled_in_large_buffers(monkeyp
     # One example is decoded for its size; examples that are kept in memory are decoded once.
     assert decodings(40) <= 1 + 8
     monkeypatch.setattr(segmentation, "_KEPT_BYTES", 0)
-    monkeypatch.setattr(segmentation, "_SHUFFLED_BYTES", 0)
+    monkeypatch.setattr(order, "_BYTES", 0)
     assert decodings(40) >= 40

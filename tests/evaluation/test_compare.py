@@ -13,7 +13,7 @@ from pixpro_tf.evaluation.comparison import evaluation
 from pixpro_tf.evaluation.sources import load_backbone
 from pixpro_tf.evaluation.training_steps import DivergedError
 from tests.support.labelled import write_coco, write_images
-from tests.support.models import make_run
+from tests.support.models import FOUR_CHANNELS, make_run
 
 FLAGS = ["--image_size=64", "--batch_size=2", "--epochs=1", "--seeds=2"]
 BACKBONES = ["--from=random:resnet10w0.5", "--from=random"]
@@ -131,12 +131,7 @@ def test_random_weights_have_the_layout_and_channels_of_the_first_backbone(
         tmp_path / "run",
         backbone="resnet10w0.5",
         backbone_layout="model_garden",
-        dataset="folder:images",
-        channels=4,
-        channel_low=(0.0,) * 4,
-        channel_high=(255.0,) * 4,
-        channel_mean=(0.5,) * 4,
-        channel_std=(0.2,) * 4,
+        **FOUR_CHANNELS,
     )
     flags = [f"--from={run}", "--from=random", "--task=matching", "--dataset=folder:a"]
     assert compare.main([*flags, "--seeds=1"]) == 0
@@ -159,12 +154,7 @@ def test_backbones_of_other_images_are_rejected_before_anything_is_trained(
     run = make_run(
         tmp_path / "run",
         backbone="resnet10w0.5",
-        dataset="folder:images",
-        channels=4,
-        channel_low=(0.0,) * 4,
-        channel_high=(255.0,) * 4,
-        channel_mean=(0.5,) * 4,
-        channel_std=(0.2,) * 4,
+        **FOUR_CHANNELS,
     )
     flags = ["--from=random:resnet10w0.5", f"--from={run}", "--labels=a.json"]
     assert compare.main(flags) == 1

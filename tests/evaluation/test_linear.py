@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
-from pixpro_tf.data.labelled import classification
+from pixpro_tf.data.labelled import classification, order
 from pixpro_tf.errors import RunError
 from pixpro_tf.evaluation import linear
 from pixpro_tf.evaluation.classification import evaluation
@@ -215,7 +215,7 @@ def test_large_images_are_not_shuffled_in_a_large_buffer(monkeypatch):
         return shuffle(self, size, **options)
 
     monkeypatch.setattr(tf.data.Dataset, "shuffle", recorded)
-    monkeypatch.setattr(classification, "_SHUFFLED_BYTES", 10_000)
+    monkeypatch.setattr(order, "_BYTES", 10_000)
     images = np.zeros([8, 20, 24, 3], np.uint8)
     examples = tf.data.Dataset.from_tensor_slices((images, np.arange(8)))
     classification.random_views(examples, 16, 4, 0.3, 0)

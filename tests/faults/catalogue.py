@@ -586,9 +586,9 @@ FAULTS = (
     Fault(
         name="archives_are_read_one_image_at_a_time",
         area="archives",
-        path="pixpro_tf/data/sources/zip_archives.py",
-        old="tf.string, stateful=False)",
-        new="tf.string)",
+        path="pixpro_tf/data/images.py",
+        old="dtype, stateful=False)",
+        new="dtype)",
     ),
     Fault(
         name="the_index_of_a_checkpoint_appears_first",
@@ -776,10 +776,10 @@ FAULTS = (
         area="callbacks",
         path="pixpro_tf/training/signals.py",
         old=(
-            "                if number != self.told or number != signal.SIGXCPU:\n"
-            "                    signal.signal(number, handler)\n"
+            "                    if number != self.told or number != signal.SIGXCPU:\n"
+            "                        signal.signal(number, handler)\n"
         ),
-        new="                pass\n",
+        new="                    pass\n",
     ),
     Fault(
         name="a_step_that_does_not_end_is_waited_for",

@@ -85,26 +85,16 @@ def test_the_last_checkpoint_may_take_longer_than_a_step(leaving, ends):
         assert not ends
 
 
-def test_long_steps_get_more_time(leaving, ends):
+# Workers that agree every few steps get the time of all of them.
+@pytest.mark.parametrize(("steps", "seconds", "waited"), [(1, 0.2, 0.4), (5, 0.1, 0.55)])
+def test_long_steps_get_more_time(ends, steps, seconds, waited):
+    leaving = Leaving(end=lambda *told: ends.append(told), patience=seconds, steps=steps)
     with leaving.catching():
         leaving.step_ended()
-        time.sleep(0.2)
+        time.sleep(seconds)
         leaving.step_ended()
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.4)
-        assert not ends
-        wait_for(ends)
-    assert ends
-
-
-def test_workers_that_agree_every_few_steps_get_the_time_of_all_of_them(ends):
-    leaving = Leaving(end=lambda *told: ends.append(told), patience=0.1, steps=5)
-    with leaving.catching():
-        leaving.step_ended()
-        time.sleep(0.1)
-        leaving.step_ended()
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.55)
+        time.sleep(waited)
         assert not ends
         wait_for(ends)
     assert ends

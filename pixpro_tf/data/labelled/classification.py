@@ -9,13 +9,13 @@ from typing import Any
 import tensorflow as tf
 
 from pixpro_tf.data.images import decode, is_hidden, is_image_name
-from pixpro_tf.data.labelled.reading import mixed, readable
+from pixpro_tf.data.labelled.order import mixed, shuffled
+from pixpro_tf.data.labelled.reading import readable
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import part_of, prepared_builder, read_split
 from pixpro_tf.data.views import crops, randomness
 from pixpro_tf.errors import ConfigError, RunError, why_not_a_folder
 
-_SHUFFLED, _SHUFFLED_BYTES = 2000, 1 << 30
 # Side of a central view as a share of the image's shorter side: 224 of 256 pixels.
 _CENTRE = 224 / 256
 
@@ -176,7 +176,6 @@ def random_views(
 
     # The bytes of the first image stand for those of all.
     image, _ = next(examples.take(1).as_numpy_iterator())
-    buffer = min(_SHUFFLED, 1 + _SHUFFLED_BYTES // image.nbytes)
-    shuffled = examples.shuffle(buffer, seed=seed).repeat().enumerate()
-    views = shuffled.map(crop, num_parallel_calls=num_cores())
+    numbered = shuffled(examples, image.nbytes, seed).repeat().enumerate()
+    views = numbered.map(crop, num_parallel_calls=num_cores())
     return untuned(views.batch(batch_size, drop_remainder=True).prefetch(2))

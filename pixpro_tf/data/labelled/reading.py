@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -49,15 +48,6 @@ def reading(dataset: str, of: str = "dataset", channels: Channels = RGB) -> Iter
         raise RunError(
             f"{dataset} cannot be read: {error.filename}: {error.strerror}", of=of
         ) from error
-
-
-def mixed(files: Sequence[Any]) -> list[Any]:
-    """Returns files in another order, always the same one.
-
-    Names often sort by class, place or time. Training shuffles decoded images, of which only some fit into memory at a time, so their order
-    must not have a meaning.
-    """
-    return random.Random(0).sample(files, len(files))
 
 
 def readable(

@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from pixpro_tf.data import pillow_images
 from pixpro_tf.data.images import IMAGE_SUFFIXES, decode, is_hidden
-from pixpro_tf.data.labelled.reading import mixed, readable
+from pixpro_tf.data.labelled.order import mixed, shuffled
+from pixpro_tf.data.labelled.reading import readable
 from pixpro_tf.data.labelled.user_files import read_lines, read_text
 from pixpro_tf.data.parallelism import num_cores, untuned
 from pixpro_tf.data.sources.tfds_datasets import OF_THIS_PROJECT, prepared_builder, read_split
@@ -23,7 +24,7 @@ from pixpro_tf.errors import ConfigError, RunError, printable, why_not_a_folder
 # Mask value of pixels that count neither in training nor in scores.
 IGNORED = 255
 # Limits of the shuffle buffer, in examples and in bytes, and of a dataset that is kept in memory, in bytes.
-_SHUFFLED, _SHUFFLED_BYTES, _KEPT_BYTES = 2000, 1 << 30, 2 << 30
+_KEPT_BYTES = 2 << 30
 
 _VOC_CLASSES = [
     "background",
@@ -340,8 +341,12 @@ def random_crops(
     bytes_each = sum(value.nbytes for value in next(examples.take(1).as_numpy_iterator()).values())
     if bytes_each * int(examples.cardinality()) <= _KEPT_BYTES:
         examples = examples.cache()
-    shuffled = examples.shuffle(min(_SHUFFLED, 1 + _SHUFFLED_BYTES // bytes_each), seed=seed)
-    crops = shuffled.repeat().enumerate().map(crop, num_parallel_calls=num_cores())
+    crops = (
+        shuffled(examples, bytes_each, seed)
+        .repeat()
+        .enumerate()
+        .map(crop, num_parallel_calls=num_cores())
+    )
     return untuned(crops)
 
 

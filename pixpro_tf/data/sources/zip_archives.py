@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixpro_tf.data import limits
-from pixpro_tf.data.images import is_hidden, is_image_name, passed_over, suffixes_of
+from pixpro_tf.data.images import by_python, is_hidden, is_image_name, passed_over, suffixes_of
 from pixpro_tf.data.sources.listed import ListedSource, Record
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, printable
@@ -70,15 +70,7 @@ class ZipSource(ListedSource):
 
     def encoded(self, record: Record) -> tf.Tensor:
         """Returns the contents of the image file."""
-        if tf.executing_eagerly():
-            # Outside a graph, TensorFlow does not turn errors into its own.
-            try:
-                return tf.constant(self._read(record["index"].numpy()))
-            except ValueError as error:
-                raise tf.errors.InvalidArgumentError(None, None, str(error)) from error
-        # With deterministic operations, tf.data does not run anything in parallel that has a state.
-        data = tf.numpy_function(self._read, [record["index"]], tf.string, stateful=False)
-        return tf.ensure_shape(data, [])
+        return tf.ensure_shape(by_python(self._read, record["index"], tf.string), [])
 
     def _read(self, index: np.ndarray) -> bytes:
         """Unpacks a member; raises `ValueError` if it is damaged."""
