@@ -1,8 +1,8 @@
-"""Pre-trains with a custom objective: DenseCL, with negatives from the batch instead of a queue.
+"""Pre-trains with a custom objective: the dense loss of DenseCL, with negatives from the batch instead of a queue.
 
     python examples/densecl.py --flagfile=configs/pixpro.flags --dataset=folder:photos --run_dir=runs/densecl
 
-The flags are those of `train.py`, and runs have the same features: logs, checkpoints, resuming, several devices, exports.
+The flags are those of `train.py`; those of the group Objectives have no effect here. Runs have the same features: logs, checkpoints, resuming, several devices, exports.
 """
 
 import sys

@@ -63,6 +63,27 @@ COMMANDS = [
 ]
 
 
+def snippets_of(page):
+    """Python code of a page, a notebook or an example, as a list of texts of which each runs by itself."""
+    if page.suffix == ".ipynb":
+        cells = json.loads(page.read_text())["cells"]
+        return ["\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")]
+    if page.suffix == ".py":
+        return [page.read_text()]
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *sorted((ROOT / "examples").glob("*.*"))], ids=lambda page: page.name
+)
+def test_the_package_is_imported_before_tensorflow(page):
+    """Otherwise TensorFlow selects Keras 3 on Python 3.12 and newer, and the import of the package ends in an error."""
+    for code in snippets_of(page):
+        modules = re.findall(r"^ *(?:import|from) (pixpro_tf|tensorflow)\b", code, re.M)
+        if "pixpro_tf" in modules:
+            assert modules[0] == "pixpro_tf", code
+
+
 def test_there_are_many_commands():
     assert len(COMMANDS) > 30
 
@@ -126,15 +147,18 @@ def test_the_site_builds_without_warnings(tmp_path):
 
 
 @pytest.mark.parametrize("name", TAKE_SAVEDMODELS)
-def test_a_command_that_accepts_savedmodels_warns_that_they_are_programs(name, capsys):
+def test_a_command_that_accepts_savedmodels_says_that_their_programs_are_not_run(name, capsys):
     assert importlib.import_module(name).main(["--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "--from" in text and "a SavedModel is a program" in text
+    assert (
+        "--from" in text
+        and "of a SavedModel, the weights are read and its program is not run" in text
+    )
 
 
-def test_the_flag_and_the_function_that_accept_savedmodels_warn_too():
+def test_the_flag_says_it_too_and_the_function_that_runs_them_warns():
     assert len(TAKE_SAVEDMODELS) >= 8
-    assert "a SavedModel is a program" in command.main.help_text(width=10**4)
+    assert "its program is not run" in command.main.help_text(width=10**4)
     assert "A SavedModel is a program" in (pixpro_tf.load_backbone.__doc__ or "")
 
 

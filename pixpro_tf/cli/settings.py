@@ -32,7 +32,7 @@ def from_flag(also: str = "", repeated: bool = False) -> Any:
         "Backbone",
         "folder of a run or of imported weights, TF Hub-style handle (folder, .tar.gz, gs:// or https://) of a SavedModel that "
         "export.savedmodel wrote, or published weights (keras:ResNet50, keras_hub:PRESET, or a .h5, .keras or .safetensors file)"
-        f"{also}; a SavedModel is a program: load only those you trust",
+        f"{also}; of a SavedModel, the weights are read and its program is not run",
         name="from",
         alias="" if repeated else "run",
         repeated=repeated,

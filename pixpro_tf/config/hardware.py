@@ -64,7 +64,7 @@ class HardwareFlags:
     jit: str = flag(
         "ppm",
         "Hardware",
-        "scope of XLA compilation: the propagation module and batch norm over several devices (ppm), the whole training step (step; best on GPUs and TPUs, slow on CPUs), or "
+        "scope of XLA compilation: the propagation module and batch norm over several devices (ppm), the whole training step (step; on one device or a TPU; slow on CPUs, not measured on GPUs), or "
         "nothing (off)",
         choices=("ppm", "step", "off"),
         fixed=False,

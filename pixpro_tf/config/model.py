@@ -85,7 +85,7 @@ class ModelFlags:
         "Model",
         "initial weights: folder of a run, checkpoint, SavedModel, or TF Hub handle (folder, .tar.gz, gs://, https://); or those of "
         "ImageNet: keras:ResNet50, keras_hub:resnet_50_imagenet, or a .h5, .keras or .safetensors file; "
-        "a SavedModel is a program: load only those you trust",
+        "of a SavedModel, the weights are read and its program is not run",
         path=True,
     )
     init_from_other_layout: bool = flag(

@@ -144,7 +144,7 @@ def export(
         UserError: if the source does not contain a backbone, Detectron2 does not build the same network, or the file cannot be written.
     """
     check_output(source, output, overwrite)
-    backbone, neck = restore_for(
+    backbone, neck, _ = restore_for(
         "Detectron2",
         source,
         network,

@@ -30,7 +30,9 @@ SUPPORTED = tuple(
 )
 
 _README = """\
-# A {architecture} pre-trained with PixPro, as a preset of KerasHub
+# A {architecture} as a preset of KerasHub
+
+The backbone is a {architecture} {origin}.
 
 ```python
 import keras_hub
@@ -68,7 +70,7 @@ def export(
     Source: the presets of KerasHub (https://keras.io/keras_hub/) and the weight files of Keras 3.
     """
     check_output(source, output, overwrite)
-    backbone, _ = restore_for(
+    backbone, _, origin = restore_for(
         "KerasHub",
         source,
         network,
@@ -104,7 +106,10 @@ def export(
         }
         texts = {file: json.dumps(content, indent=4) + "\n" for file, content in objects.items()}
         texts["README.md"] = _README.format(
-            architecture=backbone.architecture, name=name, images=_describe(backbone.channels)
+            architecture=backbone.architecture,
+            origin=origin,
+            name=name,
+            images=_describe(backbone.channels),
         )
         write_texts(folder, texts)
 

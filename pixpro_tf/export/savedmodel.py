@@ -15,7 +15,7 @@ from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
 from pixpro_tf.data.views.channels import Channels
 from pixpro_tf.errors import RunError
-from pixpro_tf.storage import model_card, trained_weights
+from pixpro_tf.storage import model_card, origins, trained_weights
 from pixpro_tf.storage.hub_handles import is_archive
 from pixpro_tf.storage.runs import Run
 from pixpro_tf.storage.saved_model import averaged_over_replicas, heads_of, reusable
@@ -63,11 +63,6 @@ A SavedModel is a program: load only SavedModels that you trust.
 
 Licence of the weights: {licence}. SHA-256 of the concatenated bytes of `model.variables`: `{checksum}`.
 """
-
-_TRAINED = (
-    'pre-trained without labels with PixPro ("Propagate Yourself", CVPR 2021), using pixpro_tf'
-)
-_IMPORTED = "with weights that pixpro_tf imported from the PyTorch checkpoint `{file}` ({kind})"
 
 
 def export(
@@ -171,7 +166,7 @@ def _readme(card: dict[str, Any]) -> str:
     return _README.format(
         title=backbone["architecture"],
         architecture=backbone["architecture"],
-        origin=_IMPORTED.format(**card["imported"]) if card["imported"] else _TRAINED,
+        origin=origins.of_card(card),
         channels=outputs["pooled"]["channels"],
         images=_describe(model_card.channels_of(card)),
         inputs=model_card.channels_of(card).count,

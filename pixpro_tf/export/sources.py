@@ -1,11 +1,27 @@
 """Loading of the backbone to export, with a check that its consumer builds the same network."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
+from pixpro_tf.backbones.fpn import Neck
+from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.cli.commands import called
 from pixpro_tf.errors import RunError
 from pixpro_tf.storage import trained_weights
+
+
+class Restored(NamedTuple):
+    """Backbone to export, in float32.
+
+    Attributes:
+        backbone: trained backbone.
+        neck: neck that was trained with it; None if there is none.
+        origin: where the weights come from, in words; see `storage.origins`.
+    """
+
+    backbone: ResNet
+    neck: Neck | None
+    origin: str
 
 
 def restore_for(
@@ -18,7 +34,7 @@ def restore_for(
     layout: str,
     output_strides: Sequence[int] = (32,),
     any_channels: bool = False,
-) -> tuple[Any, Any]:
+) -> Restored:
     """Restores a trained backbone, provided that a consumer builds the same network.
 
     Args:
@@ -30,7 +46,7 @@ def restore_for(
         any_channels: whether the consumer takes images with any channels; otherwise only RGB in 8 bits, with any mean and deviation.
 
     Returns:
-        A `ResNet`, and the `Neck` that was trained with it or None, both in float32.
+        The backbone, its neck and their origin.
 
     Raises:
         RunError: if the backbone does not exist, or the consumer does not support it; the message names the flag to pre-train with.
@@ -56,4 +72,4 @@ def restore_for(
                 f"{source} was pre-trained on images with other channels (--channels={weights.channels.count}) or another range than RGB in "
                 f"8 bits, which {consumer} does not support; export it with `{export}`"
             )
-        return trained_weights.restore_with_neck(weights)
+        return Restored(*trained_weights.restore_with_neck(weights), weights.origin)

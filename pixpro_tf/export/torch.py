@@ -58,7 +58,7 @@ def export(
     check_output(source, output, overwrite)
     if not output.endswith(_SAFETENSORS):
         files.require_torch()
-    backbone, _ = restore_for(
+    backbone, _, _ = restore_for(
         "torchvision",
         source,
         network,

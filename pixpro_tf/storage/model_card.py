@@ -16,6 +16,7 @@ from pixpro_tf.config import Config
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import DAMAGED_JSON, RunError
 from pixpro_tf.layers.layouts import LAYOUTS
+from pixpro_tf.storage import origins
 
 FILE_NAME = "model_card.json"
 # Entries that code reads from a card; the others are for people.
@@ -87,8 +88,7 @@ def compose(
         metrics: last metrics that the run logged; None if it logged none.
         licence: licence of the weights, in the words of their owner.
     """
-    # A run that another program has begun is a run of this one, too.
-    imported = None if description["num_images"] else description.get("imported")
+    imported = origins.imported_from(description)
     # Our flags do not describe how another program trained.
     recipe = (
         None
@@ -121,6 +121,7 @@ def compose(
         "heads": {name: describe_head(head) for name, head in heads.items()},
         "input": describe_input(backbone.channels),
         "outputs": _outputs(backbone, heads),
+        "objectives": None if imported else origins.objectives_of(config, description),
         "recipe": recipe,
         "data": data,
         "training": {"step": step, "total_steps": total_steps},

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -155,6 +155,7 @@ def start_run_folder(
     num_images: int,
     bad_images: list[bytes],
     images_digest: str = "",
+    objectives: Sequence[str] = (),
 ) -> None:
     """Creates the folder of a new run, with its `config.json`.
 
@@ -164,6 +165,7 @@ def start_run_folder(
         num_images: number of images that the run uses.
         bad_images: names of the images that the run skips.
         images_digest: see `Source.images_digest`; empty if it is unknown.
+        objectives: classes of the objectives; empty if they are those of the flags.
 
     Raises:
         RunError: if the folder cannot be written.
@@ -172,7 +174,7 @@ def start_run_folder(
         tf.io.gfile.makedirs(folder.path)
         names = [os.fsdecode(name) for name in bad_images]
         write_atomically(folder.bad_images, json.dumps(names, indent=2) + "\n")
-        write_description(config, folder, num_images, images_digest)
+        write_description(config, folder, num_images, images_digest, objectives=objectives)
     except (OSError, tf.errors.OpError) as error:
         raise RunError(
             f"--run_dir={config.run_dir} cannot be written: {error}; use another folder"
@@ -185,6 +187,7 @@ def write_description(
     num_images: int | None,
     images_digest: str = "",
     imported: dict[str, Any] | None = None,
+    objectives: Sequence[str] = (),
 ) -> None:
     """Writes `config.json`.
 
@@ -194,8 +197,9 @@ def write_description(
         num_images: number of images that the run uses; None for a folder that contains weights only and cannot be resumed.
         images_digest: see `Source.images_digest`; empty if it is unknown.
         imported: origin of weights that this project did not train.
+        objectives: see `start_run_folder`.
     """
-    description = {
+    description: dict[str, Any] = {
         "flags": config.to_dict(),
         "num_images": num_images,
         "versions": {
@@ -209,6 +213,8 @@ def write_description(
         description["images_digest"] = images_digest
     if imported is not None:
         description["imported"] = imported
+    if objectives:
+        description["objectives"] = list(objectives)
     write_atomically(folder.config, json.dumps(description, indent=2) + "\n")
 
 

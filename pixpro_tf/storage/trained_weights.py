@@ -19,7 +19,7 @@ from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, listed
 from pixpro_tf.ops.precision import building_in
 from pixpro_tf.pretrained import torch_names
-from pixpro_tf.storage import hub_handles, model_card
+from pixpro_tf.storage import hub_handles, model_card, origins
 from pixpro_tf.storage.checkpoint_files import find_checkpoint
 from pixpro_tf.storage.checkpoints import restore_part
 from pixpro_tf.storage.runs import Progress, Run, is_run
@@ -38,6 +38,7 @@ class Weights:
         part: name of the backbone in the checkpoint, a path of attributes from its root; the neck's path differs in the last one.
         architecture, layout, output_stride, channels: see `resnet.ResNet`.
         neck: configuration of the `Neck` that was trained with the backbone; None if there is none.
+        origin: where the weights come from, in words; see `origins`.
         arrays: weights by PyTorch's names, see `torch_names`; None for a checkpoint.
     """
 
@@ -48,6 +49,7 @@ class Weights:
     output_stride: int
     channels: Channels = RGB
     neck: dict[str, Any] | None = None
+    origin: str = ""
     arrays: dict[str, np.ndarray] | None = None
 
     def load_backbone(self, backbone: resnet.ResNet) -> None:
@@ -152,7 +154,14 @@ def weights_of_pretrained(handle: str) -> Weights:
     """Returns published weights; see `pretrained.read` for the handle and errors."""
     found = pretrained.read(handle)
     return Weights(
-        handle, "", found.architecture, found.layout, 32, found.channels, arrays=found.arrays
+        handle,
+        "",
+        found.architecture,
+        found.layout,
+        32,
+        found.channels,
+        origin=origins.of_published(handle),
+        arrays=found.arrays,
     )
 
 
@@ -167,6 +176,7 @@ def weights_of_saved_model(folder: str, card: dict) -> Weights:
         backbone["output_stride"],
         model_card.channels_of(card),
         _neck_of_card(card),
+        origins.of_card(card),
     )
 
 
@@ -189,4 +199,5 @@ def _weights_of_run(run: str, network: str, allow_unfinished: bool) -> Weights:
         config.output_stride,
         config.image_channels,
         neck_arguments(config),
+        origins.of_run(config, opened.description),
     )

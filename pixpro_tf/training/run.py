@@ -19,7 +19,7 @@ from pixpro_tf.data import limits, pipeline, sources
 from pixpro_tf.data.progress import duration
 from pixpro_tf.data.sources import cache
 from pixpro_tf.errors import RunError
-from pixpro_tf.storage import init_from
+from pixpro_tf.storage import init_from, origins
 from pixpro_tf.storage.checkpoints import CheckpointStore
 from pixpro_tf.storage.run_folder import (
     RunFolder,
@@ -88,7 +88,14 @@ def train(
             session = _open_session(config, make_objectives, strategy, folder, images)
             # This comes last, so that a rejected start leaves the folder unchanged.
             if chief and session.store.latest is None:
-                start_run_folder(config, folder, source.num_images, bad_images, images_digest)
+                start_run_folder(
+                    config,
+                    folder,
+                    source.num_images,
+                    bad_images,
+                    images_digest,
+                    origins.class_names(session.model.objectives),
+                )
             return _train_session(session, ends_process)
 
 

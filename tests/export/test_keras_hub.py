@@ -33,7 +33,12 @@ def test_the_preset_holds_the_weights_and_the_normalisation(run, tmp_path):
     config = json.loads((output / "config.json").read_text())
     assert config["registered_name"] == "keras_hub>ResNetBackbone"
     assert config["config"]["stackwise_num_blocks"] == [2, 2, 2, 2]
-    assert "preset" in (output / "README.md").read_text()
+    readme = (output / "README.md").read_text()
+    assert "preset" in readme and "a resnet18 pre-trained without labels with PixPro" in readme
+    again = ["--from", f"keras_hub:{output}", f"--output={tmp_path / 'again'}"]
+    assert keras_hub_command.main(again) == 0
+    readme = (tmp_path / "again" / "README.md").read_text()
+    assert f"with the weights of `keras_hub:{output}`" in readme and "PixPro" not in readme
 
 
 def test_only_networks_that_keras_hub_builds_are_supported():

@@ -73,6 +73,7 @@ def test_exported_folder_is_complete(exported):
         # YAML 1.1 reads numbers without a point, such as 1e-05, as strings.
         assert not re.search(r":.*\b\d+e-", text)
         assert experiment.name in (exported / "README.md").read_text()
+    assert "resnet50 pre-trained without labels with PixPro" in (exported / "README.md").read_text()
 
 
 @pytest.mark.slow

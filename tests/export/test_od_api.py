@@ -179,6 +179,7 @@ def test_exported_folder_is_complete(exported, run):
     np.testing.assert_allclose(kernel[..., 1, :], ours[..., 1, :] * scale, rtol=1e-6)
     readme = (output / "README.md").read_text()
     assert "60 images for training, 7 for evaluation" in readme
+    assert "resnet50 pre-trained without labels with PixPro" in readme
     assert "python -m object_detection.model_main_tf2" in readme
     assert "--checkpoint_every_n=1000" in readme
     assert not re.search(r"[{}$]\w", readme)

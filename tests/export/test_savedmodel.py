@@ -451,7 +451,7 @@ def test_card_of_imported_weights_has_no_recipe(imported, tmp_path):
     assert savedmodel_command.main([f"--from={imported}", f"--output={tmp_path / 'out'}"]) == 0
     card = model_card.read(str(tmp_path / "out"))
     assert card["imported"]["file"] == "theirs.pth"
-    assert card["recipe"] is None and card["data"] is None
+    assert card["recipe"] is None and card["data"] is None and card["objectives"] is None
     text = (tmp_path / "out" / "README.md").read_text()
     assert "imported from the PyTorch checkpoint `theirs.pth` (ResNet)" in text
     assert "without labels" not in text

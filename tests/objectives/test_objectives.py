@@ -1,5 +1,6 @@
 """Objectives as parts of a model: what is summed, what is trained, and a custom objective."""
 
+import json
 import subprocess
 
 import numpy as np
@@ -307,3 +308,4 @@ def test_example_command_trains(tiny_flags, tmp_path):
     assert process.returncode == 0, process.stderr
     names = [name for name, _ in tf.train.list_variables(tmp_path / "run/checkpoints/step-2")]
     assert any(name.startswith("online/projectors/densecl/") for name in names)
+    assert json.loads((tmp_path / "run/config.json").read_text())["objectives"] == ["DenseCL"]

@@ -20,9 +20,9 @@ from pixpro_tf.export.sources import restore_for
 from pixpro_tf.storage import stems
 
 _README = """\
-# A {backbone} pre-trained with PixPro, for TF Model Garden
+# A {backbone} for TF Model Garden
 
-To restore `checkpoint/ckpt-1` into `official.vision.modeling.backbones.ResNet({arguments})` of tf-models-official 2.15.0, run
+The backbone is a {backbone} {origin}. To restore `checkpoint/ckpt-1` into `official.vision.modeling.backbones.ResNet({arguments})` of tf-models-official 2.15.0, run
 
 ```python
 tf.train.Checkpoint(backbone=backbone).read("checkpoint/ckpt-1").expect_partial().assert_existing_objects_matched()
@@ -96,7 +96,7 @@ def export(
     check_output(source, output, overwrite, *read)
     if own:
         check_classes(classes, own.label_map)
-    backbone, neck = restore_for(
+    backbone, neck, origin = restore_for(
         "TF Model Garden",
         source,
         network,
@@ -113,7 +113,7 @@ def export(
         if depth_multiplier == 1 or not experiment.dilated
     }
     labels, parts = open_labels(own, classes) if own else ((), {})
-    fpn = neck and neck.fpn
+    fpn = None if neck is None else neck.fpn
     levels = None if fpn is None else fpn.levels
     fits = {file: each.fpn_levels == levels for file, each in experiments.items()}
     width = f", depth_multiplier={depth_multiplier}" if depth_multiplier != 1 else ""
@@ -133,10 +133,11 @@ def export(
             data = _own_data(labels, written, steps)
             counts = {name: each.images for name, each in written.items()}
         for file, experiment in experiments.items():
-            channels = fpn.channels if fits[file] else 0
+            channels = fpn.channels if fpn and fits[file] else 0
             texts[file] = yaml_of(experiment, model_id, depth_multiplier, channels, data)
         texts["README.md"] = _README.format(
             backbone=backbone.architecture,
+            origin=origin,
             arguments=f"{model_id}{width}, norm_epsilon=1e-5",
             rows="\n".join(f"| `{file}` | `{each.name}` |" for file, each in experiments.items()),
             normalisation=_SAME_NORMALISATION

@@ -60,7 +60,7 @@ def export(
         raise ConfigError(
             f"--min_side={schedule.min_side} is too small for --model={model}; the minimum is {least}"
         )
-    backbone, _ = restore_for(
+    backbone, _, weights_origin = restore_for(
         "the Object Detection API",
         source,
         network,
@@ -91,6 +91,7 @@ def export(
             "README.md": instructions.readme(
                 chosen,
                 backbone.architecture,
+                weights_origin,
                 schedule,
                 origin,
                 len(labels),

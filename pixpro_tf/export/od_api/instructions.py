@@ -4,10 +4,10 @@ from pixpro_tf.export.od_api.pipeline import Model
 from pixpro_tf.export.od_api.tasks import Schedule
 
 _TEXT = """\
-# {title} on a {backbone} pre-trained with PixPro
+# {title} on a {backbone}
 
-This folder is for the TF Object Detection API (TF2, `research/object_detection` in the TensorFlow Models repository; install it as
-described there).
+The backbone is a {backbone} {weights_origin}. This folder is for the TF Object Detection API (TF2, `research/object_detection` in the TensorFlow Models repository; install it as
+described there, or as docs/exports/od_api.md of pixpro_tf describes).
 
 | file | contents |
 |---|---|
@@ -62,6 +62,7 @@ _RECORDS = {
 def readme(
     model: Model,
     backbone: str,
+    weights_origin: str,
     schedule: Schedule,
     origin: str,
     num_labels: int,
@@ -72,6 +73,7 @@ def readme(
     Args:
         model: one of `pipeline.MODELS`.
         backbone: name of the architecture.
+        weights_origin: where its weights come from, see `storage.origins`.
         schedule: schedule of Faster R-CNN.
         origin: source of the schedule.
         num_labels: number of classes.
@@ -80,6 +82,7 @@ def readme(
     return _TEXT.format(
         title=model.title,
         backbone=backbone,
+        weights_origin=weights_origin,
         num_labels=num_labels,
         records=_RECORDS[bool(written)].format(**written),
         origin=origin,

@@ -10,6 +10,7 @@ from pixpro_tf.interop.torch.files import require_torch, write
 from pixpro_tf.pretrained import torch_names
 from pixpro_tf.storage import stems, trained_weights
 from pixpro_tf.storage.checkpoint_files import step_of
+from pixpro_tf.storage.origins import imported_from
 from pixpro_tf.storage.runs import Run
 
 
@@ -93,8 +94,7 @@ def _weights_of(run: Run) -> dict[str, np.ndarray]:
 
 def _batches_tracked(run: Run) -> int:
     """Returns the number of batches that each BN has seen; PyTorch counts them, and some of its tools require the count."""
-    imported = run.description.get("imported")
-    if imported is not None and not run.description["num_images"]:
+    if imported := imported_from(run.description):
         return imported["batches_tracked"]
     # Each step has two views.
     return 2 * step_of(run.checkpoint)
