@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pixpro_tf.ops.geometry import Bins, may_meet, same_place
 from pixpro_tf.ops.numerics import at_least_float32
-from pixpro_tf.ops.pairwise import Tensors, softmax_of_all_and_some, weighted_sums
+from pixpro_tf.ops.pairwise import Tensors, softmax_of_some_and_others, weighted_sums
 
 EMPTY_MASK_EPSILON = 1e-6
 
@@ -232,9 +232,10 @@ def _contrast_of_bins(
     def of_bins(
         projected: tf.Tensor,
     ) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], Callable[..., tf.Tensor]]:
-        of_all, of_positives = softmax_of_all_and_some(
+        of_positives, of_negatives = softmax_of_some_and_others(
             logits, positives, [projected, *rows[1:]], columns, target, meet
         )
+        of_all = of_positives.joined(of_negatives)
         counts = of_positives.largest[..., 0] > -math.inf
         losses = of_all.log_sum() - of_positives.log_sum()
         losses = tf.where(counts, losses, tf.zeros_like(losses))
@@ -245,7 +246,8 @@ def _contrast_of_bins(
         def gradient(of_losses: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
             return of_losses[..., None] * slope
 
-        nearest = counts & (of_positives.largest >= of_all.largest)[..., 0]
+        # A tie is not right: otherwise a constant feature would match every bin.
+        nearest = counts & (of_positives.largest > of_negatives.largest)[..., 0]
         dtype = projected.dtype
         return (losses, tf.cast(counts, dtype), tf.cast(nearest, dtype)), gradient
 

@@ -95,7 +95,7 @@ def test_gradient_norms_agree(steps, step, precision):
 @pytest.mark.parametrize("kind", ["weight", "state"])
 @pytest.mark.parametrize("step", [0, 1])
 def test_weights_target_weights_and_running_averages_agree(steps, kind, step, precision):
-    tolerance = {"float64": (1e-6, 1e-5), "float32": (1e-4, 1e-3)}[precision][step]
+    tolerance = {"float64": (1e-6, 1e-6), "float32": (1e-4, 1e-3)}[precision][step]
     for name, golden in entries(step, kind).items():
         norm, values = norm_and_values(steps[step]["weight"][name])
         np.testing.assert_allclose(norm, golden[0], rtol=tolerance, err_msg=name)

@@ -135,6 +135,24 @@ def test_pixel_contrast_counts_bins_and_correct_nearest_bins(form):
     assert 0 < right.sum() < positives.any(axis=2).sum()
 
 
+@pytest.mark.parametrize("feature", [0.0, 0.5])
+def test_a_constant_feature_matches_no_bin(form, feature):
+    """A tie is not right; otherwise a network that has collapsed would have the best matching accuracy."""
+    features, target, box_1, box_2, positives = inputs()
+    constant = np.full_like(features, feature), np.full_like(target, feature)
+    _, (counted, nearest), _ = value_and_gradient(
+        losses.pixel_contrast, *constant, box_1, box_2, TEMPERATURE
+    )
+    # A bin is right only where all bins of the other view are its positives.
+    np.testing.assert_array_equal(nearest, positives.all(axis=2).sum(axis=1))
+    bins = [geometry.bins_of(tf.constant(box, tf.float64), HEIGHT, WIDTH) for box in (box_1, box_2)]
+    own = range(len(features))
+    _, counted, nearest = losses.pixel_contrast_of_batch(
+        *map(tf.constant, constant), *bins, own, THRESHOLD, TEMPERATURE, True
+    )
+    assert sum(counted) > 0 and sum(nearest) == 0
+
+
 @pytest.mark.parametrize("own_image", [True, False])
 def test_contrast_with_other_images_equals_the_reference(form, own_image):
     features, target, box_1, box_2, positives = inputs()

@@ -12,6 +12,7 @@ from pixpro_tf.config.data import on_bad_image_flag
 from pixpro_tf.config.flag import check_used, flag, required
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.evaluation.settings import MapSettings, command
+from pixpro_tf.evaluation.splits import may_overlap
 
 MODES = ("linear", "finetune")
 
@@ -89,8 +90,10 @@ class Settings(MapSettings):
         super().__post_init__()
         check_files(self, "dataset")
         # A slice such as train[:10%] is treated as the whole split, because slices may overlap.
-        others = [_whole(self.split), _whole(self.train_split)]
-        if len(self.rates) > 1 and _whole(self.selection_split) in ("", *others):
+        used = f"{self.split}+{self.train_split}"
+        if len(self.rates) > 1 and (
+            not self.selection_split or may_overlap(self.selection_split, used)
+        ):
             raise ConfigError(
                 f"--rates has {len(self.rates)} values; to choose the best of them, pass a --selection_split other than "
                 f"--split={self.split} and --train_split={self.train_split}"
@@ -112,10 +115,6 @@ class Settings(MapSettings):
             raise ConfigError(
                 "--mode=finetune trains on random crops; pass their size, such as --crop_size=512"
             )
-
-
-def _whole(split: str) -> str:
-    return split.partition("[")[0]
 
 
 main = command(Settings, "dense", __doc__, library="pixpro_tf.evaluation.segmentation.evaluation")

@@ -23,7 +23,8 @@ def load_backbone(
 
     Args:
         source: folder of a run, TF Hub-style handle of a SavedModel that `export.savedmodel` wrote, or random weights, drawn with
-            TensorFlow's global seed: `random:resnet50`, or `random:runs/mine` for the architecture, layout and channels of that run.
+            TensorFlow's global seed: `random:resnet50`, or `random:runs/mine` for the architecture, layout, channels and initialisation of that
+            run.
         network: network of a run, "online" or "target"; empty for the online one.
         output_stride: output stride to use instead of the one that the backbone was trained with; 0 keeps that one, and is 32 for
             `random:resnet50`.
@@ -78,7 +79,11 @@ def _restored(source: str, weights: trained_weights.Weights) -> resnet.ResNet:
     if not source.startswith(RANDOM):
         return trained_weights.restore(weights)
     return resnet.build(
-        weights.architecture, weights.layout, weights.output_stride, channels=weights.channels
+        weights.architecture,
+        weights.layout,
+        weights.output_stride,
+        weights.zero_init_residual,
+        channels=weights.channels,
     )
 
 

@@ -16,7 +16,7 @@ from pixpro_tf.cli.outputs import in_use, locked
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.storage.checkpoint_files import write_atomically
 
-_DESCRIPTION, _LOCK = "evaluation.json", "lock"
+_DESCRIPTION, _IMAGES, _LOCK = "evaluation.json", "images.json", "lock"
 
 
 @contextlib.contextmanager
@@ -51,7 +51,7 @@ def unfinished(settings: Any, inputs: Sequence[str]) -> Iterator[str]:
         try:
             yield folder
         except BaseException:
-            if set(os.listdir(folder)) - {_DESCRIPTION, _LOCK}:
+            if set(os.listdir(folder)) - {_DESCRIPTION, _IMAGES, _LOCK}:
                 print(f"Finished parts are in {folder}; run the same command again to continue")
             else:
                 _remove(folder, stack)
@@ -94,12 +94,7 @@ def _begin(folder: str, description: str) -> str:
         made = os.path.dirname(made)
     path = os.path.join(folder, _DESCRIPTION)
     if os.path.isfile(path):
-        with open(path) as file:
-            if file.read() != description:
-                raise ConfigError(
-                    f"{folder} contains an unfinished evaluation with other flags, or of backbones, labels or images that have changed since; "
-                    "repeat the command that created it, or delete the folder"
-                )
+        _check_same(path, description)
     elif os.path.isdir(folder) and os.listdir(folder):
         raise ConfigError(
             f"{folder} already exists but was not created by this command, which keeps incomplete output there; "
@@ -109,6 +104,34 @@ def _begin(folder: str, description: str) -> str:
         os.makedirs(folder, exist_ok=True)
         write_atomically(path, description)
     return made
+
+
+def check_images(folder: str, paths: Sequence[str]) -> None:
+    """Compares the image files of labels, whose places only their reader knows, with those that an interrupted evaluation used.
+
+    Args:
+        folder: folder of the evaluation, from `unfinished`; empty does nothing.
+        paths: paths of the images.
+
+    Raises:
+        ConfigError: if they are other files, or have changed.
+    """
+    if not folder:
+        return
+    path, digest = os.path.join(folder, _IMAGES), json.dumps(_digest(paths))
+    if os.path.isfile(path):
+        _check_same(path, digest)
+    else:
+        write_atomically(path, digest)
+
+
+def _check_same(path: str, content: str) -> None:
+    with open(path) as file:
+        if file.read() != content:
+            raise ConfigError(
+                f"{os.path.dirname(path)} contains an unfinished evaluation with other flags, or of backbones, labels or images that have "
+                "changed since; repeat the command that created it, or delete the folder"
+            )
 
 
 def _described(settings: Any, inputs: Sequence[str]) -> str:
@@ -123,12 +146,14 @@ def _state_of(path: str) -> str | None:
     path = os.path.expanduser(path)
     try:
         files = _files_of(path) or _files_of(os.path.expanduser(path.partition(":")[2]))
-        entries = [(file, os.stat(file)) for file in files]
+        return _digest(files) if files else None
     except OSError as error:
         raise RunError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _digest(files: Sequence[str]) -> str:
+    entries = [(file, os.stat(file)) for file in files]
     lines = sorted(f"{file} {found.st_size} {found.st_mtime_ns}" for file, found in entries)
-    if not lines:
-        return None
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 

@@ -122,8 +122,16 @@ class Softmax(NamedTuple):
         total = kept * self.total + tf.reduce_sum(weights, axis=-1, keepdims=True)
         return Softmax(largest, total, kept * self.sums + tf.matmul(weights, values))
 
+    def joined(self, other: "Softmax") -> "Softmax":
+        """Returns the softmax over the columns of both."""
+        largest = tf.maximum(self.largest, other.largest)
+        shift = tf.where(largest > -math.inf, largest, tf.zeros_like(largest))
+        own, others = tf.exp(self.largest - shift), tf.exp(other.largest - shift)
+        total = own * self.total + others * other.total
+        return Softmax(largest, total, own * self.sums + others * other.sums)
 
-def softmax_of_all_and_some(
+
+def softmax_of_some_and_others(
     logits: Callable[[Tensors, Tensors], tf.Tensor],
     some: Callable[[Tensors, Tensors], tf.Tensor],
     rows: Tensors,
@@ -131,25 +139,25 @@ def softmax_of_all_and_some(
     values: tf.Tensor,
     meet: Meet,
 ) -> tuple[Softmax, Softmax]:
-    """Computes the softmax over all columns and that over some for every row of each image: at once or by square blocks.
+    """Computes the softmax over some columns and that over all others for every row of each image: at once or by square blocks.
 
     Args:
         logits: function of rows `[..., b, ...]` and columns `[..., c, ...]` that returns `[..., b, c]`.
-        some: function of the same arguments that returns bool `[..., b, c]`: the pairs of the second softmax.
+        some: function of the same arguments that returns bool `[..., b, c]`: the pairs of the first softmax.
         rows: tensors `[B, N, ...]` that describe the rows.
         columns: tensors `[B, M, ...]` that describe the columns.
         values: values to average, `[B, M, C]`.
         meet: see `weighted_sums`; returns false if `some` is false for all pairs.
 
     Returns:
-        The softmax over all columns and that over some, with leading dimensions `[B, N]`. Gradients must not be taken through them,
+        The softmax over some columns and that over the others, with leading dimensions `[B, N]`. Gradients must not be taken through them,
         see `weighted_sums`.
 
     Examples:
         >>> from pixpro_tf.ops import pairwise
         >>> import tensorflow as tf
         >>> features, values = tf.constant([[[1.0], [0.0]]]), tf.constant([[[4.0], [8.0]]])
-        >>> of_all, of_some = pairwise.softmax_of_all_and_some(
+        >>> of_some, of_others = pairwise.softmax_of_some_and_others(
         ...     logits=lambda rows, columns: tf.matmul(rows[0], columns[0], transpose_b=True),
         ...     some=lambda rows, columns: tf.eye(2, batch_shape=[1]) > 0,
         ...     rows=[features],
@@ -157,10 +165,10 @@ def softmax_of_all_and_some(
         ...     values=values,
         ...     meet=lambda *_: True,
         ... )
-        >>> of_all.averages()[0, :, 0].numpy().tolist()
-        [5.07, 6.0]
         >>> of_some.averages()[0, :, 0].numpy().tolist()
         [4.0, 8.0]
+        >>> of_some.joined(of_others).averages()[0, :, 0].numpy().tolist()
+        [5.07, 6.0]
     """
 
     def add(
@@ -168,13 +176,16 @@ def softmax_of_all_and_some(
     ) -> Tensors:
         columns, values, real = columns
         found = tf.where(real[..., None, :], logits(rows, columns), -math.inf)
-        of_all, of_some = Softmax(*state[:3]), Softmax(*state[3:])
+        of_some, of_others = Softmax(*state[:3]), Softmax(*state[3:])
 
-        def added(of_some: Softmax) -> Softmax:
-            chosen = tf.where(some(rows, columns), found, -math.inf)
-            return of_some.with_more(chosen, values)
+        def added(state: tuple[Softmax, tf.Tensor]) -> tuple[Softmax, tf.Tensor]:
+            of_some, found = state
+            chosen = some(rows, columns)
+            of_some = of_some.with_more(tf.where(chosen, found, -math.inf), values)
+            return of_some, tf.where(~chosen, found, -math.inf)
 
-        return [*of_all.with_more(found, values), *_if(met, added, of_some)]
+        of_some, others = _if(met, added, (of_some, found))
+        return [*of_some, *of_others.with_more(others, values)]
 
     def start(shape: Sequence[tf.Tensor]) -> Tensors:
         empty = Softmax(

@@ -38,6 +38,7 @@ class Weights:
         part: name of the backbone in the checkpoint, a path of attributes from its root; the neck's path differs in the last one.
         architecture, layout, output_stride, channels: see `resnet.ResNet`.
         neck: configuration of the `Neck` that was trained with the backbone; None if there is none.
+        zero_init_residual: how the weights began, see `resnet.ResNet`; for random weights of the same kind.
         origin: where the weights come from, in words; see `origins`.
         arrays: weights by PyTorch's names, see `torch_names`; None for a checkpoint.
     """
@@ -49,6 +50,7 @@ class Weights:
     output_stride: int
     channels: Channels = RGB
     neck: dict[str, Any] | None = None
+    zero_init_residual: bool = True
     origin: str = ""
     arrays: dict[str, np.ndarray] | None = None
 
@@ -176,6 +178,8 @@ def weights_of_saved_model(folder: str, card: dict) -> Weights:
         backbone["output_stride"],
         model_card.channels_of(card),
         _neck_of_card(card),
+        # Imported weights have no recipe.
+        (card.get("recipe") or {}).get("zero_init_residual", True),
         origins.of_card(card),
     )
 
@@ -199,5 +203,6 @@ def _weights_of_run(run: str, network: str, allow_unfinished: bool) -> Weights:
         config.output_stride,
         config.image_channels,
         neck_arguments(config),
+        config.zero_init_residual,
         origins.of_run(config, opened.description),
     )

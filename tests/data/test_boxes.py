@@ -223,6 +223,88 @@ def test_polygons_of_yolo_have_the_box_around_them(folder):
     }
 
 
+KEYPOINTS = {
+    "of two numbers": ("[2, 2]", "0 .5 .5 .4 .2 .45 .5 .55 .5"),
+    "of three numbers": ("[2, 3]", "0 .5 .5 .4 .2 .45 .5 2 .55 .5 0"),
+}
+
+
+@pytest.mark.parametrize("kind", KEYPOINTS)
+def test_key_points_of_yolo_are_no_polygons(folder, kind):
+    pytest.importorskip("yaml")
+    path = write_yolo(folder)
+    shape, line = KEYPOINTS[kind]
+    (folder / "data.yaml").write_text(f"names: [cat, dog]\nkpt_shape: {shape}\n")
+    (folder / "labels" / "c.txt").write_text(f"{line}\n0 .1 .2 .9 .2 .9 .8\n")
+    found = boxes.read(path)
+    # The second line has another number of points, so it is a polygon. The image has 50x50 pixels.
+    np.testing.assert_allclose(found.images[2].boxes, [[20, 15, 30, 35], [10, 5, 40, 45]])
+    assert found.problems == {}
+
+
+def test_key_points_with_visibilities_are_counted_without_settings(folder):
+    path = write_yolo(folder)
+    (folder / "labels" / "c.txt").write_text("0 .5 .5 .4 .2 .45 .5 2 .55 .5 0\n")
+    found = boxes.read(path)
+    assert len(found.images[2].boxes) == 0
+    assert found.problems == {"boxes that are not four finite numbers, left out": ["c.jpg"]}
+
+
+@pytest.mark.parametrize("kind", ["voc", "yolo"])
+def test_suffixes_of_labels_in_upper_case_are_known(folder, kind):
+    path = WRITERS[kind](folder)
+    wanted = boxes.read(path)
+    suffix = {"voc": ".xml", "yolo": ".txt"}[kind]
+    for number, name in enumerate(sorted(os.listdir(path))):
+        # Some of them, then all.
+        stem = name.removesuffix(suffix)
+        if stem != "classes":
+            os.rename(f"{path}/{name}", f"{path}/{stem}{suffix.upper()}")
+        if number in (0, len(os.listdir(path)) - 1):
+            found = boxes.read(path)
+            assert [each.boxes.tolist() for each in found.images] == [
+                each.boxes.tolist() for each in wanted.images
+            ]
+            assert found.problems == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "crowd"),
+    [(0.0, False), ("false", False), (None, False), (float("nan"), False), (1.0, True), ("1", True), (True, True)],
+)  # fmt: skip
+def test_crowds_are_marked_in_many_ways(folder, value, crowd):
+    annotations = [
+        {"image_id": 100, "category_id": 3, "bbox": [1, 2, 3, 4], "iscrowd": value},
+        {"image_id": 100, "category_id": 3, "bbox": [1, 2, 3, 4]},
+    ]
+    (image, *_) = boxes.read(write_coco(folder, annotations=annotations)).images
+    assert image.crowds.tolist() == [crowd, False]
+
+
+def test_a_png_that_only_pillow_reads_is_left_out(folder):
+    path = write_coco(folder)
+    picture = folder / "images" / "b.png"
+    picture.write_bytes(picture.read_bytes()[:-12])
+    with Image.open(picture) as image:
+        image.load()
+    found = boxes.read(path)
+    assert [os.path.basename(each.path) for each in found.images] == ["a.jpg", "c.jpg"]
+    assert len(found.problems) == 1 and [*found.problems.values()] == [["b.png"]]
+
+
+def test_images_that_are_trained_on_and_evaluated_are_counted(folder):
+    """Two tasks of a labelling tool have images of the same names in folders of their own; --images names only one of them."""
+    path = write_coco(folder)
+    (folder / "second").mkdir()
+    write_images(folder / "second" / "images")
+    other = write_coco(folder / "second")
+    *_, lines = boxes.read_parts(path, str(folder / "images"), other)
+    (line,) = [line for line in lines if "both trained on and evaluated" in line]
+    assert line.startswith(f"images that are both trained on and evaluated: 2 (such as {folder}")
+    *_, lines = boxes.read_parts(path, "", other)
+    assert not any("both trained on" in line for line in lines)
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_byte_order_marks_are_no_part_of_the_text(folder, kind):
     path = WRITERS[kind](folder)

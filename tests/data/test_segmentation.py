@@ -274,3 +274,13 @@ def test_large_examples_are_neither_cached_nor_shuffled_in_large_buffers(monkeyp
     monkeypatch.setattr(segmentation, "_KEPT_BYTES", 0)
     monkeypatch.setattr(order, "_BYTES", 0)
     assert decodings(40) >= 40
+
+
+def test_images_that_would_share_a_mask_are_rejected(folder):
+    found = next((folder / "train" / "images").glob("0.*"))
+    other = found.with_suffix(".bmp")
+    Image.open(found).save(other)
+    with pytest.raises(
+        RunError, match=r"0\.bmp and 0\.\w+ have the same mask, .*0\.png; rename one"
+    ):
+        examples_of(f"folder:{folder}", "train")

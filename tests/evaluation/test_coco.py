@@ -41,6 +41,13 @@ def test_no_detections_have_a_precision_of_zero():
     assert scores.class_ap == {"ball": None, "star": 0.0, "rod": None}
 
 
+def test_a_class_with_crowds_only_has_no_precision_whatever_is_found():
+    crowd = Objects(np.array([BOX, BOX]), np.array([0, 1]), crowds=np.array([False, True]))
+    for found in (objects(), objects((BOX, 0, 0.9))):
+        scores = average_precision([crowd], [found], NAMES)
+        assert scores.class_ap == {"ball": pytest.approx(scores.ap), "star": None, "rod": None}
+
+
 def test_a_class_without_ground_truth_is_ignored():
     truth, found = [objects((BOX, 0))], [objects((BOX, 0, 0.5), (BOX, 1, 0.9))]
     assert average_precision(truth, found, NAMES).ap == pytest.approx(1, abs=1e-9)

@@ -29,7 +29,7 @@ class FakeTask:
     metrics = {"ap": "AP", "ap_50": "AP50"}
     evaluated = "a.json"
 
-    def __init__(self, settings=None):
+    def __init__(self, settings=None, folder=""):
         pass
 
     def evaluate(self, settings, folder):

@@ -93,3 +93,14 @@ def test_an_invalid_image_file_is_reported_in_one_line(photos, tmp_path, capsys)
     assert correspondence.main(["--from=random:resnet10", *flags]) == 1
     error = capsys.readouterr().err
     assert f"--dataset=folder:{tmp_path} cannot be read" in error and error.count("\n") == 1
+
+
+def test_the_accuracy_does_not_depend_on_the_batch_size(photos):
+    found = [
+        evaluation.evaluate(settings_of(dataset=f"folder:{photos}", batch_size=size, pairs=60))
+        # Batches of 32 would leave out a third of the 48 images.
+        for size in (32, 60)
+    ]
+    assert len({(each.bins, each.chance) for each in found}) == 1
+    # Sums of floats can differ in the last bits.
+    assert max(each.found for each in found) - min(each.found for each in found) < 2e-3

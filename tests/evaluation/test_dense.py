@@ -1,6 +1,7 @@
 """Tests of the segmentation command on images whose classes are colours, with runs, exports and random weights."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from pixpro_tf.data.labelled.segmentation import IGNORED
 from pixpro_tf.data.views.channels import RGB
 from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError
-from pixpro_tf.evaluation import dense
+from pixpro_tf.evaluation import dense, splits
 from pixpro_tf.evaluation.segmentation import evaluation, frozen, segmenter
 from pixpro_tf.evaluation.sources import maps_of
 from pixpro_tf.export import savedmodel
@@ -360,3 +361,40 @@ def test_a_learning_rate_that_diverges_is_passed_over(colours, capsys, tmp_path,
     assert results["rate"] == 0.01 and results["selection"]["1e+38"] is None
     assert command(colours, *flags, "--rates=1e38,2e38") == 1
     assert "the loss is nan after step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_whose_pixels_do_not_count_is_rejected_before_training(
+    colours, tmp_path, capsys, split
+):
+    shutil.copytree(colours, tmp_path / "data")
+    for file in (tmp_path / "data" / split / "masks").iterdir():
+        Image.fromarray(np.full([SIZE, SIZE], IGNORED, np.uint8)).save(file)
+    assert command(tmp_path / "data") == 2
+    error = capsys.readouterr().err
+    assert f"split={split} of folder:" in error and "contains no pixel with a class" in error
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [("train", "test", "train"), ("train+validation", "test", "validation"), ("train", "test[:50%]", "test[50%:]")],
+)  # fmt: skip
+def test_the_rate_is_not_chosen_on_images_that_are_used_otherwise(splits):
+    train_split, split, selection_split = splits
+    with pytest.raises(ConfigError, match="pass a --selection_split other than"):
+        settings_of(
+            "data",
+            train_split=train_split,
+            split=split,
+            selection_split=selection_split,
+            rates=(0.1, 0.2),
+        )
+
+
+@pytest.mark.parametrize(
+    ("train_split", "split", "is_said"),
+    [("train", "test", False), ("train+test", "test", True), ("train", "train[:10%]", True), ("train[10%:]", "train[:10%]", False)],
+)  # fmt: skip
+def test_scores_on_images_that_are_trained_on_are_said_to_be(train_split, split, is_said, capsys):
+    splits.print_overlap(train_split, split)
+    assert ("contains images of" in capsys.readouterr().out) == is_said

@@ -1,6 +1,8 @@
 """Tests of classification by a linear layer and by nearest neighbours, on images whose classes are colours."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
 from pixpro_tf.data.labelled import classification, order
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import linear
 from pixpro_tf.evaluation.classification import evaluation
 from pixpro_tf.evaluation.classification.neighbours import neighbour_votes
@@ -124,10 +126,48 @@ def test_the_learning_rate_is_divided_by_10_after_60_and_80_percent_of_the_epoch
     np.testing.assert_allclose(found, [30, 30, 3, 3, 0.3, 0.3], rtol=1e-6)
 
 
-def test_a_split_without_classes_is_rejected():
-    batches = tf.data.Dataset.from_tensors((tf.zeros([2, 3]), tf.constant([1, -1])))
-    with pytest.raises(RunError, match="without a class"):
-        evaluation._features(lambda images: images, batches)
+@pytest.mark.parametrize("mode", ["linear", "knn"])
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_without_classes_is_rejected_before_anything_is_computed(
+    colours, monkeypatch, split, mode
+):
+    opened = evaluation.open_classification
+
+    def without_classes(*arguments):
+        data = opened(*arguments)
+
+        def examples(name):
+            found = data.split(name)
+            return (
+                found.map(lambda image, label: (image, label * 0 - 1)) if name == split else found
+            )
+
+        return dataclasses.replace(data, split=examples)
+
+    monkeypatch.setattr(evaluation, "open_classification", without_classes)
+    monkeypatch.setattr(evaluation, "load_backbone", lambda *_: pytest.fail("computes"))
+    with pytest.raises(
+        ConfigError, match=f"split={split} of folder:.* contains images without a class"
+    ):
+        evaluation.evaluate(settings_of(colours, mode=mode))
+
+
+def test_a_class_without_a_vote_is_none_of_the_first_five():
+    """With a single neighbour, whatever the order of the classes, top-5 is top-1."""
+    votes = np.full([10, 10], -np.inf)
+    votes[:, 7] = 1
+    result = evaluation._result(list("abcdefghij"), votes, np.arange(10))
+    assert result.top_1 == result.top_5 == 0.1
+
+
+def test_nearest_neighbours_vote_for_their_classes_only(colours):
+    result = evaluation.evaluate(settings_of(colours, mode="knn", neighbours=1))
+    assert result.top_5 == result.top_1
+
+
+def test_training_and_evaluating_on_the_same_images_is_said(colours, capsys):
+    evaluation.evaluate(settings_of(colours, mode="knn", neighbours=3, split="train"))
+    assert "--split=train contains images of --train_split=train" in capsys.readouterr().out
 
 
 def test_diverged_training_has_no_score(colours):
@@ -261,3 +301,11 @@ def test_images_of_tfds_are_decoded_as_all_others(tmp_path):
     assert all(image.shape == (12, 16, 3) for image, _ in found)
     part = data.split("train[:50%]")
     assert len(list(part)) == 2
+
+
+def test_folders_inside_of_classes_are_counted(colours, tmp_path, capsys):
+    shutil.copytree(colours, tmp_path / "data")
+    (tmp_path / "data" / "train" / "red" / "dark").mkdir()
+    classification.open_classification(f"folder:{tmp_path / 'data'}")
+    line = f"Skipped folders inside of classes: 1 (such as {tmp_path}/data/train/red/dark)"
+    assert line in capsys.readouterr().out

@@ -13,7 +13,7 @@ from pixpro_tf.cli.commands import exit_code_of
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import detection, training_steps
 from pixpro_tf.evaluation import unfinished as unfinished_module
-from pixpro_tf.evaluation.unfinished import unfinished
+from pixpro_tf.evaluation.unfinished import check_images, unfinished
 from pixpro_tf.storage import checkpoint_files
 from tests.support.labelled import write_coco, write_images
 
@@ -358,3 +358,24 @@ def test_an_interrupted_detector_continues_to_the_bit(tmp_path, monkeypatch, cap
         json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "cut")
     )
     assert cut["ap"] == whole["ap"] and cut["class_ap"] == whole["class_ap"]
+
+
+def test_changed_images_of_labels_are_noticed(tmp_path):
+    """Labels name images in other folders; they are known when the labels have been read."""
+    image = tmp_path / "a.png"
+    image.write_text("1")
+    for _ in range(2):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            unfinished(flags_of(tmp_path / "made"), []) as folder,
+        ):
+            check_images(folder, [str(image)])
+            (tmp_path / "partial_made" / "step").write_text("")
+            raise KeyboardInterrupt
+    image.write_text("22")
+    with (
+        pytest.raises(ConfigError, match="images that have changed since"),
+        unfinished(flags_of(tmp_path / "made"), []) as folder,
+    ):
+        check_images(folder, [str(image)])
+    check_images("", [str(image)])

@@ -86,6 +86,7 @@ def _of_folder(dataset: str, path: str, skip_bad: bool) -> ClassificationData:
             f"{dataset} cannot be read: {path} {reason}; use an existing folder", of="dataset"
         )
     files: dict[str, list[tuple[str, str]]] = {}
+    deeper: list[str] = []
     for split in _folders(path):
         for name in _folders(os.path.join(path, split)):
             folder = os.path.join(path, split, name)
@@ -96,10 +97,13 @@ def _of_folder(dataset: str, path: str, skip_bad: bool) -> ClassificationData:
             ]
             if found:
                 files.setdefault(split, []).extend(found)
+            deeper += [os.path.join(folder, each) for each in _folders(folder)]
     if not files:
         raise RunError(
             f"{dataset} contains no images; name them {path}/SPLIT/CLASS/NAME.jpg", of="dataset"
         )
+    if deeper:
+        print(f"Skipped folders inside of classes: {len(deeper)} (such as {deeper[0]})")
     # A part of a split, too, must have all classes.
     files = {split: mixed(found) for split, found in files.items()}
     class_names = sorted({name for found in files.values() for _, name in found})

@@ -258,7 +258,7 @@ def _folder_files(dataset: str, path: str) -> Callable[[str], list[tuple[str, st
             raise ConfigError(
                 f"{split!r} is not a split of {dataset}: it needs the folders {images} and {masks}"
             )
-        found = []
+        found: dict[str, str] = {}
         for file in sorted(os.listdir(images)):
             stem, suffix = os.path.splitext(file)
             if suffix.lower() not in IMAGE_SUFFIXES or is_hidden(file):
@@ -269,10 +269,15 @@ def _folder_files(dataset: str, path: str) -> Callable[[str], list[tuple[str, st
                     f"{dataset} cannot be read: the mask of {os.path.join(images, file)} was not found: {mask}",
                     of="dataset",
                 )
-            found.append((os.path.join(images, file), mask))
+            if mask in found:
+                raise RunError(
+                    f"{dataset} cannot be read: {found[mask]} and {file} have the same mask, {mask}; rename one of them",
+                    of="dataset",
+                )
+            found[mask] = os.path.join(images, file)
         if not found:
             raise RunError(f"{dataset} contains no images in {images}", of="dataset")
-        return found
+        return [(image, mask) for mask, image in found.items()]
 
     return files
 

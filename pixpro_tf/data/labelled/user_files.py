@@ -1,9 +1,20 @@
 """Files that users write: lists of classes and labels, and the names of datasets that consist of their files."""
 
+import os
+
 from pixpro_tf.errors import RunError
 
 # Prefixes of datasets that are files of the user's own, with masks or without.
 OF_OWN_FILES = ("folder:", "zip:", "tfrecord:", "voc:")
+
+
+def files_in(folder: str, suffix: str) -> list[str]:
+    """Returns the paths of the files in a folder with a suffix, in upper or lower case, without hidden ones, in alphabetical order."""
+    return [
+        os.path.join(folder, name)
+        for name in sorted(os.listdir(folder))
+        if name.lower().endswith(suffix) and not name.startswith(".")
+    ]
 
 
 def read_text(path: str) -> str:

@@ -15,6 +15,7 @@ from pixpro_tf.evaluation import computed, training_steps
 from pixpro_tf.evaluation.classification.neighbours import neighbour_votes
 from pixpro_tf.evaluation.linear import Settings
 from pixpro_tf.evaluation.sources import load_backbone, maps_of
+from pixpro_tf.evaluation.splits import print_overlap
 
 # Shares of the epochs after which the learning rate is divided by 10.
 _DROPS = (0.6, 0.8)
@@ -50,8 +51,11 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
     with reading(settings.dataset):
         skip = settings.on_bad_image == "skip"
         data = open_classification(settings.dataset, settings.data_dir, skip)
-        # Unknown splits are rejected before anything is trained.
+        # Splits that are unknown or without classes are rejected before anything is trained.
         splits = [data.split(name) for name in (settings.train_split, settings.split)]
+        for name, examples in zip(("train_split", "split"), splits, strict=True):
+            _check_labelled(examples, name, settings)
+        print_overlap(settings.train_split, settings.split)
         tf.keras.utils.set_random_seed(settings.seed)
         backbone = load_backbone(settings.source, settings.network, settings.output_stride)
 
@@ -64,6 +68,16 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
         return _result(data.class_names, *found)
 
 
+def _check_labelled(examples: tf.data.Dataset, flag: str, settings: Settings) -> None:
+    for _, label in examples.take(1):
+        if label < 0:
+            raise ConfigError(
+                f"{getattr(settings, flag)} of {settings.dataset} contains images without a class, as ImageNet's test split does; use "
+                "another split",
+                of=flag,
+            )
+
+
 def _by_neighbours(
     settings: Settings,
     pooled: Callable[[tf.Tensor], tf.Tensor],
@@ -72,7 +86,7 @@ def _by_neighbours(
     num_classes: int,
     folder: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the votes `[M, K]` and classes `[M]` of the evaluated split."""
+    """Returns the votes `[M, K]`, -inf for a class without one, and classes `[M]` of the evaluated split."""
     known, labels = _features(pooled, _central(settings, train_examples), folder, "train")
     if settings.neighbours > len(known):
         raise ConfigError(
@@ -83,7 +97,8 @@ def _by_neighbours(
     votes = neighbour_votes(
         features, known, labels, num_classes, settings.neighbours, settings.temperature
     )
-    return votes, truth
+    # A class without a vote is none of the choices.
+    return np.where(votes > 0, votes, -np.inf), truth
 
 
 def _by_a_layer(
@@ -175,22 +190,18 @@ def _features(
     if not pairs:
         raise RunError("--train_split or --split contains no images; use other splits")
     features, labels = (np.concatenate(column) for column in zip(*pairs, strict=True))
-    if np.any(labels < 0):
-        raise RunError(
-            "--train_split or --split contains images without a class, as ImageNet's test split does; use other splits"
-        )
     return features, labels
 
 
 def _result(class_names: Sequence[str], scores: np.ndarray, truth: np.ndarray) -> Result:
-    order = np.argsort(-scores, axis=1, kind="stable")
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :5]
     hits = order[:, 0] == truth
+    chosen = np.isfinite(np.take_along_axis(scores, order, axis=1))
+    among_five = (chosen & (order == truth[:, None])).any(axis=1)
     known = [truth == index for index in range(len(class_names))]
     return Result(
         top_1=float(hits.mean()),
-        top_5=float((order[:, :5] == truth[:, None]).any(axis=1).mean())
-        if len(class_names) > 5
-        else None,
+        top_5=float(among_five.mean()) if len(class_names) > 5 else None,
         class_top_1={
             name: float(hits[chosen].mean()) if chosen.any() else None
             for name, chosen in zip(class_names, known, strict=True)

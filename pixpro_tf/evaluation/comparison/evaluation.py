@@ -61,7 +61,8 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
         UserError: if something is wrong that the user can fix.
     """
     described = _described(settings)
-    task: Any = _TASKS[settings.task](settings.evaluation(settings.sources[0], settings.seed))
+    first = settings.evaluation(settings.sources[0], settings.seed)
+    task: Any = _TASKS[settings.task](first, folder)
     scores: dict[str, list[Scores | None]] = {source: [] for source in settings.sources}
     predictions: dict[str, Predictions] = {}
     total, started, done_here = len(settings.sources) * settings.seeds, time.monotonic(), 0

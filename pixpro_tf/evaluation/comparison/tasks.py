@@ -50,16 +50,17 @@ class Detection:
 
     Args:
         settings: flags of any of the evaluations.
+        folder: folder of the comparison; empty for none.
     """
 
     metrics = {"ap": "AP", "ap_50": "AP50", "ap_75": "AP75"}
 
-    def __init__(self, settings: detection.Settings) -> None:
+    def __init__(self, settings: detection.Settings, folder: str) -> None:
         self.evaluated = settings.evaluated
         with reading(
             settings.labels or settings.dataset, "labels" if settings.labels else "dataset"
         ):
-            self._opened = object_detection.open_data(settings)
+            self._opened = object_detection.open_data(settings, folder)
             count, prepare = object_detection.PICTURED, self._opened.data.prepare
             examples = self._opened.examples.take(count)
             (self._pictured,) = object_batches(examples, count, prepare).as_numpy_iterator()
@@ -92,11 +93,12 @@ class Segmentation:
 
     Args:
         settings: flags of any of the evaluations.
+        folder: folder of the comparison; empty for none.
     """
 
     metrics = {"mean_iou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 
-    def __init__(self, settings: dense.Settings) -> None:
+    def __init__(self, settings: dense.Settings, folder: str) -> None:
         self.evaluated = f"{settings.dataset}, {settings.split}, {settings.mode}"
         with reading(settings.dataset):
             self._data = segmentation.open_data(settings)
@@ -135,11 +137,12 @@ class Matching:
 
     Args:
         settings: flags of any of the evaluations.
+        folder: folder of the comparison; empty for none.
     """
 
     metrics = {"found": "matched", "chance": "chance"}
 
-    def __init__(self, settings: correspondence.Settings) -> None:
+    def __init__(self, settings: correspondence.Settings, folder: str) -> None:
         parts = (settings.dataset, settings.split, "dense matching")
         self.evaluated = ", ".join(filter(None, parts))
 

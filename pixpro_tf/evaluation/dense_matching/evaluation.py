@@ -76,17 +76,17 @@ def _evaluate(settings: Settings, backbone: ResNet, folder: str) -> Result:
             f"{settings.augmentation} needs red, green and blue, but {settings.source} takes images with {channels.count} channels; use byol or simclr",
             of="augmentation",
         )
-    batch_size = min(settings.batch_size, source.num_images, settings.pairs)
-    batches = training_dataset(
+    # Batches of one image leave out none at the end of an epoch, so that the pairs do not depend on the batch size.
+    pairs = training_dataset(
         source,
-        batch_size=batch_size,
+        batch_size=1,
         image_size=settings.image_size,
         min_crop_area=settings.min_crop_area,
         seed=settings.seed,
         photometric=Photometric(settings.augmentation, channels),
     )
 
-    @tf.function
+    @tf.function(reduce_retracing=True)
     def compare(batch: dict[str, tf.Tensor]) -> tuple[Matches, Matches]:
         map_1, map_2 = (
             backbone(batch[view], training=False)[settings.level] for view in ("view_1", "view_2")
@@ -101,17 +101,16 @@ def _evaluate(settings: Settings, backbone: ResNet, folder: str) -> Result:
             for each in (matches.seen, matches.right, matches.chance)
         )
 
-    total = -(-settings.pairs // batch_size)
-    batches = batches.take(total).apply(tf.data.experimental.assert_cardinality(total))
+    total = -(-settings.pairs // settings.batch_size)
+    batches = pairs.take(settings.pairs).unbatch().batch(settings.batch_size)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(total))
     seen, right, chance = 0, 0, 0.0
-    left = settings.pairs
     for seen_1, right_1, chance_1, seen_2, right_2, chance_2 in computed.of_all_batches(
         matched, batches, "batches", folder
     ):
-        seen += int(np.sum(seen_1[:left]) + np.sum(seen_2[:left]))
-        right += int(np.sum(right_1[:left]) + np.sum(right_2[:left]))
-        chance += float(np.sum(chance_1[:left])) + float(np.sum(chance_2[:left]))
-        left -= batch_size
+        seen += int(np.sum(seen_1) + np.sum(seen_2))
+        right += int(np.sum(right_1) + np.sum(right_2))
+        chance += float(np.sum(chance_1)) + float(np.sum(chance_2))
     if not seen:
         raise RunError(
             f"--min_crop_area={settings.min_crop_area:g} does not create any pair of overlapping views; use a larger value, or more --pairs"
@@ -123,7 +122,7 @@ def _evaluate(settings: Settings, backbone: ResNet, folder: str) -> Result:
     one = [each.numpy() for each in compare(batch)[0]]
     examples = [
         (views[0][image], views[1][image], Matches(*(each[image] for each in one)))
-        for image in range(min(PICTURED, batch_size))
+        for image in range(min(PICTURED, len(views[0])))
     ]
     return Result(right / seen, chance / seen, seen, examples)
 

@@ -125,6 +125,6 @@ def _corner_and_size(box: np.ndarray) -> list[float]:
 def _nothing_found(
     annotations: Sequence[Mapping[str, object]], class_names: Sequence[str]
 ) -> AveragePrecision:
-    present = {annotation["category_id"] for annotation in annotations}
+    present = {each["category_id"] for each in annotations if not each["iscrowd"]}
     by_class = {name: 0.0 if i in present else None for i, name in enumerate(class_names)}
     return AveragePrecision(0.0, 0.0, 0.0, by_class)

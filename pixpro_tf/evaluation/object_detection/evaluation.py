@@ -35,6 +35,8 @@ from pixpro_tf.evaluation.object_detection.detector import (
     detection_loss,
 )
 from pixpro_tf.evaluation.sources import load_backbone_and_neck
+from pixpro_tf.evaluation.splits import print_overlap
+from pixpro_tf.evaluation.unfinished import check_images
 from pixpro_tf.optimizers.schedules import WarmupCosine
 
 PICTURED = 6
@@ -86,7 +88,7 @@ def evaluate(settings: Settings, folder: str = "", opened: Opened | None = None)
     """
     of = "labels" if settings.labels else "dataset"
     with reading(settings.labels or settings.dataset, of):
-        opened = opened or open_data(settings)
+        opened = opened or open_data(settings, folder)
         data, examples = opened.data, opened.examples
         tf.keras.utils.set_random_seed(settings.seed)
         backbone, neck = load_backbone_and_neck(settings.source, settings.network)
@@ -103,8 +105,13 @@ def evaluate(settings: Settings, folder: str = "", opened: Opened | None = None)
         return Result(score(detector, batches, data.class_names), detector, data, examples)
 
 
-def open_data(settings: Settings) -> Opened:
-    """Opens the labelled images; splits that are unknown or have no objects are rejected before anything is trained."""
+def open_data(settings: Settings, folder: str = "") -> Opened:
+    """Opens the labelled images; splits that are unknown or have no objects are rejected before anything is trained.
+
+    Args:
+        settings: flags of the command.
+        folder: folder of an evaluation that may have been interrupted, whose images must be the same; empty for none.
+    """
     if settings.labels:
         train, evaluation, lines = boxes.read_parts(
             settings.labels,
@@ -115,6 +122,8 @@ def open_data(settings: Settings) -> Opened:
             settings.box_orientation,
         )
         print("\n".join([*lines, train.classes_line("--classes")]))
+        images = [image.path for part in (train, evaluation) for image in part.images]
+        check_images(folder, images)
         data = open_labels(train, evaluation, settings.image_size)
         return Opened(data, data.split("train"), data.split("evaluation"))
     data = open_detection(settings.dataset, settings.data_dir)
@@ -124,6 +133,7 @@ def open_data(settings: Settings) -> Opened:
         raise ConfigError(
             f"--split={settings.split} of {settings.dataset} contains no objects; use another split"
         )
+    print_overlap(settings.train_split, settings.split)
     return Opened(data, data.split(settings.train_split), examples)
 
 

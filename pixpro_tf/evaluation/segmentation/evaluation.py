@@ -11,6 +11,7 @@ import tensorflow as tf
 from pixpro_tf.backbones.resnet import ResNet
 from pixpro_tf.data.labelled.reading import reading
 from pixpro_tf.data.labelled.segmentation import (
+    IGNORED,
     SegmentationData,
     image_batches,
     open_segmentation,
@@ -31,6 +32,7 @@ from pixpro_tf.evaluation.segmentation.segmenter import (
     train,
 )
 from pixpro_tf.evaluation.sources import load_backbone
+from pixpro_tf.evaluation.splits import print_overlap
 from pixpro_tf.evaluation.training_steps import DivergedError
 
 PICTURED = 6
@@ -76,12 +78,25 @@ def evaluate(
 
 
 def open_data(settings: Settings) -> SegmentationData:
-    """Opens the images and masks."""
-    return open_segmentation(settings.dataset, settings.data_dir, settings.on_bad_image == "skip")
+    """Opens the images and masks; splits that are unknown or without a pixel that counts are rejected before anything is trained."""
+    data = open_segmentation(settings.dataset, settings.data_dir, settings.on_bad_image == "skip")
+    for name in ("train_split", "split", "selection_split"):
+        chosen = getattr(settings, name)
+        # As a rule, the first mask decides; test splits without published masks have none.
+        if chosen and not any(_counts(each["mask"]) for each in data.split(chosen)):
+            raise ConfigError(
+                f"{chosen} of {settings.dataset} contains no pixel with a class, only ignored ones; use another split",
+                of=name,
+            )
+    print_overlap(settings.train_split, settings.split)
+    return data
+
+
+def _counts(mask: tf.Tensor) -> bool:
+    return bool((mask.numpy() != IGNORED).any())
 
 
 def _evaluate(settings: Settings, data: SegmentationData, folder: str) -> Result:
-    # Unknown splits are rejected before anything is trained.
     splits = {
         name: data.split(name)
         for name in (settings.train_split, settings.split, settings.selection_split)

@@ -1,12 +1,12 @@
 """Boxes of one's own images, in the formats of COCO, Pascal VOC and YOLO."""
 
 import dataclasses
-import glob
 import hashlib
 import os
 
 from pixpro_tf.data.labelled.boxes import coco, voc, yolo
 from pixpro_tf.data.labelled.boxes.collecting import LabelledBoxes, LabelledImage, check_classes
+from pixpro_tf.data.labelled.user_files import files_in
 from pixpro_tf.errors import RunError, why_not_a_folder
 
 __all__ = ["LabelledBoxes", "LabelledImage", "read", "read_parts", "split_off"]
@@ -71,9 +71,9 @@ def read(
     if os.path.isfile(path) and path.lower().endswith(".json"):
         return coco.read(path, images, classes, box_orientation)
     if os.path.isdir(path):
-        if glob.glob(os.path.join(glob.escape(path), "*.xml")):
+        if files_in(path, ".xml"):
             return voc.read(path, images, classes, box_orientation)
-        if glob.glob(os.path.join(glob.escape(path), "*.txt")):
+        if files_in(path, ".txt"):
             numbered = classes if numbered is None else numbered
             return yolo.read(path, images, classes, numbered, box_orientation)
     if "://" in path:
@@ -122,6 +122,7 @@ def read_parts(
         )
         lines += evaluation.report
         train, evaluation = _without(train, evaluation), _without(evaluation, train)
+        lines += _shared(train, evaluation)
     else:
         train, evaluation = split_off(train)
     for part in (train, evaluation):
@@ -169,6 +170,20 @@ def _without(part: LabelledBoxes, other: LabelledBoxes) -> LabelledBoxes:
         image for image in part.images if len(image.labels) or image.path not in labelled
     )
     return dataclasses.replace(part, images=images)
+
+
+def _shared(train: LabelledBoxes, evaluation: LabelledBoxes) -> list[str]:
+    """Returns a line about images that are in both parts, for example because files of two folders have the same names."""
+    trained = {image.path for image in train.images}
+    paths = sorted(
+        image.path for image in evaluation.images if len(image.labels) and image.path in trained
+    )
+    if not paths:
+        return []
+    return [
+        f"images that are both trained on and evaluated: {len(paths)} (such as {paths[0]}); scores on them do not tell how well others are "
+        "recognised. If these are the wrong files, pass --evaluation_images"
+    ]
 
 
 def _name(image: LabelledImage) -> bytes:

@@ -86,5 +86,13 @@ def _object(annotation: dict[str, Any], categories: dict[Any, str]) -> RawObject
         box = [y, x, y + height, x + width]
     except (KeyError, TypeError, ValueError, OverflowError):
         box = []
-    crowd = str(annotation.get("iscrowd", 0)) not in ("0", "False", "None", "")
-    return RawObject(name, box, crowd)
+    return RawObject(name, box, _is_true(annotation.get("iscrowd")))
+
+
+def _is_true(value: Any) -> bool:
+    """Whether a flag is set, which some tools write as a text or with a decimal point."""
+    try:
+        # NaN stands for a missing value.
+        return bool(float(value) and float(value) == float(value))
+    except (TypeError, ValueError):
+        return str(value).strip().lower() == "true"

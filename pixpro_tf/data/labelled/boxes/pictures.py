@@ -8,8 +8,10 @@ import dataclasses
 import os
 
 import numpy as np
+import tensorflow as tf
 
 from pixpro_tf.data import limits, pillow_images
+from pixpro_tf.errors import first_line
 
 SHOWN, STORED = "shown", "stored"
 
@@ -84,6 +86,16 @@ def read_picture(path: str) -> Picture:
         rest = pillow_images.orientation_of(image)
         if image.format in pillow_images.FORMATS:
             pillow_images.rgb(image)
+        elif image.format == "PNG" and orientation == 1:
+            _check_png(encoded)
     width, height = image.size
     sideways = rest in pillow_images.SIDEWAYS
     return Picture((height, width) if sideways else (width, height), orientation)
+
+
+def _check_png(encoded: bytes) -> None:
+    """Decodes a PNG as it is decoded later; TensorFlow rejects damage that Pillow overlooks, such as a missing end."""
+    try:
+        tf.io.decode_png(encoded)
+    except tf.errors.OpError as error:
+        raise ValueError(first_line(error)) from error

@@ -1,6 +1,5 @@
 """Boxes of a folder of Pascal VOC xml files."""
 
-import glob
 import os
 import xml.etree.ElementTree
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from pixpro_tf.data.labelled.boxes.collecting import (
     RawObject,
 )
 from pixpro_tf.data.labelled.boxes.image_files import ImageFiles, normalised
+from pixpro_tf.data.labelled.user_files import files_in
 from pixpro_tf.errors import RunError
 
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
@@ -28,7 +28,7 @@ def read(
     path: str, images: str = "", classes: tuple[str, ...] = (), box_orientation: str = ""
 ) -> LabelledBoxes:
     """Reads all xml files of a folder; see `boxes.read`. Coordinates are used as they are, as in TFDS and in the Object Detection API."""
-    files = sorted(glob.glob(os.path.join(glob.escape(path), "*.xml")))
+    files = files_in(path, ".xml")
     collector = Collector(path, classes, box_orientation=box_orientation)
     labels: dict[str, _Labels] = {}
     for file in files:

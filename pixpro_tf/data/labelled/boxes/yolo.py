@@ -1,8 +1,10 @@
 """Boxes of a folder of YOLO txt files: a line `class x y width height` for each object, relative to the image."""
 
+import contextlib
 import dataclasses
-import glob
+import math
 import os
+from typing import Any
 
 from pixpro_tf.data.images import is_image_name
 from pixpro_tf.data.labelled.boxes.collecting import (
@@ -10,7 +12,7 @@ from pixpro_tf.data.labelled.boxes.collecting import (
     LabelledBoxes,
     RawObject,
 )
-from pixpro_tf.data.labelled.user_files import read_lines, read_text
+from pixpro_tf.data.labelled.user_files import files_in, read_lines, read_text
 from pixpro_tf.errors import ConfigError, RunError
 
 # Files with the names of the classes, in the folder of the labels or in one of the two above it.
@@ -27,7 +29,7 @@ def read(
 ) -> LabelledBoxes:
     """Reads all txt files of a folder; see `boxes.read`. An image without a txt file has no objects.
 
-    A line with more numbers is a polygon, whose box is used.
+    A line with more numbers is a polygon, whose box is used, or a box with the key points that `kpt_shape` in data.yaml describes.
     """
     names, order = _class_names(path) or (numbered, "in the order of their numbers")
     if not names:
@@ -38,8 +40,8 @@ def read(
     collector = Collector(path, classes, names, order, box_orientation)
     files = {
         os.path.splitext(os.path.basename(file))[0]: file
-        for file in sorted(glob.glob(os.path.join(glob.escape(path), "*.txt")))
-        if os.path.basename(file) not in _LISTS
+        for file in files_in(path, ".txt")
+        if os.path.basename(file).lower() not in _LISTS
     }
     folder = images or _images_of(path)
     pictures: dict[str, str] = {}
@@ -51,8 +53,10 @@ def read(
             )
         else:
             pictures[stem] = os.path.join(folder, name)
+    keypoints = _numbers_of_keypoints(path)
     for stem, picture in pictures.items():
-        collector.add(picture, _objects(files[stem], names) if stem in files else [])
+        found = _objects(files[stem], names, keypoints) if stem in files else []
+        collector.add(picture, found)
     for stem, file in files.items():
         if stem not in pictures:
             collector.problem(
@@ -73,11 +77,11 @@ def _images_of(path: str) -> str:
     return path
 
 
-def _objects(file: str, names: tuple[str, ...]) -> list[RawObject]:
-    return [_object(line.split(), names) for line in read_lines(file)]
+def _objects(file: str, names: tuple[str, ...], keypoints: int) -> list[RawObject]:
+    return [_object(line.split(), names, keypoints) for line in read_lines(file)]
 
 
-def _object(words: list[str], names: tuple[str, ...]) -> RawObject:
+def _object(words: list[str], names: tuple[str, ...], keypoints: int) -> RawObject:
     number, *coordinates = words
     try:
         place = int(number)
@@ -85,20 +89,28 @@ def _object(words: list[str], names: tuple[str, ...]) -> RawObject:
         place = -1
     known = 0 <= place < len(names)
     try:
-        box = _box([float(word) for word in coordinates])
+        box = _box([float(word) for word in coordinates], keypoints)
     except ValueError:
         box = []
     return RawObject(names[place] if known else number, box, relative=True)
 
 
-def _box(numbers: list[float]) -> list[float]:
-    """Returns the box of an object, or of the polygon around it; raises `ValueError` if the numbers are neither."""
+def _box(numbers: list[float], keypoints: int) -> list[float]:
+    """Returns the box of an object, or of the polygon around it; raises `ValueError` if the numbers are neither.
+
+    Args:
+        numbers: numbers behind the class.
+        keypoints: number of those that describe key points; 0 for none.
+    """
     # A fifth number is the confidence of a prediction.
-    if len(numbers) in (4, 5):
+    if len(numbers) in (4, 5) or (keypoints and len(numbers) == 4 + keypoints):
         x, y, width, height = numbers[:4]
         return [y - height / 2, x - width / 2, y + height / 2, x + width / 2]
     if len(numbers) < 6 or len(numbers) % 2:
         raise ValueError("neither a box nor a polygon")
+    if max(numbers) >= 2:
+        # Key points with a visibility of 2, and no settings that tell how many there are.
+        raise ValueError("not a polygon")
     xs, ys = numbers[::2], numbers[1::2]
     return [min(ys), min(xs), max(ys), max(xs)]
 
@@ -119,7 +131,26 @@ def _class_names(path: str) -> tuple[tuple[str, ...], str] | None:
     return None
 
 
-def _names_in_settings(file: str) -> tuple[str, ...]:
+def _numbers_of_keypoints(path: str) -> int:
+    """Returns how many numbers describe the key points of an object, by the settings nearest to the labels; 0 without key points."""
+    above = os.path.abspath(path)
+    for _ in range(3):
+        for name in _SETTINGS:
+            file = os.path.join(above, name)
+            if os.path.isfile(file):
+                content = None
+                # Without PyYAML, only names in such a file are an error.
+                with contextlib.suppress(ConfigError):
+                    content = _settings(file)
+                shape = content.get("kpt_shape") if isinstance(content, dict) else None
+                is_shape = isinstance(shape, list) and all(isinstance(each, int) for each in shape)
+                return math.prod(shape) if shape and is_shape else 0
+        above = os.path.dirname(above)
+    return 0
+
+
+def _settings(file: str) -> Any:
+    """Returns the content of a YAML file; None if it is invalid."""
     try:
         import yaml
     except ImportError:
@@ -127,12 +158,16 @@ def _names_in_settings(file: str) -> tuple[str, ...]:
             f"{file} requires PyYAML; run `pip install pyyaml`, or add a classes.txt"
         ) from None
     text = read_text(file)
-    names, reason = None, "names is missing"
     try:
-        content = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except Exception:
         # PyYAML raises errors of many types for what it cannot convert, such as the date 2024-02-30.
-        content, reason = None, "invalid YAML"
+        return None
+
+
+def _names_in_settings(file: str) -> tuple[str, ...]:
+    content = _settings(file)
+    names, reason = None, "invalid YAML" if content is None else "names is missing"
     if isinstance(content, dict) and content.get("names") is not None:
         names, reason = content["names"], "names is neither"
     if isinstance(names, dict) and set(names) == set(range(len(names))):
