@@ -12,6 +12,7 @@ from pixpro_tf.errors import RunError, first_line
 # Text in double or single quotes; it may contain the other characters that have a meaning.
 _QUOTED = r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
 _NAME = rf"\bname\s*:\s*({_QUOTED})"
+_SHOWN = rf"\bdisplay_name\s*:\s*({_QUOTED})"
 _ITEM = rf"\bitem\s*:?\s*\{{((?:{_QUOTED}|[^\}}\"'])*)\}}"
 
 
@@ -38,6 +39,8 @@ def label_map(labels: tuple[Label, ...]) -> str:
 def read_label_map(path: str) -> tuple[Label, ...]:
     """Returns the classes of a label_map.pbtxt, in the order of their numbers.
 
+    In the API's own maps, a `name` such as "/m/01g317" is an identifier of Freebase, and `display_name` is the name of the class.
+
     Raises:
         RunError: if the file cannot be read, or is not a label map with unique numbers from 1 and unique names.
     """
@@ -53,7 +56,9 @@ def read_label_map(path: str) -> tuple[Label, ...]:
             re.search(_NAME, item),
         )
         if number and name:
-            labels.append(Label(int(number[1]), _unquoted(name[1])))
+            shown = re.search(_SHOWN, item)
+            chosen = shown if shown and _unquoted(name[1]).startswith("/") else name
+            labels.append(Label(int(number[1]), _unquoted(chosen[1])))
     labels.sort(key=lambda label: label.id)
     numbers, names = {label.id for label in labels}, {label.name for label in labels}
     num_items = len(re.findall(r"\bitem\s*:?\s*\{", re.sub(_QUOTED, "", text)))

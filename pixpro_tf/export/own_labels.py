@@ -1,6 +1,5 @@
 """One's own boxes for the exports: the classes, and the images to train and to evaluate on."""
 
-import dataclasses
 from typing import Protocol
 
 from pixpro_tf.data.labelled import boxes
@@ -72,10 +71,6 @@ def open_labels(
     order = f"numbered by --label_map={given.label_map}" if mapped else ""
     lines.append(train.classes_line("--classes or --label_map", numbers, order))
     print("\n".join(lines))
-    # Consumers would train on the boxes around crowds as on those of objects.
-    train = dataclasses.replace(
-        train, images=tuple(image.chosen(~image.crowds) for image in train.images)
-    )
     parts: dict[str, list[Part]] = {
         "train": [LabelsPart(train)],
         "evaluation": [LabelsPart(evaluation)],

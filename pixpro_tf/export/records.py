@@ -155,8 +155,10 @@ def write_records(
             # The sizes of the shards differ by at most one image.
             for _ in range(total * shard // shards, total * (shard + 1) // shards):
                 place, (features, name) = next(named)
-                most_boxes = max(most_boxes, len(features["objects"]["label"]))
-                writer.write(_example(features, name, labels, str(place) if numbered else name))
+                objects = _objects_of(features["objects"], is_trained=prefix == "train")
+                most_boxes = max(most_boxes, len(objects["label"]))
+                source_id = str(place) if numbered else name
+                writer.write(_example(features | {"objects": objects}, name, labels, source_id))
     return Written(total, most_boxes)
 
 
@@ -177,6 +179,20 @@ def check_split(builder: tfds.core.DatasetBuilder, split: str, labels: tuple[Lab
         raise ConfigError(
             f"{builder.info.full_name} does not contain images in a split {split}; its splits are {', '.join(builder.info.splits)}"
         )
+
+
+def _objects_of(objects: dict[str, Any], is_trained: bool) -> dict[str, Any]:
+    """Returns the objects of an image that are trained on, without crowds, or those to evaluate on, among which VOC's difficult ones are crowds.
+
+    Consumers train on crowds as on objects. In their evaluation, crowds count neither as missed nor as wrong, as difficult objects in VOC's
+    own; in training, difficult ones are objects like others, as in Detectron2.
+    """
+    crowds = np.asarray(objects.get("is_crowd", np.zeros(len(objects["label"]))), bool)
+    if is_trained:
+        return {key: np.asarray(values)[~crowds] for key, values in objects.items()}
+    if "is_difficult" not in objects:
+        return objects
+    return objects | {"is_crowd": crowds | np.asarray(objects["is_difficult"], bool)}
 
 
 def _example(

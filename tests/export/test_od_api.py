@@ -21,7 +21,7 @@ from pixpro_tf.data.views.photometric import normalize
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.export import label_map, records
 from pixpro_tf.export.commands.od_api import main
-from pixpro_tf.export.od_api import checkpoint, pipeline, tasks
+from pixpro_tf.export.od_api import checkpoint, exporting, pipeline, tasks
 from pixpro_tf.storage import trained_weights
 from tests.support.models import OTHER_MEAN, make_run, settle
 
@@ -254,10 +254,12 @@ def made_objects(tmp_path_factory):
     return builder
 
 
-def test_records_of_difficult_crowded_and_empty_images(made_objects, tmp_path):
+@pytest.mark.parametrize("part", ["train", "evaluation"])
+def test_records_of_difficult_crowded_and_empty_images(made_objects, tmp_path, part):
+    """Consumers would train on crowds as on objects, and count difficult objects as missed."""
     parts = [records.DatasetPart(made_objects, "train")]
-    assert records.write_records(str(tmp_path), "train", parts, label_map.number("abc")) == (3, 2)
-    texts = tf.data.TFRecordDataset(str(tmp_path / "train-00000-of-00001.tfrecord"))
+    assert records.write_records(str(tmp_path), part, parts, label_map.number("abc")) == (3, 2)
+    texts = tf.data.TFRecordDataset(str(tmp_path / f"{part}-00000-of-00001.tfrecord"))
     features = [tf.train.Example.FromString(text.numpy()).features.feature for text in texts]
     features.sort(key=lambda feature: feature["image/filename"].bytes_list.value[0])
 
@@ -266,9 +268,11 @@ def test_records_of_difficult_crowded_and_empty_images(made_objects, tmp_path):
 
     assert values("image/width", "int64_list") == [[30], [31], [32]]
     assert values("image/format", "bytes_list") == [[b"png"]] * 3
-    assert values("image/object/difficult", "int64_list") == [[0, 0], [1], []]
-    assert values("image/object/is_crowd", "int64_list") == [[0, 0], [1], []]
-    assert values("image/object/area", "float_list") == [[0, 0], [10], []]
+    crowded = [1] if part == "evaluation" else []
+    assert values("image/object/difficult", "int64_list") == [[0, 0], crowded, []]
+    assert values("image/object/is_crowd", "int64_list") == [[0, 0], crowded, []]
+    assert values("image/object/area", "float_list") == [[0, 0], [10] * len(crowded), []]
+    assert values("image/object/class/label", "int64_list")[1:] == [crowded and [2], []]
     # An image without boxes keeps the types of its lists, which the API's decoder requires.
     assert features[2]["image/object/class/text"].WhichOneof("kind") == "bytes_list"
     assert features[2]["image/object/bbox/xmin"].WhichOneof("kind") == "float_list"
@@ -413,7 +417,27 @@ def test_no_box_of_an_image_is_dropped_in_training(most, limit):
     chosen = tasks.TASKS["voc"]
     for model in pipeline.MODELS.values():
         text = pipeline.pipeline_config(model, 50, 20, chosen.schedule, chosen.origin, most)
-        assert f"  max_number_of_boxes: {limit}\n" in text
+        readers = re.findall(r"^(?:train|eval)_input_reader \{.*?^\}", text, re.M | re.S)
+        # The API reads the limit there, and ignores that of train_config.
+        assert [f"  max_number_of_boxes: {limit}\n" in each for each in readers] == [True, True]
+        assert text.count("max_number_of_boxes") == 2
+
+
+@pytest.mark.parametrize("model", pipeline.MODELS)
+@pytest.mark.parametrize("task", ["voc", "coco"])
+def test_the_default_size_suits_the_feature_pyramid_of_each_model(model, task):
+    """The SSD doubles the maps of stride 32 and 16, and adds them to those of stride 16 and 8; it does not cut them."""
+    side = exporting._schedule(task, model, {}).max_side
+    maps = [-(-side // stride) for stride in (8, 16, 32)]
+    is_ssd = model.startswith("ssd")
+    assert side == (1344 if is_ssd else 1333)
+    assert not is_ssd or maps == [4 * maps[2], 2 * maps[2], maps[2]]
+
+
+def test_a_size_that_the_model_does_not_take_is_refused():
+    with pytest.raises(ConfigError, match=r"--max_side=1000 is not a multiple of 32.* use 1024$"):
+        exporting._schedule("voc", "ssd_resnet50_v1_fpn_keras", {"max_side": 1000})
+    assert exporting._schedule("voc", "faster_rcnn_resnet50_keras", {"max_side": 1000})
 
 
 def test_custom_sizes_change_the_schedule_in_proportion():

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pixpro_tf.data.labelled import boxes
+from pixpro_tf.data.labelled.detection import open_labels
 from pixpro_tf.errors import ConfigError
 from pixpro_tf.export import label_map, own_labels, records
 from pixpro_tf.export.commands import od_api
 from pixpro_tf.export.od_api import exporting, tasks
-from tests.support.labelled import NAMES, WRITERS, write_coco, write_images
+from tests.support.labelled import NAMES, WRITERS, write_coco, write_images, write_voc
 
 SIZES = {f"{number:02}.jpg": (60 + number, 40) for number in range(20)}
 OBJECTS = {
@@ -226,3 +228,47 @@ def test_crowds_are_evaluated_but_not_trained_on(folder):
         feature = tf.train.Example.FromString(text).features.feature
         crowds[part] += feature["image/object/is_crowd"].int64_list.value
     assert crowds["train"] == [0] * 9 and sorted(crowds["evaluation"]) == [0] * 9 + [1] * 10
+
+
+def test_display_names_of_the_maps_of_the_api_are_the_classes(folder):
+    """Its maps of COCO and Open Images name the classes by identifiers, and show other names."""
+    path = folder / "map.pbtxt"
+    items = (
+        "item { name: '/m/01g317' id: 1 display_name: 'cat' }",
+        "item { name: 'dog' id: 7 display_name: 'Dog' }",
+    )
+    path.write_text("\n".join(items))
+    assert label_map.read_label_map(str(path)) == (
+        label_map.Label(1, "cat"),
+        label_map.Label(7, "dog"),
+    )
+
+
+def test_difficult_objects_are_trained_on_and_not_evaluated(folder):
+    labels = write_voc(folder, OBJECTS, SIZES)
+    for file in os.listdir(labels):
+        path = os.path.join(labels, file)
+        with open(path) as opened:
+            text = opened.read()
+        with open(path, "w") as opened:
+            opened.write(
+                text.replace("<object><name>dog", "<object><difficult>1</difficult><name>dog")
+            )
+    _, evaluation, _ = boxes.read_parts(labels)
+    data = open_labels(*boxes.read_parts(labels)[:2], image_size=64)
+    crowds = {
+        name: np.concatenate([each["crowds"] for each in data.split(name).as_numpy_iterator()])
+        for name in ("train", "evaluation")
+    }
+    assert not crowds["train"].any()
+    difficult = np.concatenate([image.difficult for image in evaluation.images])
+    np.testing.assert_array_equal(crowds["evaluation"], difficult)
+    assert difficult.any() and not difficult.all()
+    found, _ = written(folder, labels=labels)
+    for (part, _), text in found.items():
+        feature = tf.train.Example.FromString(text).features.feature
+        marked, hard = (
+            list(feature[f"image/object/{name}"].int64_list.value)
+            for name in ("is_crowd", "difficult")
+        )
+        assert marked == (hard if part == "evaluation" else [0] * len(hard))

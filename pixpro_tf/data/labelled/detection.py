@@ -88,7 +88,7 @@ def open_detection(dataset: str, data_dir: str = "") -> DetectionData:
 
 
 def open_labels(train: LabelledBoxes, evaluation: LabelledBoxes, image_size: int) -> DetectionData:
-    """Opens one's own labels; the splits are "train" and "evaluation".
+    """Opens one's own labels; the splits are "train" and "evaluation", in which VOC's difficult objects are crowds.
 
     Args:
         train, evaluation: labels with the same classes.
@@ -101,7 +101,9 @@ def open_labels(train: LabelledBoxes, evaluation: LabelledBoxes, image_size: int
         counts = [len(image.labels) for image in images]
         boxes = np.concatenate([image.boxes for image in images]).astype(np.float32)
         labels = np.concatenate([image.labels for image in images])
-        crowds = np.concatenate([image.crowds for image in images])
+        crowds = np.concatenate(
+            [image.crowds if name == "train" else image.ignored for image in images]
+        )
         ragged = {
             key: tf.RaggedTensor.from_row_lengths(values, counts)
             for key, values in (("boxes", boxes), ("labels", labels), ("crowds", crowds))

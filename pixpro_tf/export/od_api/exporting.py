@@ -1,5 +1,6 @@
 """Export of a backbone to a folder from which the TF Object Detection API fine-tunes it."""
 
+import dataclasses
 import os
 
 from pixpro_tf.cli.outputs import atomic_output, check_output, write_texts
@@ -8,7 +9,7 @@ from pixpro_tf.errors import ConfigError
 from pixpro_tf.export import own_labels
 from pixpro_tf.export.label_map import Label, label_map, number
 from pixpro_tf.export.od_api import checkpoint, instructions, pipeline
-from pixpro_tf.export.od_api.tasks import TASKS, Data
+from pixpro_tf.export.od_api.tasks import TASKS, Data, Schedule
 from pixpro_tf.export.records import (
     DatasetPart,
     Part,
@@ -53,13 +54,8 @@ def export(
     data = data or Data()
     read = (data.labels, data.evaluation_labels, data.images, data.evaluation_images)
     check_output(source, output, overwrite, *read, data.label_map)
-    schedule = TASKS[task].schedule.changed(**(sizes or {}))
+    schedule = _schedule(task, model, sizes or {})
     _check_data(task, data)
-    least = pipeline.MODELS[model].least_side
-    if schedule.min_side < least:
-        raise ConfigError(
-            f"--min_side={schedule.min_side} is too small for --model={model}; the minimum is {least}"
-        )
     backbone, _, weights_origin = restore_for(
         "the Object Detection API",
         source,
@@ -99,6 +95,22 @@ def export(
             ),
         }
         write_texts(folder, texts)
+
+
+def _schedule(task: str, model: str, sizes: dict[str, int | None]) -> Schedule:
+    """Returns the schedule of a task with sizes that the model accepts."""
+    schedule = TASKS[task].schedule.changed(**sizes)
+    least, multiple = pipeline.MODELS[model].least_side, pipeline.MODELS[model].side_multiple
+    if schedule.min_side < least:
+        raise ConfigError(
+            f"--min_side={schedule.min_side} is too small for --model={model}; the minimum is {least}"
+        )
+    rounded = -(-schedule.max_side // multiple) * multiple
+    if sizes.get("max_side") not in (None, rounded):
+        raise ConfigError(
+            f"--max_side={schedule.max_side} is not a multiple of {multiple}, which --model={model} requires; use {rounded}"
+        )
+    return dataclasses.replace(schedule, max_side=rounded)
 
 
 def _check_data(task: str, data: Data) -> None:

@@ -53,7 +53,8 @@ the image shifted by two pixels. For other sizes they are the same.
 """
 
 _RECORDS = {
-    True: "the images and boxes: {train} images for training, {evaluation} for evaluation",
+    True: "the images and boxes: {train} images for training, {evaluation} for evaluation, where objects that VOC calls difficult are marked as "
+    "crowds, which count neither as missed nor as wrong",
     False: "empty; to add `train-*.tfrecord` and `evaluation-*.tfrecord`, export again with `--records`, or copy the output of the "
     "API's own scripts there",
 }

@@ -222,12 +222,12 @@ train_config {
   fine_tune_checkpoint_type: "classification"
   fine_tune_checkpoint_version: V2
   data_augmentation_options { random_horizontal_flip {} }
-  max_number_of_boxes: $max_boxes
   unpad_groundtruth_tensors: false
 }
 
 train_input_reader {
   label_map_path: "label_map.pbtxt"
+  max_number_of_boxes: $max_boxes
   tf_record_input_reader { input_path: "records/train-*.tfrecord" }
 }
 
@@ -241,6 +241,7 @@ eval_input_reader {
   label_map_path: "label_map.pbtxt"
   shuffle: false
   num_epochs: 1
+  max_number_of_boxes: $max_boxes
   tf_record_input_reader { input_path: "records/evaluation-*.tfrecord" }
 }
 """
@@ -259,6 +260,7 @@ class Model:
         not_translated: details of the paper for which the API has no setting.
         remark: note on the detector itself, if it is not the paper's.
         least_side: smallest side of an image that the API accepts, in pixels.
+        side_multiple: number of which the longer side must be a multiple; the feature pyramid of this model adds maps of doubled size.
     """
 
     title: str
@@ -270,6 +272,7 @@ class Model:
     remark: str = ""
     region_pooling: int = 2
     least_side: int = 1
+    side_multiple: int = 1
 
 
 _SCALES = "a shorter side drawn at random for each batch (480 to 800 pixels on VOC, 640 to 800 on COCO); here, all images have one size"
@@ -305,6 +308,7 @@ MODELS = {
         (_SCALES,),
         "The paper does not use this detector. Its learning rate is half that of Faster R-CNN, as Detectron2 trains RetinaNet.",
         least_side=129,
+        side_multiple=32,
     ),
 }
 

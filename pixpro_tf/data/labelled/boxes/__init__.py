@@ -128,6 +128,10 @@ def read_parts(
     for part in (train, evaluation):
         if not any(image.has_objects for image in part.images):
             raise RunError(f"{part.source} contains no objects, only boxes around crowds")
+    if all(image.ignored.all() for image in evaluation.images):
+        raise RunError(
+            f"{evaluation.source} contains only objects that are difficult, which VOC does not evaluate; use other images to evaluate on"
+        )
     lines.append(
         f"images for training: {len(train.images)}, for evaluation: {len(evaluation.images)}"
     )

@@ -52,6 +52,11 @@ class LabelledImage:
     is_turned: bool = False
 
     @property
+    def ignored(self) -> np.ndarray:
+        """Whether an object counts neither as missed nor as wrong in an evaluation, bool `[N]`: crowds, and VOC's difficult objects."""
+        return self.crowds | self.difficult
+
+    @property
     def has_objects(self) -> bool:
         """Whether there are boxes other than those of crowds."""
         return not self.crowds.all()
