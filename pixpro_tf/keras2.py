@@ -21,8 +21,12 @@ def select_keras_2() -> None:
         # TensorFlow 2.15 includes Keras 2; the variable would replace it with tf-keras, another package.
         os.environ.pop(LEGACY_KERAS_VARIABLE, None)
         return
-    was_chosen = os.environ.get(LEGACY_KERAS_VARIABLE, "").lower() in ("1", "true")
-    chosen = os.environ.setdefault(LEGACY_KERAS_VARIABLE, "1").lower() in ("1", "true")
+    # TensorFlow knows no other values.
+    was_chosen = os.environ.get(LEGACY_KERAS_VARIABLE) in ("1", "true", "True")
+    if "tensorflow" not in sys.modules or LEGACY_KERAS_VARIABLE not in os.environ:
+        # Another value is meant for other programs: this package cannot do without Keras 2.
+        os.environ[LEGACY_KERAS_VARIABLE] = "1"
+    chosen = os.environ[LEGACY_KERAS_VARIABLE] in ("1", "true", "True")
     # With the variable, tf.keras is Keras 2 even if the program has imported keras, which is Keras 3.
     if ("keras" in sys.modules and not was_chosen) or ("tensorflow" in sys.modules and not chosen):
         raise ImportError(

@@ -134,7 +134,27 @@ pixpro_tf.keras2.select_keras_2()
 """
 
 
-@pytest.mark.parametrize(("variable", "accepted"), [("1", True), ("True", True), ("0", False)])
+WITHOUT_TENSORFLOW = """
+import os, sys
+sys.version_info = (3, 13)
+import pixpro_tf.keras2
+pixpro_tf.keras2.select_keras_2()
+print(os.environ["TF_USE_LEGACY_KERAS"])
+"""
+
+
+@pytest.mark.parametrize("variable", ["0", "TRUE", "False", ""])
+def test_another_choice_of_keras_is_replaced_before_tensorflow_is_imported(variable):
+    """TensorFlow takes every value but 1, true and True for Keras 3, with which no network could be built."""
+    environment = os.environ | {"TF_USE_LEGACY_KERAS": variable, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert process.stdout == "1\n", process.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "accepted"), [("1", True), ("True", True), ("0", False), ("TRUE", False)]
+)
 def test_keras_3_beside_keras_2_is_accepted_where_it_was_chosen(variable, accepted):
     environment = os.environ | {"TF_USE_LEGACY_KERAS": variable, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", KERAS]

@@ -47,6 +47,11 @@ def run_flag() -> Any:
     )
 
 
+def allow_unfinished_flag() -> bool:
+    """Returns the flag `--allow_unfinished` of the exports."""
+    return flag(False, "Backbone", "whether to accept a run that has not completed all its steps")
+
+
 def overwrite_flag() -> bool:
     """Returns the flag `--overwrite`."""
     return flag(False, "Output", "whether to replace an existing output")

@@ -11,7 +11,7 @@ import numpy as np
 from pixpro_tf.backbones.fpn import Neck
 from pixpro_tf.cli.outputs import atomic_output, check_output
 from pixpro_tf.data.views.channels import RGB, Channels
-from pixpro_tf.errors import RunError
+from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.export.sources import restore_for
 from pixpro_tf.pretrained import torch_names
 from pixpro_tf.pretrained.torch_names import to_torch_layout
@@ -143,6 +143,10 @@ def export(
     Raises:
         UserError: if the source does not contain a backbone, Detectron2 does not build the same network, or the file cannot be written.
     """
+    if not output.endswith(".pkl"):
+        raise ConfigError(
+            f"--output={output} must end in .pkl, by which Detectron2 recognises its pickles"
+        )
     check_output(source, output, overwrite)
     backbone, neck, _ = restore_for(
         "Detectron2",

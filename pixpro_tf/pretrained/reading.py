@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -201,17 +200,7 @@ def _safetensors(path: str) -> tuple[dict[str, np.ndarray], Channels]:
 
 
 def _of_torch(weights: dict[str, np.ndarray], channels: Channels) -> Pretrained:
-    weights = {_stem_name(name.removeprefix("module.")): array for name, array in weights.items()}
+    weights = recognition.with_known_names(weights)
     found = recognition.recognise(weights)
     arrays = recognition.below(weights, found.prefix)
     return Pretrained(found.backbone, "torchvision", arrays, channels)
-
-
-def _stem_name(name: str) -> str:
-    """Returns the authors' name for a layer of a stem of three convolutions, which timm and MMLab's tools number differently."""
-    match = re.fullmatch(r"((?:backbone\.)?)(?:conv1|stem)\.(\d)\.(\w+)", name)
-    if not match:
-        return name
-    prefix, number, part = match[1], int(match[2]), match[3]
-    names = {0: "conv1.0.0", 1: "conv1.0.1", 3: "conv1.1.0", 4: "conv1.1.1", 6: "conv1.2", 7: "bn1"}
-    return f"{prefix}{names.get(number, f'conv1.{number}')}.{part}"

@@ -41,6 +41,21 @@ class Recognised:
     model_flags: dict[str, int | float]
 
 
+def with_known_names(weights: Weights) -> Weights:
+    """Returns weights without the prefix `module.`, and with the authors' names for a stem of three convolutions."""
+    return {_stem_name(name.removeprefix("module.")): array for name, array in weights.items()}
+
+
+def _stem_name(name: str) -> str:
+    """Returns the authors' name for a layer of a stem of three convolutions, which timm and MMLab's tools number differently."""
+    match = re.fullmatch(r"((?:backbone\.)?)(?:conv1|stem)\.(\d)\.(\w+)", name)
+    if not match:
+        return name
+    prefix, number, part = match[1], int(match[2]), match[3]
+    names = {0: "conv1.0.0", 1: "conv1.0.1", 3: "conv1.1.0", 4: "conv1.1.1", 6: "conv1.2", 7: "bn1"}
+    return f"{prefix}{names.get(number, f'conv1.{number}')}.{part}"
+
+
 def recognise(weights: Weights) -> Recognised:
     """Recognises the kind of weights, the backbone and the heads.
 

@@ -4,6 +4,9 @@ The authors name the parts of the target network `encoder_k` and `projector_k`. 
 `bias`, `running_mean` and `running_var`.
 """
 
+import re
+from collections.abc import Iterable
+
 import numpy as np
 import tensorflow as tf
 
@@ -13,6 +16,9 @@ from pixpro_tf.layers.batch_norm import BatchNorm
 from pixpro_tf.layers.heads import ConvMLP
 from pixpro_tf.pixpro import PixPro
 
+# Names of a ResNet's layers; a count of batches is not a weight.
+_OF_BACKBONE = re.compile(r"(conv1|bn1|stem|layer\d)\b")
+_COUNTER = ".num_batches_tracked"
 _BATCH_NORM_NAMES = {
     "gamma": "weight",
     "beta": "bias",
@@ -45,6 +51,16 @@ def variables_by_name(model: PixPro | ResNet) -> dict[str, tf.Variable]:
     return named
 
 
+def layers_beyond(backbone: ResNet, names: Iterable[str]) -> list[str]:
+    """Returns the names of weights of a backbone's layers that it does not have, such as attention; with them, features would be others."""
+    named = variables_by_name(backbone)
+    return [
+        name
+        for name in names
+        if name not in named and _OF_BACKBONE.match(name) and not name.endswith(_COUNTER)
+    ]
+
+
 def load_state_dict(model: PixPro | ResNet, state_dict: dict[str, np.ndarray]) -> list[str]:
     """Assigns weights by their names, either all weights of the model or none.
 
@@ -72,6 +88,11 @@ def load_state_dict(model: PixPro | ResNet, state_dict: dict[str, np.ndarray]) -
     for name, variable in named.items():
         variable.assign(from_torch_layout(np.asarray(state_dict[name])))
     return list(named)
+
+
+def not_finite(weights: dict[str, np.ndarray], names: Iterable[str]) -> list[str]:
+    """Returns those of some names whose weights contain NaN or infinity."""
+    return [name for name in names if not np.isfinite(weights[name]).all()]
 
 
 def state_dict(model: PixPro | ResNet) -> dict[str, np.ndarray]:

@@ -116,7 +116,12 @@ def reusable(
 
     @tf.function(input_signature=[images])
     def serving_default(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"pooled": inferred(inputs)["pooled"]}
+        if projector is None:
+            return {"pooled": inferred(inputs)["pooled"]}
+        # Converters such as TensorFlow Lite's do not know the loop of the propagation.
+        with of_inference():
+            maps = backbone(normalize(inputs, channels), training=False)
+        return {"pooled": tf.reduce_mean(maps["c5"], axis=[1, 2])}
 
     @tf.function(input_signature=[images])
     def feature_maps(inputs: tf.Tensor) -> dict[str, tf.Tensor]:

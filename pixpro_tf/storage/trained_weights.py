@@ -24,10 +24,6 @@ from pixpro_tf.storage.checkpoint_files import find_checkpoint
 from pixpro_tf.storage.checkpoints import restore_part
 from pixpro_tf.storage.runs import Progress, Run, is_run
 
-# Names of a ResNet's layers in PyTorch; a count of batches is not a weight.
-_OF_BACKBONE = re.compile(r"(conv1|bn1|stem|layer\d)\b")
-_COUNTER = ".num_batches_tracked"
-
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
@@ -59,23 +55,20 @@ class Weights:
         if self.arrays is None:
             restore_part(self.checkpoint, self.part, backbone)
             return
-        # Weights of a network with further layers, such as attention, would compute other features.
-        named = torch_names.variables_by_name(backbone)
-        others = [
-            name
-            for name in self.arrays
-            if name not in named and _OF_BACKBONE.match(name) and not name.endswith(_COUNTER)
-        ]
-        if others:
+        if others := torch_names.layers_beyond(backbone, self.arrays):
             raise RunError(
                 f"{self.checkpoint} contains {listed(others, 3)}, which a {self.architecture} does not have; use weights of a plain ResNet"
             )
         try:
-            torch_names.load_state_dict(backbone, self.arrays)
+            loaded = torch_names.load_state_dict(backbone, self.arrays)
         except ValueError as error:
             raise RunError(
                 f"{self.checkpoint} does not fit a {self.architecture}: {error}"
             ) from error
+        if broken := torch_names.not_finite(self.arrays, loaded):
+            raise RunError(
+                f"{self.checkpoint} cannot be used: values are not finite: {listed(broken, 3)}"
+            )
 
 
 def restore_backbone(

@@ -140,3 +140,10 @@ def test_neck_is_exported_with_the_names_of_detectron2(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "build_retinanet_resnet_fpn_backbone" in printed
     assert "MODEL.FPN.IN_FEATURES: [res3, res4, res5]" in printed
+
+
+@pytest.mark.parametrize("name", ["mine.pth", "mine"])
+def test_names_that_detectron2_does_not_recognise_are_refused(tmp_path, capsys, name):
+    flags = ["--from=runs/nowhere", f"--output={tmp_path / name}"]
+    assert detectron2_command.main(flags) == 2
+    assert f"--output={tmp_path / name} must end in .pkl" in capsys.readouterr().err

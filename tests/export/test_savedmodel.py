@@ -393,6 +393,25 @@ def test_heads_are_exported_on_request(run, exported_heads):
 
 
 @pytest.mark.slow
+def test_the_pooled_features_are_convertible_beside_heads(exported_heads):
+    """TensorFlow Lite's converter and others do not know the loop of the propagation."""
+    serving = tf.saved_model.load(exported_heads).signatures["serving_default"]
+    graph = serving.graph.as_graph_def()
+    operations = {
+        node.op
+        for part in (graph, *graph.library.function)
+        for node in getattr(part, "node", None) or part.node_def
+    }
+    assert "Conv2D" in operations
+    assert not [name for name in operations if "TensorList" in name or "While" in name]
+    np.testing.assert_allclose(
+        serving(tf.constant(IMAGES))["pooled"],
+        tf.saved_model.load(exported_heads)(IMAGES),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.slow
 def test_target_network_is_exported_on_request(run, tmp_path):
     output = tmp_path / "target"
     flags = [f"--from={run}", f"--output={output}", "--network=target", "--include_heads"]

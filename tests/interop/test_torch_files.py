@@ -6,6 +6,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import zipfile
 
@@ -16,6 +17,7 @@ import tensorflow as tf
 from pixpro_tf import build
 from pixpro_tf.backbones import resnet
 from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.export import torch as export_torch
 from pixpro_tf.interop import torch as names
 from pixpro_tf.interop.torch import files
 from pixpro_tf.interop.torch.__main__ import main
@@ -265,6 +267,41 @@ def test_another_mean_and_deviation_are_folded_into_both_networks(tmp_path):
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["timm", "MMLab"])
+def test_stems_of_three_convolutions_are_read_by_the_names_of_others(tmp_path, capsys, kind):
+    folder = make_run(tmp_path / "run", backbone="resnet18d")
+    export_torch.export(str(folder), str(tmp_path / "timm.pth"))
+    state = torch.load(tmp_path / "timm.pth", weights_only=True)
+    assert "conv1.0.weight" in state
+    if kind == "MMLab":
+        stem = {"bn1": "stem.7", "conv1": "stem"}
+        state = {
+            "backbone." + re.sub("^(bn1|conv1)", lambda found: stem[found[1]], name): tensor
+            for name, tensor in state.items()
+        }
+        assert "backbone.stem.0.weight" in state
+    output = import_file(save(state, tmp_path / "other.pth"), tmp_path / "imported")
+    found, wanted = (
+        names.state_dict(trained_weights.restore_backbone(str(path))) for path in (output, folder)
+    )
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    said = "Images are assumed to be RGB, normalised with ImageNet's mean and standard deviation"
+    assert (said in capsys.readouterr().out) == (kind == "timm")
+
+
+@pytest.mark.slow
+def test_an_unfinished_run_is_exported_only_on_request(tmp_path, capsys):
+    folder = make_run(tmp_path / "run", finished=False, backbone="resnet10")
+    flags = ["export", f"--from={folder}", f"--output={tmp_path / 'run.pth'}"]
+    assert run(*flags) == 1
+    assert "has completed 3 of its 6 steps" in capsys.readouterr().err
+    assert not (tmp_path / "run.pth").exists()
+    assert run(*flags, "--allow_unfinished") == 0
+
+
 class Bomb:
     def __init__(self, path):
         self.path = path
@@ -296,6 +333,9 @@ def bad_file(kind, folder):
         save(state, path)
     elif kind == "names":
         del state["layer3.0.bn1.weight"]
+        save(state, path)
+    elif kind == "attention":
+        state["layer1.0.se.fc1.weight"] = torch.zeros(4, 64, 1, 1)
         save(state, path)
     elif kind == "no weights":
         save({"model": {"epoch": 3}}, path)
@@ -333,6 +373,7 @@ def bad_file(kind, folder):
         ("architecture", "contains an unknown ResNet"),
         ("shapes", "layer4.0.bn2.bias is [3] instead of [512]"),
         ("names", "missing weights: layer3.0.bn1.weight"),
+        ("attention", "contains layer1.0.se.fc1.weight, which a resnet10 does not have"),
         ("no weights", "does not contain weights"),
         ("no resnet", "blocks.0.attn.qkv.weight"),
     ],

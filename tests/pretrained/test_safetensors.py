@@ -182,6 +182,15 @@ def test_networks_with_further_layers_are_refused_by_name(tmp_path, name):
         trained_weights.restore_backbone(path)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, value):
+    state = random_state("resnet18")
+    state["layer3.0.conv1.weight"][0, 0, 0, 0] = value
+    path = write(tmp_path / "broken.safetensors", state)
+    with pytest.raises(RunError, match=r"values are not finite: layer3\.0\.conv1\.weight$"):
+        trained_weights.restore_backbone(path)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "model.h5"])
 def test_addresses_of_files_are_refused_with_advice(name):
     with pytest.raises(RunError, match="download the file and pass its path"):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pixpro_tf.cli.commands import Command
-from pixpro_tf.cli.settings import BackboneSettings, overwrite_flag
+from pixpro_tf.cli.settings import BackboneSettings, allow_unfinished_flag, overwrite_flag
 from pixpro_tf.config.flag import flag, required
 
 
@@ -23,9 +23,7 @@ def label_map_flag() -> str:
 class ExportSettings(BackboneSettings):
     """Flags of every export: the backbone and the output."""
 
-    allow_unfinished: bool = flag(
-        False, "Backbone", "whether to accept a run that has not completed all its steps"
-    )
+    allow_unfinished: bool = allow_unfinished_flag()
     output: str = required("Output", "folder to create", path=True)
     overwrite: bool = overwrite_flag()
 

@@ -14,7 +14,9 @@ from pixpro_tf.storage.origins import imported_from
 from pixpro_tf.storage.runs import Run
 
 
-def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list[str]:
+def export_checkpoint(
+    run: str, output: str, *, allow_unfinished: bool = False, overwrite: bool = False
+) -> list[str]:
     """Writes the weights of a run as `{"model": state dict}`, with the prefix `module.` before each name.
 
     Another mean and standard deviation than ImageNet's are folded into the first convolution.
@@ -22,6 +24,7 @@ def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list
     Args:
         run: folder of a run or of imported weights.
         output: path of the file to write.
+        allow_unfinished: whether to accept a run that has not completed all its steps.
         overwrite: whether to replace an existing file.
 
     Returns:
@@ -33,6 +36,8 @@ def export_checkpoint(run: str, output: str, *, overwrite: bool = False) -> list
     refuse_existing("output", output, overwrite)
     require_torch()
     opened = Run.open(run)
+    if not allow_unfinished:
+        opened.progress.require_finished(run)
     _check_run(opened)
     weights = _weights_of(opened)
     with atomic_output(output, overwrite) as path:

@@ -52,6 +52,11 @@ def _run(settings: Settings) -> None:
         overwrite=settings.overwrite,
     )
     print(f"Imported {done.num_arrays} arrays of a {done.backbone} ({done.kind}) to {output}")
+    if done.kind == "ResNet":
+        # As in torchvision; the file does not say.
+        print(
+            "Images are assumed to be RGB, normalised with ImageNet's mean and standard deviation"
+        )
     if done.passed_over:
         print(f"Skipped: {listed(done.passed_over, 5)}")
     train = called("python train.py", "pixpro-train")

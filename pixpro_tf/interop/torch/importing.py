@@ -16,7 +16,7 @@ from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 from pixpro_tf.interop.torch.files import TorchFile
 from pixpro_tf.pretrained import torch_names
-from pixpro_tf.pretrained.recognition import Recognised, Weights, below, recognise
+from pixpro_tf.pretrained.recognition import Recognised, Weights, below, recognise, with_known_names
 from pixpro_tf.storage.checkpoints import CheckpointStore, parts_of, save_weights
 from pixpro_tf.storage.run_folder import RunFolder, write_description
 
@@ -92,6 +92,7 @@ def import_file(
     Raises:
         UserError: if the file is not recognised or does not contain what is requested; nothing is written then.
     """
+    file = dataclasses.replace(file, weights=with_known_names(file.weights))
     try:
         found = recognise(file.weights)
     except RunError as error:
@@ -189,7 +190,13 @@ def _import_backbones(
             parts[network] = parts["online"]
             continue
         backbone = resnet.build(config.backbone, output_stride=config.output_stride)
-        loaded = _load(backbone, below(file.weights, prefix), file.path)
+        weights = below(file.weights, prefix)
+        if others := torch_names.layers_beyond(backbone, weights):
+            raise _does_not_fit(
+                file.path,
+                f"it contains {listed(others, 3)}, which a {config.backbone} does not have; use weights of a plain ResNet",
+            )
+        loaded = _load(backbone, weights, file.path)
         used |= {prefix + name for name in loaded}
         parts[network] = tf.train.Checkpoint(backbone=backbone)
     save_weights(parts, folder.checkpoints)
@@ -208,8 +215,7 @@ def _load(model: pixpro.PixPro | resnet.ResNet, weights: Weights, path: str) -> 
         loaded = torch_names.load_state_dict(model, weights)
     except ValueError as error:
         raise _does_not_fit(path, str(error)) from error
-    broken = [name for name in loaded if not np.isfinite(weights[name]).all()]
-    if broken:
+    if broken := torch_names.not_finite(weights, loaded):
         raise _does_not_fit(path, f"values are not finite: {listed(broken, 3)}")
     return loaded
 
