@@ -102,6 +102,12 @@ def precision_of(config: Config) -> str:
     return devices.best_precision() if config.precision == "auto" else config.precision
 
 
+def _policy_of(config: Config) -> str:
+    """Returns the Keras dtype policy of the networks of a run."""
+    precision = precision_of(config)
+    return "float32" if precision == "float32" else f"mixed_{precision}"
+
+
 def build_model(
     config: Config,
     total_steps: int,
@@ -125,10 +131,7 @@ def build_model(
         >>> model = pixpro_tf.build_model(config, total_steps=1000)
         >>> model.compile(optimizer=pixpro_tf.LARS(learning_rate=0.1))
     """
-    if not policy:
-        precision = precision_of(config)
-        policy = "float32" if precision == "float32" else f"mixed_{precision}"
-    with building_in(policy):
+    with building_in(policy or _policy_of(config)):
         chosen = build_objectives(config) if objectives is None else objectives
         _check_levels(config, chosen)
         return _build_model(config, total_steps, chosen)
@@ -243,7 +246,10 @@ def build_compiled_model(
     objectives: BuildObjectives = build_objectives,
 ) -> PixPro:
     """Builds the model of a run with its optimizer; all variables of both exist, so that a checkpoint can be restored."""
-    model = build_model(config, total_steps, objectives=objectives(config))
+    # The heads of the objectives are layers of the networks, too.
+    with building_in(_policy_of(config)):
+        chosen = objectives(config)
+    model = build_model(config, total_steps, objectives=chosen)
     model.compile(optimizer=build_optimizer(config, learning_rate))
     model.optimizer.build(model.trainable_variables)
     return model

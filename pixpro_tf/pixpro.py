@@ -144,7 +144,24 @@ class PixPro(tf.keras.Model):
                 raise ValueError(
                     f"fit({name}=...) has no effect on a PixPro, which learns without labels; remove it, and evaluate the backbone with pixpro_tf.evaluation"
                 )
+        if self.accumulation > 1 and given.get("steps_per_epoch") is None:
+            settings["steps_per_epoch"] = steps = self._steps_of(x)
+            # Keras counts the elements of a dataset; those that do not fill a step are left out.
+            x = x.take(steps * self.accumulation).repeat()
         return super().fit(x, *others, **settings)
+
+    def _steps_of(self, x: Any) -> int:
+        """Returns the number of steps in a dataset of micro-batches."""
+        count = int(x.cardinality()) if isinstance(x, tf.data.Dataset) else -1
+        if count < 0:
+            raise ValueError(
+                f"fit() needs steps_per_epoch: each step takes {self.accumulation} micro-batches, and the number of elements is not known"
+            )
+        if count < self.accumulation:
+            raise ValueError(
+                f"the dataset has {count} micro-batches, and each step takes {self.accumulation}; use a larger one"
+            )
+        return count // self.accumulation
 
     def evaluate(self, *_: Any, **__: Any) -> NoReturn:
         """Raises `NotImplementedError`: batches of views have no score; `pixpro_tf.evaluation` evaluates backbones."""
@@ -277,7 +294,7 @@ class PixPro(tf.keras.Model):
 
     def _make_accumulating_step(self) -> Callable[..., Metrics]:
         """Returns a step over several micro-batches, as a function of a callable that returns the next micro-batch."""
-        # Each replica has its own sums, because replicas exchange gradients once per step. Sums are zero between steps, so checkpoints do
+        # Each replica has its own sums, because replicas exchange gradients once per step. Sums begin at zero in every step, so checkpoints do
         # not need them.
         with self.distribute_strategy.scope():
             sums = [
@@ -290,6 +307,11 @@ class PixPro(tf.keras.Model):
                 for variable in self.trainable_variables
             ]
 
+        def begin() -> None:
+            self._update_target()
+            for total in sums:
+                total.assign(tf.zeros_like(total))
+
         def add(batch: dict[str, tf.Tensor]) -> Metrics:
             gradients, metrics = self._gradients(batch)
             for total, gradient in zip(sums, gradients, strict=True):
@@ -298,8 +320,6 @@ class PixPro(tf.keras.Model):
 
         def finish() -> Metrics:
             metrics = self._apply([tf.identity(total) for total in sums])
-            for total in sums:
-                total.assign(tf.zeros_like(total))
             return metrics
 
         @tf.function
@@ -308,10 +328,10 @@ class PixPro(tf.keras.Model):
                 name: tf.add_n([part[name] for part in parts]) / len(parts) for name in parts[0]
             }
 
-        update_target, add, finish = map(self._on_replicas, (self._update_target, add, finish))
+        begin, add, finish = map(self._on_replicas, (begin, add, finish))
 
         def train(take: Callable[[], _Element]) -> Metrics:
-            update_target()
+            begin()
             return mean([add(take()) for _ in range(self.accumulation)]) | finish()
 
         return train

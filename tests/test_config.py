@@ -257,7 +257,7 @@ def test_similar_name_is_suggested(flag, typed, meant):
         {"ema_momentum": 1.0},
         {"momentum": 0.0},
         {"ppm_layers": 3, "gamma": 0.0},
-        {"schedule": "step", "lr_drops": "1,99"},
+        {"schedule": "step", "lr_drops": "1,99", "warmup_epochs": 1},
         {"pixel_loss": "pixcontrast", "temperature": 0.1, "pixel_levels": "p3"},
         {"instance_weight": 1.0, "instance_loss": "contrastive", "instance_temperature": 0.1},
         {"pixel_weight": 0.0, "instance_weight": 1.0},

@@ -185,3 +185,9 @@ class OptimisationFlags:
                     "lr_drops",
                     f"must be increasing epochs from 1 to {self.epochs - 1}, separated by commas",
                 )
+            if drops[0] < self.warmup_epochs:
+                refuse(
+                    self,
+                    "lr_drops",
+                    f"must not begin during the warm-up of --warmup_epochs={self.warmup_epochs}; use later drops, or a shorter warm-up",
+                )

@@ -1,9 +1,12 @@
 """What the devices of this process compute best."""
 
+import os
+
 import tensorflow as tf
 
 # Compute capabilities from which GPUs multiply bfloat16 and float16 fast.
 _BFLOAT16_FROM, _FLOAT16_FROM = (8, 0), (7, 0)
+_GPUS_OF_THE_DRIVER = "/proc/driver/nvidia/gpus"
 
 
 def on_cpu() -> bool:
@@ -15,6 +18,20 @@ def on_cpu() -> bool:
         True
     """
     return {device.device_type for device in tf.config.list_logical_devices()} <= {"CPU"}
+
+
+def has_unseen_gpu() -> bool:
+    """Returns whether the driver of this machine has an NVIDIA GPU, but TensorFlow sees none and none is hidden from it on purpose.
+
+    Examples:
+        >>> from pixpro_tf.ops import devices
+        >>> devices.has_unseen_gpu()
+        False
+    """
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "?") in ("", "-1")
+    if hidden or tf.config.list_physical_devices("GPU"):
+        return False
+    return os.path.isdir(_GPUS_OF_THE_DRIVER) and bool(os.listdir(_GPUS_OF_THE_DRIVER))
 
 
 def best_precision() -> str:

@@ -286,7 +286,7 @@ class Checkpoints(StepCallback):
         agree: function for several processes, which must stop after the same step: takes whether this process has received a signal, and
             returns whether any process has. It is called every `agree_every` steps.
         agree_every: number of steps between calls of `agree`; 1 for a single process.
-        leaving: handling of signals.
+        ends_process: see `Leaving`.
     """
 
     def __init__(
@@ -328,6 +328,9 @@ class Checkpoints(StepCallback):
             with self._leaving.saving():
                 self._store.save()
                 self._store.wait()
+                if self._agree_every > 1:
+                    # The other workers wait for the one that saves: schedulers end a job when one of its processes has ended.
+                    self._agree(leaving)
         elif due:
             self._store.save()
             self._pace.done()
@@ -349,10 +352,15 @@ class Profile(StepCallback):
         self._last = last
         self._running = False
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self._first <= self.start_step < self._last:
+            print(f"No profile is recorded: the run resumes after step {self._first}")
+
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.start_step + batch + 1 == self._first:
-            tf.profiler.experimental.start(self._folder.events)
-            self._running = True
+            with writing(self._folder.events):
+                tf.profiler.experimental.start(self._folder.events)
+                self._running = True
 
     def on_step_end(self, step: int, logs: dict[str, tf.Tensor | float]) -> None:
         if step == self._last:
@@ -363,5 +371,6 @@ class Profile(StepCallback):
 
     def _stop(self) -> None:
         if self._running:
-            tf.profiler.experimental.stop()
             self._running = False
+            with writing(self._folder.events):
+                tf.profiler.experimental.stop()

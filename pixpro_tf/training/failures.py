@@ -6,13 +6,13 @@ from pixpro_tf.config import Config
 from pixpro_tf.data import pipeline
 from pixpro_tf.data.service import SEVERAL_WORKERS
 from pixpro_tf.data.sources.bad_images import names_of_images
-from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.errors import RunError, first_line, is_of_full_disk
 from pixpro_tf.ops import devices
 from pixpro_tf.training.inputs import damaged_dataset, missing_records
 from pixpro_tf.training.session import Session
 
 
-def _out_of_memory(config: Config, replicas: int) -> RunError:
+def _out_of_memory(config: Config, replicas: int, has_begun: bool) -> RunError:
     parts = config.gradient_accumulation
     images = config.batch_size // (replicas * parts)
     ways = []
@@ -28,6 +28,12 @@ def _out_of_memory(config: Config, replicas: int) -> RunError:
     return RunError(
         f"out of memory with {images} {'image' if images == 1 else 'images'} of {config.image_size} pixels on each device in {config.precision}; use "
         + ", or ".join(ways)
+        # These flags are part of what makes a run.
+        + (
+            f", in a new run with another --run_dir and --init_from={config.run_dir}"
+            if has_begun
+            else ""
+        )
     )
 
 
@@ -42,8 +48,9 @@ def explained(session: Session, error: tf.errors.OpError) -> RuntimeError:
         error: error that `fit` raised.
     """
     config = session.config
-    if isinstance(error, tf.errors.ResourceExhaustedError):
-        return _out_of_memory(config, session.strategy.num_replicas_in_sync)
+    if isinstance(error, tf.errors.ResourceExhaustedError) and not is_of_full_disk(error):
+        has_begun = session.store.latest is not None
+        return _out_of_memory(config, session.strategy.num_replicas_in_sync, has_begun)
     if isinstance(error, tf.errors.DataLossError):
         return damaged_dataset(config, session.source, first_line(error))
     if SEVERAL_WORKERS in str(error):

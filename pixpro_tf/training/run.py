@@ -19,6 +19,7 @@ from pixpro_tf.data import limits, pipeline, sources
 from pixpro_tf.data.progress import duration
 from pixpro_tf.data.sources import cache
 from pixpro_tf.errors import RunError
+from pixpro_tf.ops import devices
 from pixpro_tf.storage import init_from, origins
 from pixpro_tf.storage.checkpoints import CheckpointStore
 from pixpro_tf.storage.run_folder import (
@@ -135,12 +136,17 @@ def _open_session(
         )
     if store.latest is None and config.init_from:
         print(init_from.initialize_from(model, config.init_from, config.init_from_other_layout))
-    workers.check_workers_agree(strategy, start_step, source.num_images)
+    workers.check_workers_agree(strategy, start_step, source.num_images, config)
     return Session(config, folder, strategy, source, steps, learning_rate, model, store, start_step)
 
 
 def _train_session(session: Session, ends_process: bool) -> int:
     print(_description(session))
+    if devices.has_unseen_gpu() and not session.config.has_remote_tpu:
+        print(
+            f"warning: this machine has an NVIDIA GPU that TensorFlow does not see; install tensorflow[and-cuda]=={tf.__version__}, or "
+            "check the CUDA libraries"
+        )
     if advice := advice_on_length(session.config, session.steps.total):
         print(advice)
     last_step = session.steps.last

@@ -171,6 +171,11 @@ class Leaving:
             self._end_before_a_step(told[0])
         elif math.isfinite(self._saved_at):
             self._end(told[0], "the checkpoint has been saved; the same command resumes from it.")
+        elif self._is_saving:
+            self._end(
+                told[0],
+                "the checkpoint was not complete; the same command resumes from the one before.",
+            )
         else:
             self._end(
                 told[0],

@@ -5,6 +5,7 @@ import json
 import os
 
 import tensorflow as tf
+from tensorflow.python.framework.config import disable_op_determinism
 
 from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError, first_line
@@ -38,7 +39,12 @@ def make_strategy(
     if name == "multi_worker":
         if cluster == "slurm":
             os.environ["TF_CONFIG"] = json.dumps(slurm_cluster())
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        # TensorFlow's own choice goes through the hosts' memory, from GPU to GPU one after the other.
+        collective = tf.distribute.experimental.CommunicationImplementation
+        options = tf.distribute.experimental.CommunicationOptions(
+            implementation=collective.NCCL if gpus else collective.AUTO
+        )
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     if gpus and num_devices > len(gpus):
         raise ConfigError(
             f"--num_devices={num_devices} is greater than the number of GPUs of this machine ({len(gpus)}); use at most {len(gpus)}"
@@ -68,7 +74,10 @@ def _logical_cpus(count: int) -> list[str]:
     except RuntimeError:
         # TensorFlow has already created its devices; there may be enough of them.
         if len(tf.config.list_logical_devices("CPU")) < count:
-            raise
+            raise RunError(
+                f"--num_devices={count} comes too late: TensorFlow has already begun to use the CPU as fewer devices in this process; start "
+                "another process, or omit it"
+            ) from None
     return [f"/cpu:{i}" for i in range(count)]
 
 
@@ -117,6 +126,11 @@ def check_strategy(config: Config, strategy: tf.distribute.Strategy) -> None:
         raise ConfigError(
             f"--jit=step supports one device only, but there are {replicas}; use --jit=ppm"
         )
+    if config.jit == "step" and config.strategy in ("mirrored", "multi_worker"):
+        # On a GPU, their cross-replica context does not exist inside of a compiled step.
+        raise ConfigError(
+            f"--jit=step is not supported with --strategy={config.strategy}; use --strategy=one_device, or --jit=ppm"
+        )
 
 
 def set_numerics(config: Config) -> None:
@@ -126,5 +140,8 @@ def set_numerics(config: Config) -> None:
     # and TPUs this gradient is deterministic anyway.
     if config.deterministic and config.jit != "step" and config.strategy != "tpu":
         tf.config.experimental.enable_op_determinism()
+    else:
+        # An earlier run of this process may have enabled it.
+        disable_op_determinism()
     # float32 keeps its 24 bits of precision on newer GPUs too; users who want speed can choose half precision.
     tf.config.experimental.enable_tensor_float_32_execution(False)

@@ -5,14 +5,20 @@ from typing import Any
 
 import tensorflow as tf
 
+from pixpro_tf.config import Config
 from pixpro_tf.errors import RunError
 
 # Number of steps between checks of whether any worker has received a signal to stop.
 _AGREE_EVERY = 5
 
 
-def check_workers_agree(strategy: tf.distribute.Strategy, start_step: int, num_images: int) -> None:
-    """Raises `RunError` if workers start at different steps or have different numbers of images.
+_PRECISIONS = ("float32", "float16", "bfloat16")
+
+
+def check_workers_agree(
+    strategy: tf.distribute.Strategy, start_step: int, num_images: int, config: Config
+) -> None:
+    """Raises `RunError` if workers start at different steps, have different numbers of images, or different flags that change the training.
 
     Otherwise they would silently train different networks.
     """
@@ -23,6 +29,13 @@ def check_workers_agree(strategy: tf.distribute.Strategy, start_step: int, num_i
     for what, value, remedy in (
         ("starts at step {}", start_step, "--run_dir must be on storage that all workers share"),
         ("has {} images", num_images, "--dataset must be the same for all workers"),
+        ("has --seed={}", config.seed, "--seed must be the same for all workers"),
+        ("has --batch_size={}", config.batch_size, "--batch_size must be the same for all workers"),
+        (
+            f"computes in {config.precision} ({{}})",
+            _PRECISIONS.index(config.precision),
+            "their GPUs are of different kinds; pass the --precision that all of them support",
+        ),
     ):
         mean = total(value) / replicas
         # The deviations of different integers add up to 1 or more.

@@ -156,5 +156,5 @@ def test_header_of_a_recipe_states_the_computed_memory(name, monkeypatch):
 )
 def test_running_out_of_memory_names_the_flag_to_change(flags, best, line, monkeypatch):
     monkeypatch.setattr(failures.devices, "best_precision", lambda: best)
-    error = failures._out_of_memory(Config(**flags), replicas=8)
+    error = failures._out_of_memory(Config(**flags), replicas=8, has_begun=False)
     assert error.line == f"out of memory with {line}"

@@ -215,4 +215,6 @@ def test_build_optimizer_returns_named_optimizer():
     assert type(lars) is LARS and type(sgd) is MomentumSGD
     assert (lars.momentum, lars.gradient_decay, lars.trust_coefficient) == (0.7, 0.2, 0.03)
     assert (sgd.momentum, sgd.gradient_decay) == (0.7, 0.2)
+    adamw = build_optimizer(Config(optimizer="adamw", weight_decay=0.2), 0.5)
+    assert adamw.weight_decay == 0.2
     assert float(lars.learning_rate) == float(sgd.learning_rate) == 0.5

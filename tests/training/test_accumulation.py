@@ -109,3 +109,30 @@ def test_batch_that_cannot_be_split_is_rejected():
         with pytest.raises(ConfigError, match=message):
             Config(batch_size=4, gradient_accumulation=4, **contrasts)
         Config(batch_size=8, gradient_accumulation=4, **contrasts)
+
+
+@pytest.mark.slow
+def test_fit_takes_whole_steps_from_a_finite_dataset():
+    """Keras counts the elements of a dataset, of which a step takes two; the fifth one is left out."""
+    model = model_of(2, rate=0.1)
+    parts = [part(seed) for seed in range(5)]
+    dataset = tf.data.Dataset.from_generator(
+        lambda: iter(parts),
+        output_signature={
+            name: tf.TensorSpec(value.shape, value.dtype) for name, value in parts[0].items()
+        },
+    )
+    with pytest.raises(ValueError, match=r"^fit\(\) needs steps_per_epoch: .* 2 micro-batches"):
+        model.fit(dataset, verbose=0)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(5))
+    history = model.fit(dataset, epochs=3, verbose=0)
+    assert model.finished_steps == 6 and len(history.history["loss"]) == 3
+    by_hand = model_of(2, rate=0.1)
+    train = by_hand.make_train_function()
+    for _ in range(3):
+        batches = iter(parts)
+        for _ in range(2):
+            train(batches)
+    assert_close(weights(model), weights(by_hand))
+    with pytest.raises(ValueError, match="has 1 micro-batches, and each step takes 2"):
+        model.fit(dataset.take(1), verbose=0)

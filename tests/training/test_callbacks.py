@@ -245,6 +245,69 @@ def test_checkpoints_that_are_due_too_soon_are_skipped_unless_permanent(monkeypa
     assert saved == [4, 10, 16, 20]
 
 
+def test_other_workers_wait_until_the_last_checkpoint_is_complete():
+    """Slurm, for example, may end a job as soon as one of its processes has ended."""
+    store, told = Store(), []
+
+    def agree(is_told):
+        told.append((store.written, store.saves))
+        return False
+
+    saver = callbacks.Checkpoints(0, store, every=100, last_step=7, agree=agree, agree_every=5)
+    saver.set_model(Model())
+    for batch in range(7):
+        saver.on_train_batch_end(batch)
+    assert told == [(0, 0), (1, 1)]
+
+
+class Profiler:
+    """Stands for TensorFlow's, which one process can only start once."""
+
+    def __init__(self, error=None):
+        self.calls, self._error = [], error
+
+    def start(self, folder):
+        self.calls.append("start")
+        if self._error:
+            raise self._error
+
+    def stop(self):
+        self.calls.append("stop")
+
+
+@pytest.mark.parametrize(("start_step", "calls"), [(0, {3: "start", 5: "stop"}), (3, {}), (5, {})])
+def test_the_profile_is_of_the_steps_that_were_asked_for(
+    tmp_path, monkeypatch, capsys, start_step, calls
+):
+    profiler = Profiler()
+    monkeypatch.setattr(tf.profiler, "experimental", profiler)
+    profile = callbacks.Profile(start_step, RunFolder(str(tmp_path)), first=3, last=5)
+    profile.on_train_begin()
+    found = {}
+    for step in range(start_step + 1, 8):
+        before = len(profiler.calls)
+        profile.on_train_batch_begin(step - start_step - 1)
+        profile.on_train_batch_end(step - start_step - 1)
+        if profiler.calls[before:]:
+            (found[step],) = profiler.calls[before:]
+    profile.on_train_end()
+    assert found == calls and len(profiler.calls) == len(calls)
+    resumed = "No profile is recorded: the run resumes after step 3" in capsys.readouterr().out
+    assert resumed == (start_step == 3)
+
+
+def test_a_profile_that_cannot_be_written_does_not_stop_the_run(tmp_path, monkeypatch, capsys):
+    profiler = Profiler(tf.errors.FailedPreconditionError(None, None, "plugins is not a directory"))
+    monkeypatch.setattr(tf.profiler, "experimental", profiler)
+    profile = callbacks.Profile(0, RunFolder(str(tmp_path)), first=1, last=2)
+    for batch in range(3):
+        profile.on_train_batch_begin(batch)
+        profile.on_train_batch_end(batch)
+    profile.on_train_end()
+    assert profiler.calls == ["start"]
+    assert "plugins is not a directory; the run continues" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("seconds_between", "drawn"), [(0.0, [0, 2, 4, 6]), (3.0, [0, 4, 7])])
 def test_figures_that_are_due_too_soon_are_skipped(monkeypatch, tmp_path, seconds_between, drawn):
     now = 0.0

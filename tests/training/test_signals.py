@@ -76,6 +76,19 @@ def test_step_that_does_not_finish_is_abandoned(leaving, ends):
         assert wait_for(ends)[0][1].startswith("the step did not finish, so nothing was saved")
 
 
+def test_a_checkpoint_that_a_second_signal_interrupts_is_not_called_a_step(
+    leaving, ends, monkeypatch
+):
+    monkeypatch.setattr(signals, "_LAST_PATIENCE", 0.1)
+    with leaving.catching():
+        leaving.step_ended()
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        with leaving.saving():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert wait_for(ends)[0][1].startswith("the checkpoint was not complete")
+
+
 def test_the_last_checkpoint_may_take_longer_than_a_step(leaving, ends):
     with leaving.catching():
         leaving.step_ended()

@@ -5,6 +5,7 @@ import threading
 import pytest
 import tensorflow as tf
 
+from pixpro_tf.config import Config
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.training import slurm, strategy, workers
 
@@ -143,14 +144,22 @@ def test_variables_of_slurm_that_cannot_be_read_are_reported(name, value, said, 
 
 
 @pytest.mark.parametrize(
-    ("steps", "images", "said"),
+    ("steps", "images", "flags", "said"),
     [
-        ((7, 7), (1_281_167, 1_281_167), ""),
-        ((7, 8), (100, 100), "starts at step"),
-        ((0, 0), (1_281_167, 1_281_166), "has 12811"),
+        ((7, 7), (1_281_167, 1_281_167), ({}, {}), ""),
+        ((7, 8), (100, 100), ({}, {}), "starts at step"),
+        ((0, 0), (1_281_167, 1_281_166), ({}, {}), "has 12811"),
+        ((0, 0), (100, 100), ({}, {"seed": 1}), "has --seed="),
+        ((0, 0), (100, 100), ({"batch_size": 512}, {}), "has --batch_size="),
+        (
+            (0, 0),
+            (100, 100),
+            ({"precision": "float16"}, {"precision": "bfloat16"}),
+            "pass the --precision that all of them support",
+        ),
     ],
 )
-def test_workers_that_differ_are_rejected(steps, images, said, monkeypatch):
+def test_workers_that_differ_are_rejected(steps, images, flags, said, monkeypatch):
     class Workers(tf.distribute.MultiWorkerMirroredStrategy):
         def __init__(self):
             pass
@@ -170,7 +179,8 @@ def test_workers_that_differ_are_rejected(steps, images, said, monkeypatch):
 
         own.total = total
         try:
-            workers.check_workers_agree(Workers(), steps[number], images[number])
+            config = Config(**{"precision": "float32"} | flags[number])
+            workers.check_workers_agree(Workers(), steps[number], images[number], config)
         except RunError as error:
             errors[number] = str(error)
 
