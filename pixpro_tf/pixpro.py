@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import tensorflow as tf
 
+from pixpro_tf import keras_arguments
 from pixpro_tf.backbones.encoder import Encoder
 from pixpro_tf.layers.batch_norm import separate_statistics
 from pixpro_tf.objectives import collapse
@@ -19,15 +20,6 @@ JIT_MODES = ("ppm", "step", "off")
 _TAKEN_NAMES = ("online", "target", "optimizer", "save_counter")
 # Element of the training data, for all replicas together.
 _Element = dict[str, tf.Tensor | tf.distribute.DistributedValues]
-# Arguments of Keras' `compile` and their values that change nothing.
-_WITHOUT_EFFECT = {"jit_compile": (None, False), "steps_per_execution": (None, 1)}
-_EMPTY: tuple[Any, ...] = (None, [], (), {})
-# Arguments of Keras' `fit` that are not those of learning without labels.
-_NOT_OF_FIT = {"y", "sample_weight", "class_weight", "validation_data", "validation_split"}
-_INSTEAD = {
-    "jit_compile": '; PixPro(jit="step") compiles the step',
-    "steps_per_execution": "; each call of the train function runs one step",
-}
 
 
 class PixPro(tf.keras.Model):
@@ -118,13 +110,7 @@ class PixPro(tf.keras.Model):
         Raises:
             ValueError: if an argument has a value that would affect another Keras model but has no effect here.
         """
-        for name, value in others.items():
-            nothing = _WITHOUT_EFFECT.get(name, _EMPTY)
-            if not any(type(value) is type(each) and value == each for each in nothing):
-                raise ValueError(
-                    f"compile({name}={value!r}) has no effect on a PixPro, whose losses are its objectives; remove it"
-                    + _INSTEAD.get(name, "")
-                )
+        keras_arguments.check_compile(others)
         super().compile(optimizer=optimizer, run_eagerly=run_eagerly, jit_compile=False)
 
     def fit(self, x: Any = None, *others: Any, **settings: Any) -> tf.keras.callbacks.History:
@@ -138,30 +124,10 @@ class PixPro(tf.keras.Model):
             ValueError: if an argument has a value that would affect another Keras model but has no effect here.
         """
         given = inspect.signature(super().fit).bind_partial(x, *others, **settings).arguments
-        for name in _NOT_OF_FIT & given.keys():
-            value = given[name]
-            if value is not None and not (isinstance(value, int | float) and value == 0):
-                raise ValueError(
-                    f"fit({name}=...) has no effect on a PixPro, which learns without labels; remove it, and evaluate the backbone with pixpro_tf.evaluation"
-                )
+        keras_arguments.check_fit(given)
         if self.accumulation > 1 and given.get("steps_per_epoch") is None:
-            settings["steps_per_epoch"] = steps = self._steps_of(x)
-            # Keras counts the elements of a dataset; those that do not fill a step are left out.
-            x = x.take(steps * self.accumulation).repeat()
+            x, settings["steps_per_epoch"] = keras_arguments.whole_steps(x, self.accumulation)
         return super().fit(x, *others, **settings)
-
-    def _steps_of(self, x: Any) -> int:
-        """Returns the number of steps in a dataset of micro-batches."""
-        count = int(x.cardinality()) if isinstance(x, tf.data.Dataset) else -1
-        if count < 0:
-            raise ValueError(
-                f"fit() needs steps_per_epoch: each step takes {self.accumulation} micro-batches, and the number of elements is not known"
-            )
-        if count < self.accumulation:
-            raise ValueError(
-                f"the dataset has {count} micro-batches, and each step takes {self.accumulation}; use a larger one"
-            )
-        return count // self.accumulation
 
     def evaluate(self, *_: Any, **__: Any) -> NoReturn:
         """Raises `NotImplementedError`: batches of views have no score; `pixpro_tf.evaluation` evaluates backbones."""
