@@ -16,7 +16,7 @@ TABLES = {
 }
 # Packages by line: a package imports from itself and from the lines above its own, not from other packages in its line.
 LINES = (
-    {"ops", "errors", "keras2", "_version"} | TABLES,
+    {"ops", "errors", "keras2", "keras_arguments", "_version"} | TABLES,
     {"layers", "losses", "config", "optimizers", "data"},
     {"objectives", "backbones", "cli"},
     {"pixpro"},
