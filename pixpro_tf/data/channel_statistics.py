@@ -15,6 +15,8 @@ from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, argument_called
 
 _PIXELS_OF_IMAGE = 1000
+# Files in which three channels of 8 bits can be stored in other ways than as RGB.
+_OTHER_WAYS = (b".tif", b".tiff", b".npy")
 # Unknown channels, with which all files are listed that may contain an image.
 _UNKNOWN = Channels((), (), (), ())
 
@@ -94,7 +96,9 @@ def measure(
     only_bytes = all(each.is_of_bytes for each in sample if each.count == count)
     as_rgb = only_bytes and count == RGB.count
     sample = [
-        each if each.count == count else _read_as(source, each, count, as_rgb, generator)
+        _checked(source, each, as_rgb)
+        if each.count == count
+        else _read_as(source, each, count, as_rgb, generator)
         for each in sample
     ]
     unreadable = [(each.name, each.error) for each in sample if each.error is not None]
@@ -117,6 +121,16 @@ def measure(
         )
     good = [each for each in sample if each.count == count]
     only_bytes = all(each.is_of_bytes for each in good)
+    of_bytes = [each for each in good if each.is_of_bytes]
+    fewer = min(of_bytes, [each for each in good if not each.is_of_bytes], key=len)
+    if fewer:
+        # In the range of 16 bits, images of 8 bits would be black.
+        names = bad_images.names_of_images([each.name for each in fewer])
+        raise RunError(
+            f"{images} contains images with 8 bits per channel and images with other values ({len(of_bytes)} and "
+            f"{len(good) - len(of_bytes)} of {len(good)}), which have no common range; convert the fewer ones: {names}",
+            of="images",
+        )
     found = np.concatenate([each.pixels for each in good]).astype(np.float64)
     return _channels_of(found, images, None if only_bytes else outliers), len(good)
 
@@ -143,6 +157,22 @@ def _read_as(
     except (ValueError, tf.errors.OpError):
         return image
     return _Image(image.record, _pixels(values, generator), stored == np.uint8)
+
+
+def _checked(source: FileSource, image: _Image, as_rgb: bool) -> _Image:
+    """Returns an image of three channels with 8 bits, with an error if training, which decodes it as RGB, would see other pixels."""
+    if not as_rgb or not image.name.lower().endswith(_OTHER_WAYS):
+        return image
+    encoded = source.encoded(image.record)
+    try:
+        if np.array_equal(stored_values.read(encoded.numpy(), RGB.count), decode(encoded)):
+            return image
+    except (ValueError, tf.errors.OpError):
+        pass
+    error = ValueError(
+        "its three channels of 8 bits are not stored as RGB, as which they are decoded in training; save it as PNG"
+    )
+    return _Image(image.record, error=error)
 
 
 def _pixels(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -31,6 +31,9 @@ ALL = ("JPEG", "PNG", *FORMATS)
 GIF = b"GIF8"
 # First bytes of a TIFF, with offsets of 32 and of 64 bits.
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Tags of TIFF, and values of the last two.
+_BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES = 258, 259, 262, 284
+_WHITE_IS_0 = 0
 # EXIF tag of the orientation, and how an image is turned for each of its values.
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -149,9 +152,21 @@ def as_shown(encoded: bytes) -> bytes:
 
 def rgb(image: Image.Image) -> Image.Image:
     """Converts an image to 8-bit RGB; raises `ValueError` if its pixels have 32 bits."""
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS, (8,))
+    if max(bits) > 8 and len(bits) > 1 and (tags.get(_PLANES), tags.get(_COMPRESSION)) == (2, 1):
+        # Pillow takes each byte of a plane for a pixel.
+        raise ValueError(
+            "its channels of 16 bits are stored as planes without compression; save it with its channels side by side, or compressed"
+        )
     if image.mode.startswith("I;16"):
-        # The upper 8 bits, as TensorFlow takes them from a PNG; Pillow itself would cut off at 255.
-        upper = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        # The upper 8 bits, as TensorFlow takes them from a PNG; Pillow itself would cut off at 255. Cameras and microscopes also write 12 bits.
+        used = bits[0] if 8 < bits[0] < 16 else 16
+        values: np.ndarray = np.asarray(image).astype(np.uint16)
+        if tags.get(_PHOTOMETRIC) == _WHITE_IS_0:
+            # Pillow does this only for images of 8 bits.
+            values = ((1 << used) - 1 - values).astype(np.uint16)
+        upper = (values >> (used - 8)).astype(np.uint8)
         return Image.fromarray(upper).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits; save the image with 8 or 16 bits per channel")

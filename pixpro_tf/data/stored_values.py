@@ -11,7 +11,7 @@ from pixpro_tf.errors import first_line
 
 _ARRAY = b"\x93NUMPY"
 _NO_DATA, _ORIENTATION = 42113, 274  # tags of TIFF; the first is GDAL's
-_PALETTE = 3  # photometric interpretation of TIFF
+_WHITE_IS_0, _PALETTE = 0, 3  # photometric interpretations of TIFF
 _PILLOW = (
     *pillow_images.FORMATS,
     *(
@@ -151,10 +151,10 @@ def _read_tiff(encoded: bytes, count: int | None) -> tuple[np.ndarray, str]:
             series = file.series[0]
             shape, axes, tags = series.shape, series.axes, series.keyframe.tags
             missing, orientation = (tags.valueof(tag) for tag in (_NO_DATA, _ORIENTATION))
-            is_palette = series.keyframe.photometric == _PALETTE
+            photometric, bits = series.keyframe.photometric, series.keyframe.bitspersample
         except Exception as error:
             raise _unreadable(error) from None
-        if is_palette:
+        if photometric == _PALETTE:
             return _read_by_pillow(encoded, count), ""
         order = [axes.find(axis) for axis in "YX"]
         others = [
@@ -177,7 +177,14 @@ def _read_tiff(encoded: bytes, count: int | None) -> tuple[np.ndarray, str]:
     # Axes of size 1 are dropped, wherever they are.
     values = values.transpose(*order, *others, *set(range(values.ndim)).difference(order, others))
     values = _turned(values.reshape(height, width, channels), orientation)
-    return values, "" if missing is None else str(missing)
+    missing = "" if missing is None else str(missing)
+    if photometric == _WHITE_IS_0 and values.dtype.kind == "u":
+        # The other images of a set count from black.
+        white = (1 << int(bits)) - 1
+        values = (white - values.astype(np.int64)).astype(values.dtype)
+        with contextlib.suppress(ValueError):
+            missing = str(white - float(missing.strip(" \0")))
+    return values, missing
 
 
 def _turned(values: np.ndarray, orientation: int | None) -> np.ndarray:

@@ -226,8 +226,11 @@ def _say_once(line: str) -> None:
 
 
 def located(path: str) -> str:
-    """Returns a path without links, `~`, `..` and repeated slashes, so that the folders above it are those of the files."""
-    return path.rstrip("/") if "://" in path else os.path.realpath(os.path.expanduser(path))
+    """Returns a path without `~`, `.`, `..` and repeated slashes, so that the folders above it can be seen; links are kept, unless `..` follows one."""
+    if "://" in path:
+        return path.rstrip("/")
+    path = os.path.expanduser(path)
+    return os.path.realpath(path) if ".." in path.split("/") else os.path.abspath(path)
 
 
 @contextlib.contextmanager

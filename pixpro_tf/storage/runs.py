@@ -1,6 +1,7 @@
 """Run on disk: its configuration, checkpoint and progress."""
 
 import dataclasses
+import os
 import re
 from typing import Any, TypeVar
 
@@ -141,7 +142,13 @@ def _exists(path: str) -> bool:
 def _folder_of(path: str) -> RunFolder:
     """Returns the run folder for the path of a run, of its `checkpoints`, or of one of them."""
     path = checkpoint_files.located(path)
-    # A run may have the name `checkpoints`, too.
-    if tf.io.gfile.exists(RunFolder(path).config):
-        return RunFolder(path)
+    places = [path]
+    # A link may lead into a run, and the checkpoints of a run may be a link that leads out of it.
+    if "://" not in path:
+        places.append(os.path.realpath(path))
+    for place in places:
+        # A run may have the name `checkpoints`, too.
+        for folder in (RunFolder(place), RunFolder(_IN_A_RUN.sub("", place))):
+            if tf.io.gfile.exists(folder.config):
+                return folder
     return RunFolder(_IN_A_RUN.sub("", path))

@@ -121,13 +121,14 @@ def test_metadata_that_pillow_cannot_write_are_no_damage():
 
 def test_eight_bits_keep_their_range_where_values_are_missing(tmp_path):
     for number in range(3):
-        values = values_of(3, np.uint8, number)
+        values = values_of(4, np.uint8, number)
         values[0, 0] = 0
+        options = {"planarconfig": "contig", "extrasamples": ["unspecified"] * 3}
         (tmp_path / f"{number}.tif").write_bytes(
-            tiff(values, planarconfig="contig", extratags=[(42113, 2, 0, "0", True)])
+            tiff(values, extratags=[(42113, 2, 0, "0", True)], **options)
         )
     channels, _ = measure(f"folder:{tmp_path}")
-    assert channels.low == (0.0,) * 3 and channels.high == (255.0,) * 3
+    assert channels.low == (0.0,) * 4 and channels.high == (255.0,) * 4
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "f4"])

@@ -66,6 +66,24 @@ def test_the_run_of_a_relative_path_and_of_a_link_is_found(run, where, tmp_path,
             assert is_run(path) and Run.open(path).config.backbone == "resnet10w0.5"
 
 
+def test_the_checkpoints_of_a_run_may_be_a_link(run, tmp_path, monkeypatch):
+    """Users keep them on scratch; the layout of the run must be known all the same."""
+    shutil.copytree(run, tmp_path / "run")
+    shutil.move(tmp_path / "run" / "checkpoints", tmp_path / "scratch")
+    (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "scratch")
+    monkeypatch.chdir(tmp_path)
+    for path in (
+        "run",
+        "run/checkpoints",
+        "run/checkpoints/step-3",
+        "./run/checkpoints/kept/step-2",
+    ):
+        for each in (path, f"{tmp_path}/{path}"):
+            assert is_run(each) and Run.open(each).config.backbone == "resnet10w0.5"
+            with trained_weights.open_weights(each) as weights:
+                assert is_run(weights.checkpoint)
+
+
 def test_a_run_may_have_the_name_of_the_folder_of_checkpoints(run, tmp_path):
     shutil.copytree(run, tmp_path / "checkpoints")
     assert Run.open(f"{tmp_path}/checkpoints").progress == Progress(3, 3)
