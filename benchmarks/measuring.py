@@ -63,3 +63,9 @@ def seconds_of(work: Callable[[], object]) -> float:
 def spread(values: Sequence[float], form: str) -> str:
     """Formats the smallest and the largest value, e.g. `1.2..1.4`."""
     return f"{min(values):{form}}..{max(values):{form}}"
+
+
+def in_turns(works, rounds):
+    """Returns the seconds of each function in every round; they take turns, so that other load on the machine affects all."""
+    taken = [[seconds_of(work) for work in works] for _ in range(rounds)]
+    return [list(each) for each in zip(*taken, strict=True)]

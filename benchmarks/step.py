@@ -18,6 +18,7 @@ half precision with autocast and maps in channels-last order, which is fastest o
 import collections
 import dataclasses
 import functools
+import importlib
 import json
 import statistics
 import sys
@@ -225,9 +226,8 @@ class Settings(CheckedSettings):
 def _run(flags: Settings) -> None:
     if flags.case:
         case = Case(**json.loads(flags.case))
-        from benchmarks.step_cost import measure, measure_torch
-
-        cost = measure_torch(case) if flags.framework == "torch" else measure(case)
+        module = "step_cost_torch" if flags.framework == "torch" else "step_cost"
+        cost = importlib.import_module(f"benchmarks.{module}").measure(case)
         print(json.dumps(vars(cost)))
         return
 

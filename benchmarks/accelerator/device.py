@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from pixpro_tf.data.parallelism import num_cores
 from pixpro_tf.data.sources.cache import memory_bytes
+from pixpro_tf.ops.cores import num_cores
 
 
 def describe() -> dict[str, Any]:

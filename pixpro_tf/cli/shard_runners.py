@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 import tensorflow as tf
 
-from pixpro_tf.data.parallelism import num_cores
 from pixpro_tf.data.sources.cache import memory_bytes
 from pixpro_tf.errors import ConfigError, RunError, UserError
+from pixpro_tf.ops.cores import num_cores
 
 # As in pyproject.toml.
 BEAM = "apache-beam==2.77.0"

@@ -1,25 +1,6 @@
 """Parallelism of tf.data pipelines: how many elements are processed at once."""
 
-import math
-import os
-
 import tensorflow as tf
-
-# File with two numbers: the CPU time available in each period and the length of the period, in microseconds.
-_CPU_LIMIT = "/sys/fs/cgroup/cpu.max"
-
-
-def num_cores() -> int:
-    """Number of CPU cores that this process, or the container that it runs in, may use."""
-    usable = hasattr(os, "sched_getaffinity")
-    count = len(os.sched_getaffinity(0)) if usable else os.cpu_count() or 1
-    try:
-        with open(_CPU_LIMIT) as file:
-            time, period = map(int, file.read().split())
-    except (OSError, ValueError):
-        # Without a limit, the file is missing or contains `max`.
-        return count
-    return min(count, math.ceil(time / period))
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from pixpro_tf.data.images import decode
-from pixpro_tf.data.parallelism import num_cores, untuned
+from pixpro_tf.data.parallelism import untuned
 from pixpro_tf.data.service import DataService
 from pixpro_tf.data.sources import Source, find_bad_images
 from pixpro_tf.data.sources.listed import Record
 from pixpro_tf.data.views import crops, randomness
+from pixpro_tf.ops.cores import num_cores
 from pixpro_tf.ops.graphs import as_written
 
 Photometric = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -131,3 +133,12 @@ def test_reports_why_a_process_failed():
     assert measuring.apart("benchmarks.nothing").endswith("No module named benchmarks.nothing")
     assert measuring.reason(-9, "") == "killed by signal 9, out of memory?"
     assert measuring.reason(3, " \n") == "exit code 3"
+
+
+def test_memory_of_pytorch_is_measured_without_tensorflow():
+    pytest.importorskip("torch")
+    program = "import sys, benchmarks.step_cost_torch; print('tensorflow' in sys.modules)"
+    process = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert process.stdout == "False\n", process.stderr

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixpro_tf.data import parallelism, pipeline
+from pixpro_tf.data import pipeline
 from pixpro_tf.data.labelled import classification, detection, segmentation
 from pixpro_tf.data.sources.folders import FolderSource
+from pixpro_tf.ops import cores
 
 IMAGES = np.zeros([4, 16, 16, 3], np.uint8)
 
@@ -70,15 +71,15 @@ def test_elements_of_other_machines_are_tuned_there(photos, monkeypatch):
 @pytest.mark.parametrize(("limit", "count"), [("max 100000", 8), ("250000 100000", 3)])
 def test_the_cpu_limit_of_a_container_counts(limit, count, monkeypatch, tmp_path):
     (tmp_path / "cpu.max").write_text(f"{limit}\n")
-    monkeypatch.setattr(parallelism, "_CPU_LIMIT", str(tmp_path / "cpu.max"))
+    monkeypatch.setattr(cores, "_CPU_LIMIT", str(tmp_path / "cpu.max"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert parallelism.num_cores() == count
+    assert cores.num_cores() == count
 
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch):
-    monkeypatch.setattr(parallelism, "_CPU_LIMIT", "/nowhere")
+    monkeypatch.setattr(cores, "_CPU_LIMIT", "/nowhere")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
-    assert parallelism.num_cores() == 3
+    assert cores.num_cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert parallelism.num_cores() == 7
+    assert cores.num_cores() == 7

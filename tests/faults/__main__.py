@@ -28,10 +28,10 @@ from tests.faults.catalogue import FAULTS, Fault
 ROOT = pathlib.Path(__file__).parent.parent.parent
 KEPT = ROOT / ".faults"
 COVERAGE, COSTS, RESULTS = KEPT / "coverage", KEPT / "costs.json", KEPT / "results.json"
-COPIED = ("pixpro_tf", "export", "tests", "benchmarks", "configs", "docs", "scripts")
 _SELECTION = ("-m", "not thorough")
 # Time limit of the tests of one fault, because a fault may make a test wait forever.
 _SECONDS = 900
+_TOO_LONG = "(the tests did not end)"
 
 
 def changed_lines(fault: Fault, source: str) -> set[int]:
@@ -119,12 +119,29 @@ def make_map() -> None:
     shutil.move(ROOT / ".coverage", COVERAGE)
 
 
+def copy_to(tree: pathlib.Path) -> None:
+    """Copies all files that belong to the project."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    names = listed.stdout.decode().split("\0")
+    # Files that have been deleted are still listed.
+    for name in filter(lambda name: (ROOT / name).is_file(), names):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tree / name)
+
+
+def check_tree() -> None:
+    """Ends the program if tests cannot be collected in a copy: each fault would then count as caught."""
+    with tempfile.TemporaryDirectory(prefix="fault-") as folder:
+        copy_to(pathlib.Path(folder))
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *_SELECTION]
+        process = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if process.returncode:
+            sys.exit(f"error: the tests cannot be collected in a copy\n{process.stdout[-2000:]}")
+
+
 def plant(fault: Fault, tree: pathlib.Path) -> None:
-    for name in COPIED:
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in ROOT.iterdir():
-        if path.is_file() and not path.name.startswith("."):
-            shutil.copy(path, tree)
+    copy_to(tree)
     path = tree / fault.path
     source = path.read_text()
     assert source.count(fault.old) == 1, (
@@ -144,7 +161,8 @@ def try_out(fault: Fault, tests: Map) -> dict:
         plant(fault, tree)
         for chosen in (direct, others):
             if chosen and (caught := first_failure(chosen, tree)):
-                found["caught_by"] = caught
+                found["caught_by"] = None if caught == _TOO_LONG else caught
+                found["ended"] = caught != _TOO_LONG
                 break
             found["first"] = False
     return found | {"seconds": round(time.monotonic() - started)}
@@ -162,7 +180,8 @@ def first_failure(tests: list[str], tree: pathlib.Path) -> str | None:
             command, cwd=tree, capture_output=True, text=True, timeout=_SECONDS
         )
     except subprocess.TimeoutExpired:
-        return "(the tests did not end)"
+        # Perhaps the fault makes a test wait forever, perhaps there are only many tests: somebody has to look.
+        return _TOO_LONG
     failed = [
         line.partition(" ")[2].partition(" - ")[0]
         for line in process.stdout.splitlines()
@@ -190,13 +209,16 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         wanted = [f for f in wanted if not results.get(f.name, {}).get("caught_by")]
     tests = Map()
+    check_tree()
     with concurrent.futures.ThreadPoolExecutor(flags.jobs) as pool:
         running = {pool.submit(try_out, fault, tests): fault for fault in wanted}
         for done in concurrent.futures.as_completed(running):
             fault, found = running[done], done.result()
             results[fault.name] = found
             RESULTS.write_text(json.dumps(results, indent=1))
-            said = f"caught by {found['caught_by']}" if found["caught_by"] else "SURVIVED"
+            said = "SURVIVED" if found.get("ended", True) else f"NOT DECIDED in {_SECONDS} s"
+            if found["caught_by"]:
+                said = f"caught by {found['caught_by']}"
             print(f"{fault.area}: {fault.name}: {said} ({found['seconds']} s)", flush=True)
     results = {fault.name: results[fault.name] for fault in FAULTS if fault.name in results}
     survivors = [name for name, found in results.items() if not found["caught_by"]]

@@ -1169,8 +1169,8 @@ FAULTS = (
         name="the_first_five_are_four",
         area="evaluation",
         path="pixpro_tf/evaluation/classification/evaluation.py",
-        old="(order[:, :5] == truth[:, None])",
-        new="(order[:, :4] == truth[:, None])",
+        old='kind="stable")[:, :5]',
+        new='kind="stable")[:, :4]',
     ),
     Fault(
         name="bins_that_are_not_seen_may_be_right",
@@ -1183,8 +1183,8 @@ FAULTS = (
         name="more_pairs_are_compared_than_asked_for",
         area="evaluation",
         path="pixpro_tf/evaluation/dense_matching/evaluation.py",
-        old="        left -= batch_size\n",
-        new="",
+        old="pairs.take(settings.pairs).unbatch()",
+        new="pairs.take(total * settings.batch_size).unbatch()",
     ),
     Fault(
         name="pixels_that_are_ignored_add_to_the_loss",
@@ -1427,9 +1427,9 @@ FAULTS = (
     Fault(
         name="links_hide_the_run_of_a_checkpoint",
         area="resuming",
-        path="pixpro_tf/storage/checkpoint_files.py",
-        old="else os.path.realpath(os.path.expanduser(path))",
-        new="else os.path.expanduser(path)",
+        path="pixpro_tf/storage/runs.py",
+        old="        places.append(os.path.realpath(path))\n",
+        new="        pass\n",
     ),
     Fault(
         name="parts_that_are_not_there_stay_random",
@@ -1484,8 +1484,8 @@ FAULTS = (
         name="sixteen_bits_are_cut_off_at_eight",
         area="images",
         path="pixpro_tf/data/pillow_images.py",
-        old=".astype(np.uint16) >> 8)",
-        new=".clip(0, 255))",
+        old="(values >> (used - 8)).astype",
+        new="values.clip(0, 255).astype",
     ),
     Fault(
         name="a_continued_evaluation_repeats_its_first_batches",
@@ -1498,7 +1498,7 @@ FAULTS = (
         name="unfinished_work_of_other_flags_is_continued",
         area="evaluation",
         path="pixpro_tf/evaluation/unfinished.py",
-        old="if file.read() != description:",
+        old="if file.read() != content:",
         new="if not file.read():",
     ),
     Fault(

@@ -1,13 +1,18 @@
 """Helpers for tests that start runs and read their results."""
 
+import contextlib
+import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from benchmarks.measuring import free_ports
+from pixpro_tf.training.slurm import slurm_cluster
 from tests.conftest import ROOT
 
 _MEASURED = """
@@ -39,16 +44,38 @@ def cluster_of_two(chief=False):
     ]
 
 
+def addresses_of(job):
+    """Returns the addresses of the processes of a Slurm job step."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in job.items():
+            patch.setenv(name, value)
+        return slurm_cluster()["cluster"]["worker"]
+
+
+def _are_free(addresses):
+    with contextlib.ExitStack() as stack:
+        for address in addresses:
+            host, port = address.split(":")
+            found = stack.enter_context(socket.socket())
+            try:
+                found.bind((host, int(port)))
+            except OSError:
+                return False
+    return True
+
+
 def slurm_step_of_two():
     """Returns the environment variables of two processes of a Slurm job step on the loopback interface."""
-    # The job's number decides its ports, here a free one and the next.
-    port = next(port for port in free_ports(100) if port < 52000)
-    job = {
-        "SLURM_JOB_ID": str(port - 12000),
-        "SLURM_STEP_NODELIST": "127.0.0.1",
-        "SLURM_STEP_NUM_TASKS": "2",
-        "SLURM_STEP_TASKS_PER_NODE": "2",
-    }
+    # The job's number decides its ports.
+    for number in itertools.count(1):
+        job = {
+            "SLURM_JOB_ID": str(number),
+            "SLURM_STEP_NODELIST": "127.0.0.1",
+            "SLURM_STEP_NUM_TASKS": "2",
+            "SLURM_STEP_TASKS_PER_NODE": "2",
+        }
+        if _are_free(addresses_of(job | {"SLURM_PROCID": "0"})):
+            break
     return [job | {"SLURM_PROCID": str(index)} for index in range(2)]
 
 

@@ -86,6 +86,7 @@ def test_a_run_outlives_its_output(whole_run, tiny_flags, train, tmp_path, hangs
 @pytest.mark.slow
 def test_signal_saves_and_the_same_command_resumes(whole_run, tiny_flags, train, tmp_path):
     flags = [*tiny_flags, f"--run_dir={tmp_path}", "--checkpoint_every=1000", "--log_every=1"]
+    stopped = 0
     for number, step in ((signal.SIGTERM, 13), (signal.SIGINT, 33)):
         process = subprocess.Popen(
             warm.python(ROOT / "train.py", *flags), stdout=subprocess.PIPE, text=True
@@ -97,9 +98,14 @@ def test_signal_saves_and_the_same_command_resumes(whole_run, tiny_flags, train,
             if f"step {step}/" in line:
                 process.send_signal(number)
         assert process.wait() == 128 + number
-        assert f"Stopped by {signal.Signals(number).name} at step {step // 10}" in "".join(output)
+        name = signal.Signals(number).name
+        # A signal may arrive some steps later on a busy machine.
+        found = re.search(rf"Stopped by {name} at step (\d+) of 60", "".join(output))
+        assert found and step <= int(found[1]) < 60
+        assert not stopped or f"resuming from step {stopped}\n" in "".join(output)
+        stopped = int(found[1])
         assert "The same command resumes" in output[-1]
-    assert "resuming from step 3" in train(*flags).stdout
+    assert f"resuming from step {stopped}\n" in train(*flags).stdout
     assert_bit_identical(weights_of(whole_run[0]), weights_of(tmp_path))
 
 

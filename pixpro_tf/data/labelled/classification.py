@@ -11,10 +11,11 @@ import tensorflow as tf
 from pixpro_tf.data.images import decode, is_hidden, is_image_name
 from pixpro_tf.data.labelled.order import mixed, shuffled
 from pixpro_tf.data.labelled.reading import readable
-from pixpro_tf.data.parallelism import num_cores, untuned
+from pixpro_tf.data.parallelism import untuned
 from pixpro_tf.data.sources.tfds_datasets import part_of, prepared_builder, read_split
 from pixpro_tf.data.views import crops, randomness
 from pixpro_tf.errors import ConfigError, RunError, why_not_a_folder
+from pixpro_tf.ops.cores import num_cores
 
 # Side of a central view as a share of the image's shorter side: 224 of 256 pixels.
 _CENTRE = 224 / 256

@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from pixpro_tf.data.images import decode, decode_turned
 from pixpro_tf.data.labelled.boxes import LabelledBoxes
-from pixpro_tf.data.parallelism import num_cores, untuned
+from pixpro_tf.data.parallelism import untuned
 from pixpro_tf.data.sources.tfds_datasets import prepared_builder, read_split
 from pixpro_tf.data.views.channels import IMAGENET_MEAN
 from pixpro_tf.errors import ConfigError
+from pixpro_tf.ops.cores import num_cores
 
 # Label of the rows that pad the objects of an image in a batch.
 NO_OBJECT = -1

@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from pixpro_tf.data.images import suffixes_of
 from pixpro_tf.data.labelled.user_files import OF_OWN_FILES
-from pixpro_tf.data.parallelism import num_cores, untuned
+from pixpro_tf.data.parallelism import untuned
 from pixpro_tf.data.sources import FileSource, bad_images, find_bad_images, open_source
 from pixpro_tf.data.sources.folders import FolderSource
 from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.data.views.channels import RGB, Channels
 from pixpro_tf.errors import RunError, UserError, first_line, listed
+from pixpro_tf.ops.cores import num_cores
 
 _NAMED = 3
 

@@ -16,10 +16,11 @@ from pixpro_tf.data.images import IMAGE_SUFFIXES, decode, is_hidden
 from pixpro_tf.data.labelled.order import mixed, shuffled
 from pixpro_tf.data.labelled.reading import readable
 from pixpro_tf.data.labelled.user_files import read_lines, read_text
-from pixpro_tf.data.parallelism import num_cores, untuned
+from pixpro_tf.data.parallelism import untuned
 from pixpro_tf.data.sources.tfds_datasets import OF_THIS_PROJECT, prepared_builder, read_split
 from pixpro_tf.data.views.channels import IMAGENET_MEAN
 from pixpro_tf.errors import ConfigError, RunError, printable, why_not_a_folder
+from pixpro_tf.ops.cores import num_cores
 
 # Mask value of pixels that count neither in training nor in scores.
 IGNORED = 255

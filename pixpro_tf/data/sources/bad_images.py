@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pixpro_tf.data.images import decode
-from pixpro_tf.data.parallelism import num_cores, untuned
+from pixpro_tf.data.parallelism import untuned
 from pixpro_tf.data.sources.base import Source
 from pixpro_tf.data.sources.folders import FolderSource
 from pixpro_tf.data.sources.listed import ListedSource, Record
 from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.errors import RunError, first_line, listed, printable
+from pixpro_tf.ops.cores import num_cores
 
 FileSource = ListedSource | ShardSource
 

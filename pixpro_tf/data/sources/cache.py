@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from pixpro_tf.data.parallelism import num_cores, untuned
+from pixpro_tf.data.parallelism import untuned
 from pixpro_tf.data.progress import Progress
 from pixpro_tf.data.sources.listed import ListedSource, Record
 from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.errors import RunError, first_line
+from pixpro_tf.ops.cores import num_cores
 
 # Share of this machine's memory that the images may take; the run needs the rest.
 _MEMORY_SHARE = 0.8
