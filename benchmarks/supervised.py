@@ -66,7 +66,7 @@ def measure(flags) -> tuple[dict[str, tuple], tuple[str, ...]]:
         flags: flags of the command.
     """
     data = open_segmentation(flags.dataset, flags.data_dir)
-    # Rendering the scenes is no part of the training.
+    # Rendering the scenes does not belong to the training.
     started = time.monotonic()
     segmenter = train_with_labels(
         flags.backbone,
