@@ -213,20 +213,20 @@ def pictured_views(
 
     Views are created one per-replica batch at a time, a shape for which the photometric augmentation has already been compiled.
     """
-    replica_batch = config.batch_size // replicas // config.gradient_accumulation
     data_steps = pipeline.batches_per_epoch(source.num_images, config.batch_size)
-    small_steps = pipeline.batches_per_epoch(source.num_images, replica_batch)
 
     def views(step: int) -> PicturedViews:
         dataset = pipeline.training_dataset(
             source,
-            batch_size=replica_batch,
+            batch_size=config.batch_size,
             image_size=config.image_size,
             min_crop_area=config.min_crop_area,
             max_crop_area=config.max_crop_area,
             seed=config.seed,
-            start_step=step // data_steps * small_steps,
+            start_step=step // data_steps * data_steps,
             photometric=_photometric(config),
+            replicas_per_host=replicas,
+            accumulation=config.gradient_accumulation,
         )
         first = {key: value[:PICTURED_IMAGES] for key, value in next(iter(dataset)).items()}
         view_1, view_2 = (

@@ -12,7 +12,7 @@ from pixpro_tf.backbones import resnet
 from pixpro_tf.data.labelled import boxes
 from pixpro_tf.data.labelled import detection as data
 from pixpro_tf.evaluation import detection
-from pixpro_tf.evaluation.object_detection import evaluation
+from pixpro_tf.evaluation.object_detection import detector, evaluation
 from pixpro_tf.evaluation.object_detection.coco import Objects, average_precision
 from pixpro_tf.evaluation.object_detection.detector import Detector, assign
 from tests.support.labelled import WRITERS, write_coco, write_images
@@ -175,3 +175,58 @@ def test_results_never_replace_what_they_are_made_from(squares, capsys):
     flags = [f"--labels={path}", f"--output={folder}", "--overwrite"]
     assert detection.main(["--from=random:resnet10", *flags]) == 2
     assert "would replace" in capsys.readouterr().err and (folder / "images").is_dir()
+
+
+class Stop(Exception):
+    pass
+
+
+CROWDED = {
+    "image": tf.zeros([1, 64, 64, 3]),
+    "boxes": tf.constant([[[4.0, 4.0, 28.0, 20.0], [30.0, 34.0, 62.0, 60.0]]]),
+    "labels": tf.constant([[1, 0]], tf.int64),
+    "crowds": tf.constant([[False, True]]),
+}
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_crowds_are_no_targets_and_the_seed_is_used_everywhere(monkeypatch, seed):
+    seeds, targets = [], []
+    monkeypatch.setattr(evaluation.tf.keras.utils, "set_random_seed", seeds.append)
+
+    def batches(examples, batch_size, seed, prepare):
+        seeds.append(seed)
+        return tf.data.Dataset.from_tensors(CROWDED)
+
+    def assign(bins, boxes, labels):
+        targets.append(labels)
+        raise Stop
+
+    monkeypatch.setattr(evaluation, "random_object_batches", batches)
+    monkeypatch.setattr(evaluation, "assign", assign)
+    monkeypatch.setattr(
+        evaluation.training_steps,
+        "run",
+        lambda step, batches, *_: step.python_function(next(iter(batches))),
+    )
+    settings = detection.Settings(source="random:resnet10w0.5", labels="a.json", seed=seed)
+    found = data.DetectionData("a.json", ("cat", "dog"), lambda name: None)
+    opened = evaluation.Opened(found, tf.data.Dataset.range(8), tf.data.Dataset.range(8))
+    with pytest.raises(Stop):
+        evaluation.evaluate(settings, opened=opened)
+    assert seeds == [seed, seed]
+    np.testing.assert_array_equal(targets[0], [[1, data.NO_OBJECT]])
+
+
+def test_crowds_reach_the_score(monkeypatch):
+    """A detection inside a crowd of its class counts neither as right nor as wrong."""
+    inside = detector.Detections(
+        CROWDED["boxes"],
+        tf.constant([[1, 0]], tf.int64),
+        tf.constant([[0.5, 0.9]]),
+        tf.constant([2]),
+    )
+    monkeypatch.setattr(evaluation, "_finder", lambda *_: lambda images: inside)
+    batches = tf.data.Dataset.from_tensors(CROWDED)
+    scores = evaluation.score(None, batches, ("cat", "dog"))
+    assert scores.ap == pytest.approx(1) and scores.class_ap["cat"] is None

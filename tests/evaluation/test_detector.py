@@ -183,6 +183,31 @@ def test_perfect_predictions_recover_the_objects():
     np.testing.assert_array_equal(found.labels[0].numpy()[order], [1, 0])
 
 
+def test_overlapping_boxes_of_a_class_are_reduced_to_the_best():
+    """The first two boxes have an IoU of 0.8, the third has one of 0.4 with them; the fourth is the first one in another class."""
+    sides = [
+        [20.0, 5.0, 0.0, 5.0],
+        [16.0, 5.0, 0.0, 5.0],
+        [8.0, 5.0, 0.0, 5.0],
+        [20.0, 5.0, 0.0, 5.0],
+    ]
+    probabilities = np.array([[0.9, 1e-6], [0.5, 1e-6], [0.4, 1e-6], [1e-6, 0.8]])
+    centredness = np.array([0.5, 0.9, 0.6, 0.5])
+
+    def logits(values):
+        return tf.constant(np.log(values / (1 - values))[None], tf.float32)
+
+    predictions = Predictions(logits(probabilities), tf.constant([sides]), logits(centredness))
+    found = detector.detect(predictions, bins_of([(20.0, 16.0)] * 4), 32, 32)
+    assert int(found.count[0]) == 3
+    # The score is the geometric mean of class probability and centredness, by which the second box is ahead of the first.
+    scores = np.sqrt([0.5 * 0.9, 0.8 * 0.5, 0.4 * 0.6])
+    scores[0] = max(scores[0], np.sqrt(0.9 * 0.5))
+    np.testing.assert_allclose(found.scores[0, :3], scores, rtol=1e-5)
+    np.testing.assert_array_equal(found.labels[0, :3], [0, 1, 0])
+    np.testing.assert_allclose(found.boxes[0, 2], [12.0, 11.0, 20.0, 21.0])
+
+
 def test_boxes_are_clipped_to_the_image():
     bins = bins_of([(4.0, 4.0)])
     predictions = Predictions(

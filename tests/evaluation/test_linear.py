@@ -262,6 +262,34 @@ def test_large_images_are_not_shuffled_in_a_large_buffer(monkeypatch):
     assert buffers == [1 + 10_000 // (20 * 24 * 3)]
 
 
+def test_central_views_show_seven_eighths_of_the_shorter_side():
+    pixels = np.random.default_rng(0).integers(0, 256, [64, 96, 3], np.uint8)
+    examples = tf.data.Dataset.from_tensors((pixels, np.int64(3)))
+    ((views, labels),) = classification.central_views(examples, 28, 4)
+    centre = (
+        Image.fromarray(pixels).crop((20, 4, 76, 60)).resize((28, 28), Image.Resampling.BILINEAR)
+    )
+    np.testing.assert_allclose(views[0].numpy().astype(int), np.asarray(centre).astype(int), atol=2)
+    assert labels.numpy().tolist() == [3]
+
+
+@pytest.mark.parametrize("smallest", [0.08, 0.9])
+def test_random_views_have_at_least_the_smallest_area(smallest):
+    """The values of a ramp tell which part of the image a view shows."""
+    rows, columns = np.meshgrid(np.arange(200), np.arange(200), indexing="ij")
+    pixels = np.stack([rows, columns, rows], axis=2).astype(np.uint8)
+    examples = tf.data.Dataset.from_tensors((pixels, np.int64(0))).repeat(8)
+    views, _ = next(iter(classification.random_views(examples, 40, 64, smallest, 0)))
+    spans = [
+        np.ptp(views[..., channel].numpy().astype(float), axis=(1, 2)) * 40 / 39
+        for channel in (0, 1)
+    ]
+    areas = spans[0] * spans[1] / 200**2
+    # Values are rounded, and resized at the edges.
+    assert areas.min() > smallest - 0.04
+    assert (areas.min() < 0.4) == (smallest < 0.5)
+
+
 def test_random_views_are_a_function_of_the_seed():
     from pixpro_tf.data.labelled.classification import random_views
 

@@ -62,6 +62,25 @@ def test_line_is_the_mean_since_the_previous_line(log, tmp_path):
     ]
 
 
+def test_speed_wait_and_generations_are_those_of_the_interval(log, tmp_path, monkeypatch, printed):
+    now = 100.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    made = log(every=2)
+    # The first step, which is mostly compilation, is a line of its own; each other step takes a quarter of a second.
+    for batch, seconds in enumerate([9.0, 0.25, 0.25, 0.25]):
+        now += seconds
+        made.on_train_batch_end(batch, HEALTHY | {"data_wait": 0.05})
+    first, second, third = lines(tmp_path)
+    assert "images_per_second" not in first and "data_wait_share" not in first
+    for line in (second, third):
+        assert line["images_per_second"] == pytest.approx(8 / 0.25)
+        assert line["data_wait_share"] == pytest.approx(0.05 / 0.25)
+    assert [line["target_generations"] for line in lines(tmp_path)] == [0.5, 1.0, 2.0]
+    assert [line["learning_rate"] for line in lines(tmp_path)] == pytest.approx([0.0, 0.1, 0.3])
+    # Six steps are left.
+    assert "32.0 images/s  2s left" in printed[-1]
+
+
 def test_progress_line_shows_the_progress_of_the_run(log, printed):
     made = log(start_step=5, every=1)
     for batch in range(2):

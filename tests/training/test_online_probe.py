@@ -6,7 +6,9 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pixpro_tf.backbones import resnet
+from pixpro_tf.evaluation.segmentation.scores import SegmentationScores
 from pixpro_tf.storage.run_folder import RunFolder
+from pixpro_tf.training import online_probe
 from pixpro_tf.training.online_probe import OnlineProbe
 from tests.support.models import settle
 from tests.support.runs import assert_bit_identical
@@ -90,3 +92,26 @@ def test_probe_distinguishes_backbones(scenes_dir, tmp_path):
     assert sorted(found[0]) == [0, 5] and sorted(found[1]) == [0]
     # The weights have not changed, so neither has their mIoU.
     assert found[0][0] == found[0][5] != found[1][0]
+
+
+def test_the_probe_is_trained_and_scored_on_different_splits(monkeypatch):
+    found = {}
+
+    def train_linear(maps, masks, num_classes, **settings):
+        found["trained"] = maps, masks, num_classes
+        return "head"
+
+    def score(head, batches, num_classes):
+        found["scored"] = head, batches, num_classes
+        return SegmentationScores(np.eye(3, dtype=np.int64))
+
+    monkeypatch.setattr(online_probe.frozen, "train_linear", train_linear)
+    monkeypatch.setattr(online_probe, "score", score)
+    probe = OnlineProbe.__new__(OnlineProbe)
+    probe._num_classes = 3
+    probe._maps_of = lambda split: (f"maps of {split}", f"masks of {split}")
+    assert probe._mean_iou() == 1.0
+    train, test = online_probe.TRAIN_SPLIT, online_probe.SPLIT
+    assert found["trained"] == (f"maps of {train}", f"masks of {train}", 3)
+    assert found["scored"] == ("head", [(f"maps of {test}", f"masks of {test}")], 3)
+    assert train.partition("[")[0] != test.partition("[")[0]

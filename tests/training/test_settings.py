@@ -16,8 +16,10 @@ from tensorflow.python.framework.config import (
 
 from pixpro_tf import build
 from pixpro_tf.config import Config
+from pixpro_tf.data.views.photometric import denormalize
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.ops import devices
+from pixpro_tf.storage.run_folder import RunFolder
 from pixpro_tf.training import callbacks, failures, inputs, run, strategy
 
 SMALL = {
@@ -76,6 +78,22 @@ def test_crops_depend_on_the_seed_alone(photos):
     first, again, other = boxes(0), boxes(0), boxes(1)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.05
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_pictured_views_are_those_of_the_epoch(photos, step):
+    """Of 48 images, a batch of 32 leaves out 16 in each epoch; micro-batches of 16 would leave out none."""
+    flags = {"batch_size": 32, "gradient_accumulation": 2, "seed": 3, "max_crop_area": 0.3}
+    config = Config(dataset=f"folder:{photos}", **SMALL | flags)
+    source, _ = inputs.open_source(config, RunFolder("nowhere"))
+    batch = next(iter(inputs.training_dataset(config, source, start_step=step)))
+    view_1, _, box_1, box_2 = inputs.pictured_views(config, source, 1)(step)
+    count = len(view_1)
+    assert 2 <= count <= 16
+    np.testing.assert_array_equal(box_1, batch["box_1"][:count])
+    np.testing.assert_array_equal(box_2, batch["box_2"][:count])
+    shown = denormalize(batch["view_1"][:count], config.image_channels)
+    np.testing.assert_allclose(view_1, shown, atol=1e-6)
 
 
 class Begun(Exception):
