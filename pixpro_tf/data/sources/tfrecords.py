@@ -3,11 +3,13 @@
 import contextlib
 import os
 import struct
+from typing import Any
 
 import tensorflow as tf
 
 from pixpro_tf.data import limits
 from pixpro_tf.data.images import decode
+from pixpro_tf.data.progress import counted
 from pixpro_tf.errors import ConfigError, RunError, first_line, listed
 
 # Names of the image feature in the TensorFlow Models, the Object Detection API and TFDS; they are tried in this order.
@@ -51,7 +53,8 @@ def find_shards(pattern: str) -> tuple[list[tuple[str, int, int]], str]:
             f"{what} matches the folder {folder}; use a pattern that matches files, such as {folder}/*.tfrecord",
             of="dataset",
         )
-    counts = [(file, 0, _count_records(what, file)) for file in files]
+    progress = counted(files, len(files), "files counted")
+    counts = [(file, 0, _count_records(what, file)) for file in progress]
     instructions = [each for each in counts if each[-1]]
     if not instructions:
         raise RunError(f"{what} contains no records in any of its files", of="dataset")
@@ -62,8 +65,8 @@ def _count_records(what: str, file: str) -> int:
     """Counts the records of a file by their lengths, without reading the records themselves."""
     count, place = 0, 0
     try:
-        with tf.io.gfile.GFile(file, "rb") as records:
-            size = records.size()
+        with _opened(file) as records:
+            size = tf.io.gfile.stat(file).length
             while place < size:
                 records.seek(place)
                 head = records.read(_BEFORE.size)
@@ -74,7 +77,7 @@ def _count_records(what: str, file: str) -> int:
                 count += 1
     except limits.TooLarge as error:
         raise RunError(f"{what} cannot be read: {file}#{count}: {error}", of="dataset") from None
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, OSError) as error:
         raise RunError(
             f"{what} cannot be read: {file}: {first_line(error)}", of="dataset"
         ) from None
@@ -84,6 +87,11 @@ def _count_records(what: str, file: str) -> int:
             reason = "is compressed; write it again without compression, which images do not need"
         raise RunError(f"{what} cannot be read: {file} {reason}", of="dataset")
     return count
+
+
+def _opened(file: str) -> Any:
+    """Opens a file for reading; a local one without a buffer, because TensorFlow reads half a megabyte for each length."""
+    return tf.io.gfile.GFile(file, "rb") if "://" in file else open(file, "rb", buffering=0)
 
 
 def _is_compressed(file: str) -> bool:
