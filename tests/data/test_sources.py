@@ -908,3 +908,23 @@ def test_voc_trains_on_train_and_validation():
     assert tfds_datasets._training_split(Voc) == "train+validation"
     Voc.name = "imagenet2012"
     assert tfds_datasets._training_split(Voc) == "train"
+
+
+def test_remote_storage_is_asked_about_folders_only(monkeypatch):
+    """An inquiry takes as long as the way to a bucket; there may be a million images."""
+    tf.io.gfile.makedirs("ram://asked/deep/.hidden")
+    for name in ("a.jpg", "deep/b.PNG", "deep/notes.txt", "deep/.hidden/c.jpg", ".d.jpg"):
+        with tf.io.gfile.GFile(f"ram://asked/{name}", "w") as file:
+            file.write("image")
+    asked = []
+    is_folder = tf.io.gfile.isdir
+
+    def isdir(path):
+        asked.append(path)
+        return is_folder(path)
+
+    monkeypatch.setattr(tf.io.gfile, "isdir", isdir)
+    source = FolderSource("ram://asked")
+    assert sorted(names_of(source)) == [b"ram://asked/a.jpg", b"ram://asked/deep/b.PNG"]
+    assert source.passed_over == "Skipped files of other types: 1 (1 .txt)"
+    assert not [path for path in asked if path.lower().endswith((".jpg", ".png"))]

@@ -95,12 +95,13 @@ def _list_images(path: str, suffixes: tuple[str, ...]) -> tuple[list[bytes], str
         where = getattr(error, "filename", None) or path
         raise RunError(f"folder:{path} cannot be read: {where}: {reason}", of="dataset")
 
-    found, others = [], []
+    found: list[str] = []
+    others: list[str] = []
     if "://" in path:
-        for folder, subfolders, files in tf.io.gfile.walk(path, onerror=refuse):
-            subfolders[:] = [name for name in subfolders if not is_hidden(name)]
-            found += [os.path.join(folder, file) for file in files if is_image_name(file, suffixes)]
-            others += files
+        try:
+            found, others = _remote_files(path, suffixes)
+        except tf.errors.OpError as error:
+            refuse(error)
         return sorted(os.fsencode(file) for file in found), passed_over(others, suffixes)
     seen = set()
     # Paths are absolute, because other processes read the files, too.
@@ -124,6 +125,31 @@ def _list_images(path: str, suffixes: tuple[str, ...]) -> tuple[list[bytes], str
             # Names are bytes, because the name of a file need not be valid in any encoding.
             images.append(os.fsencode(file))
     return sorted(images), passed_over(others, suffixes)
+
+
+def _remote_files(path: str, suffixes: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Returns the paths of the images in remote storage, and the names of the other files.
+
+    A name with the suffix of an image is that of a file: TensorFlow's own `walk` asks the storage about each of them, one after the other.
+    """
+    images: list[str] = []
+    others: list[str] = []
+    folders = [path]
+    while folders:
+        folder = folders.pop()
+        for listed in tf.io.gfile.listdir(folder):
+            # Some file systems mark folders.
+            name = listed.rstrip("/")
+            place = os.path.join(folder, name)
+            if is_hidden(name):
+                continue
+            if is_image_name(listed, suffixes):
+                images.append(place)
+            elif listed != name or tf.io.gfile.isdir(place):
+                folders.append(place)
+            else:
+                others.append(name)
+    return images, others
 
 
 def _mode_of(path: str, file: str) -> int | None:
