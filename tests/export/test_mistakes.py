@@ -49,7 +49,7 @@ def export(request, runs, tmp_path, capsys):
     """Runs an export with flags and returns its exit code and its error output."""
     main, source_flag, layout, flags = EXPORTS[request.param]
 
-    def run(source=None, output=tmp_path / "out" / "there", *more):
+    def run(source=None, output=tmp_path / "out" / "there.pkl", *more):
         code = main(
             [f"{source_flag}={source or runs(layout)}", f"--output={output}", *flags, *more]
         )
@@ -169,7 +169,7 @@ def test_full_disk_gives_a_one_line_error(name, runs, tmp_path):
     process = subprocess.run(
         warm.python(
             *("-c", LIMITED, f"export.{name}", f"{source_flag}={runs(layout)}"),
-            *(f"--output={tmp_path / 'out'}", "--allow_unfinished", *flags),
+            *(f"--output={tmp_path / 'out.pkl'}", "--allow_unfinished", *flags),
         ),
         capture_output=True,
         text=True,
@@ -178,7 +178,7 @@ def test_full_disk_gives_a_one_line_error(name, runs, tmp_path):
     assert process.returncode == 1
     assert "Traceback" not in process.stderr
     (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
-    assert f"--output={tmp_path / 'out'} cannot be written: " in line and "File too large" in line
+    assert f"--output={tmp_path / 'out.pkl'} cannot be written: " in line and "File too large" in line
     assert not list(tmp_path.iterdir())
 
 
@@ -186,7 +186,7 @@ def test_full_disk_gives_a_one_line_error(name, runs, tmp_path):
 def test_other_layout_is_rejected_with_the_flag_to_pre_train_with(name, runs, tmp_path, capsys):
     main, _, layout, flags = EXPORTS[name]
     other = "model_garden" if layout == "od_api" else "od_api"
-    arguments = [f"--from={runs(other)}", f"--output={tmp_path / 'out'}", *flags]
+    arguments = [f"--from={runs(other)}", f"--output={tmp_path / 'out.pkl'}", *flags]
     assert main([*arguments, "--allow_unfinished"]) == 1
     error = capsys.readouterr().err
     assert f"--backbone_layout={other}, which" in error and error.count("\n") == 1
@@ -197,7 +197,7 @@ def test_other_layout_is_rejected_with_the_flag_to_pre_train_with(name, runs, tm
 
 @pytest.mark.parametrize("source", ["nofs://bucket/run", "http://127.0.0.1:9/model"])
 def test_unreachable_source_gives_a_one_line_error(source, tmp_path, capsys):
-    assert detectron2_command.main([f"--from={source}", f"--output={tmp_path / 'out'}"]) == 1
+    assert detectron2_command.main([f"--from={source}", f"--output={tmp_path / 'out.pkl'}"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and source in error and error.count("\n") == 1
 
@@ -207,7 +207,7 @@ def test_saved_model_of_an_unfinished_run_must_be_allowed_too(runs, tmp_path, ca
     flags = [f"--from={runs('torchvision')}", f"--output={tmp_path / 'model.tgz'}"]
     assert savedmodel_command.main([*flags, "--allow_unfinished"]) == 0
     assert (tmp_path / "model.tgz").is_file()
-    flags = [f"--from={tmp_path / 'model.tgz'}", f"--output={tmp_path / 'out'}"]
+    flags = [f"--from={tmp_path / 'model.tgz'}", f"--output={tmp_path / 'out.pkl'}"]
     assert detectron2_command.main(flags) == 1
     assert "model.tgz has completed 3 of its 6 steps" in capsys.readouterr().err
     assert detectron2_command.main([*flags, "--allow_unfinished"]) == 0
@@ -217,7 +217,7 @@ def test_saved_model_of_another_project_is_rejected(tmp_path, capsys):
     import tensorflow as tf
 
     tf.saved_model.save(tf.Module(), str(tmp_path / "model"))
-    arguments = [f"--from={tmp_path / 'model'}", f"--output={tmp_path / 'out'}"]
+    arguments = [f"--from={tmp_path / 'model'}", f"--output={tmp_path / 'out.pkl'}"]
     assert detectron2_command.main(arguments) == 1
     assert "a SavedModel with a model_card.json, which contains" in capsys.readouterr().err
 

@@ -496,8 +496,8 @@ FAULTS = (
         name="folders_are_listed_as_the_disk_has_them",
         area="sources",
         path="pixpro_tf/data/sources/folders.py",
-        old="    return sorted(images), passed_over(others, suffixes)\n\n\ndef _mode_of",
-        new="    return images, passed_over(others, suffixes)\n\n\ndef _mode_of",
+        old="    return sorted(images), passed_over(others, suffixes)\n",
+        new="    return images, passed_over(others, suffixes)\n",
     ),
     Fault(
         name="folders_that_cannot_be_read_are_passed_over",

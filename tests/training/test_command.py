@@ -65,7 +65,7 @@ def test_every_field_is_a_flag_of_its_type(name, monkeypatch):
         "backbone": "resnet18",
         "optimizer": "sgd",
         "strategy": "one_device",
-        "lr_drops": "3,4",
+        "lr_drops": "7,8",
         "loss_scale": "128",
         "min_crop_area": 0.5,
         "max_crop_area": 0.5,
