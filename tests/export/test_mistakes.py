@@ -85,9 +85,9 @@ def test_run_without_a_checkpoint_gives_a_one_line_error(export, runs, tmp_path)
 def test_unfinished_run_must_be_allowed(export, tmp_path):
     assert_one_line(export(), "has completed 3 of its 6 steps", "--allow_unfinished")
     assert not list(tmp_path.iterdir())
-    code, error = export(None, tmp_path / "out", "--allow_unfinished")
+    code, error = export(None, tmp_path / "out.pkl", "--allow_unfinished")
     assert code == 0 and not error
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.pkl"]
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_remote_output_is_rejected(export):
 @pytest.mark.slow
 def test_output_below_a_file_is_rejected(export, tmp_path):
     (tmp_path / "file").write_text("")
-    result = export(None, tmp_path / "file" / "out", "--allow_unfinished")
+    result = export(None, tmp_path / "file" / "out.pkl", "--allow_unfinished")
     assert_one_line(result, "cannot be written: Not a directory")
 
 
@@ -140,7 +140,7 @@ def test_damaged_checkpoint_gives_a_one_line_error(export, runs, part, tmp_path)
         # Overwrite enough to damage the backbone, wherever it is in the file.
         content[len(content) // 4 :] = bytes(len(content) - len(content) // 4)
     path.write_bytes(content)
-    assert_one_line(export(run, tmp_path / "out", "--allow_unfinished"), "step-3")
+    assert_one_line(export(run, tmp_path / "out.pkl", "--allow_unfinished"), "step-3")
     assert list(tmp_path.iterdir()) == [run]
 
 
