@@ -178,7 +178,9 @@ def test_full_disk_gives_a_one_line_error(name, runs, tmp_path):
     assert process.returncode == 1
     assert "Traceback" not in process.stderr
     (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
-    assert f"--output={tmp_path / 'out.pkl'} cannot be written: " in line and "File too large" in line
+    assert (
+        f"--output={tmp_path / 'out.pkl'} cannot be written: " in line and "File too large" in line
+    )
     assert not list(tmp_path.iterdir())
 
 
