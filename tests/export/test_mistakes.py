@@ -92,7 +92,7 @@ def test_unfinished_run_must_be_allowed(export, tmp_path):
 
 @pytest.mark.slow
 def test_existing_output_is_kept_without_overwrite(export, tmp_path):
-    output = tmp_path / "mine"
+    output = tmp_path / "mine.pkl"
     output.write_text("mine")
     assert_one_line(
         export(None, output), "already exists; use another path, or add --overwrite", code=2
