@@ -152,6 +152,12 @@ def test_a_split_without_classes_is_rejected_before_anything_is_computed(
         evaluation.evaluate(settings_of(colours, mode=mode))
 
 
+def test_a_split_without_classes_is_rejected():
+    batches = tf.data.Dataset.from_tensors((tf.zeros([2, 3]), tf.constant([1, -1])))
+    with pytest.raises(RunError, match="without a class"):
+        evaluation._features(lambda images: images, batches)
+
+
 def test_a_class_without_a_vote_is_none_of_the_first_five():
     """With a single neighbour, whatever the order of the classes, top-5 is top-1."""
     votes = np.full([10, 10], -np.inf)

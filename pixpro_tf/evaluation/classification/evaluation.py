@@ -69,6 +69,7 @@ def evaluate(settings: Settings, folder: str = "") -> Result:
 
 
 def _check_labelled(examples: tf.data.Dataset, flag: str, settings: Settings) -> None:
+    # As a rule, all images of such a split lack a class; `_features` sees every label.
     for _, label in examples.take(1):
         if label < 0:
             raise ConfigError(
@@ -190,6 +191,10 @@ def _features(
     if not pairs:
         raise RunError("--train_split or --split contains no images; use other splits")
     features, labels = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    if np.any(labels < 0):
+        raise RunError(
+            "--train_split or --split contains images without a class, as ImageNet's test split does; use other splits"
+        )
     return features, labels
 
 
