@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from pixpro_tf.data.images import is_image_name
@@ -115,37 +116,32 @@ def _box(numbers: list[float], keypoints: int) -> list[float]:
     return [min(ys), min(xs), max(ys), max(xs)]
 
 
-def _class_names(path: str) -> tuple[tuple[str, ...], str] | None:
-    """Returns the names of the classes by their numbers, and where they come from; None if no file tells them."""
+def _files_above(path: str, names: tuple[str, ...]) -> Iterator[str]:
+    """Yields the files of these names in the folder of the labels, then in the two above it."""
     above = os.path.abspath(path)
     for _ in range(3):
-        for name in _LISTS:
-            file = os.path.join(above, name)
-            if os.path.isfile(file):
-                return _distinct(read_lines(file), file), f"in the order of {file}"
-        for name in _SETTINGS:
-            file = os.path.join(above, name)
-            if os.path.isfile(file):
-                return _names_in_settings(file), f"in the order of {file}"
+        yield from filter(os.path.isfile, (os.path.join(above, name) for name in names))
         above = os.path.dirname(above)
+
+
+def _class_names(path: str) -> tuple[tuple[str, ...], str] | None:
+    """Returns the names of the classes by their numbers, and where they come from; None if no file tells them."""
+    for file in _files_above(path, (*_LISTS, *_SETTINGS)):
+        is_list = os.path.basename(file) in _LISTS
+        names = _distinct(read_lines(file), file) if is_list else _names_in_settings(file)
+        return names, f"in the order of {file}"
     return None
 
 
 def _numbers_of_keypoints(path: str) -> int:
     """Returns how many numbers describe the key points of an object, by the settings nearest to the labels; 0 without key points."""
-    above = os.path.abspath(path)
-    for _ in range(3):
-        for name in _SETTINGS:
-            file = os.path.join(above, name)
-            if os.path.isfile(file):
-                content = None
-                # Without PyYAML, only names in such a file are an error.
-                with contextlib.suppress(ConfigError):
-                    content = _settings(file)
-                shape = content.get("kpt_shape") if isinstance(content, dict) else None
-                is_shape = isinstance(shape, list) and all(isinstance(each, int) for each in shape)
-                return math.prod(shape) if shape and is_shape else 0
-        above = os.path.dirname(above)
+    # Without PyYAML, only names in such a file are an error.
+    with contextlib.suppress(ConfigError):
+        for file in _files_above(path, _SETTINGS):
+            content = _settings(file)
+            shape = content.get("kpt_shape") if isinstance(content, dict) else None
+            is_shape = isinstance(shape, list) and all(isinstance(each, int) for each in shape)
+            return math.prod(shape) if shape and is_shape else 0
     return 0
 
 
