@@ -36,12 +36,16 @@ class Settings(EvaluatedBackbone):
     split: str = flag("", "Data", "split of a TFDS dataset; empty for all its training images")
     on_bad_image: str = on_bad_image_flag()
     level: str = flag(
-        "c5", "Backbone", "feature map to visualise", choices=("c2", "c3", "c4", "c5")
+        "c5",
+        "Backbone",
+        "feature map to visualise; propagation.png shows the pre-trained projections instead, if the source contains them",
+        choices=("c2", "c3", "c4", "c5"),
     )
     output_stride: int = flag(
         0,
         "Backbone",
-        "output stride of the backbone, reached by dilation if necessary; 0 keeps the one it was trained with",
+        "output stride of the backbone, reached by dilation if necessary, for all but pre-trained projections; 0 keeps the one it was "
+        "trained with",
         choices=(0, 8, 16, 32),
     )
     count: int = flag(
