@@ -9,6 +9,7 @@ import dataclasses
 import os
 import sys
 
+import matplotlib.figure
 import numpy as np
 import tensorflow as tf
 
@@ -73,14 +74,12 @@ def table(curves: list[Curve], stretches: int) -> str:
     return "\n".join(lines)
 
 
-def draw(panels: dict[str, list[Curve]], stretches: int, path: str) -> None:
-    """Plots the curves as a PNG, a panel for each tag: single steps pale, means of stretches bold."""
-    from matplotlib.figure import Figure
-
+def draw(panels: dict[str, list[Curve]], stretches: int) -> matplotlib.figure.Figure:
+    """Plots the curves, a panel for each tag: single steps pale, means of stretches bold."""
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
     size = (7, 4) if len(panels) == 1 else (4.5 * columns, 2.6 * rows)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
     for index, (axes, (title, curves)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
         for curve, (colour, style) in zip(curves, _STYLES, strict=False):
@@ -93,12 +92,14 @@ def draw(panels: dict[str, list[Curve]], stretches: int, path: str) -> None:
         axes.grid(alpha=0.3)
         if index == 0:
             axes.legend(frameon=False)
-    for axes in grid[-1]:
-        axes.set_xlabel("step")
-    for axes in grid.flat[len(panels) :]:
-        axes.remove()
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    figure.savefig(path, dpi=120)
+    for index, axes in enumerate(grid.flat):
+        if index >= len(panels):
+            axes.remove()
+        elif index + columns >= len(panels):
+            # The lowest panel of its column.
+            axes.set_xlabel("step")
+            axes.tick_params(labelbottom=True)
+    return figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,9 @@ def _run(flags: Settings) -> None:
         _check_steps(flags, curves)
         print(f"{tag}\n{table(curves, flags.stretches)}")
         panels[tag] = curves
-    draw(panels, flags.stretches, flags.output)
+    figure = draw(panels, flags.stretches)
+    os.makedirs(os.path.dirname(os.path.abspath(flags.output)), exist_ok=True)
+    figure.savefig(flags.output, dpi=120)
 
 
 def _check_steps(flags, curves):

@@ -9,8 +9,6 @@ split; after that, the test split is read once per backbone.
 
 import contextlib
 import dataclasses
-import glob
-import json
 import os
 import signal
 import subprocess
@@ -19,8 +17,8 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.measuring import reason
+from benchmarks.report.conditions import check_conditions
 from benchmarks.report.page import write_page
-from benchmarks.report.parts import write_json
 from benchmarks.report.place import CHOICE, MEASUREMENT, TRAINING, Place
 from benchmarks.report.plan import Plan, Run, read_plan
 from benchmarks.report.results import chosen_rates, read_result, selection_runs
@@ -32,34 +30,6 @@ from pixpro_tf.config import Config
 from pixpro_tf.config.flag import flag
 from pixpro_tf.data.progress import duration
 from pixpro_tf.errors import RunError
-
-
-def check_conditions(plan: Plan, place: Place) -> None:
-    """Records the conditions of the runs and results, and rejects those of other conditions.
-
-    Raises:
-        RunError: if `work_dir` or `measurements` comes from a plan that differs in what results depend on, or from an unknown one.
-    """
-    now, recorded = plan.conditions(), {}
-    for flag_name in ("work_dir", "measurements"):
-        folder = getattr(place, flag_name)
-        path = os.path.join(folder, "conditions.json")
-        before = {}
-        if os.path.exists(path):
-            with open(path) as file:
-                before = json.load(file)
-        elif glob.glob(os.path.join(glob.escape(folder), "*.json")):
-            raise RunError(
-                f"--{flag_name}={folder} contains results without their conditions, which would be in {path}; use another folder"
-            )
-        differing = [name for name in now if before.get(name, now[name]) != now[name]]
-        if differing:
-            raise RunError(
-                f"--{flag_name}={folder} contains results of a different plan, which differs in {', '.join(differing)}; use another folder"
-            )
-        recorded[path] = before | now
-    for path, conditions in recorded.items():
-        write_json(path, conditions)
 
 
 def _check_photographs():
@@ -190,7 +160,10 @@ class Settings(CheckedSettings):
 
     plan: str = flag("configs/report/methods.json", "Report", "JSON file of the methods to compare")
     output: str = flag(
-        "docs/report/methods", "Report", "folder of the page; an older page is replaced"
+        "",
+        "Report",
+        "folder of the page, whose older content is replaced; empty for the folder page in --work_dir",
+        path=True,
     )
     work_dir: str = flag(
         "runs/report", "Report", "folder of the runs and results; use one per plan", path=True
@@ -216,6 +189,10 @@ class Settings(CheckedSettings):
 
 
 def _run(flags: Settings) -> None:
+    from pixpro_tf.cli.shard_runners import hide_gpus
+
+    # The processes that train need the memory of the GPU, which TensorFlow would reserve for this one.
+    hide_gpus()
     plan = read_plan(flags.plan)
     measurements = flags.measurements or os.path.join(flags.work_dir, "measurements")
     place = Place(flags.work_dir, flags.data_dir, measurements)
@@ -248,8 +225,9 @@ def _carry_out(flags: Settings, plan: Plan, place: Place) -> None:
             print(f"{name}: learning rate {rate:g}")
     measure_all(flags.plan, plan, place, plan.measured_runs(rates), MEASUREMENT, flags.jobs)
     measure_all(flags.plan, plan, place, plan.pictured_runs(rates), TRAINING, flags.jobs)
-    write_page(flags.output, flags.plan, plan, place, rates)
-    print(f"Wrote {flags.output}; this command took {duration(time.monotonic() - started)}")
+    output = flags.output or os.path.join(flags.work_dir, "page")
+    write_page(output, flags.plan, plan, place, rates)
+    print(f"Wrote {output}; this command took {duration(time.monotonic() - started)}")
 
 
 main = Command(Settings, __doc__, "python -m benchmarks.report", _run)

@@ -51,7 +51,8 @@ def measure(plan: Plan, place: Place, run: Run, stage: str) -> None:
     found = {}
     if stage != TRAINING:
         # What starts from this backbone, or shows its features, need not train it again.
-        write_json(place.result_file(run, TRAINING), {})
+        if not os.path.exists(place.result_file(run, TRAINING)):
+            write_json(place.result_file(run, TRAINING), {})
         found = _measured(plan, place, run, source, stage, parts)
     write_json(place.result_file(run, stage), found | {"seconds": parts.seconds})
     parts.remove()

@@ -15,6 +15,8 @@ from benchmarks.report.results import (
 _FIT_SUPERVISED, _FIT_RANDOM = 0.5, 0.5
 # Share of the gap between random weights and training with labels that PixPro was expected to close.
 GAP = 1 / 3
+# Task and metric of training with few labels.
+_FINE_TUNED = (("mIoU of the segmenter", "mean_iou"), ("AP of the detector", "ap"))
 
 
 def findings(plan: Plan, found: Mapping[str, Measured]) -> str:
@@ -31,6 +33,8 @@ def findings(plan: Plan, found: Mapping[str, Measured]) -> str:
         if plan.closes_gap and ceiling > floor:
             lines.append(_gap(found[plan.closes_gap], main, floor, ceiling))
     lines += [_lead(lead, found) for lead in plan.leads]
+    if plan.fine_tuning:
+        lines += [_order_of_fine_tuned(plan, main, *each) for each in _FINE_TUNED]
     ordered = sorted(main, key=lambda each: each.mean_iou.mean)
     order = ", ".join(f"{each.method.title} ({each.mean_iou.text(100)})" for each in ordered)
     when = f"After {steps_of_pretraining(main)} steps, from" if plan.of_lengths else "From"
@@ -49,6 +53,19 @@ def _gap(expected: Measured, main: Sequence[Measured], floor: float, ceiling: fl
     return (
         f"{_mark(share >= GAP)} {expected.method.title} was expected to close a third of the gap between random weights and training with labels: it closes "
         f"{100 * share:.0f} %{f' ({others})' if others else ''}."
+    )
+
+
+def _order_of_fine_tuned(plan: Plan, main: Sequence[Measured], task: str, metric: str) -> str:
+    """Orders all methods by their fine-tuned scores, because a lead over the start says nothing about random weights."""
+    orders = []
+    for count in plan.fine_tuning["images"]:
+        scores = {each.method.title: fine_tuned(each, count, metric) for each in main}
+        ordered = sorted(scores, key=lambda title: scores[title].mean)
+        named = ", ".join(f"{title} ({100 * scores[title].mean:.1f})" for title in ordered)
+        orders.append(f"with {count} images, {named}")
+    return (
+        f"With all weights fine-tuned, {task} from the lowest to the highest: {'; '.join(orders)}."
     )
 
 
@@ -75,7 +92,7 @@ def _lead(lead: Lead, found: Mapping[str, Measured]) -> str:
         else "with a single seed and therefore no estimate of the spread"
     )
     return (
-        f"{_mark(met)} {_capital(first.method.title)}{condition} was expected to lead {second.method.title} by at least {lead.points:g} points and "
+        f"{_mark(met) if error >= 0 else '**Undecided.**'} {_capital(first.method.title)}{condition} was expected to lead {second.method.title} by at least {lead.points:g} points and "
         f"{lead.standard_errors:g} standard errors: its lead is {100 * difference:.1f} points, {spread} (by seed: "
         f"{', '.join(f'{100 * value:+.1f}' for value in pairs.values)})."
     )

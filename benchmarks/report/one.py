@@ -5,6 +5,7 @@ python -m benchmarks.report.one PLAN WORK_DIR DATA_DIR MEASUREMENTS METHOD RATE 
 
 import sys
 
+from benchmarks.report.conditions import differences
 from benchmarks.report.place import Place
 from benchmarks.report.plan import Run, read_plan
 from pixpro_tf.cli.commands import exit_code_of, quiet_libraries
@@ -21,6 +22,12 @@ def _main(arguments: list[str]) -> None:
     from benchmarks.report.backbone import measure
 
     plan = read_plan(plan_file)
+    # The plan may have been edited since the report has begun.
+    for folder in (work_dir, measurements):
+        if names := differences(plan, folder):
+            raise RunError(
+                f"{plan_file} has changed in {', '.join(names)} since {folder} was begun; restore it, or use other folders"
+            )
     run = Run(plan.method(method), float(rate), int(seed))
     measure(plan, Place(work_dir, data_dir, measurements), run, stage)
 

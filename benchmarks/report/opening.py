@@ -15,6 +15,7 @@ import matplotlib.axes
 import matplotlib.figure
 
 from benchmarks.report import curves, plots
+from benchmarks.report.conditions import differences
 from benchmarks.report.place import Place
 from benchmarks.report.plan import Plan, read_plan
 from benchmarks.report.results import Measured, Sample, chosen_rates, fine_tuned, measured
@@ -70,6 +71,11 @@ def draw(plans: str, measurements: str) -> tuple[matplotlib.figure.Figure, list[
     for name, panel in _PANELS:
         plan = read_plan(os.path.join(plans, f"{name}.json"))
         place = Place("", "", os.path.join(measurements, name))
+        if names := differences(plan, place.measurements):
+            missing.append(
+                f"{name}: the plan has changed in {', '.join(names)} since it was measured"
+            )
+            continue
         try:
             found = measured(plan, place, chosen_rates(plan, place))
         except RunError as error:
@@ -122,7 +128,7 @@ def _labels(axes, plan: Plan, found: dict[str, Measured]) -> None:
     ]
     _curves(axes, lines)
     axes.set_xlabel("images with labels")
-    axes.set_title("Few labels, from a better start")
+    axes.set_title("Few labels, frozen features")
 
 
 def _curves(axes, lines: Sequence[tuple[Measured, Sequence[tuple[float, Sample]]]]) -> None:

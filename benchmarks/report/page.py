@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.report import curves, plots
 from benchmarks.report.findings import GAP, findings
 from benchmarks.report.markdown import table
-from benchmarks.report.place import CHOICE, MEASUREMENT, Place
+from benchmarks.report.place import CHOICE, MEASUREMENT, TRAINING, Place
 from benchmarks.report.plan import Plan, Run
 from benchmarks.report.results import (
     Measured,
@@ -80,7 +80,9 @@ def _length(plan, main):
     if not plan.of_lengths:
         return ""
     steps = steps_of_pretraining(main)
-    return f"From here on, all tables are of the runs of {steps} steps, for which the learning rates were chosen."
+    chosen = any(len(plan.grid(method)) > 1 for method in plan.choosing())
+    of_rates = ", for which the learning rates were chosen" if chosen else ""
+    return f"From here on, all tables are of the runs of {steps} steps{of_rates}."
 
 
 def _average_precision(result: dict[str, Any]) -> float | None:
@@ -120,9 +122,7 @@ def _methods_table(plan, main):
         for column in _METHOD_COLUMNS
         if plan.detection_seeds or not column[0].startswith("AP")
     ]
-    for split in plan.other_splits:
-        figure = functools.partial(lambda result, name: result["other_splits"][name], name=split)
-        shown.insert(1, (f"mIoU on `{split}`", figure, 100, 1))
+    shown[1:1] = [(name, figure, 100, 1) for name, figure in _other_splits(plan).items()]
     shown.append(("generations of the target", lambda result: result.get("generations"), 1, 1))
     return _columns(main, shown)
 
@@ -132,7 +132,9 @@ def _explanations(plan, main):
         f"{100 * main[0].sample(figure).mean:.1f}"
         for figure in (lambda r: r["chance_held_out"], lambda r: r["chance_photographs"])
     )
-    parts = ["mIoU and pixel accuracy are those of the linear layer, in %."]
+    parts = [
+        "mIoU and pixel accuracy are those of a linear layer that is trained on frozen features with the whole split `train`, in %."
+    ]
     if plan.ceiling:
         parts.append(
             "*With labels*: the backbone and a linear layer are trained together on the "
@@ -167,25 +169,37 @@ def _ablations(plan, found):
     parts = []
     for name in dict.fromkeys(method.of for method in plan.methods if method.of):
         base, *others = _ablated(plan, found, name)
-        text = []
-        for each in (base, *others):
-            difference = difference_of_pairs(each.mean_iou, base.mean_iou)
-            text.append(
-                [
-                    each.method.title,
-                    each.mean_iou.text(100),
-                    "" if each is base else difference.text(100),
-                    each.sample(lambda r: r["found_held_out"]).text(100),
-                    each.sample(lambda r: r["figures"]["feature_spread"]).text(1, 2),
-                ]
-            )
         seeds = ", ".join(map(str, plan.ablation_seeds))
+        header = ["", "mIoU", "difference", *_other_splits(plan)]
+        header += ["matching, held-out images", "feature spread"]
         parts += [
             f"Each row below {base.method.title} changes what its name says. All rows, including {base.method.title}, are over the seeds {seeds}.",
-            table(["", "mIoU", "difference", "matching, held-out images", "feature spread"], text),
+            table(header, [_ablation_row(plan, base, each) for each in (base, *others)]),
             f"![Ablations of {name}](ablations_{name}.png)",
         ]
     return "\n\n".join(["## Ablations", *parts]) if parts else ""
+
+
+def _ablation_row(plan, base, each):
+    difference = difference_of_pairs(each.mean_iou, base.mean_iou)
+    return [
+        each.method.title,
+        each.mean_iou.text(100),
+        "" if each is base else difference.text(100),
+        *(each.sample(figure).text(100) for figure in _other_splits(plan).values()),
+        each.sample(lambda r: r["found_held_out"]).text(100),
+        each.sample(lambda r: r["figures"]["feature_spread"]).text(1, 2),
+    ]
+
+
+def _other_splits(plan) -> dict[str, Figure]:
+    """Returns the mIoU on each of the other splits by the name of its column."""
+    return {
+        f"mIoU on `{split}`": functools.partial(
+            lambda result, name: result["other_splits"][name], name=split
+        )
+        for split in plan.other_splits
+    }
 
 
 def _ablated(plan, found, name):
@@ -313,9 +327,16 @@ def _notes(plan_file):
 
 def _processor_hours(plan, place, rates):
     """Sums the processor time of all training and measuring in hours; each stage counts only its own work."""
-    runs = [(run, CHOICE) for run in (*plan.starts(), *selection_runs(plan, place))]
-    runs += [(run, MEASUREMENT) for run in plan.measured_runs(rates)]
-    spent = (read_result(place, run, stage).get("seconds", {}) for run, stage in runs)
+    measured_runs = plan.measured_runs(rates)
+    stages = [(run, CHOICE) for run in (*plan.starts(), *selection_runs(plan, place))]
+    stages += [(run, MEASUREMENT) for run in measured_runs]
+    # Backbones that were trained by themselves: on an accelerator, or again on another machine.
+    stages += [
+        (run, TRAINING)
+        for run in dict.fromkeys((*plan.starts(), *measured_runs))
+        if os.path.exists(place.result_file(run, TRAINING))
+    ]
+    spent = (read_result(place, run, stage).get("seconds", {}) for run, stage in stages)
     return sum(sum(seconds.values()) for seconds in spent) / 3600
 
 
@@ -326,5 +347,5 @@ python -m pixpro_tf.visualize --from={place.work_dir}/runs/NAME --images=photogr
 ```
 
 The first command creates this page, the second figures of the backbone NAME, which is a folder in `{place.work_dir}/runs`. Training and
-measuring took {processor_hours:.1f} hours of processor time, without that of processes that were killed, and of backbones that were trained again on another machine. `{place.measurements}` contains the measurements
+measuring took {processor_hours:.1f} hours of processor time, without that of processes that were killed. `{place.measurements}` contains the measurements
 of every seed, from which the first command goes on."""

@@ -211,9 +211,8 @@ class Plan:
         common = _flags_of(self.common)
         names = ["dataset", "backbone", "output_stride", "split", "probe", "supervised"]
         names += ["correspondence", "detection", "detection_seeds", "margin", "fine_tuning"]
+        names += ["other_splits"]
         found = {name: getattr(self, name) for name in names} | {"common": common}
-        if self.other_splits:
-            found["other_splits"] = self.other_splits
         for each in self.methods:
             start: list[Any] = [value for value in (each.init_from, each.dataset) if value]
             if each.init_from:

@@ -48,3 +48,10 @@ def test_a_panel_for_each_tag(run, tmp_path, capsys):
         assert path.stat().st_size > 5000
         printed = capsys.readouterr().out.splitlines()
         assert [line for line in printed if line in ("loss", "rate", "size")] == tags.split(",")
+
+
+def test_the_lowest_panel_of_each_column_names_its_steps(run):
+    curve = loss_curves.read_curve("mine", run, "loss")
+    axes = loss_curves.draw({"a": [curve], "b": [curve], "c": [curve]}, 2).axes
+    assert [each.get_xlabel() for each in axes] == ["", "step", "step"]
+    assert [each.xaxis.get_tick_params()["labelbottom"] for each in axes] == [False, True, True]

@@ -1,8 +1,12 @@
 """Tests of the figure with which the report opens."""
 
+import dataclasses
+import os
+
 import pytest
 
 from benchmarks.report import opening
+from benchmarks.report.conditions import check_conditions
 from benchmarks.report.place import Place
 from benchmarks.report.plan import read_plan
 from tests.conftest import ROOT
@@ -56,6 +60,16 @@ def test_a_plan_without_results_has_no_panel(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "No panel of matched: " in printed and "No panel of labels: " in printed
     assert (tmp_path / "opening.png").stat().st_size > 10_000
+
+
+def test_a_plan_that_has_changed_since_it_was_measured_has_no_panel(tmp_path):
+    put_results(tmp_path, "matched", "long")
+    changed = dataclasses.replace(read_plan("configs/report/long.json"), margin=8)
+    check_conditions(changed, Place(str(tmp_path / "runs"), "", str(tmp_path / "fresh")))
+    os.replace(tmp_path / "fresh" / "conditions.json", tmp_path / "long" / "conditions.json")
+    figure, missing = opening.draw("configs/report", str(tmp_path))
+    assert len(figure.axes) == 1
+    assert "long: the plan has changed in margin since it was measured" in missing
 
 
 def test_names_at_the_ends_of_curves_do_not_overlap():

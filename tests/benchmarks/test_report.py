@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -315,6 +316,14 @@ def test_rejects_results_of_a_different_plan(plan, place, tmp_path):
         )
 
 
+def test_a_plan_that_changes_while_it_is_carried_out_ends_the_report(plan, place, capfd):
+    command.check_conditions(dataclasses.replace(plan, margin=8), place)
+    runs = plan.measured_runs(dict.fromkeys((method.name for method in plan.methods), 0.1))[:1]
+    message = "has changed in .*margin.* since .* was begun; restore it, or use other folders"
+    with pytest.raises(RunError, match=message):
+        command.measure_all("configs/report/methods.json", plan, place, runs, CHOICE, 1)
+
+
 def test_a_failed_run_shows_the_last_line_of_its_log(plan, place, tmp_path):
     runs = [Run(Method("nothing", "is not in the plan"), 0.1, 0)]
     with pytest.raises(RunError, match=r"nothing-rate0.1-seed0 failed: \w+.*; see .*logs"):
@@ -369,6 +378,12 @@ def test_page_agrees_with_the_results(plan, place, tmp_path, monkeypatch):
     assert "The chance levels are 2.0 and 3.0." in text
     assert "**0.2: 20.0**" in text
     assert "took 2.0 hours of processor time" in text
+    # Training on an accelerator, whose backbones are measured elsewhere.
+    trained = next(run for run in plan.measured_runs(rates) if run.seed == 1)
+    put(place, trained, TRAINING, seconds={"training": 1800, "measuring": 0})
+    write_page(str(tmp_path / "page"), "configs/report/methods.json", plan, place, rates)
+    text = (tmp_path / "page" / "README.md").read_text()
+    assert "took 2.5 hours of processor time" in text
     assert "| striped ball | 20.0 ± 0.0 | 20.0 ± 0.0 |" in text
     folders = f"--work_dir={place.work_dir} --measurements={place.measurements}"
     assert f"{folders} --output={tmp_path / 'page'}" in text
@@ -458,6 +473,11 @@ def test_page_of_few_labels(place, tmp_path, monkeypatch):
     assert "With labels" not in text and "supervised training" not in text
     assert "suitable dataset" not in text and "blation" not in text
     assert "| gain of PixContrast | +3.0 ± 0.0 |" in text
+    # The start is not all that counts: random weights are in the order, too.
+    tuned = "- With all weights fine-tuned, {} from the lowest to the highest: with 10 images, random weights ("
+    assert tuned.format("mIoU of the segmenter") in text
+    assert tuned.format("AP of the detector") in text
+    assert "The segmenter is a fully convolutional network (FCN) on c5" in text
 
 
 def test_page_shows_the_scores_on_other_splits(plan, place, tmp_path, monkeypatch):
@@ -467,6 +487,13 @@ def test_page_shows_the_scores_on_other_splits(plan, place, tmp_path, monkeypatc
     before = plan.conditions()
     plan = dataclasses.replace(plan, other_splits=("test_new_things",), closes_gap="")
     assert before | {"other_splits": ["test_new_things"]} == plan.conditions()
+    command.check_conditions(dataclasses.replace(plan, other_splits=()), place)
+    conditions = pathlib.Path(place.measurements, "conditions.json")
+    # Older results without such splits did not record that they have none.
+    recorded = json.loads(conditions.read_text())
+    conditions.write_text(json.dumps({n: v for n, v in recorded.items() if n != "other_splits"}))
+    with pytest.raises(RunError, match="differs in other_splits"):
+        command.check_conditions(plan, place)
     rates = {"random": 0.0, "supervised": 0.3, "pixpro": 0.2, "gamma_1": 0.2}
     for run in selection_runs(plan, place):
         put(place, run, CHOICE)
@@ -476,6 +503,9 @@ def test_page_shows_the_scores_on_other_splits(plan, place, tmp_path, monkeypatc
     text = (tmp_path / "page" / "README.md").read_text()
     assert "|  | mIoU | mIoU on `test_new_things` |" in text
     assert "| PixPro | 20.0 ± 0.0 | 16.0 ± 1.4 |" in text
+    # Ablations have one seed.
+    assert "|  | mIoU | difference | mIoU on `test_new_things` | matching" in text
+    assert "| gamma 1 | 20.0 | 0.0 | 15.0 |" in text
     # No such target was set.
     assert "a third of the gap" not in text
 
@@ -512,7 +542,7 @@ def test_page_shows_the_gain_over_the_start_by_number_of_labels(plan, tmp_path):
         plan, leads=tuple(Lead("pixpro", "start", points, 2, 10) for points in (3.9, 4.1))
     )
     found = {each.method.name: each for each in main}
-    met, missed, _ = findings(plan, found).splitlines()
+    met, missed, *_ = findings(plan, found).splitlines()
     assert met.startswith("- **Met.** PixPro, fine-tuned with 10 labelled images, was expected to")
     assert "its lead is 4.0 points, with a standard error of the difference of 1.0" in met
     assert met.endswith("(by seed: +5.0, +3.0).")
@@ -572,6 +602,10 @@ def test_a_lead_within_the_noise_does_not_count(plan, place):
     assert f"**Missed.** {lead.format('instance', '2 points and 2', '4.0')}" in text
     assert f"**Met.** {lead.format('random weights', '9.9 points and 1', '10.0')}" in text
     assert "**Missed.** On a suitable dataset" in text
+    single = dataclasses.replace(plan, seeds=(0,))
+    text = findings(single, measured(single, place, rates))
+    assert f"**Undecided.** {lead.format('random weights', '9.9 points and 1', '10.0')}" in text
+    assert "with a single seed and therefore no estimate of the spread" in text
 
 
 @pytest.mark.thorough
