@@ -21,6 +21,7 @@ REMOTE_TPU = {"strategy": "tpu", "tpu": "my-tpu", "run_dir": "gs://bucket/run"}
 # Flags, the flag that the message names with its value, and the alternative that the message offers.
 REFUSALS = [
     ({"dataset": ""}, "dataset", "scenes/128"),
+    ({"run_dir": ""}, "run_dir", "or remove it for runs/pixpro"),
     ({"dataset": "folder:"}, "dataset", "folder:/path/to/images"),
     ({"dataset": "zip:"}, "dataset", "zip:/path/to/images.zip"),
     ({"dataset": "folder:/no/such/folder"}, "dataset", "/no/such/folder does not exist"),

@@ -24,18 +24,24 @@ _READ = {
     "evaluation_labels",
     "evaluation_images",
 }
+# Flags of folders in which an output may be, but which it must not replace.
+_AROUND = {"data_dir", "cache_dir"}
+# Flags of labels, beside which readers look for their images.
+_LABELS = {"labels", "evaluation_labels"}
 
 
 def refuse_existing(flag: str, path: str, overwrite: bool) -> None:
     """Rejects an output that already exists or cannot be written, before any work is done.
 
     Raises:
-        ConfigError: if `path` exists and `overwrite` is false, or if it is not a local path.
+        ConfigError: if `path` exists and `overwrite` is false, if it is not a local path, or if it contains the working directory or the
+            home folder.
     """
     if "://" in path:
         raise ConfigError(
             f"--{flag}={path} is not a local path; use a local path, and copy the output afterwards"
         )
+    _refuse_surroundings(flag, path)
     if os.path.lexists(_absolute(path)) and not overwrite:
         raise ConfigError(f"--{flag}={path} already exists; use another path, or add --overwrite")
 
@@ -75,6 +81,39 @@ def check_settings(settings: Any) -> None:
         value = getattr(settings, fields[name].name)
         for read in value if isinstance(value, tuple) else [value, *value.split(",")]:
             _refuse_overlap(output, read)
+            for place in _places_of_images(read) if name in _LABELS and read else ():
+                _refuse_replacing(output, place)
+    for name in fields.keys() & _AROUND:
+        _refuse_replacing(output, getattr(settings, fields[name].name))
+
+
+def _refuse_surroundings(flag: str, path: str) -> None:
+    """Raises `ConfigError` if an output is a folder that nobody wants to replace, e.g. because a variable of the shell is empty."""
+    made = os.path.realpath(_absolute(path))
+    for folder, called in ((os.getcwd(), "working directory"), ("~", "home folder")):
+        if _is_in(os.path.realpath(os.path.expanduser(folder)), made):
+            raise ConfigError(
+                f"--{flag}={path} is the {called} or contains it, and cannot be replaced; use another path"
+            )
+
+
+def _places_of_images(labels: str) -> list[str]:
+    """Returns the folders beside labels in which their images may be."""
+    folder = labels if os.path.isdir(os.path.expanduser(labels)) else os.path.dirname(labels)
+    around = [os.path.join(folder, "..", name) for name in ("images", "JPEGImages")]
+    return [os.path.join(folder, "images"), *around, folder.replace("labels", "images")]
+
+
+def _refuse_replacing(output: str, read: str) -> None:
+    """Raises `ConfigError` if an output would replace what is read."""
+    if not read or "://" in output or "://" in read:
+        return
+    made = os.path.realpath(os.path.expanduser(output))
+    path = os.path.realpath(os.path.expanduser(read))
+    if os.path.lexists(path) and _is_in(path, made):
+        raise ConfigError(
+            f"--output={output} would replace {os.path.normpath(read)}, which this command reads; use another path"
+        )
 
 
 def _refuse_overlap(output: str, read: str) -> None:
@@ -137,6 +176,13 @@ def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
             os.makedirs(parent, exist_ok=True)
             if os.path.lexists(absolute):
                 refuse_existing("output", path, overwrite)
+                if os.path.isdir(absolute) != os.path.isdir(made):
+                    kind, new = (
+                        ("folder", "file") if os.path.isdir(absolute) else ("file", "folder")
+                    )
+                    raise ConfigError(
+                        f"--output={path} is a {kind}, which a {new} would replace; use another path"
+                    )
                 replace(absolute, made, os.path.join(temporary, f"{name}.replaced"))
             else:
                 os.rename(made, absolute)

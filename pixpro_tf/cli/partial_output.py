@@ -82,10 +82,14 @@ class PartialOutput:
         path = os.path.join(self.folder, _PLAN)
         if self._exists(path):
             with tf.io.gfile.GFile(path) as file:
-                if file.read() != described:
-                    raise ConfigError(
-                        f"{self.folder} contains shards of other images or other flags; repeat the command that created it, or delete the folder"
-                    )
+                found = file.read()
+            # A full disk or a kill may have cut the description, before which nothing is written.
+            if found != described and described.startswith(found) and not self._has_shards():
+                _write_text(path, described)
+            elif found != described:
+                raise ConfigError(
+                    f"{self.folder} contains shards of other images or other flags; repeat the command that created it, or delete the folder"
+                )
         elif self._exists(self.folder) and tf.io.gfile.listdir(self.folder):
             raise ConfigError(
                 f"{self.folder} already exists but was not created by this command, which keeps incomplete output there; rename it, or use another --output"
@@ -94,6 +98,9 @@ class PartialOutput:
             tf.io.gfile.makedirs(self.folder)
             _write_text(path, described)
         tf.io.gfile.makedirs(self.shards)
+
+    def _has_shards(self) -> bool:
+        return self._exists(self.shards) and bool(tf.io.gfile.listdir(self.shards))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

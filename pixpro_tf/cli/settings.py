@@ -4,7 +4,14 @@ import dataclasses
 from typing import Any
 
 from pixpro_tf.config.data import has_splits
-from pixpro_tf.config.flag import check_all_used, check_used, check_values, flag, required
+from pixpro_tf.config.flag import (
+    check_all_used,
+    check_filled,
+    check_used,
+    check_values,
+    flag,
+    required,
+)
 from pixpro_tf.config.limits import DownloadLimits, ImageLimits
 from pixpro_tf.data.labelled.user_files import OF_OWN_FILES
 
@@ -18,6 +25,7 @@ class CheckedSettings:
 
     def __post_init__(self) -> None:
         check_values(self)
+        check_filled(self)
         check_all_used(self)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pixpro_tf.config import combinations
 from pixpro_tf.config.data import OF_FILES, DataFlags
-from pixpro_tf.config.flag import AUTO, as_written, check_all_used, check_values
+from pixpro_tf.config.flag import AUTO, as_written, check_all_used, check_filled, check_values
 from pixpro_tf.config.hardware import HardwareFlags
 from pixpro_tf.config.limits import DownloadLimits, ImageLimits
 from pixpro_tf.config.model import ModelFlags
@@ -70,6 +70,7 @@ class Config(
         check_all_used(self)
         combinations.check_levels(self)
         combinations.check_hosts(self)
+        check_filled(self)
 
     @property
     def fpn_levels(self) -> list[str]:

@@ -130,6 +130,18 @@ def check_values(settings: Any) -> None:
         _check_value(field, getattr(settings, field.name))
 
 
+def check_filled(settings: Any) -> None:
+    """Raises `ConfigError` if a flag is empty that is not empty by default: an unset variable of the shell becomes an empty value."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.default in ("", ("",)) or "" in (field.metadata["choices"] or ()):
+            continue
+        if "" in (value if isinstance(value, tuple) else (value,)):
+            required = field.default is dataclasses.MISSING
+            default = "" if required else f", or remove it for {field.default}"
+            raise ConfigError(f"--{flag_name(field)}= is empty; give it a value{default}")
+
+
 def check_all_used(settings: Any) -> None:
     """Raises `ConfigError` if a flag is set although the flags it depends on leave it unused."""
     for field in dataclasses.fields(settings):

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
 from PIL import Image
 
 from pixpro_tf.errors import RunError, first_line
@@ -58,10 +59,10 @@ def prepare(
     data_dir = os.fspath(data_dir)
     if "://" not in data_dir:
         data_dir = os.path.abspath(os.path.expanduser(data_dir))
-    builder = make(data_dir=data_dir, config=config)
-    if builder.info.splits:
-        return builder
     try:
+        builder = make(data_dir=data_dir, config=config)
+        if builder.info.splits:
+            return builder
         with _lock(data_dir, f".{builder.name}_{config}.lock"):
             # Another process may have built it in the meantime.
             builder = make(data_dir=data_dir, config=config)
@@ -70,6 +71,11 @@ def prepare(
     except (OSError, tf.errors.OpError) as error:
         raise RunError(
             f"{data_dir} cannot be written: {first_line(error)}; use another folder", of="data_dir"
+        ) from error
+    except json_format.ParseError as error:
+        raise RunError(
+            f"{data_dir} contains a damaged dataset {config}: {first_line(error)}; delete its folder there, and it is made again",
+            of="data_dir",
         ) from error
     return builder
 

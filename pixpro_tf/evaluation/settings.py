@@ -19,6 +19,7 @@ from pixpro_tf.cli.settings import (
 )
 from pixpro_tf.config.flag import check_used, flag, required
 from pixpro_tf.config.limits import ImageLimits
+from pixpro_tf.errors import printable
 from pixpro_tf.evaluation.unfinished import unfinished
 
 
@@ -156,5 +157,11 @@ def command(
 
 def save_figures(folder: str, figures: dict[str, Any]) -> None:
     """Writes Matplotlib figures into a folder, each as NAME.png."""
+    from matplotlib.text import Text
+
     for name, figure in figures.items():
+        for text in figure.findobj(Text):
+            # Names of the user's files and classes are not formulas, and may contain bytes that are not UTF-8.
+            text.set_parse_math(False)
+            text.set_text(printable(text.get_text()))
         figure.savefig(os.path.join(folder, f"{name}.png"), dpi=110)

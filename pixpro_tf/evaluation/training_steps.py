@@ -1,10 +1,14 @@
 """Training steps of an evaluation, with progress lines; interrupted, they continue where they stopped."""
 
+import contextlib
 import itertools
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -83,8 +87,10 @@ def run(
     try:
         # Passing over batches takes as long as reading them.
         for batch in itertools.islice(batches, first, steps) if first < steps else ():
-            loss.assign(step(*batch) if isinstance(batch, tuple) else step(batch))
-            done.assign_add(1)
+            # Ctrl-C between the update and the count would let the step be repeated.
+            with _interrupted_afterwards():
+                loss.assign(step(*batch) if isinstance(batch, tuple) else step(batch))
+                done.assign_add(1)
             progress.add(1)
             if int(done) % _STEPS_BETWEEN_CHECKS == 0:
                 check()
@@ -92,7 +98,34 @@ def run(
                 save()
                 last_saved = time.monotonic()
     except KeyboardInterrupt:
-        save()
+        # Of weights that have diverged, nothing is saved; the interruption counts more than that.
+        with contextlib.suppress(DivergedError):
+            save()
         raise
     if int(done) > first:
         save()
+
+
+@contextlib.contextmanager
+def _interrupted_afterwards() -> Iterator[None]:
+    """Lets the block end before the first Ctrl-C in it has its usual effect; a second one has it at once."""
+    usual = signal.getsignal(signal.SIGINT)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or usual is not signal.default_int_handler:
+        yield
+        return
+    told = False
+
+    def note(number: int, frame: types.FrameType | None) -> None:
+        nonlocal told
+        if told:
+            signal.default_int_handler(number, frame)
+        told = True
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if told:
+        raise KeyboardInterrupt

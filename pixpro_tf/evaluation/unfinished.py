@@ -11,10 +11,12 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import tensorflow as tf
+
 from pixpro_tf._version import __version__
 from pixpro_tf.cli.outputs import in_use, locked
-from pixpro_tf.errors import ConfigError, RunError
-from pixpro_tf.storage.checkpoint_files import write_atomically
+from pixpro_tf.errors import ConfigError, RunError, why_unwritable
+from pixpro_tf.storage.checkpoint_files import INCOMPLETE, write_atomically
 
 _DESCRIPTION, _IMAGES, _LOCK = "evaluation.json", "images.json", "lock"
 
@@ -44,9 +46,9 @@ def unfinished(settings: Any, inputs: Sequence[str]) -> Iterator[str]:
         try:
             made = _begin(folder, description)
             stack.enter_context(locked(os.path.join(folder, _LOCK), in_use(folder)))
-        except OSError as error:
+        except (OSError, tf.errors.OpError) as error:
             raise RunError(
-                f"--output={settings.output} cannot be written: {error.strerror}; use another path"
+                f"--output={settings.output} cannot be written: {why_unwritable(error)}"
             ) from error
         try:
             yield folder
@@ -95,7 +97,7 @@ def _begin(folder: str, description: str) -> str:
     path = os.path.join(folder, _DESCRIPTION)
     if os.path.isfile(path):
         _check_same(path, description)
-    elif os.path.isdir(folder) and os.listdir(folder):
+    elif os.path.isdir(folder) and not all(map(_is_begun, os.listdir(folder))):
         raise ConfigError(
             f"{folder} already exists but was not created by this command, which keeps incomplete output there; "
             "rename it, or use another --output"
@@ -104,6 +106,11 @@ def _begin(folder: str, description: str) -> str:
         os.makedirs(folder, exist_ok=True)
         write_atomically(path, description)
     return made
+
+
+def _is_begun(name: str) -> bool:
+    """Returns whether a file is left by a command that ended before it had described itself."""
+    return name == _LOCK or name.endswith(INCOMPLETE)
 
 
 def check_images(folder: str, paths: Sequence[str]) -> None:
@@ -152,8 +159,12 @@ def _state_of(path: str) -> str | None:
 
 
 def _digest(files: Sequence[str]) -> str:
-    entries = [(file, os.stat(file)) for file in files]
-    lines = sorted(f"{file} {found.st_size} {found.st_mtime_ns}" for file, found in entries)
+    lines = []
+    for file in files:
+        # A link may lead nowhere.
+        found = os.stat(file) if os.path.exists(file) else os.lstat(file)
+        lines.append(f"{file} {found.st_size} {found.st_mtime_ns}")
+    lines.sort()
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -167,8 +178,14 @@ def _files_of(path: str) -> list[str]:
     if any(map(os.path.isdir, parts)):
         folders = [path, *filter(os.path.isdir, parts)]
         return [each.path for folder in folders for each in os.scandir(folder) if each.is_file()]
-    found = []
+    found: list[str] = []
+    seen: set[str] = set()
     for folder, inner, names in os.walk(path, followlinks=True, onerror=_raise):
+        # Links may lead back to a folder above.
+        if (place := os.path.realpath(folder)) in seen:
+            inner.clear()
+            continue
+        seen.add(place)
         # The results of evaluations may be inside what they evaluate.
         inner[:] = [name for name in inner if not name.startswith("partial_")]
         if "results.json" in names:

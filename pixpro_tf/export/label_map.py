@@ -49,6 +49,23 @@ def read_label_map(path: str) -> tuple[Label, ...]:
             text = re.sub(rf"({_QUOTED})|#.*", lambda found: found[1] or "", file.read())
     except (OSError, ValueError) as error:
         raise RunError(f"--label_map={path} cannot be read: {first_line(error)}") from error
+    try:
+        labels = _labels_in(text)
+    except ValueError as error:
+        raise RunError(
+            f"--label_map={path} has a name with an invalid escape ({first_line(error)}); write \\\\ for a backslash"
+        ) from error
+    numbers, names = {label.id for label in labels}, {label.name for label in labels}
+    num_items = len(re.findall(r"\bitem\s*:?\s*\{", re.sub(_QUOTED, "", text)))
+    if not labels or labels[0].id < 1 or {len(numbers), len(names), len(labels)} != {num_items}:
+        raise RunError(
+            f"--label_map={path} is not a label map: each item needs an id of at least 1 and a name, all of them unique"
+        )
+    return tuple(labels)
+
+
+def _labels_in(text: str) -> list[Label]:
+    """Returns the complete items of a label map, by their ids; raises `ValueError` for a name with an invalid escape."""
     labels = []
     for item in re.findall(_ITEM, text):
         number, name = (
@@ -59,14 +76,7 @@ def read_label_map(path: str) -> tuple[Label, ...]:
             shown = re.search(_SHOWN, item)
             chosen = shown if shown and _unquoted(name[1]).startswith("/") else name
             labels.append(Label(int(number[1]), _unquoted(chosen[1])))
-    labels.sort(key=lambda label: label.id)
-    numbers, names = {label.id for label in labels}, {label.name for label in labels}
-    num_items = len(re.findall(r"\bitem\s*:?\s*\{", re.sub(_QUOTED, "", text)))
-    if not labels or labels[0].id < 1 or {len(numbers), len(names), len(labels)} != {num_items}:
-        raise RunError(
-            f"--label_map={path} is not a label map: each item needs an id of at least 1 and a name, all of them unique"
-        )
-    return tuple(labels)
+    return sorted(labels, key=lambda label: label.id)
 
 
 def _unquoted(text: str) -> str:

@@ -17,7 +17,7 @@ KEPT = "kept"
 _STEP = "optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"
 # Name of a checkpoint; the names of its files have suffixes in addition.
 NAME = r"(?:step|imported)-\d+"
-_INCOMPLETE = ".writing"
+INCOMPLETE = ".writing"
 SUFFIX = r"(?:index|data-\d{5}-of-\d{5})"
 _FILE = re.compile(rf"({NAME})\.{SUFFIX}")
 
@@ -112,10 +112,10 @@ def copy(checkpoint: str, to: str) -> None:
     if not files:
         raise FileNotFoundError(f"{checkpoint} has no files")
     for path, target in files.items():
-        tf.io.gfile.copy(path, f"{target}{_INCOMPLETE}", overwrite=True)
-        _flush(f"{target}{_INCOMPLETE}")
+        tf.io.gfile.copy(path, f"{target}{INCOMPLETE}", overwrite=True)
+        _flush(f"{target}{INCOMPLETE}")
     for target in reversed(files.values()):
-        tf.io.gfile.rename(f"{target}{_INCOMPLETE}", target, overwrite=True)
+        tf.io.gfile.rename(f"{target}{INCOMPLETE}", target, overwrite=True)
     _flush(os.path.dirname(to))
 
 
@@ -123,7 +123,7 @@ def delete_incomplete_files(folder: str) -> None:
     """Deletes what interrupted calls of `copy` have left in a folder of checkpoints."""
     for part in (folder, os.path.join(folder, KEPT)):
         for name in _names_in(part):
-            if name.endswith(_INCOMPLETE) and _FILE.fullmatch(name.removesuffix(_INCOMPLETE)):
+            if name.endswith(INCOMPLETE) and _FILE.fullmatch(name.removesuffix(INCOMPLETE)):
                 tf.io.gfile.remove(os.path.join(part, name))
 
 
@@ -168,7 +168,7 @@ def write_atomically(path: str, text: str) -> None:
 @contextlib.contextmanager
 def written_atomically(path: str) -> Iterator[str]:
     """Yields the path of a file to write, which replaces the one at `path` when the block succeeds."""
-    temporary = f"{path}{_INCOMPLETE}"
+    temporary = f"{path}{INCOMPLETE}"
     yield temporary
     # Otherwise a power cut can leave an empty file under the name.
     _flush(temporary)
@@ -205,9 +205,10 @@ def find_checkpoint(path: str) -> str | None:
             if found := checkpoints_in(folder):
                 _mention_newer_remains(folder, found[0])
                 return found[0]
-        # Checkpoints of other programs have other names.
-        if latest := tf.train.latest_checkpoint(path):
-            return latest
+        # Checkpoints of other programs have other names. The file that names the latest one may be something else, or empty.
+        with contextlib.suppress(ValueError):
+            if latest := tf.train.latest_checkpoint(path):
+                return latest
         prefix = re.sub(rf"\.{SUFFIX}$", "", path)
         return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
 

@@ -17,7 +17,7 @@ from pixpro_tf.storage.checkpoint_files import KEPT, UNREADABLE
 _MEMORY = "ram://checkpoints"
 DIVERGED = (
     "start a new run with another --run_dir and a lower --base_lr or more --warmup_epochs (instead of --precision=float16, use bfloat16); "
-    "earlier checkpoints are not affected, so --init_from can start from this run"
+    "checkpoints that were saved before are not affected, so --init_from can start from them"
 )
 
 

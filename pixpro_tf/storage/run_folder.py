@@ -75,11 +75,17 @@ def find_run_folder(config: Config) -> RunFolder:
 
     Raises:
         ConfigError: if the folder contains checkpoints of a run with different flags, or of any run if `--noresume` was passed.
-        RunError: if the description of the run in the folder is missing or damaged.
+        RunError: if the description of the run in the folder is missing or damaged, or the folder is that of something else.
     """
     folder = RunFolder(os.path.expanduser(config.run_dir))
     if folder.has_checkpoint:
         _check_same_run(config, folder)
+        return folder
+    with checkpoint_files.reached(folder.path):
+        begun = tf.io.gfile.exists(folder.config) or tf.io.gfile.exists(folder.metrics)
+    if begun:
+        # Those of an attempt that ended before its first checkpoint are replaced, those of another program are not.
+        read_description(folder)
     return folder
 
 

@@ -44,7 +44,14 @@ def make_strategy(
         options = tf.distribute.experimental.CommunicationOptions(
             implementation=collective.NCCL if gpus else collective.AUTO
         )
-        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        except tf.errors.UnknownError as error:
+            # TensorFlow does not say why its server does not start.
+            raise RunError(
+                f"--strategy=multi_worker cannot start: {first_line(error)}; the port of this worker in TF_CONFIG may be in use by another process: "
+                "use another port for it on all workers"
+            ) from error
     if gpus and num_devices > len(gpus):
         raise ConfigError(
             f"--num_devices={num_devices} is greater than the number of GPUs of this machine ({len(gpus)}); use at most {len(gpus)}"

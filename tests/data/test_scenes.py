@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from pixpro_tf.data.scenes import builder as scenes
 from pixpro_tf.data.scenes import renderer
+from pixpro_tf.errors import RunError
 from tests.support import warm
 
 NUM_CLASSES = len(renderer.CLASS_NAMES)
@@ -254,6 +255,14 @@ def test_an_interrupted_build_leaves_no_dataset(tiny, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("scenes/128/*"))
     monkeypatch.setattr(renderer, "render", render)
     assert scenes.prepare(tmp_path).info.splits["test"].num_examples == TINY["test"]
+
+
+def test_a_damaged_description_is_reported_in_one_line(tiny, tmp_path):
+    scenes.prepare(tmp_path)
+    (described,) = tmp_path.glob("scenes/128/*/dataset_info.json")
+    described.write_bytes(described.read_bytes()[:40])
+    with pytest.raises(RunError, match=r"contains a damaged dataset 128: .*; delete its folder"):
+        scenes.prepare(tmp_path)
 
 
 def test_an_unknown_config_is_rejected(tmp_path):

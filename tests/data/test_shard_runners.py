@@ -349,3 +349,12 @@ def test_beam_writes_the_same_files(folder, expected, tmp_path):
     last_line = result.stderr.splitlines()[-1]
     assert last_line.startswith(f"error: --images=zip:{damaged} cannot be read: 00.png: ")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 40])
+def test_a_description_that_a_full_disk_has_cut_is_written_again(folder, expected, tmp_path, kept):
+    begin(folder, tmp_path / "made", [])
+    described = tmp_path / "partial_made" / "plan.json"
+    described.write_text(described.read_text()[:kept])
+    assert tfrecords.main(command(folder, tmp_path / "made")) == 0
+    assert contents(tmp_path / "made") == expected

@@ -1,9 +1,12 @@
 """Tests of the layout of the evaluation figures."""
 
+import os
+
 import numpy as np
 
 from pixpro_tf.data.labelled.segmentation import IGNORED
 from pixpro_tf.evaluation import pictures
+from pixpro_tf.evaluation.settings import save_figures
 
 CLASSES = ("sky", "land", "sea")
 
@@ -84,3 +87,16 @@ def test_scores_are_dots_in_the_order_of_the_backbones():
     assert [line.get_xdata()[0] for line in axes.lines] == [4.0, 1.5]
     # The first backbone is at the top.
     assert axes.get_ylim()[0] > axes.get_ylim()[1]
+
+
+def test_names_of_users_are_not_formulas(tmp_path):
+    names = ("$a#b$", os.fsdecode(b"caf\xe9"), "sea")
+    masks = {"truth $\\lr$": [np.array([[0, 1], [2, IGNORED]])]}
+    image = np.zeros([2, 2, 3], np.uint8)
+    figures = {
+        "masks": pictures.masks_picture([image], masks, names, "folder:/data/cost$$: 50 %"),
+        "confusion": pictures.confusion_picture(np.eye(3, dtype=int), ("$a#b$", "$", "c"), "$^$"),
+        "scores": pictures.scores_picture({"/mnt/c$/d_$/": [0.1, 0.2]}, "$#$"),
+    }
+    save_figures(str(tmp_path), figures)
+    assert len(os.listdir(tmp_path)) == 3

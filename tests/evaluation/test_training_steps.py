@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -379,3 +380,63 @@ def test_changed_images_of_labels_are_noticed(tmp_path):
     ):
         check_images(folder, [str(image)])
     check_images("", [str(image)])
+
+
+def test_ctrl_c_within_a_step_does_not_repeat_it(tmp_path):
+    whole = Trained().run("")
+    folder = str(tmp_path / "kept")
+    trained = Trained()
+    update = trained.step
+
+    def step(*batch):
+        loss = update(*batch)
+        if trained.done == 3:
+            # After the weights have been updated, before the step has been counted.
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss
+
+    trained.step = step
+    with pytest.raises(KeyboardInterrupt):
+        trained.run(folder)
+    continued = Trained()
+    for expected, found in zip(whole, continued.run(folder), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert trained.done == 3 and continued.done == 3
+
+
+def test_a_second_ctrl_c_interrupts_a_step_that_does_not_end():
+    with pytest.raises(KeyboardInterrupt), training_steps._interrupted_afterwards():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("goes on")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_a_full_disk_left_does_not_stop_the_next_command(tmp_path, monkeypatch):
+    settings = flags_of(tmp_path / "made")
+
+    def full(path, text):
+        with open(f"{path}.writing", "w"):
+            raise tf.errors.OutOfRangeError(None, None, f"{path}.writing; File too large")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(unfinished_module, "write_atomically", full)
+        with (
+            pytest.raises(RunError, match=r"cannot be written: .*File too large"),
+            unfinished(settings, []),
+        ):
+            pytest.fail("was not described")
+    with unfinished(settings, []):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_links_to_folders_above_and_to_nothing_are_passed_over(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(b"a")
+    for name in ("one", "two"):
+        (photos / name).symlink_to(photos)
+    (photos / ".#a.jpg").symlink_to("nobody@nowhere.1")
+    with unfinished(flags_of(tmp_path / "made"), [f"folder:{photos}"]) as folder:
+        assert os.path.isdir(folder)

@@ -1,5 +1,8 @@
 """Tests of the command that plots what a backbone has learnt."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -158,7 +161,7 @@ def test_components_of_constant_features_are_grey():
     [
         (["--points=0.5"], "0.5 is not a point; write x,y"),
         (["--points=0.5,1.0"], "0.5,1.0 is not a point"),
-        (["--points="], "--points= does not contain a point"),
+        (["--points=;"], "--points=; does not contain a point"),
         (["--count=1"], "--count=1 is too small; the minimum is 2"),
         (["--images=nothere.jpg,nor.png"], "cannot be read: nothere.jpg does not exist"),
         (["--images=folder:/not/there"], "--images=folder:/not/there cannot be read: "),
@@ -209,3 +212,12 @@ def test_all_named_files_are_shown(photos):
         source="run", images=",".join(files), output="made", count=2, image_size=32
     )
     assert figures._squares(settings, RGB).shape == (5, 32, 32, 3)
+
+
+def test_files_may_have_names_that_are_not_utf8(photos, tmp_path):
+    names = [os.fsdecode(b"odd-\xff.jpg"), "b.jpg"]
+    for name in names:
+        shutil.copy(photos / "00.jpg", tmp_path / name)
+    listed = ",".join(str(tmp_path / name) for name in names)
+    settings = visualize.Settings(source="run", images=listed, output="made", image_size=32)
+    assert figures._squares(settings, RGB).shape == (2, 32, 32, 3)

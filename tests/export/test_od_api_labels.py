@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pixpro_tf.data.labelled import boxes
 from pixpro_tf.data.labelled.detection import open_labels
-from pixpro_tf.errors import ConfigError
+from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.export import label_map, own_labels, records
 from pixpro_tf.export.commands import od_api
 from pixpro_tf.export.od_api import exporting, tasks
@@ -272,3 +272,12 @@ def test_difficult_objects_are_trained_on_and_not_evaluated(folder):
             for name in ("is_crowd", "difficult")
         )
         assert marked == (hard if part == "evaluation" else [0] * len(hard))
+
+
+@pytest.mark.parametrize("name", [r"parts\xtra", r"a\u12", r"\N{x}"])
+def test_an_invalid_escape_in_a_label_map_is_reported_in_one_line(tmp_path, name):
+    path = tmp_path / "map.pbtxt"
+    path.write_text(f'item {{ id: 1 name: "{name}" }}')
+    with pytest.raises(RunError, match="has a name with an invalid escape") as raised:
+        label_map.read_label_map(str(path))
+    assert "\n" not in str(raised.value)

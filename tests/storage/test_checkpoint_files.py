@@ -131,3 +131,9 @@ def test_file_is_replaced_atomically(tmp_path):
     checkpoint_files.write_atomically(str(path), "new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\xff weights of another program"])
+def test_a_file_named_checkpoint_that_names_none_is_not_an_error(tmp_path, content):
+    (tmp_path / "checkpoint").write_bytes(content)
+    assert checkpoint_files.find_checkpoint(str(tmp_path)) is None

@@ -134,3 +134,24 @@ def test_description_contains_flags_images_and_versions(folder, config):
     assert description["flags"] == config.to_dict()
     assert description["num_images"] == 48
     assert set(description["versions"]) == {"pixpro_tf", "tensorflow", "python"}
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
+def test_files_of_another_program_are_not_replaced(config, tmp_path, name):
+    theirs = tmp_path / "run" / name
+    theirs.parent.mkdir()
+    theirs.write_text('{"backbone": "of another program"}')
+    with pytest.raises(RunError, match=r"config\.json is missing or damaged.*; use another folder"):
+        find_run_folder(config)
+
+
+def test_an_attempt_that_ended_before_its_first_checkpoint_is_replaced(config):
+    made = find_run_folder(config)
+    start_run_folder(config, made, 48, [], "names")
+    pathlib.Path(made.metrics).write_text("")
+    assert find_run_folder(dataclasses.replace(config, epochs=7)) == made
+
+
+def test_a_file_system_that_cannot_be_reached_is_reported_in_one_line(config):
+    with pytest.raises(RunError, match=r"nothere://bucket/run cannot be read: "):
+        find_run_folder(dataclasses.replace(config, run_dir="nothere://bucket/run"))

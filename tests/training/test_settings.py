@@ -148,6 +148,15 @@ def test_gpus_of_several_workers_exchange_by_nccl(monkeypatch, gpus, wanted):
     assert options.implementation.name == wanted
 
 
+def test_a_worker_that_cannot_start_is_reported_in_one_line(monkeypatch):
+    def fail(communication_options):
+        raise tf.errors.UnknownError(None, None, "Could not start gRPC server")
+
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", fail)
+    with pytest.raises(RunError, match="Could not start gRPC server; the port of this worker"):
+        strategy.make_strategy("multi_worker")
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_the_heads_of_objectives_compute_in_the_precision_of_the_networks(precision):
     flags = {"precision": precision, "instance_weight": 1.0, "instance_loss": "contrastive"}

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tensorflow as tf
+from google.protobuf import json_format
 
-from pixpro_tf.errors import ConfigError, RunError
+from pixpro_tf.errors import ConfigError, RunError, first_line
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -44,6 +45,11 @@ def prepared_builder(name: str, data_dir: str) -> "tfds.core.DatasetBuilder":
         ) from None
     try:
         builder = tfds.builder(name, data_dir=folder)
+    except json_format.ParseError as error:
+        raise RunError(
+            f"{name} in {folder} is damaged: {first_line(error)}; delete its folder and prepare it again",
+            of="dataset",
+        ) from error
     except tfds.core.DatasetNotFoundError:
         close = difflib.get_close_matches(base, [*tfds.list_builders(), *OF_THIS_PROJECT], n=1)
         hint = f"did you mean {close[0]}? " if close else ""

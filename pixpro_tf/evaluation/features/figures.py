@@ -127,13 +127,14 @@ def _encoded(settings: Settings, channels: Channels) -> list[tf.Tensor]:
         check_used(settings, False, ["on_bad_image"], f"--images={settings.images}")
         paths = [os.path.expanduser(path) for path in settings.images.split(",") if path]
         for path in paths:
-            if not tf.io.gfile.exists(path):
+            # TensorFlow does not look for names that are not UTF-8.
+            if not (os.path.exists(path) or ("://" in path and tf.io.gfile.exists(path))):
                 raise RunError(f"--images={settings.images} cannot be read: {path} does not exist")
         if len(paths) < 2:
             raise ConfigError(
                 f"--images={settings.images} is a single image, without others to find neighbours in; pass at least two"
             )
-        return [tf.io.read_file(path) for path in paths]
+        return [tf.io.read_file(os.fsencode(path)) for path in paths]
     with argument_called(dataset="images"):
         source = open_source(
             settings.images,

@@ -131,13 +131,18 @@ def _convert(path: str, output: str) -> None:
     """Writes the content of a checkpoint, with arrays instead of tensors, as a pickle of this project."""
     try:
         content = _with_arrays(_load(path), path, "", {})
-        with open(output, "wb") as file:
-            pickle.dump(content, file, protocol=5)
     except RunError:
         raise
     except Exception as error:
         # PyTorch, and the conversion of what it returns, fail in many ways for damaged and for crafted files.
         raise _damaged(path, error) from None
+    try:
+        with open(output, "wb") as file:
+            pickle.dump(content, file, protocol=5)
+    except OSError as error:
+        raise RunError(
+            f"{os.path.dirname(output)} cannot be written: {error.strerror}; free some space, or set TMPDIR to another folder"
+        ) from None
 
 
 def _load(path: str) -> Any:
