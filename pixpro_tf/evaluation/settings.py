@@ -20,7 +20,6 @@ from pixpro_tf.cli.settings import (
 from pixpro_tf.config.flag import check_used, flag, required
 from pixpro_tf.config.limits import ImageLimits
 from pixpro_tf.errors import printable
-from pixpro_tf.evaluation.unfinished import unfinished
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,6 +133,9 @@ def command(
     """
 
     def run(settings: AnySettings) -> None:
+        # TensorFlow is imported after the flags have been checked.
+        from pixpro_tf.evaluation.unfinished import unfinished
+
         work = importlib.import_module(library)
         with unfinished(settings, settings.inputs) as folder:
             finish(settings, work, work.evaluate(settings, folder))

@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -202,6 +204,18 @@ def test_command_reports_a_mistake_in_one_line_with_exit_code_two(name, capsys):
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
+
+
+def test_commands_check_their_flags_before_they_import_tensorflow():
+    """Importing it takes seconds, and prints lines before the message about a mistake."""
+    names = [name for name in COMMANDS if not name.startswith("benchmarks.")]
+    program = (
+        "import importlib, sys\n"
+        f"for name in {names}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'tensorflow' not in sys.modules, name\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
 def test_no_other_module_parses_a_command_line():

@@ -12,7 +12,6 @@ import sys
 from pixpro_tf.cli.settings import run_flag
 from pixpro_tf.config.flag import flag, required
 from pixpro_tf.export.commands.settings import ExportSettings, command
-from pixpro_tf.storage.hub_handles import is_archive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +34,7 @@ class Settings(ExportSettings):
 
 def _run(settings: Settings) -> None:
     from pixpro_tf.export.savedmodel import export
+    from pixpro_tf.storage.hub_handles import is_archive
 
     export(
         settings.source,
