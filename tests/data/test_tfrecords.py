@@ -183,7 +183,7 @@ def test_the_seed_changes_the_order(folder, shards, tmp_path):
         (["--images=zip:/not/there"], "--images=zip:/not/there cannot be read: No such file"),
         (["--images=scenes/128"], "--images=scenes/128 must be folder:PATH or zip:FILE"),
         (["--images_per_shard=0"], "--images_per_shard=0 is too small; the minimum is 1"),
-        (["--output=."], "--output=. already exists"),
+        (["--output=."], "--output=. is the working directory or contains it"),
     ],
 )
 def test_mistakes_are_reported_in_one_line(folder, tmp_path, capsys, flags, message):
