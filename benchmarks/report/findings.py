@@ -86,13 +86,14 @@ def _lead(lead: Lead, found: Mapping[str, Measured]) -> str:
     difference = pairs.mean
     met = 100 * difference >= lead.points and difference >= lead.standard_errors * error
     # A single seed has no standard error.
-    spread = (
-        f"with a standard error of the difference of {100 * error:.1f} over {len(pairs.values)} seeds"
-        if error >= 0
-        else "with a single seed and therefore no estimate of the spread"
-    )
+    if error >= 0:
+        mark = _mark(met)
+        spread = f"with a standard error of the difference of {100 * error:.1f} over {len(pairs.values)} seeds"
+    else:
+        mark = "**Undecided.**"
+        spread = "with a single seed and therefore no estimate of the spread"
     return (
-        f"{_mark(met) if error >= 0 else '**Undecided.**'} {_capital(first.method.title)}{condition} was expected to lead {second.method.title} by at least {lead.points:g} points and "
+        f"{mark} {_capital(first.method.title)}{condition} was expected to lead {second.method.title} by at least {lead.points:g} points and "
         f"{lead.standard_errors:g} standard errors: its lead is {100 * difference:.1f} points, {spread} (by seed: "
         f"{', '.join(f'{100 * value:+.1f}' for value in pairs.values)})."
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pixpro_tf.config.flag import flag_name
+from pixpro_tf.data.labelled.user_files import BESIDE_COCO, BESIDE_VOC, images_of_yolo
 from pixpro_tf.errors import ConfigError, RunError, first_line, is_of_full_disk
 
 # Flags whose values are read: paths, some of them after a prefix such as `folder:`, or lists of paths.
@@ -82,9 +83,10 @@ def check_settings(settings: Any) -> None:
         for read in value if isinstance(value, tuple) else [value, *value.split(",")]:
             _refuse_overlap(output, read)
             for place in _places_of_images(read) if name in _LABELS and read else ():
-                _refuse_replacing(output, place)
+                _refuse_replacing(output, place, os.path.normpath(place))
     for name in fields.keys() & _AROUND:
-        _refuse_replacing(output, getattr(settings, fields[name].name))
+        if folder := getattr(settings, fields[name].name):
+            _refuse_replacing(output, os.path.expanduser(folder), folder)
 
 
 def _refuse_surroundings(flag: str, path: str) -> None:
@@ -99,20 +101,19 @@ def _refuse_surroundings(flag: str, path: str) -> None:
 
 def _places_of_images(labels: str) -> list[str]:
     """Returns the folders beside labels in which their images may be."""
-    folder = labels if os.path.isdir(os.path.expanduser(labels)) else os.path.dirname(labels)
-    around = [os.path.join(folder, "..", name) for name in ("images", "JPEGImages")]
-    return [os.path.join(folder, "images"), *around, folder.replace("labels", "images")]
+    path = os.path.expanduser(labels)
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    around = {os.path.join(folder, each) for each in (*BESIDE_COCO, *BESIDE_VOC)}
+    return [*sorted(around), images_of_yolo(folder)]
 
 
-def _refuse_replacing(output: str, read: str) -> None:
-    """Raises `ConfigError` if an output would replace what is read."""
-    if not read or "://" in output or "://" in read:
+def _refuse_replacing(output: str, path: str, read: str) -> None:
+    """Raises `ConfigError` if an output would replace a path, which the value `read` of a flag stands for."""
+    if "://" in output or not os.path.lexists(path):
         return
-    made = os.path.realpath(os.path.expanduser(output))
-    path = os.path.realpath(os.path.expanduser(read))
-    if os.path.lexists(path) and _is_in(path, made):
+    if _is_in(os.path.realpath(path), os.path.realpath(_absolute(output))):
         raise ConfigError(
-            f"--output={output} would replace {os.path.normpath(read)}, which this command reads; use another path"
+            f"--output={output} would replace {read}, which this command reads; use another path"
         )
 
 
@@ -122,10 +123,7 @@ def _refuse_overlap(output: str, read: str) -> None:
         return
     made = os.path.realpath(os.path.expanduser(output))
     for path in _paths_of(read):
-        if _is_in(path, made):
-            raise ConfigError(
-                f"--output={output} would replace {read}, which this command reads; use another path"
-            )
+        _refuse_replacing(output, path, read)
         if _is_in(made, path) and (read.startswith("folder:") or os.path.lexists(made)):
             raise ConfigError(
                 f"--output={output} is inside {read}, which this command reads; use another path"
@@ -176,12 +174,9 @@ def atomic_output(path: str, overwrite: bool = False) -> Iterator[str]:
             os.makedirs(parent, exist_ok=True)
             if os.path.lexists(absolute):
                 refuse_existing("output", path, overwrite)
-                if os.path.isdir(absolute) != os.path.isdir(made):
-                    kind, new = (
-                        ("folder", "file") if os.path.isdir(absolute) else ("file", "folder")
-                    )
+                if os.path.isdir(absolute) and not os.path.isdir(made):
                     raise ConfigError(
-                        f"--output={path} is a {kind}, which a {new} would replace; use another path"
+                        f"--output={path} is a folder, which a file would replace; use another path"
                     )
                 replace(absolute, made, os.path.join(temporary, f"{name}.replaced"))
             else:

@@ -70,6 +70,7 @@ class Config(
         check_all_used(self)
         combinations.check_levels(self)
         combinations.check_hosts(self)
+        # Last, because other checks say more about some flags.
         check_filled(self)
 
     @property

@@ -159,13 +159,17 @@ def _state_of(path: str) -> str | None:
 
 
 def _digest(files: Sequence[str]) -> str:
-    lines = []
-    for file in files:
-        # A link may lead nowhere.
-        found = os.stat(file) if os.path.exists(file) else os.lstat(file)
-        lines.append(f"{file} {found.st_size} {found.st_mtime_ns}")
-    lines.sort()
+    entries = [(file, _stat(file)) for file in files]
+    lines = sorted(f"{file} {found.st_size} {found.st_mtime_ns}" for file, found in entries)
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def _stat(file: str) -> os.stat_result:
+    try:
+        return os.stat(file)
+    except FileNotFoundError:
+        # A link that leads nowhere.
+        return os.lstat(file)
 
 
 def _files_of(path: str) -> list[str]:

@@ -49,19 +49,22 @@ def test_an_unset_variable_of_the_shell_is_noticed(name):
         Settings(**{"output": "made", name: ""})
 
 
-@pytest.mark.parametrize("made_as_folder", [False, True])
-def test_a_file_does_not_replace_a_folder_nor_a_folder_a_file(work, made_as_folder):
-    if made_as_folder:
-        (work / "made").write_text("kept")
-    else:
-        (work / "made").mkdir()
+def test_a_file_does_not_replace_a_folder(work):
+    (work / "made").mkdir()
     with (
-        pytest.raises(ConfigError, match="would replace; use another path"),
+        pytest.raises(ConfigError, match="is a folder, which a file would replace; use another"),
         atomic_output("made", overwrite=True) as path,
     ):
-        os.mkdir(path) if made_as_folder else open(path, "w").close()
-    assert (work / "made").is_dir() != made_as_folder
+        open(path, "w").close()
+    assert (work / "made").is_dir()
     assert not [name for name in os.listdir(work) if name.startswith(".made")]
+
+
+def test_a_folder_replaces_a_file_if_asked(work):
+    (work / "made").write_text("not kept")
+    with atomic_output("made", overwrite=True) as path:
+        os.mkdir(path)
+    assert (work / "made").is_dir()
 
 
 @pytest.mark.parametrize(

@@ -382,15 +382,7 @@ def test_changed_images_of_labels_are_noticed(tmp_path):
     check_images("", [str(image)])
 
 
-@pytest.fixture
-def usual_interrupt():
-    """Python's own handling of Ctrl-C, which a process that was started in the background does not have."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("usual_interrupt")
+@pytest.mark.usefixtures("default_signals")
 def test_ctrl_c_within_a_step_does_not_repeat_it(tmp_path):
     whole = Trained().run("")
     folder = str(tmp_path / "kept")
@@ -413,7 +405,7 @@ def test_ctrl_c_within_a_step_does_not_repeat_it(tmp_path):
     assert trained.done == 3 and continued.done == 3
 
 
-@pytest.mark.usefixtures("usual_interrupt")
+@pytest.mark.usefixtures("default_signals")
 def test_a_second_ctrl_c_interrupts_a_step_that_does_not_end():
     with pytest.raises(KeyboardInterrupt), training_steps._interrupted_afterwards():
         os.kill(os.getpid(), signal.SIGINT)

@@ -1316,8 +1316,8 @@ FAULTS = (
         name="a_folder_above_the_source_is_replaced",
         area="files",
         path="pixpro_tf/cli/outputs.py",
-        old="        if _is_in(path, made):\n",
-        new="        if path == made:\n",
+        old="if _is_in(os.path.realpath(path), os.path.realpath(_absolute(output))):",
+        new="if os.path.realpath(path) == os.path.realpath(_absolute(output)):",
     ),
     Fault(
         name="a_checkpoint_that_was_not_written_is_passed_over",

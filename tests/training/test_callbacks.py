@@ -361,15 +361,7 @@ def test_signal_saves_and_stops_after_the_step(saver, number):
     assert saver._store.saves == saver._store.written == 1
 
 
-@pytest.fixture
-def interruptible():
-    """Restores Python's handling of Ctrl-C, which tests ignore if a shell started them in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
+@pytest.mark.usefixtures("default_signals")
 def test_second_signal_has_its_usual_effect(saver):
     with pytest.raises(KeyboardInterrupt), saver.catching_signals():
         saver.on_train_batch_end(0)

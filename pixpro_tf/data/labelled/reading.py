@@ -15,7 +15,14 @@ from pixpro_tf.data.sources import FileSource, bad_images, find_bad_images, open
 from pixpro_tf.data.sources.folders import FolderSource
 from pixpro_tf.data.sources.shards import ShardSource
 from pixpro_tf.data.views.channels import RGB, Channels
-from pixpro_tf.errors import RunError, UserError, first_line, is_of_full_disk, listed
+from pixpro_tf.errors import (
+    RunError,
+    UserError,
+    first_line,
+    is_of_full_disk,
+    listed,
+    why_unwritable,
+)
 from pixpro_tf.ops.cores import num_cores
 
 _NAMED = 3
@@ -34,9 +41,7 @@ def reading(dataset: str, of: str = "dataset", channels: Channels = RGB) -> Iter
         yield
     except tf.errors.ResourceExhaustedError as error:
         if is_of_full_disk(error):
-            raise RunError(
-                f"{first_line(error)}; free some space, then run the same command again"
-            ) from error
+            raise RunError(why_unwritable(error)) from error
         raise RunError("out of memory; use a smaller batch size or smaller images") from error
     except tf.errors.OpError as error:
         # TensorFlow's message ends with the exception of a Python function, such as the one that reads masks.

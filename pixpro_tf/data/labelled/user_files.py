@@ -7,6 +7,21 @@ from pixpro_tf.errors import RunError
 # Prefixes of datasets that are files of the user's own, with masks or without.
 OF_OWN_FILES = ("folder:", "zip:", "tfrecord:", "voc:")
 
+# Folders in which the images of labels are looked for, as seen from that of a COCO file, and from a folder of VOC files.
+BESIDE_COCO = ("", "images", "../images")
+BESIDE_VOC = ("", "../JPEGImages", "../images")
+
+
+def images_of_yolo(path: str) -> str:
+    """Returns the folder of the images of YOLO files: `images` instead of the last `labels` in the path, or the same folder."""
+    parts = os.path.abspath(path).split(os.sep)
+    if "labels" in parts:
+        place = len(parts) - 1 - parts[::-1].index("labels")
+        beside = os.sep.join([*parts[:place], "images", *parts[place + 1 :]])
+        if os.path.isdir(beside):
+            return beside
+    return path
+
 
 def files_in(folder: str, suffix: str) -> list[str]:
     """Returns the paths of the files in a folder with a suffix, in upper or lower case, without hidden ones, in alphabetical order."""

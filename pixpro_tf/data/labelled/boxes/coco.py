@@ -12,6 +12,7 @@ from pixpro_tf.data.labelled.boxes.collecting import (
     RawObject,
 )
 from pixpro_tf.data.labelled.boxes.image_files import ImageFiles, normalised
+from pixpro_tf.data.labelled.user_files import BESIDE_COCO
 from pixpro_tf.errors import RunError, first_line
 
 
@@ -49,7 +50,7 @@ def read(
             "give each image its own id"
         )
     beside = os.path.dirname(os.path.abspath(path))
-    places = [os.path.join(beside, each) for each in ("", "images", "../images")]
+    places = [os.path.join(beside, each) for each in BESIDE_COCO]
     folders = [images] if images else places
     # Some tools write a category twice under different ids.
     of_file = tuple(dict.fromkeys(categories.values()))

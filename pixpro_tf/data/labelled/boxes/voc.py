@@ -10,7 +10,7 @@ from pixpro_tf.data.labelled.boxes.collecting import (
     RawObject,
 )
 from pixpro_tf.data.labelled.boxes.image_files import ImageFiles, normalised
-from pixpro_tf.data.labelled.user_files import files_in
+from pixpro_tf.data.labelled.user_files import BESIDE_VOC, files_in
 from pixpro_tf.errors import RunError
 
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
@@ -43,7 +43,7 @@ def read(
     if not files:
         raise RunError(f"{path} contains no xml files")
     beside = os.path.abspath(path)
-    places = [os.path.join(beside, each) for each in ("", "../JPEGImages", "../images")]
+    places = [os.path.join(beside, each) for each in BESIDE_VOC]
     pictures = ImageFiles(each.name for each in labels.values())
     for stem, each in labels.items():
         found = pictures.find(each.name, [images] if images else places, stem)

@@ -13,7 +13,7 @@ from pixpro_tf.data.labelled.boxes.collecting import (
     LabelledBoxes,
     RawObject,
 )
-from pixpro_tf.data.labelled.user_files import files_in, read_lines, read_text
+from pixpro_tf.data.labelled.user_files import files_in, images_of_yolo, read_lines, read_text
 from pixpro_tf.errors import ConfigError, RunError
 
 # Files with the names of the classes, in the folder of the labels or in one of the two above it.
@@ -44,7 +44,7 @@ def read(
         for file in files_in(path, ".txt")
         if os.path.basename(file).lower() not in _LISTS
     }
-    folder = images or _images_of(path)
+    folder = images or images_of_yolo(path)
     pictures: dict[str, str] = {}
     for name in sorted(filter(is_image_name, os.listdir(folder))):
         stem = os.path.splitext(name)[0]
@@ -65,17 +65,6 @@ def read(
                 file,
             )
     return dataclasses.replace(collector.result(), numbered=names)
-
-
-def _images_of(path: str) -> str:
-    """Returns the folder of the images: `images` instead of the last `labels` in the path, or the same folder."""
-    parts = os.path.abspath(path).split(os.sep)
-    if "labels" in parts:
-        place = len(parts) - 1 - parts[::-1].index("labels")
-        beside = os.sep.join([*parts[:place], "images", *parts[place + 1 :]])
-        if os.path.isdir(beside):
-            return beside
-    return path
 
 
 def _objects(file: str, names: tuple[str, ...], keypoints: int) -> list[RawObject]:
