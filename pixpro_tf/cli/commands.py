@@ -1,5 +1,6 @@
 """Base of all commands: how they are called, their help, and mistakes of the user reported as one line."""
 
+import contextlib
 import dataclasses
 import errno
 import importlib
@@ -11,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from pixpro_tf.cli import command_line, outputs
+from pixpro_tf.cli import command_line, interruptions, outputs
 from pixpro_tf.data import limits
 from pixpro_tf.errors import ConfigError, RunError, UserError, first_line, printable
 
@@ -138,7 +139,8 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
         # text in the encoding of the terminal.
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
-        return command() or 0
+        with interruptions.raised():
+            return command() or 0
     except UserError as error:
         print(f"error: {error.line}", file=sys.stderr)
         return error.exit_code
@@ -146,9 +148,12 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
         # The reader of the output, such as `head`, has closed it. Python would complain again when it flushes the output at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as error:
+        # The terminal may be closed.
+        with contextlib.suppress(OSError):
+            print("Stopped.", file=sys.stderr)
+        number = error.number if isinstance(error, interruptions.Interruption) else signal.SIGINT
+        return 128 + number
     except OSError as error:
         print(f"error: {printable(_about_a_file(error))}", file=sys.stderr)
         return RunError.exit_code

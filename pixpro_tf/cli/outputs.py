@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from pixpro_tf.cli import interruptions
 from pixpro_tf.config.flag import flag_name
 from pixpro_tf.data.labelled.user_files import BESIDE_COCO, BESIDE_VOC, images_of_yolo
 from pixpro_tf.errors import ConfigError, RunError, first_line, is_of_full_disk
@@ -239,12 +240,14 @@ def replace(path: str, new: str, aside: str) -> None:
         new: path of the new one.
         aside: path that the old one gets.
     """
-    os.rename(path, aside)
-    try:
-        os.rename(new, path)
-    except BaseException:
-        os.rename(aside, path)
-        raise
+    # Between the two, the old one is where the caller removes it.
+    with interruptions.postponed():
+        os.rename(path, aside)
+        try:
+            os.rename(new, path)
+        except OSError:
+            os.rename(aside, path)
+            raise
 
 
 def _absolute(path: str) -> str:

@@ -6,12 +6,12 @@ import functools
 import io
 import multiprocessing
 import os
-import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import tensorflow as tf
 
+from pixpro_tf.cli import interruptions
 from pixpro_tf.data.sources.cache import memory_bytes
 from pixpro_tf.errors import ConfigError, RunError, UserError
 from pixpro_tf.ops.cores import num_cores
@@ -48,7 +48,7 @@ def run_on_this_machine(
         workers, multiprocessing.get_context("spawn"), initializer=_begin_worker
     )
     try:
-        with _without_interruptions():
+        with interruptions.ignored():
             left = [pool.submit(task, shard) for shard in shards]
         for future in concurrent.futures.as_completed(left):
             yield future.result()
@@ -59,19 +59,6 @@ def run_on_this_machine(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _without_interruptions() -> Iterator[None]:
-    """Context in which Ctrl-C is ignored, also by processes that are started in it: only their parent is interrupted."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _begin_worker() -> None:

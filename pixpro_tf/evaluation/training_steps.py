@@ -4,15 +4,13 @@ import contextlib
 import itertools
 import math
 import os
-import signal
-import threading
 import time
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
+from pixpro_tf.cli import interruptions
 from pixpro_tf.data.progress import Progress
 from pixpro_tf.errors import RunError, first_line, is_of_full_disk
 from pixpro_tf.storage import checkpoint_files
@@ -87,8 +85,8 @@ def run(
     try:
         # Passing over batches takes as long as reading them.
         for batch in itertools.islice(batches, first, steps) if first < steps else ():
-            # Ctrl-C between the update and the count would let the step be repeated.
-            with _interrupted_afterwards():
+            # An interruption between the update and the count would let the step be repeated.
+            with interruptions.postponed():
                 loss.assign(step(*batch) if isinstance(batch, tuple) else step(batch))
                 done.assign_add(1)
             progress.add(1)
@@ -104,28 +102,3 @@ def run(
         raise
     if int(done) > first:
         save()
-
-
-@contextlib.contextmanager
-def _interrupted_afterwards() -> Iterator[None]:
-    """Lets the block end before the first Ctrl-C in it has its usual effect; a second one has it at once."""
-    usual = signal.getsignal(signal.SIGINT)
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or usual is not signal.default_int_handler:
-        yield
-        return
-    told = False
-
-    def note(number: int, frame: types.FrameType | None) -> None:
-        nonlocal told
-        if told:
-            signal.default_int_handler(number, frame)
-        told = True
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-    if told:
-        raise KeyboardInterrupt

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pixpro_tf.cli import interruptions
 from pixpro_tf.cli.commands import exit_code_of
 from pixpro_tf.errors import ConfigError, RunError
 from pixpro_tf.evaluation import detection, training_steps
@@ -383,7 +384,8 @@ def test_changed_images_of_labels_are_noticed(tmp_path):
 
 
 @pytest.mark.usefixtures("default_signals")
-def test_ctrl_c_within_a_step_does_not_repeat_it(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_within_a_step_does_not_repeat_it(tmp_path, number):
     whole = Trained().run("")
     folder = str(tmp_path / "kept")
     trained = Trained()
@@ -393,25 +395,16 @@ def test_ctrl_c_within_a_step_does_not_repeat_it(tmp_path):
         loss = update(*batch)
         if trained.done == 3:
             # After the weights have been updated, before the step has been counted.
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return loss
 
     trained.step = step
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), interruptions.raised():
         trained.run(folder)
     continued = Trained()
     for expected, found in zip(whole, continued.run(folder), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert trained.done == 3 and continued.done == 3
-
-
-@pytest.mark.usefixtures("default_signals")
-def test_a_second_ctrl_c_interrupts_a_step_that_does_not_end():
-    with pytest.raises(KeyboardInterrupt), training_steps._interrupted_afterwards():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        pytest.fail("goes on")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_what_a_full_disk_left_does_not_stop_the_next_command(tmp_path, monkeypatch):

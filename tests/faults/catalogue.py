@@ -587,8 +587,15 @@ FAULTS = (
         name="a_step_that_ctrl_c_ends_is_repeated",
         area="evaluation",
         path="pixpro_tf/evaluation/training_steps.py",
-        old="            with _interrupted_afterwards():",
+        old="            with interruptions.postponed():",
         new="            with contextlib.nullcontext():",
+    ),
+    Fault(
+        name="sigterm_leaves_half_an_output",
+        area="files",
+        path="pixpro_tf/cli/commands.py",
+        old="with interruptions.raised():",
+        new="with contextlib.nullcontext():",
     ),
     Fault(
         name="an_output_is_finished_without_all_shards",
