@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from pixpro_tf.config import Config
+from pixpro_tf.config.flag import refuse
 from pixpro_tf.data import pipeline, sources
 from pixpro_tf.optimizers.schedules import EmaSchedule
 from pixpro_tf.pixpro import PixPro
@@ -28,10 +29,19 @@ class Steps:
 
     @classmethod
     def of(cls, config: Config, num_images: int) -> "Steps":
-        """Returns the numbers of steps for a configuration, without automatic values, and a number of images."""
+        """Returns the numbers of steps for a configuration, without automatic values, and a number of images.
+
+        Raises:
+            ConfigError: if the first step of a profile comes after the last one.
+        """
         per_epoch = steps_per_epoch(config, num_images)
         total = config.epochs * per_epoch
-        return cls(per_epoch, total, min(total, config.max_steps or total))
+        last = min(total, config.max_steps or total)
+        if config.profile_range is not None and config.profile_range[0] > last:
+            refuse(
+                config, "profile_steps", f"begins after the last step, {last}; use earlier steps"
+            )
+        return cls(per_epoch, total, last)
 
 
 def steps_per_epoch(config: Config, num_images: int) -> int:
