@@ -25,7 +25,7 @@ def lengths(folder: str, found: Mapping[str, Measured]) -> str:
     """
     series, rows = [], []
     for base, points in by_length(found):
-        series.append((base.method.title, [(passed, each.mean_iou) for _, passed, each in points]))
+        series.append((base, [(passed, each.mean_iou) for _, passed, each in points]))
         rows += [
             [
                 base.method.title,
@@ -107,8 +107,7 @@ def few_labels(folder: str, plan: Plan, main: Sequence[Measured]) -> str:
             each.method.name: [fine_tuned(each, count, name) for count in counts] for each in main
         }
         series = [
-            (each.method.title, list(zip(counts, samples[each.method.name], strict=True)))
-            for each in main
+            (each, list(zip(counts, samples[each.method.name], strict=True))) for each in main
         ]
         figure = plots.curves(series, ("labelled images", f"{metric}, %"), title)
         figure.savefig(os.path.join(folder, f"labels_{task}.png"), dpi=110)

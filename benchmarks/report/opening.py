@@ -24,18 +24,6 @@ from pixpro_tf.cli.settings import CheckedSettings
 from pixpro_tf.config.flag import flag
 from pixpro_tf.errors import RunError
 
-# The same method has the same colour in all panels; those of the Okabe-Ito palette.
-_COLOURS = {
-    "random": "#777777",
-    "start": "#000000",
-    "instance": "#E69F00",
-    "instance_regression": "#E69F00",
-    "instance_contrast": "#CC79A7",
-    "pixpro": "#0072B2",
-    "pixel_regression": "#0072B2",
-    "pixcontrast": "#D55E00",
-    "pixel_contrast": "#D55E00",
-}
 _PROBE = "mIoU of a linear layer, %"
 
 
@@ -96,7 +84,7 @@ def _pairs(axes, plan: Plan, found: dict[str, Measured]) -> None:
     """Draws a bar for each method, and a dot for each seed."""
     shown = [each for each in found.values() if not each.method.of]
     for place, each in enumerate(shown):
-        colour = _COLOURS[each.method.name]
+        colour = plots.colour_of(each.method)
         axes.barh(place, 100 * each.mean_iou.mean, height=0.62, color=colour, alpha=0.55)
         values = [100 * value for value in each.mean_iou.values]
         axes.scatter(values, [place] * len(values), s=12, color=colour, zorder=3)
@@ -134,7 +122,7 @@ def _labels(axes, plan: Plan, found: dict[str, Measured]) -> None:
 def _curves(axes, lines: Sequence[tuple[Measured, Sequence[tuple[float, Sample]]]]) -> None:
     """Draws curves through means, with a dot for each seed and the name of the method at the end."""
     for each, points in lines:
-        plots.curve(axes, points, _COLOURS[each.method.name], each.method.title)
+        plots.curve(axes, points, each.method)
     plots.mark(axes, [place for place, _ in lines[0][1]])
     axes.set_ylabel(_PROBE)
     ends = [100 * points[-1][1].mean for _, points in lines]
@@ -149,7 +137,7 @@ def _curves(axes, lines: Sequence[tuple[Measured, Sequence[tuple[float, Sample]]
             textcoords=axes.get_yaxis_transform(),
             va="center",
             fontsize=8,
-            color=_COLOURS[each.method.name],
+            color=plots.colour_of(each.method),
         )
 
 

@@ -1,17 +1,28 @@
 """Plots of the report: every seed is a dot, which shows the spread instead of summarising it."""
 
-import itertools
 from collections.abc import Sequence
 
 import matplotlib.axes
 import matplotlib.figure
 import matplotlib.lines
 
+from benchmarks.report.plan import Method
 from benchmarks.report.results import Measured, Sample
 
-# Colours of the Okabe-Ito palette.
+# Colours of the Okabe-Ito palette, and greys.
 _DOT, _MEAN, _LINE = "#0072B2", "#D55E00", "#555555"
-_SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_COLOURS = {
+    "random": "#777777",
+    "start": "#000000",
+    "instance": "#E69F00",
+    "instance_regression": "#E69F00",
+    "instance_contrast": "#CC79A7",
+    "pixpro": "#0072B2",
+    "pixel_regression": "#0072B2",
+    "pixcontrast": "#D55E00",
+    "pixel_contrast": "#D55E00",
+}
+_OTHER = "#009E73"
 
 
 def dots(
@@ -82,8 +93,13 @@ def mean_iou_plot(
     return dots(rows, "mIoU of a linear layer on frozen features, %", title, lines=lines)
 
 
+def colour_of(method: Method) -> str:
+    """Returns the colour of a method, which is the same in all curves; methods of other plans share one."""
+    return _COLOURS.get(method.name, _OTHER)
+
+
 def curves(
-    series: Sequence[tuple[str, Sequence[tuple[float, Sample]]]],
+    series: Sequence[tuple[Measured, Sequence[tuple[float, Sample]]]],
     axes_labels: tuple[str, str],
     title: str,
     *,
@@ -93,7 +109,7 @@ def curves(
     """Plots curves through means, with a dot for each seed; the horizontal axis is logarithmic.
 
     Args:
-        series: name of each curve, and its points: position and values.
+        series: results of the method of each curve, and its points: position and values.
         axes_labels: labels of the horizontal and the vertical axis.
         title: title of the plot.
         lines: name and value of each horizontal line.
@@ -103,8 +119,8 @@ def curves(
     axes = figure.subplots()
     for name, value in lines:
         axes.axhline(scale * value, color=_LINE, linestyle="--", linewidth=1, label=name)
-    for (name, points), colour in zip(series, itertools.cycle(_SERIES)):
-        curve(axes, points, colour, name, scale)
+    for each, points in series:
+        curve(axes, points, each.method, scale)
     mark(axes, [place for _, points in series for place, _ in points])
     axes.set_xlabel(axes_labels[0])
     axes.set_ylabel(axes_labels[1])
@@ -117,8 +133,7 @@ def curves(
 def curve(
     axes: matplotlib.axes.Axes,
     points: Sequence[tuple[float, Sample]],
-    colour: str,
-    name: str,
+    method: Method,
     scale: float = 100.0,
 ) -> None:
     """Plots a curve through means, with a dot for each seed.
@@ -126,12 +141,12 @@ def curve(
     Args:
         axes: axes to plot on.
         points: position and values of each point.
-        colour: colour of the curve.
-        name: name of the curve in a legend.
+        method: method, which has a colour and a title.
         scale: factor by which values are multiplied.
     """
     means = [scale * sample.mean for _, sample in points]
-    axes.plot([place for place, _ in points], means, color=colour, linewidth=2, label=name)
+    places, colour = [place for place, _ in points], colour_of(method)
+    axes.plot(places, means, color=colour, linewidth=2, label=method.title)
     for place, sample in points:
         values = [scale * value for value in sample.values]
         axes.scatter([place] * len(values), values, s=22, color=colour, alpha=0.75, zorder=3)
