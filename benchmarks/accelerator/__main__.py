@@ -202,8 +202,6 @@ def _measure_steps(device: dict, batches: Batches, deadline: float) -> Iterator[
 
 def _run(settings: Settings) -> int:
     deadline = time.monotonic() + 60 * settings.minutes
-    # As for Ctrl-C, so that nothing keeps the card.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     device = _device()
     print(f"{device['name']}, TensorFlow {device['tensorflow']}, {device['cores']} cores")
     outcomes: list[Outcome] = []

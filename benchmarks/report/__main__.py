@@ -10,7 +10,6 @@ split; after that, the test split is read once per backbone.
 import contextlib
 import dataclasses
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -233,6 +232,4 @@ def _carry_out(flags: Settings, plan: Plan, place: Place) -> None:
 main = Command(Settings, __doc__, "python -m benchmarks.report", _run)
 
 if __name__ == "__main__":
-    # Makes `kill` terminate the started processes too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
